@@ -1,0 +1,1 @@
+"""The applications, and the show that drives them."""

@@ -1,0 +1,1 @@
+"""Industrial condition monitoring: remaining useful life of turbofan engines."""

@@ -1,0 +1,35 @@
+"""The industrial app, as edge and cloud find it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from common.app import AppSpec
+
+
+class IndustrialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the industrial app."""
+
+    maintenance_horizon_cycles: Annotated[float, msgspec.Meta(gt=0, le=125)] = 30.0
+    """Alarm when the lower bound of the remaining useful life falls under this."""
+    alarm_hysteresis_cycles: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """The alarm ends when the lower bound is this far above the horizon again."""
+    alarm_confirm_cycles: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """Consecutive cycles under the horizon before the alarm is raised."""
+    explanation_sensors: Annotated[int, msgspec.Meta(ge=1, le=21)] = 3
+    """Number of sensors named in an explanation."""
+
+
+SPEC = AppSpec(
+    name="industrial",
+    title="Turbofan remaining useful life",
+    settings=IndustrialSettings,
+    starter=Path(__file__).with_name("starter"),
+    edge="apps.industrial.edge:IndustrialEdge",
+    cloud="apps.industrial.cloud:IndustrialCloud",
+    train="apps.industrial.train",
+    virtual="apps.industrial.virtual:open_source",
+)

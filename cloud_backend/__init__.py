@@ -1,0 +1,1 @@
+"""The cloud: ingest, store, registry, updates, training, access, API."""

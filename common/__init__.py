@@ -1,0 +1,1 @@
+"""What edge and cloud agree on, and all the edge plumbing. Imports no other room."""

@@ -1,0 +1,205 @@
+"""The model bundle: a folder of plain files that says what it is and can prove that it works.
+
+::
+
+    manifest.json    Manifest: what the model is, takes, gives, came from, and may do
+    model.onnx       (or several ``*.onnx``)
+    golden.npz       inputs ``in/<name>`` and expected outputs ``out/<name>``; arrays only, never pickled
+
+`open_bundle` checks digests of every file against the manifest, so a bundle that opens is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from common import durable
+from common.errors import BundleIncompatible, BundleIncomplete
+
+MANIFEST_FORMAT = 1
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+FILE_LIMIT_BYTES = 512 * 1024 * 1024
+MANIFEST_LIMIT_BYTES = 1024 * 1024
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One input or output. ``shape`` has None where a dimension is free; ``columns`` names the last axis."""
+
+    name: str
+    dtype: str
+    shape: list[int | None]
+    unit: str = ""
+    columns: list[str] = []
+    preprocessing: str = ""
+
+
+class DriftSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the node watches for drift: how often ``output`` exceeds its training quantile.
+
+    In training data ``output > threshold`` had probability ``rate`` (0.01 for the 99th percentile).
+    """
+
+    output: str
+    threshold: float
+    rate: float
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a model came from."""
+
+    data: dict[str, str]
+    """SHA-256 of each data set or sample set, by name."""
+    code: str
+    """Version of edgeloop, and the revision where it is known."""
+    parent: str = ""
+    job: str = ""
+    seed: int = 0
+    trained_at: str = ""
+    approved_by: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the model promises to stay under on the device, for one run on a golden case."""
+
+    latency_ms: float
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Contents of ``manifest.json``; ``figures`` and ``slices`` are as the gate measured them."""
+
+    format: int = MANIFEST_FORMAT
+    app: str
+    version: str
+    task: str
+    model: str = "model.onnx"
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    precision: str
+    licence: str
+    limits: Limits
+    lineage: Lineage
+    tolerance: dict[str, float]
+    """Largest allowed absolute difference from the golden outputs, by output."""
+    classes: list[str] = []
+    drift: DriftSpec | None = None
+    figures: dict[str, float] = {}
+    slices: dict[str, float] = {}
+    parameters: dict[str, Any] = {}
+    """Constants that the app's code needs beside the model, such as scales and channel lists."""
+    files: dict[str, str] = {}
+    """SHA-256 of every other file of the bundle; written by `seal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A whole bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    def model_path(self) -> Path:
+        return self.path / self.manifest.model
+
+    def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """``(inputs, expected outputs)`` of the golden cases, cases along the first axis."""
+        with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:
+            inputs = {key[3:]: arrays[key] for key in arrays.files if key.startswith("in/")}
+            outputs = {key[4:]: arrays[key] for key in arrays.files if key.startswith("out/")}
+        return inputs, outputs
+
+    def files(self) -> list[str]:
+        """Names of all files, the manifest first."""
+        return [MANIFEST, *sorted(self.manifest.files)]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_golden(path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Write the golden cases of the bundle in folder ``path``."""
+    arrays = {f"in/{k}": v for k, v in inputs.items()} | {f"out/{k}": v for k, v in outputs.items()}
+    with (path / GOLDEN).open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def seal(path: Path, manifest: Manifest) -> Bundle:
+    """Write ``manifest`` with the digests of the files in ``path``, which makes it a bundle."""
+    names = sorted(p.name for p in path.iterdir() if p.is_file() and p.name != MANIFEST)
+    sealed = msgspec.structs.replace(manifest, files={name: file_digest(path / name) for name in names})
+    text = msgspec.json.format(msgspec.json.encode(sealed), indent=1)
+    durable.write(path / MANIFEST, text + b"\n")
+    return open_bundle(path)
+
+
+def read_manifest(content: bytes, where: str) -> Manifest:
+    """Parse a manifest. Raises `BundleIncompatible`; ``where`` is for its message."""
+    try:
+        head = msgspec.json.decode(content, type=dict[str, Any])
+        if isinstance(head.get("format"), int) and head["format"] > MANIFEST_FORMAT:
+            raise BundleIncompatible(
+                f"{where} has manifest format {head['format']}; this edgeloop reads up to {MANIFEST_FORMAT}: "
+                "update edgeloop first"
+            )
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleIncompatible(f"{where} is not a manifest: {error}") from error
+
+
+def open_bundle(path: Path, *, app: str | None = None) -> Bundle:
+    """The bundle in folder ``path``, every file checked against its digest.
+
+    Raises `BundleIncomplete` for a missing or altered file, `BundleIncompatible` for another app's
+    bundle or a manifest of a newer format.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise BundleIncomplete(f"{path} has no {MANIFEST}: it is not a model bundle")
+    if manifest_path.stat().st_size > MANIFEST_LIMIT_BYTES:
+        raise BundleIncompatible(f"{manifest_path} is larger than {MANIFEST_LIMIT_BYTES} bytes")
+    manifest = read_manifest(manifest_path.read_bytes(), str(manifest_path))
+    if app is not None and manifest.app != app:
+        raise BundleIncompatible(f"{path} is a model for {manifest.app!r}, not for {app!r}")
+    check_names(manifest, str(path))
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise BundleIncomplete(f"{path} lacks {name}, which its manifest names: fetch the bundle again")
+        if file_digest(file) != expected:
+            raise BundleIncomplete(f"{file} is not the file that the manifest names: fetch the bundle again")
+    return Bundle(path, manifest)
+
+
+def check_names(manifest: Manifest, where: str) -> None:
+    """Refuse file names that leave the folder, and a manifest without its model or golden cases."""
+    for name in manifest.files:
+        if name != Path(name).name or name.startswith(".") or name == MANIFEST:
+            raise BundleIncompatible(
+                f"{where} names the file {name!r}; a bundle's files lie flat in its folder"
+            )
+    for name in (manifest.model, GOLDEN):
+        if name not in manifest.files:
+            raise BundleIncomplete(f"{where} does not list {name}: the bundle was not sealed")
+
+
+def columns(specs: Sequence[TensorSpec], name: str) -> list[str]:
+    """Column names of the tensor called ``name``. Raises `BundleIncompatible` if there is none."""
+    for spec in specs:
+        if spec.name == name:
+            return spec.columns
+    raise BundleIncompatible(f"the model has no tensor called {name!r}; it has {[s.name for s in specs]}")

@@ -1,0 +1,277 @@
+"""One typed, frozen settings tree, from TOML and the environment, passed in and never read at import.
+
+`load` merges, later over earlier: defaults, the TOML file, ``EDGELOOP_*`` variables (two underscores
+between levels: ``EDGELOOP_OUTBOX__BUDGET_BYTES=1000000``), and overrides of the command line. A wrong
+key is an error that names the nearest right one. Paths are relative to where the process runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from common.errors import ConfigError
+
+S = TypeVar("S", bound=msgspec.Struct)
+ENVIRONMENT_PREFIX = "EDGELOOP_"
+RESERVED_VARIABLES = frozenset({"EDGELOOP_DATA", "EDGELOOP_TOKEN", "EDGELOOP_CLOUD"})
+"""Variables that mean something else: the data folder, the bearer token, the cloud of the command line."""
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The durable queue of events on the node."""
+
+    budget_bytes: Annotated[int, msgspec.Meta(ge=65536)] = 256 * 1024 * 1024
+    """Disk budget; over it the lowest priority is given up first, alarms never."""
+
+
+class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How events travel to the cloud."""
+
+    batch_events: Count = 1000
+    """Most events in a batch."""
+    linger_s: Positive = 0.05
+    """How long a batch waits for more events."""
+    in_flight_batches: Count = 8
+    """Most batches sent and not acked."""
+    ack_timeout_s: Positive = 5.0
+    """Silence after which a batch is sent again."""
+    reconnect_first_s: Positive = 0.5
+    """First wait before connecting again; doubles, with jitter."""
+    reconnect_last_s: Positive = 30.0
+    """Longest wait before connecting again."""
+    catch_up_events_per_s: Positive = 20000.0
+    """Pace at which a backlog is sent after an outage."""
+
+
+class OtaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the node finds and adopts models."""
+
+    poll_s: Positive = 60.0
+    """Mean time between looks for a deployment; jittered by 20 %."""
+    shadow_readings: Annotated[int, msgspec.Meta(ge=0)] = 50
+    """Readings that a candidate sees beside the live model before it takes over."""
+    shadow_timeout_s: Positive = 600.0
+    """Longest shadow phase; the candidate takes over then with what it has seen."""
+    download_timeout_s: Positive = 300.0
+    """Longest time for one file; slower is refused as slow retrieval."""
+    least_bytes_per_s: Positive = 1024.0
+    """Mean speed under which a download is refused, after a grace of 10 s."""
+    failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    """Share of failed inferences in shadow or soak at which a model is given up."""
+    latency_factor: Positive = 5.0
+    """How many times slower than the previous model (and its own limit) a model may be."""
+    crash_limit: Count = 2
+    """Process starts within the soak after which the model is blamed and given up."""
+
+
+class CurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the node keeps and uploads for learning."""
+
+    enabled: bool = True
+    budget_bytes_per_day: Annotated[int, msgspec.Meta(ge=0)] = 20 * 1024 * 1024
+    """Most bytes uploaded in 24 h."""
+    store_bytes: Annotated[int, msgspec.Meta(ge=0)] = 100 * 1024 * 1024
+    """Most bytes kept on the node while they wait; the least interesting is dropped first."""
+    least_score: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    """Score from which a sample is worth uploading."""
+    chunk_bytes: Count = 256 * 1024
+    """Bytes in one piece of an upload."""
+
+
+class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the node tells about itself."""
+
+    host: str = "127.0.0.1"
+    """Address of /metrics and /healthz; loopback unless told otherwise."""
+    port: Port = 0
+    """Their port; 0 picks a free one, which is written to ``telemetry.port`` in the data folder."""
+    health_s: Positive = 10.0
+    """Time between health events."""
+
+
+class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An edge node."""
+
+    app: str = ""
+    """App to run."""
+    source: str = ""
+    """URI of the source."""
+    data: str = "edgeloop-node"
+    """Folder of the node's state."""
+    profile: str = ""
+    """Hardware profile; empty finds it by looking at the device."""
+    tags: list[str] = []
+    """Tags that rollouts can select by."""
+    speed: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    """Times real time for sources that allow it; 0 is as fast as the node can."""
+    outbox: OutboxSettings = OutboxSettings()
+    uplink: UplinkSettings = UplinkSettings()
+    ota: OtaSettings = OtaSettings()
+    curation: CurationSettings = CurationSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    settings: dict[str, Any] = {}
+    """The app's own settings."""
+
+
+class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cloud's API."""
+
+    host: str = "127.0.0.1"
+    """Address; loopback unless told otherwise."""
+    port: Port = 8080
+    """Port; 0 picks a free one, which is written to ``cloud.json`` in the data folder."""
+    public_url: str = ""
+    """URL by which nodes reach the API; empty derives it from host and port."""
+    sample_limit_bytes: Count = 64 * 1024 * 1024
+    """Largest sample that is taken."""
+
+
+class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker."""
+
+    broker: str = "auto"
+    """``auto`` (an installed Mosquitto, else iotcore), ``mosquitto``, ``iotcore`` or ``external``."""
+    host: str = "127.0.0.1"
+    """Address to listen on, or of the external broker."""
+    port: Port = 1883
+    """Port; 0 picks a free one."""
+
+
+class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How rollouts advance."""
+
+    soak_s: Positive = 60.0
+    """How long a node runs a version in good health before it counts as adopted."""
+    silence_s: Positive = 900.0
+    """Silence after which a node of a wave counts as failed."""
+    failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
+    """Share of failed nodes in a wave at which the rollout halts and reverts."""
+    tick_s: Positive = 1.0
+    """Time between looks at the health of a rollout."""
+
+
+class TufSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The update repository."""
+
+    timestamp_s: Positive = 86400.0
+    """Life of the timestamp; renewed at half of it."""
+
+
+class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where training runs."""
+
+    ray_address: str = ""
+    """Address of a Ray cluster; empty trains in local worker processes."""
+    workers: Count = 1
+    """Local jobs at the same time."""
+    timeout_s: Positive = 6 * 3600.0
+    """Longest job."""
+
+
+class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cloud."""
+
+    data: str = "edgeloop-cloud"
+    """Folder of the cloud's state."""
+    database: str = ""
+    """SQLAlchemy URL; empty is SQLite in the data folder."""
+    http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    tuf: TufSettings = TufSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a node needs to trust and reach a cloud; made by ``edgeloop fleet enrol``, kept with mode 0600."""
+
+    node: str
+    site: str
+    cloud_url: str
+    mqtt_host: str
+    mqtt_port: int
+    mqtt_password: str
+    token: str
+    tuf_root: dict[str, Any]
+    """The update repository's root metadata, pinned by this file."""
+
+
+def load(
+    kind: type[S],
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> S:
+    """Settings of ``kind``. Raises `ConfigError` that says which key of which origin is wrong, and why."""
+    tree: dict[str, Any] = {}
+    if file is not None:
+        try:
+            parsed = tomllib.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"there is no settings file {file}") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{file}: {error}") from error
+        _check_keys(kind, parsed, str(file))
+        _merge(tree, parsed)
+    variables = _from_environment(kind, environment or {})
+    _merge(tree, variables)
+    _merge(tree, {k: v for k, v in (overrides or {}).items() if v is not None})
+    return convert(kind, tree, str(file) if file else "settings")
+
+
+def convert(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
+    """``tree`` as settings of ``kind``. Raises `ConfigError`."""
+    _check_keys(kind, tree, where)
+    try:
+        return msgspec.convert(tree, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_keys(kind: type[msgspec.Struct], tree: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    fields = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}
+    for key, value in tree.items():
+        if key not in fields:
+            nearest = difflib.get_close_matches(key, fields, n=1)
+            hint = (
+                f"; did you mean {prefix}{nearest[0]}?"
+                if nearest
+                else f"; known: {', '.join(sorted(fields))}"
+            )
+            raise ConfigError(f"{where}: there is no setting {prefix}{key}{hint}")
+        inner = fields[key]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
+            _check_keys(inner, value, where, f"{prefix}{key}.")
+
+
+def _from_environment(kind: type[msgspec.Struct], environment: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in RESERVED_VARIABLES:
+            continue
+        path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        branch = value
+        for key in reversed(path):
+            branch = {key: branch}  # type: ignore[assignment]
+        _check_keys(kind, branch, variable)  # type: ignore[arg-type]
+        _merge(tree, branch)  # type: ignore[arg-type]
+    return tree
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,120 @@
+"""The deployment document: one per app, signed as a TUF target, that tells every node what to run.
+
+A node decides for itself: it finds the waves whose constraints it meets, hashes its own name into
+[0, 1) with the rollout's salt, and runs the wave's version if the hash is below the wave's share. So
+the document says the same to ten thousand nodes. Rules:
+
+- Waves are tried in order; the first that matches and contains the node wins. A node in none of them
+  runs ``base_version``.
+- ``serial`` only grows. A node refuses a lower one than it has seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from common.errors import UpdateRefused
+
+DEPLOYMENT_FORMAT = 1
+DEPLOYMENT_LIMIT_BYTES = 256 * 1024
+
+
+class Constraint(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Who may be in a wave: empty means everybody. All non-empty ones must hold."""
+
+    sites: list[str] = []
+    profiles: list[str] = []
+    tags: list[str] = []
+    nodes: list[str] = []
+
+
+class Wave(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A share in (0, 1] of the matching nodes that runs ``version``."""
+
+    version: str
+    share: float
+    constraint: Constraint = Constraint()
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Contents of ``<app>/deployment.json``. An empty ``base_version`` means the node's own starter model."""
+
+    format: int = DEPLOYMENT_FORMAT
+    app: str
+    serial: int
+    rollout: str
+    """Identity of the rollout; salts the hash, so that canaries differ between rollouts."""
+    base_version: str = ""
+    waves: list[Wave] = []
+    soak_s: float = 60.0
+    settings: dict[str, Any] = {}
+
+
+class NodeTraits(msgspec.Struct, frozen=True):
+    """What constraints look at."""
+
+    node: str
+    site: str
+    profile: str
+    tags: tuple[str, ...] = ()
+
+
+def decode_deployment(content: bytes, *, app: str, seen_serial: int) -> Deployment:
+    """Parse and judge a document. Raises `UpdateRefused` (``malformed``, ``wrong_app``, ``rollback``)."""
+    try:
+        document = msgspec.json.decode(content, type=Deployment)
+    except msgspec.MsgspecError as error:
+        raise UpdateRefused(
+            "malformed", f"the deployment document for {app} is not readable: {error}"
+        ) from error
+    if document.format > DEPLOYMENT_FORMAT:
+        raise UpdateRefused(
+            "malformed", f"the deployment document has format {document.format}: update edgeloop first"
+        )
+    if document.app != app:
+        raise UpdateRefused(
+            "wrong_app", f"the deployment document is for {document.app!r}, this node runs {app!r}"
+        )
+    if document.serial < seen_serial:
+        raise UpdateRefused(
+            "rollback", f"deployment serial {document.serial} is older than {seen_serial}, already seen"
+        )
+    return document
+
+
+def position_of(node: str, rollout: str) -> float:
+    """Where a node lies in [0, 1) for a rollout; uniform over nodes, fixed for the pair."""
+    hashed = hashlib.sha256(f"{rollout}\n{node}".encode()).digest()
+    return int.from_bytes(hashed[:8], "big") / 2**64
+
+
+def matches(constraint: Constraint, traits: NodeTraits) -> bool:
+    """Whether a node meets a constraint."""
+    return (
+        (not constraint.sites or traits.site in constraint.sites)
+        and (not constraint.profiles or traits.profile in constraint.profiles)
+        and (not constraint.tags or bool(set(constraint.tags) & set(traits.tags)))
+        and (not constraint.nodes or traits.node in constraint.nodes)
+    )
+
+
+def version_for(deployment: Deployment, traits: NodeTraits) -> str:
+    """The model version that this node should run; empty means its starter model."""
+    position = position_of(traits.node, deployment.rollout)
+    for wave in deployment.waves:
+        if matches(wave.constraint, traits) and position < wave.share:
+            return wave.version
+    return deployment.base_version
+
+
+def deployment_target(app: str) -> str:
+    """TUF target path of an app's document."""
+    return f"{app}/deployment.json"
+
+
+def bundle_target(app: str, version: str, file: str) -> str:
+    """TUF target path of one file of a bundle."""
+    return f"{app}/bundles/{version}/{file}"

@@ -1,0 +1,134 @@
+"""Every error that edgeloop raises on purpose, as one tree.
+
+Catch at the depth that you care for::
+
+    EdgeloopError
+    ├── ConfigError            a setting is wrong: which one, why, and the nearest right one
+    ├── MessageError           something on the wire is not what the contract says
+    │   ├── BatchError         a whole batch cannot be read
+    │   └── EventTooLarge      one event is larger than the wire allows
+    ├── SourceError            a source cannot be opened or gave something unusable
+    │   ├── SourceFormatError  a file or stream does not have the promised form
+    │   └── ReadingError       one reading is unusable; the stream goes on
+    ├── BundleError            a model bundle cannot be used
+    │   ├── BundleIncomplete   a file that the manifest names is missing or differs
+    │   ├── BundleIncompatible another app, a manifest from the future, an unknown runtime
+    │   └── GoldenCaseFailed   the model does not give the outputs that it promised
+    ├── InferenceError         a model failed on a reading
+    ├── OutboxError            the outbox cannot keep an event
+    │   └── OutboxFull         the disk budget is used up by events that must not be evicted
+    ├── UpdateRefused          an update was refused; the node keeps the model that it has
+    ├── SampleError            a sample cannot be kept or uploaded
+    ├── DatasetError           a data set is absent or malformed
+    ├── TrainingError          a training job cannot finish
+    ├── GateRefused            a candidate is not better, or falls on a guarded slice
+    ├── RolloutError           a rollout cannot be started or changed as asked
+    ├── RegistryError          a model version is unknown or already there
+    ├── BrokerError            the broker cannot be started
+    └── AccessDenied           a token is missing, wrong, or not allowed to do this
+
+A message says what is wrong, where, and what to do about it.
+"""
+
+
+class EdgeloopError(Exception):
+    """Root of all errors that edgeloop raises on purpose."""
+
+
+class ConfigError(EdgeloopError):
+    """A setting is wrong."""
+
+
+class MessageError(EdgeloopError):
+    """Something on the wire is not what the contract says."""
+
+
+class BatchError(MessageError):
+    """A whole batch cannot be read."""
+
+
+class EventTooLarge(MessageError):
+    """One event is larger than the wire allows."""
+
+
+class SourceError(EdgeloopError):
+    """A source cannot be opened or gave something unusable."""
+
+
+class SourceFormatError(SourceError):
+    """A file or stream does not have the form that its kind promises."""
+
+
+class ReadingError(SourceError):
+    """One reading is unusable; the stream goes on."""
+
+
+class BundleError(EdgeloopError):
+    """A model bundle cannot be used."""
+
+
+class BundleIncomplete(BundleError):
+    """A file that the manifest names is missing or differs from its digest."""
+
+
+class BundleIncompatible(BundleError):
+    """The bundle is for another app or for a newer edgeloop."""
+
+
+class GoldenCaseFailed(BundleError):
+    """The model does not give the outputs that its bundle promises, or not in time."""
+
+
+class InferenceError(EdgeloopError):
+    """A model failed on a reading."""
+
+
+class OutboxError(EdgeloopError):
+    """The outbox cannot keep an event."""
+
+
+class OutboxFull(OutboxError):
+    """The disk budget is used up by events that must not be evicted."""
+
+
+class UpdateRefused(EdgeloopError):
+    """An update was refused; the node keeps the model that it has.
+
+    ``reason`` is one of the words that are counted in metrics and reported to the cloud.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SampleError(EdgeloopError):
+    """A sample cannot be kept or uploaded."""
+
+
+class DatasetError(EdgeloopError):
+    """A data set is absent or malformed."""
+
+
+class TrainingError(EdgeloopError):
+    """A training job cannot finish."""
+
+
+class GateRefused(EdgeloopError):
+    """A candidate is not better than production, or falls on a guarded slice."""
+
+
+class RolloutError(EdgeloopError):
+    """A rollout cannot be started or changed as asked."""
+
+
+class RegistryError(EdgeloopError):
+    """A model version is unknown or already there."""
+
+
+class BrokerError(EdgeloopError):
+    """The broker cannot be started."""
+
+
+class AccessDenied(EdgeloopError):
+    """A token is missing, wrong, or not allowed to do this."""

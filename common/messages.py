@@ -1,0 +1,379 @@
+"""The wire contract between a node and the cloud.
+
+A node turns what its app decides (`Event`) into CloudEvents 1.0 with a place in its stream:
+``(node, epoch, seq)``. An *epoch* is the life of one outbox file; ``seq`` starts at 1 in each epoch
+and has no holes. Rules:
+
+- A batch is a CloudEvents JSON batch, zstd-compressed, at most `BATCH_LIMIT_BYTES` on the wire.
+  Its first element is an ``edgeloop.batch`` event that tells ``epoch``, ``first``, ``last`` and when
+  the node sent it; the others are the events from ``first`` to ``last``.
+- Events that the node had to give up stand in the stream as one ``edgeloop.gap`` event whose ``seq``
+  is the first lost one and whose data tell ``through``, ``reason`` and the counts by priority.
+- The cloud takes a batch only where it continues the stream (``first <= high_water_mark + 1``), so
+  it sees every node's events once and in order. Whatever arrives, it answers with an `Ack`; a node
+  that reads a mark below what it sent, sends again from there.
+- A batch that cannot be read at all is answered with ``refused`` (its digest and the reason); the
+  node then sends smaller batches until the one bad event stands alone and becomes a gap.
+
+Topics are ``edgeloop/v1/<site>/<node>/{up,ack,hint,status}``; names are `NAME_PATTERN`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import zstandard
+
+from common.errors import BatchError, EventTooLarge, MessageError
+
+BATCH_LIMIT_BYTES = 256 * 1024
+"""Largest payload on the wire."""
+BATCH_PLAIN_LIMIT_BYTES = 4 * 1024 * 1024
+"""Largest batch after decompression; bounds what a hostile payload can make the cloud allocate."""
+EVENT_LIMIT_BYTES = 128 * 1024
+"""Largest single event as JSON, so that it fits a batch even if it does not compress."""
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+T = TypeVar("T")
+GAP_TYPE = "edgeloop.gap"
+BATCH_TYPE = "edgeloop.batch"
+TOPIC_ROOT = "edgeloop/v1"
+UP_TOPICS = f"{TOPIC_ROOT}/+/+/up"
+STATUS_TOPICS = f"{TOPIC_ROOT}/+/+/status"
+
+
+class Priority(IntEnum):
+    """What is given up last, and sent first when the disk budget is short."""
+
+    SAMPLE = 0
+    TELEMETRY = 1
+    EVENT = 2
+    ALARM = 3
+
+
+_PRIORITY_NAMES = {p: p.name.lower() for p in Priority}
+_PRIORITIES = {name: p for p, name in _PRIORITY_NAMES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What an app decided at the edge.
+
+    ``type`` is dotted and starts with the app's name (``industrial.rul``); ``subject`` names what it is
+    about (a machine, a camera, a patient's pseudonym); ``time_ns`` is the capture time of the reading
+    behind it, UTC nanoseconds; ``data`` holds JSON values, units in their names.
+    """
+
+    type: str
+    subject: str
+    time_ns: int
+    priority: Priority
+    data: Mapping[str, Any]
+
+
+class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One CloudEvents 1.0 event with edgeloop's extension attributes ``epoch``, ``seq``, ``priority``."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str = ""
+    epoch: str
+    seq: int
+    priority: str
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class BatchHead(msgspec.Struct, frozen=True):
+    """Data of the ``edgeloop.batch`` event at the front of every batch."""
+
+    epoch: str
+    first: int
+    last: int
+    sent_ns: int
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Data of an ``edgeloop.gap`` event: ``seq .. through`` were given up."""
+
+    through: int
+    reason: str
+    counts: dict[str, int]
+
+
+class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The cloud's answer: all of ``epoch`` up to ``high_water_mark`` is committed."""
+
+    epoch: str
+    high_water_mark: int
+    refused_digest: str = ""
+    refused_reason: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Retained on the status topic; ``offline`` is the last will."""
+
+    state: str
+    app: str
+    version: str = ""
+    sent_ns: int = 0
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """Tells a node to look now; ``look`` is ``deployment``."""
+
+    look: str
+
+
+class Malformed(NamedTuple):
+    """One element of a batch that is not a valid event."""
+
+    body: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A decoded batch: ``events`` in sequence order, and what in it could not be read."""
+
+    head: BatchHead
+    events: list[WireEvent]
+    malformed: list[Malformed]
+
+
+class Topics(NamedTuple):
+    """The four topics of one node."""
+
+    up: str
+    ack: str
+    hint: str
+    status: str
+
+
+def topics(site: str, node: str) -> Topics:
+    """Topics of one node. Raises `MessageError` for a name that could escape its own topic."""
+    for name in (site, node):
+        if not NAME_PATTERN.fullmatch(name):
+            raise MessageError(
+                f"{name!r} cannot name a site or node: use a-z, 0-9, '.', '_' and '-', "
+                "starting with a letter or digit, at most 63 characters"
+            )
+    root = f"{TOPIC_ROOT}/{site}/{node}"
+    return Topics(f"{root}/up", f"{root}/ack", f"{root}/hint", f"{root}/status")
+
+
+def node_of_topic(topic: str) -> tuple[str, str]:
+    """``(site, node)`` of one of `topics`. Raises `MessageError` for any other topic."""
+    parts = topic.split("/")
+    if len(parts) != 5 or "/".join(parts[:2]) != TOPIC_ROOT:
+        raise MessageError(f"{topic!r} is not a topic of a node")
+    topics(parts[2], parts[3])
+    return parts[2], parts[3]
+
+
+@lru_cache(maxsize=1024)
+def _second_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=1024)
+def _second_number(text: str) -> int:
+    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
+
+
+def format_time(time_ns: int) -> str:
+    """RFC 3339 in UTC with nanoseconds: ``2026-11-24T02:57:52.000000001Z``."""
+    second, nanosecond = divmod(time_ns, 1_000_000_000)
+    return f"{_second_text(second)}.{nanosecond:09d}Z"
+
+
+def parse_time(text: str) -> int:
+    """UTC nanoseconds of an RFC 3339 time in UTC. Raises `MessageError` for anything else."""
+    try:
+        if not text.endswith("Z"):
+            raise ValueError
+        fraction = text[20:-1]
+        if len(text) == 20:
+            return _second_number(text[:19]) * 1_000_000_000
+        if text[19] != "." or not fraction.isdigit() or len(fraction) > 9:
+            raise ValueError
+        return _second_number(text[:19]) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+    except (ValueError, IndexError, OverflowError):
+        raise MessageError(
+            f"{text[:40]!r} is not an RFC 3339 time in UTC, such as 2026-11-24T02:57:52Z"
+        ) from None
+
+
+def priority_of(name: str) -> Priority:
+    """The priority with this wire name. Raises `MessageError` for an unknown one."""
+    try:
+        return _PRIORITIES[name]
+    except KeyError:
+        raise MessageError(f"{name[:40]!r} is not a priority: {', '.join(_PRIORITIES)}") from None
+
+
+_json_encoder = msgspec.json.Encoder()
+_batch_decoder = msgspec.json.Decoder(list[WireEvent])
+_raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_event_decoder = msgspec.json.Decoder(WireEvent)
+_head_decoder = msgspec.json.Decoder(BatchHead)
+
+
+def encode_event(event: Event, *, source: str, epoch: str, seq: int) -> bytes:
+    """One event as CloudEvents JSON; ``source`` is ``/<site>/<node>``.
+
+    NaN and infinity become ``null``. Raises `EventTooLarge`, and `MessageError` for data that is not JSON.
+    """
+    try:
+        data = _json_encoder.encode(event.data)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise MessageError(f"data of {event.type} about {event.subject!r} is not JSON: {error}") from error
+    body = _json_encoder.encode(
+        WireEvent(
+            specversion="1.0",
+            id=f"{epoch}-{seq}",
+            source=source,
+            type=event.type,
+            time=format_time(event.time_ns),
+            subject=event.subject,
+            epoch=epoch,
+            seq=seq,
+            priority=_PRIORITY_NAMES[event.priority],
+            data=msgspec.Raw(data),
+        )
+    )
+    if len(body) > EVENT_LIMIT_BYTES:
+        raise EventTooLarge(
+            f"{event.type} about {event.subject!r} is {len(body)} bytes; an event holds at most "
+            f"{EVENT_LIMIT_BYTES}: send large things as samples"
+        )
+    return body
+
+
+def decode_event(body: bytes) -> WireEvent:
+    """Inverse of `encode_event`. Raises `MessageError`."""
+    try:
+        return _event_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not an edgeloop event: {error}") from error
+
+
+def encode_batch(
+    bodies: Sequence[bytes], *, source: str, epoch: str, first: int, last: int, sent_ns: int
+) -> bytes:
+    """A batch of encoded events, headed and compressed.
+
+    Raises `BatchError` if it is over `BATCH_LIMIT_BYTES`: give it fewer events.
+    """
+    head = encode_event(
+        Event(
+            BATCH_TYPE,
+            "",
+            sent_ns,
+            Priority.TELEMETRY,
+            msgspec.structs.asdict(BatchHead(epoch, first, last, sent_ns)),
+        ),
+        source=source,
+        epoch=epoch,
+        seq=0,
+    )
+    plain = b"".join((b"[", b",".join((head, *bodies)), b"]"))
+    payload = zstandard.compress(plain, 1)
+    if len(payload) > BATCH_LIMIT_BYTES or len(plain) > BATCH_PLAIN_LIMIT_BYTES:
+        raise BatchError(
+            f"batch {first}..{last} is {len(payload)} bytes on the wire, {len(plain)} plain: split it"
+        )
+    return payload
+
+
+def decode_batch(payload: bytes) -> Batch:
+    """A batch as it arrived. One unreadable element is set aside in ``malformed``; the rest is kept.
+
+    Raises `BatchError` when there is no readable head, or the payload is too large.
+    """
+    if len(payload) > BATCH_LIMIT_BYTES:
+        raise BatchError(f"batch of {len(payload)} bytes; at most {BATCH_LIMIT_BYTES} are taken")
+    plain = _decompress(payload)
+    try:
+        elements = _batch_decoder.decode(plain)
+        malformed: list[Malformed] = []
+    except msgspec.MsgspecError:
+        elements, malformed = _decode_one_by_one(plain)
+    if not elements or elements[0].type != BATCH_TYPE:
+        raise BatchError("the batch does not start with an edgeloop.batch event")
+    try:
+        head = _head_decoder.decode(elements[0].data)
+    except msgspec.MsgspecError as error:
+        raise BatchError(f"the head of the batch is not readable: {error}") from error
+    if not (0 < head.first <= head.last) or not NAME_PATTERN.fullmatch(head.epoch):
+        raise BatchError(f"the head of the batch makes no sense: {head}")
+    return _in_range(head, elements[1:], malformed)
+
+
+def _decompress(payload: bytes) -> bytes:
+    try:
+        if not 0 < zstandard.frame_content_size(payload) <= BATCH_PLAIN_LIMIT_BYTES:
+            raise BatchError(
+                f"the batch does not say that it unpacks to at most {BATCH_PLAIN_LIMIT_BYTES} bytes"
+            )
+        return zstandard.ZstdDecompressor().decompress(payload, max_output_size=BATCH_PLAIN_LIMIT_BYTES)
+    except zstandard.ZstdError as error:
+        raise BatchError(f"not zstd: {error}") from error
+
+
+def _decode_one_by_one(plain: bytes) -> tuple[list[WireEvent], list[Malformed]]:
+    try:
+        raws = _raw_decoder.decode(plain)
+    except msgspec.MsgspecError as error:
+        raise BatchError(f"not a JSON array of events: {error}") from error
+    events: list[WireEvent] = []
+    malformed: list[Malformed] = []
+    for raw in raws:
+        try:
+            events.append(decode_event(bytes(raw)))
+        except MessageError as error:
+            malformed.append(Malformed(bytes(raw), str(error)))
+    return events, malformed
+
+
+def _in_range(head: BatchHead, events: Iterable[WireEvent], malformed: list[Malformed]) -> Batch:
+    kept: list[WireEvent] = []
+    previous = head.first - 1
+    for event in events:
+        if event.epoch == head.epoch and previous < event.seq <= head.last:
+            previous = event.seq
+            kept.append(event)
+        else:
+            reason = (
+                f"seq {event.seq} of epoch {event.epoch} does not belong in {head.first}..{head.last} here"
+            )
+            malformed.append(Malformed(msgspec.json.encode(event), reason))
+    return Batch(head, kept, malformed)
+
+
+def encode(message: Ack | Status | Hint) -> bytes:
+    """A small control message as JSON."""
+    return _json_encoder.encode(message)
+
+
+def decode(payload: bytes, kind: type[T]) -> T:
+    """A small control message (`Ack`, `Status`, `Hint`). Raises `MessageError`."""
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not a valid {kind.__name__}: {error}") from error
+
+
+def digest(payload: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(payload).hexdigest()

@@ -1,0 +1,1 @@
+"""Sources for real sensors and recordings, by URI scheme (entry point group ``edgeloop.sources``)."""
