@@ -83,7 +83,8 @@ class Sample:
 
     ``reasons`` tells why, as scores in [0, 1] by name (``novelty``, ``low_margin``, ``disagreement``,
     ``drift``, ``feedback``); the highest one ranks it. ``group`` keeps what belongs together on one side
-    of a split (a machine's run, a patient, a clip). ``arrays`` is the content, ``attributes`` JSON values about it.
+    of a split (a machine's run, a patient, a clip). ``arrays`` is the content, ``attributes`` JSON values
+    about it.
     """
 
     subject: str
