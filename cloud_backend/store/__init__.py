@@ -1,0 +1,1 @@
+"""What the cloud keeps: SQLModel tables, the engine, the migrations. SQLite and PostgreSQL alike."""

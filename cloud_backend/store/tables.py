@@ -1,0 +1,214 @@
+"""All tables of the cloud itself. Apps bring their own projections (`common.app.CloudApp.tables`).
+
+Times are UTC nanoseconds. JSON columns hold what the contracts in ``common`` define. Secrets are
+stored as SHA-256 only, and no table class is ever returned by the API: ``cloud_backend.api.shapes``
+has the public forms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, Index, LargeBinary, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from common.messages import Priority
+
+
+class Stream(SQLModel, table=True):
+    """One epoch of one node, and how far it is committed."""
+
+    __tablename__ = "stream"
+    __table_args__ = (UniqueConstraint("site", "node", "epoch"),)
+    id: int | None = Field(default=None, primary_key=True)
+    site: str
+    node: str = Field(index=True)
+    epoch: str
+    high_water_mark: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class StoredEvent(SQLModel, table=True):
+    """A committed event. Its place in its stream is its identity, so inserting is idempotent."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        Index(
+            "event_alarms",
+            "time_ns",
+            "stream_id",
+            "seq",
+            sqlite_where=text(f"priority = {int(Priority.ALARM)}"),
+            postgresql_where=text(f"priority = {int(Priority.ALARM)}"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
+    stream_id: int = Field(primary_key=True, foreign_key="stream.id")
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    type: str
+    subject: str
+    time_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    received_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    priority: int
+    clock_offset_ms: int | None = None
+    """Correction that was applied to ``time_ns`` because the node's clock was wrong."""
+    body: str
+    """The event's data as JSON text."""
+
+
+class Quarantined(SQLModel, table=True):
+    """What arrived and could not be taken, with its reason. Bounded by `cloud_backend.ingest`."""
+
+    __tablename__ = "quarantine"
+    id: int | None = Field(default=None, primary_key=True)
+    site: str
+    node: str = Field(index=True)
+    digest: str = Field(index=True, unique=True)
+    reason: str
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    received_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    count: int = 1
+
+
+class Node(SQLModel, table=True):
+    """A node as it was enrolled and as it last reported."""
+
+    __tablename__ = "node"
+    name: str = Field(primary_key=True)
+    site: str
+    token_digest: str = Field(default="", index=True)
+    mqtt_password_digest: str = ""
+    enrolled_ns: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    state: str = "unknown"
+    """``online`` or ``offline`` by its status topic; ``unknown`` before the first."""
+    app: str = Field(default="", index=True)
+    profile: str = ""
+    tags: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    virtual: bool = False
+    version: str = ""
+    slot: str = ""
+    step: str = ""
+    """Step of adoption that the node is in; ``confirmed`` once its soak is over."""
+    confirmed: bool = False
+    last_seen_ns: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    health: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    clock_offset_ms: int | None = None
+
+
+class Adoption(SQLModel, table=True):
+    """Log of what nodes reported about adopting models (``edgeloop.adoption`` events)."""
+
+    __tablename__ = "adoption"
+    stream_id: int = Field(primary_key=True)
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    node: str = Field(index=True)
+    app: str
+    version: str
+    from_version: str = ""
+    step: str
+    ok: bool
+    reason: str = ""
+    serial: int = 0
+    rollout: str = Field(default="", index=True)
+    time_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    received_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class ModelVersion(SQLModel, table=True):
+    """A model in the registry. Immutable but for its state."""
+
+    __tablename__ = "model_version"
+    app: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    state: str
+    """``candidate``, ``approved``, ``refused``, ``production`` or ``retired``."""
+    manifest: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    manifest_digest: str
+    parent: str = ""
+    job: str = ""
+    approved_by: str = ""
+    created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class RolloutRow(SQLModel, table=True):
+    """A rollout of one version in waves."""
+
+    __tablename__ = "rollout"
+    id: str = Field(primary_key=True)
+    app: str = Field(index=True)
+    version: str
+    previous_version: str
+    state: str
+    """``running``, ``done``, ``halted`` or ``reverted``."""
+    wave: int = 0
+    waves: list[float] = Field(sa_column=Column(JSON, nullable=False))
+    constraint: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    settings: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    soak_s: float
+    serial: int = 0
+    reason: str = ""
+    created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    wave_started_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    ended_ns: int | None = Field(default=None, sa_column=Column(BigInteger))
+
+
+class AppState(SQLModel, table=True):
+    """What the cloud knows once per app: its production version, deployment serial, projection version."""
+
+    __tablename__ = "app_state"
+    app: str = Field(primary_key=True)
+    production: str = ""
+    serial: int = 0
+    schema_version: int = 0
+
+
+class JobRow(SQLModel, table=True):
+    """A training job."""
+
+    __tablename__ = "job"
+    id: str = Field(primary_key=True)
+    app: str = Field(index=True)
+    state: str
+    """``queued``, ``running``, ``done``, ``failed``, ``refused`` (by the gate) or ``cancelled``."""
+    progress: float = 0.0
+    message: str = ""
+    seed: int = 0
+    parameters: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    version: str = ""
+    parent: str = ""
+    gate: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    started_ns: int | None = Field(default=None, sa_column=Column(BigInteger))
+    ended_ns: int | None = Field(default=None, sa_column=Column(BigInteger))
+
+
+class SampleRow(SQLModel, table=True):
+    """An uploaded (or partly uploaded) sample; its content lies in the sample store under its digest."""
+
+    __tablename__ = "sample"
+    digest: str = Field(primary_key=True)
+    app: str = Field(index=True)
+    node: str
+    subject: str
+    group: str = Field(index=True)
+    captured_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    reasons: dict[str, float] = Field(sa_column=Column(JSON, nullable=False))
+    attributes: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    size: int
+    offset: int = 0
+    complete: bool = False
+    received_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class LabelRow(SQLModel, table=True):
+    """What turned out to be true (`common.app.Label`)."""
+
+    __tablename__ = "label"
+    id: int | None = Field(default=None, primary_key=True)
+    app: str = Field(index=True)
+    subject: str
+    group: str = Field(index=True)
+    kind: str
+    body: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    source: str
+    created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
