@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,11 +126,17 @@ class Child:
         return self._process.wait()
 
     def reap(self) -> None:
-        """SIGKILL to whatever is left of its group; called where the child itself has ended."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
+        """SIGKILL to whatever is left of its group; only once the child itself has ended."""
+        if self.alive:
             return
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            pass
+        else:
+            return  # The number has been given to another process, so nothing of the group is left.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 class Children:
@@ -178,7 +185,7 @@ class Children:
         except OSError as error:
             raise ShowError(f"cannot start {name}: {error}") from error
         with self._lock:
-            self._children = [each for each in self._children if each.alive] + [child]
+            self._children.append(child)
         return child
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
