@@ -170,6 +170,8 @@ class JobRow(SQLModel, table=True):
     app: str = Field(index=True)
     state: str
     """``queued``, ``running``, ``done``, ``failed``, ``refused`` (by the gate) or ``cancelled``."""
+    attempts: int = 0
+    """How often it was started; an interrupted job is started once more."""
     progress: float = 0.0
     message: str = ""
     seed: int = 0
@@ -198,6 +200,17 @@ class SampleRow(SQLModel, table=True):
     offset: int = 0
     complete: bool = False
     received_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class UploadCount(SQLModel, table=True):
+    """What a node has sent as samples since it was enrolled: the account of what left it."""
+
+    __tablename__ = "upload_count"
+    node: str = Field(primary_key=True)
+    samples: int = 0
+    bytes_received: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    bytes_stored: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    refused: int = 0
 
 
 class LabelRow(SQLModel, table=True):
