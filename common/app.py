@@ -281,7 +281,7 @@ class AppSpec:
     ``edge``     callable ``(EdgeContext) -> EdgeApp``
     ``cloud``    callable ``() -> CloudApp``
     ``train``    a `Training` (a module with ``gate``, ``train`` and ``evaluate`` is one)
-    ``virtual``  callable ``(kind, parameters: dict[str, str], speed: float) -> Source``
+    ``virtual``  callable ``(kind, parameters: dict[str, str], speed: float) -> Source``; kinds: ``virtual_kinds``
     ``pages``    callable that adds the app's pages to the dashboard
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
     """
@@ -294,6 +294,7 @@ class AppSpec:
     cloud: str
     train: str
     virtual: str
+    virtual_kinds: tuple[str, ...]
     pages: str | None = None
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:

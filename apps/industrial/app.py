@@ -32,4 +32,5 @@ SPEC = AppSpec(
     cloud="apps.industrial.cloud:IndustrialCloud",
     train="apps.industrial.train",
     virtual="apps.industrial.virtual:open_source",
+    virtual_kinds=("turbofan",),
 )

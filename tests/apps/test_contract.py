@@ -1,0 +1,170 @@
+"""What every installed app promises, checked on its own virtual source and starter model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Sample, installed_apps
+from common.bundle import open_bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
+from common.errors import ReadingError
+from common.messages import Event, encode_event
+
+READINGS = 400
+
+
+@pytest.fixture(scope="module", params=sorted(installed_apps()))
+def spec(request: pytest.FixtureRequest) -> AppSpec:
+    return installed_apps()[request.param]
+
+
+def virtual_readings(spec: AppSpec, count: int = READINGS) -> list[Reading]:
+    source = spec.load_virtual()(spec.virtual_kinds[0], {"seed": "11"}, 0.0)
+    try:
+        return list(itertools.islice(source.readings(None), count))
+    finally:
+        source.close()
+
+
+@pytest.fixture(scope="module")
+def readings(spec: AppSpec) -> list[Reading]:
+    return virtual_readings(spec)
+
+
+@pytest.fixture(scope="module")
+def context(spec: AppSpec) -> EdgeContext:
+    return EdgeContext(
+        spec.settings(), load_model(open_bundle(spec.starter, app=spec.name), find_profile("cpu"))
+    )
+
+
+def run(app: EdgeApp, readings: list[Reading]) -> Iterator[Event | Sample]:
+    for reading in readings:
+        yield from app.process(reading, reading.captured_ns)
+
+
+def comparable(result: Event | Sample) -> Any:
+    if isinstance(result, Event):
+        return result
+    return (
+        result.subject,
+        result.group,
+        dict(result.reasons),
+        {k: v.tobytes() for k, v in result.arrays.items()},
+    )
+
+
+def test_the_starter_is_a_whole_bundle_of_this_app_under_15_mb(spec: AppSpec) -> None:
+    bundle = open_bundle(spec.starter, app=spec.name)
+    assert sum((bundle.path / name).stat().st_size for name in bundle.files()) < 15 * 1024 * 1024
+    assert bundle.manifest.lineage.data
+    assert bundle.manifest.licence
+
+
+def test_the_app_and_its_parts_say_what_they_are(spec: AppSpec) -> None:
+    for part in (spec.load_edge(), spec.load_cloud(), spec.load_train(), spec.load_virtual(), spec.settings):
+        assert (part.__doc__ or type(part).__doc__ or "").strip()
+
+
+def test_a_virtual_source_says_so_and_repeats_itself(spec: AppSpec, readings: list[Reading]) -> None:
+    source = spec.load_virtual()(spec.virtual_kinds[0], {"seed": "11"}, 0.0)
+    assert source.virtual
+    source.close()
+    for first, second in zip(readings[:50], virtual_readings(spec, 50), strict=True):
+        assert first.position == second.position
+        assert np.array_equal(first.values, second.values)
+
+
+def test_a_source_goes_on_after_a_position(spec: AppSpec, readings: list[Reading]) -> None:
+    source = spec.load_virtual()(spec.virtual_kinds[0], {"seed": "11"}, 0.0)
+    following = next(iter(source.readings(readings[30].position)))
+    source.close()
+    assert following.position == readings[31].position
+    assert np.array_equal(following.values, readings[31].values)
+
+
+def test_the_same_readings_give_the_same_events(
+    spec: AppSpec, context: EdgeContext, readings: list[Reading]
+) -> None:
+    first = [comparable(r) for r in run(spec.load_edge()(context), readings)]
+    second = [comparable(r) for r in run(spec.load_edge()(context), readings)]
+    assert first
+    assert first == second
+
+
+def test_a_reading_is_not_changed(spec: AppSpec, context: EdgeContext, readings: list[Reading]) -> None:
+    app = spec.load_edge()(context)
+    for reading in readings[:60]:
+        before = reading.values.copy()
+        reading.values.flags.writeable = False
+        list(app.process(reading, reading.captured_ns))
+        assert np.array_equal(reading.values, before)
+
+
+def test_a_restored_app_goes_on_as_if_nothing_had_happened(
+    spec: AppSpec, context: EdgeContext, readings: list[Reading]
+) -> None:
+    app = spec.load_edge()(context)
+    list(run(app, readings[:150]))
+    from common.edge.state import decode_state, encode_state
+
+    other = spec.load_edge()(context)
+    other.restore(decode_state(encode_state(app.snapshot())))
+    rest = readings[150:]
+    assert [comparable(r) for r in run(other, rest)] == [comparable(r) for r in run(app, rest)]
+
+
+def test_an_unusable_reading_is_refused_and_changes_nothing(
+    spec: AppSpec, context: EdgeContext, readings: list[Reading]
+) -> None:
+    app, untouched = spec.load_edge()(context), spec.load_edge()(context)
+    list(run(app, readings[:40]))
+    list(run(untouched, readings[:40]))
+    good = readings[40]
+    for values in (good.values[..., :1], np.full_like(good.values, np.nan, dtype=np.float64)):
+        bad = Reading(good.subject, good.captured_ns, good.position, values, good.channels[:1])
+        with pytest.raises(ReadingError, match=good.subject):
+            list(app.process(bad, good.captured_ns))
+    rest = readings[40:90]
+    assert [comparable(r) for r in run(app, rest)] == [comparable(r) for r in run(untouched, rest)]
+
+
+def test_events_fit_the_wire_and_carry_the_model_version(
+    spec: AppSpec, context: EdgeContext, readings: list[Reading]
+) -> None:
+    for result in run(spec.load_edge()(context), readings):
+        if isinstance(result, Event):
+            assert result.type.startswith(f"{spec.name}.")
+            assert result.data["version"] == context.model.manifest.version
+            body = encode_event(result, source="/s/n", epoch="e", seq=1)
+            assert not any(isinstance(v, float) and not math.isfinite(v) for v in result.data.values())
+            assert len(body) < 4096
+        else:
+            assert all(0 <= score <= 1 for score in result.reasons.values())
+            msgspec.json.encode(result.attributes)
+
+
+def test_state_is_bounded_however_many_subjects_come(
+    spec: AppSpec, context: EdgeContext, readings: list[Reading]
+) -> None:
+    from common.edge.state import encode_state
+
+    app = spec.load_edge()(context)
+    sizes = []
+    for number in range(600):
+        reading = readings[0]
+        renamed = Reading(
+            f"subject-{number}", reading.captured_ns + number, number, reading.values, reading.channels,
+            reading.rate_hz, reading.attributes,
+        )  # fmt: skip
+        list(app.process(renamed, reading.captured_ns + number))
+        sizes.append(len(encode_state(app.snapshot())))
+    assert max(sizes[400:]) <= 1.2 * max(sizes[:400])
