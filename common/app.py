@@ -281,7 +281,8 @@ class AppSpec:
     ``edge``     callable ``(EdgeContext) -> EdgeApp``
     ``cloud``    callable ``() -> CloudApp``
     ``train``    a `Training` (a module with ``gate``, ``train`` and ``evaluate`` is one)
-    ``virtual``  callable ``(kind, parameters: dict[str, str], speed: float) -> Source``; kinds: ``virtual_kinds``
+    ``virtual``  callable ``(kind, parameters: dict[str, str], speed: float) -> Source``;
+                 its kinds are ``virtual_kinds``
     ``pages``    callable that adds the app's pages to the dashboard
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
     """

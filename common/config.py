@@ -19,8 +19,8 @@ from common.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 ENVIRONMENT_PREFIX = "EDGELOOP_"
-RESERVED_VARIABLES = frozenset({"EDGELOOP_DATA", "EDGELOOP_TOKEN", "EDGELOOP_CLOUD"})
-"""Variables that mean something else: the data folder, the bearer token, the cloud of the command line."""
+RESERVED_VARIABLES = frozenset({"EDGELOOP_DATA", "EDGELOOP_TOKEN", "EDGELOOP_CLOUD", "EDGELOOP_SEED"})
+"""Variables that mean something else: the data folder, the bearer token, the cloud to talk to, a seed."""
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
