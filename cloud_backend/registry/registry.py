@@ -1,0 +1,303 @@
+"""The registry: versions are immutable, only their state changes.
+
+- A version is added once, from a bundle whose digests hold and whose golden cases pass. Adding the
+  same bundle again changes nothing; another bundle under the same version is refused.
+- States: ``candidate``, ``approved`` (by the gate or a person), ``refused``, ``production``,
+  ``retired``. One version per app is in production; when another takes over, the former is retired.
+- The starter bundle that comes with an app is part of its history without being stored: it is in
+  production until a rollout has finished, and the oldest ancestor of what was trained from it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, select
+from sqlmodel import Session, col
+
+from cloud_backend.registry.bundles import BundleFolder
+from cloud_backend.registry.golden import check_golden
+from cloud_backend.store.tables import AppState, JobRow, ModelVersion
+from common.app import AppSpec, installed_apps
+from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
+from common.clock import Clock
+from common.errors import BundleError, RegistryError
+from common.messages import NAME_PATTERN
+
+STATES = ("candidate", "approved", "refused", "production", "retired")
+LINEAGE_LIMIT = 1000
+"""Longest chain of parents that is followed."""
+
+
+class Registry:
+    """The versions of all apps. Safe to use from several threads of the one cloud process.
+
+    ``root`` is a folder or an fsspec URL; ``apps`` the installed ones by default.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        root: str,
+        *,
+        apps: Mapping[str, AppSpec] | None = None,
+        clock: Clock = time.time_ns,
+        cache: Path | None = None,
+    ) -> None:
+        self._engine = engine
+        self._bundles = BundleFolder(root, cache)
+        self._apps = dict(installed_apps() if apps is None else apps)
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def add(
+        self, bundle_path: Path, *, job: str = "", state: str = "candidate", approved_by: str = ""
+    ) -> ModelVersion:
+        """Take over the bundle in ``bundle_path``.
+
+        Raises `BundleError` if it is not whole or fails its golden cases, and `RegistryError` for an
+        unknown app, a name that cannot be a version, or a version that is taken by another bundle.
+        """
+        bundle = open_bundle(bundle_path)
+        manifest = bundle.manifest
+        self._check_app(manifest.app)
+        _check_state(state)
+        if not NAME_PATTERN.fullmatch(manifest.version):
+            raise RegistryError(f"{manifest.version!r} cannot name a version: use a-z, 0-9, '.', '_' and '-'")
+        digest = file_digest(bundle.path / MANIFEST)
+        check_golden(bundle)
+        with self._lock, Session(self._engine, expire_on_commit=False) as session:
+            known = self._row(session, manifest.app, manifest.version)
+            if known is not None:
+                if known.manifest_digest == digest:
+                    return known
+                raise RegistryError(
+                    f"{manifest.app} {manifest.version} is already there with other content: "
+                    "versions never change, give the new model a new one"
+                )
+            self._bundles.put(bundle)
+            row = ModelVersion(
+                app=manifest.app,
+                version=manifest.version,
+                state=state,
+                manifest=msgspec.to_builtins(manifest),
+                manifest_digest=digest,
+                parent=manifest.lineage.parent,
+                job=job or manifest.lineage.job,
+                approved_by=approved_by or manifest.lineage.approved_by,
+                created_ns=self._clock(),
+            )
+            session.add(row)
+            session.commit()
+            return row
+
+    def row(self, app: str, version: str) -> ModelVersion:
+        """What the registry knows of a version, the starter's included. Raises `RegistryError`."""
+        with Session(self._engine) as session:
+            row = self._row(session, app, version)
+            if row is None:
+                raise RegistryError(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+            return row
+
+    def bundle(self, app: str, version: str) -> Bundle:
+        """The bundle of a version, verified. Raises `RegistryError` and `BundleError`."""
+        self._check_app(app)
+        with Session(self._engine) as session:
+            stored = session.get(ModelVersion, (app, version))
+            digest = stored.manifest_digest if stored else None
+        if digest is None:
+            starter = self._starter_bundle(app)
+            if starter is None or starter.version != version:
+                raise RegistryError(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+            return starter
+        bundle = self._bundles.get(app, version)
+        if file_digest(bundle.path / MANIFEST) != digest:
+            raise RegistryError(f"the stored manifest of {app} {version} was altered: restore it from a copy")
+        return bundle
+
+    def models(self, app: str) -> list[ModelVersion]:
+        """The newest 1000 versions of an app, newest first, and its starter."""
+        self._check_app(app)
+        with Session(self._engine, expire_on_commit=False) as session:
+            query = (
+                select(ModelVersion)
+                .where(col(ModelVersion.app) == app)
+                .order_by(col(ModelVersion.created_ns).desc(), col(ModelVersion.version).desc())
+                .limit(1000)
+            )
+            rows = list(session.scalars(query))
+            starter = self._starter(session, app)
+        if starter is not None and all(row.version != starter.version for row in rows):
+            rows.append(starter)
+        return rows
+
+    def starter(self, app: str) -> ModelVersion | None:
+        """The row of the bundle that the app comes with, if it comes with one."""
+        with Session(self._engine) as session:
+            return self._starter(session, app)
+
+    def set_state(self, app: str, version: str, state: str, *, approved_by: str | None = None) -> None:
+        """Change the state of a version. ``production`` retires the one that was in production.
+
+        Raises `RegistryError` for an unknown version or state.
+        """
+        _check_state(state)
+        with self._lock, Session(self._engine) as session:
+            row = session.get(ModelVersion, (app, version))
+            if row is None:
+                starter = self._starter(session, app)
+                if starter is None or version not in ("", starter.version):
+                    raise RegistryError(
+                        f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them"
+                    )
+            else:
+                row.state = state
+                if approved_by is not None:
+                    row.approved_by = approved_by
+            if state == "production":
+                self._take_over(session, app, version if row is not None else "")
+            session.commit()
+
+    def production_version(self, app: str) -> str:
+        """The version in production; empty for the starter."""
+        with Session(self._engine) as session:
+            known = session.get(AppState, app)
+            return known.production if known else ""
+
+    def production(self, app: str) -> Bundle:
+        """The bundle in production: the starter until a rollout has finished.
+
+        Raises `RegistryError` if the app has neither.
+        """
+        self._check_app(app)
+        version = self.production_version(app)
+        if version:
+            return self.bundle(app, version)
+        starter = self._starter_bundle(app)
+        if starter is None:
+            raise RegistryError(
+                f"{app} has no model in production and comes with no starter: add a first model"
+            )
+        return starter
+
+    def lineage(self, app: str, version: str) -> list[dict[str, Any]]:
+        """The version and its ancestors, nearest first: what each was made from, by which code and job.
+
+        An ancestor that the registry does not know ends the chain with ``known`` False.
+        """
+        chain: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        with Session(self._engine) as session:
+            row = self._row(session, app, version)
+            if row is None:
+                raise RegistryError(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+            while row is not None and len(chain) < LINEAGE_LIMIT:
+                chain.append(_ancestor(row))
+                seen.add(row.version)
+                if not row.parent:
+                    return chain
+                if row.parent in seen:
+                    break
+                parent = row.parent
+                row = self._row(session, app, parent)
+                if row is None:
+                    chain.append({"version": parent, "known": False})
+        return chain
+
+    def next_version(self, app: str) -> str:
+        """A version that nobody has: ``<yyyymmdd>.<nnn>`` of today, in order of creation."""
+        day = datetime.fromtimestamp(self._clock() / 1e9, UTC).strftime("%Y%m%d")
+        with Session(self._engine) as session:
+            taken: list[str] = []
+            for table in (ModelVersion, JobRow):
+                query = (
+                    select(table.version)
+                    .where(col(table.app) == app, col(table.version).like(f"{day}.%"))
+                    .order_by(col(table.version).desc())
+                    .limit(1)
+                )
+                taken += session.scalars(query).all()
+        last = max((int(tail) for v in taken if (tail := v.partition(".")[2]).isdigit()), default=0)
+        return f"{day}.{last + 1:03d}"
+
+    def _check_app(self, app: str) -> None:
+        if app not in self._apps:
+            known = ", ".join(sorted(self._apps)) or "none"
+            raise RegistryError(f"no app is called {app!r}; installed: {known}")
+
+    def _row(self, session: Session, app: str, version: str) -> ModelVersion | None:
+        self._check_app(app)
+        row = session.get(ModelVersion, (app, version))
+        if row is not None:
+            return row
+        starter = self._starter(session, app)
+        return starter if starter is not None and starter.version == version else None
+
+    def _starter(self, session: Session, app: str) -> ModelVersion | None:
+        bundle = self._starter_bundle(app)
+        if bundle is None:
+            return None
+        known = session.get(AppState, app)
+        in_production = known is None or not known.production
+        return ModelVersion(
+            app=app,
+            version=bundle.version,
+            state="production" if in_production else "retired",
+            manifest=msgspec.to_builtins(bundle.manifest),
+            manifest_digest=file_digest(bundle.path / MANIFEST),
+            parent="",
+            job=bundle.manifest.lineage.job,
+            approved_by=bundle.manifest.lineage.approved_by or "edgeloop",
+            created_ns=0,
+        )
+
+    def _starter_bundle(self, app: str) -> Bundle | None:
+        spec = self._apps.get(app)
+        if spec is None or not (spec.starter / MANIFEST).is_file():
+            return None
+        try:
+            return open_bundle(spec.starter, app=app)
+        except BundleError as error:
+            raise RegistryError(
+                f"the starter model of {app} is damaged ({error}): install it again"
+            ) from error
+
+    def _take_over(self, session: Session, app: str, version: str) -> None:
+        known = session.get(AppState, app)
+        if known is None:
+            known = AppState(app=app)
+            session.add(known)
+        if known.production and known.production != version:
+            former = session.get(ModelVersion, (app, known.production))
+            if former is not None and former.state == "production":
+                former.state = "retired"
+        known.production = version
+
+
+def _check_state(state: str) -> None:
+    if state not in STATES:
+        raise RegistryError(f"{state!r} is not a state of a model: {', '.join(STATES)}")
+
+
+def _ancestor(row: ModelVersion) -> dict[str, Any]:
+    lineage = row.manifest.get("lineage", {})
+    return {
+        "version": row.version,
+        "known": True,
+        "state": row.state,
+        "parent": row.parent,
+        "job": row.job,
+        "approved_by": row.approved_by,
+        "data": lineage.get("data", {}),
+        "code": lineage.get("code", ""),
+        "seed": lineage.get("seed", 0),
+        "trained_at": lineage.get("trained_at", ""),
+        "manifest_digest": row.manifest_digest,
+        "created_ns": row.created_ns,
+    }
