@@ -12,6 +12,9 @@ and has no holes. Rules:
 - The cloud takes a batch only where it continues the stream (``first <= high_water_mark + 1``), so
   it sees every node's events once and in order. Whatever arrives, it answers with an `Ack`; a node
   that reads a mark below what it sent, sends again from there.
+- The head also tells ``oldest``, the lowest seq that the node still keeps. A cloud that was restored from
+  a backup and misses what the node has already deleted writes a gap (``lost_by_cloud``) up to ``oldest``
+  and goes on, so neither side waits for what no one has.
 - A batch that cannot be read at all is answered with ``refused`` (its digest and the reason); the
   node then sends smaller batches until the one bad event stands alone and becomes a gap.
 
@@ -40,6 +43,9 @@ BATCH_PLAIN_LIMIT_BYTES = 4 * 1024 * 1024
 """Largest batch after decompression; bounds what a hostile payload can make the cloud allocate."""
 EVENT_LIMIT_BYTES = 128 * 1024
 """Largest single event as JSON, so that it fits a batch even if it does not compress."""
+
+LARGEST_NUMBER = 2**63 - 1
+"""Largest seq and time on the wire: what a database column holds."""
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 T = TypeVar("T")
@@ -95,12 +101,18 @@ class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BatchHead(msgspec.Struct, frozen=True):
-    """Data of the ``edgeloop.batch`` event at the front of every batch."""
+    """Data of the ``edgeloop.batch`` event at the front of every batch.
+
+    ``oldest`` is the lowest seq that the outbox keeps at ``sent_ns``, gap rows included (1 until the first
+    ack of an epoch deletes something), so ``1 <= oldest <= first <= last``. ``sent_ns`` is stamped anew
+    whenever the batch is sent again: the cloud reads the node's clock error from it.
+    """
 
     epoch: str
     first: int
     last: int
     sent_ns: int
+    oldest: int
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -198,16 +210,20 @@ def format_time(time_ns: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """UTC nanoseconds of an RFC 3339 time in UTC. Raises `MessageError` for anything else."""
+    """UTC nanoseconds of an RFC 3339 time in UTC, up to 2262. Raises `MessageError` for anything else."""
     try:
-        if not text.endswith("Z"):
+        if len(text) == 30 and text[19] == "." and text[29] == "Z":
+            fraction = text[20:29]
+        elif text.endswith("Z") and (len(text) == 20 or (text[19] == "." and len(text) > 21)):
+            fraction = text[20:-1].ljust(9, "0")
+        else:
             raise ValueError
-        fraction = text[20:-1]
-        if len(text) == 20:
-            return _second_number(text[:19]) * 1_000_000_000
-        if text[19] != "." or not fraction.isdigit() or len(fraction) > 9:
+        if len(fraction) != 9 or not fraction.isdigit():
             raise ValueError
-        return _second_number(text[:19]) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+        time_ns = _second_number(text[:19]) * 1_000_000_000 + int(fraction)
+        if not -LARGEST_NUMBER <= time_ns <= LARGEST_NUMBER:
+            raise ValueError
+        return time_ns
     except (ValueError, IndexError, OverflowError):
         raise MessageError(
             f"{text[:40]!r} is not an RFC 3339 time in UTC, such as 2026-11-24T02:57:52Z"
@@ -269,19 +285,25 @@ def decode_event(body: bytes) -> WireEvent:
 
 
 def encode_batch(
-    bodies: Sequence[bytes], *, source: str, epoch: str, first: int, last: int, sent_ns: int
+    bodies: Sequence[bytes], *, source: str, epoch: str, first: int, last: int, sent_ns: int, oldest: int
 ) -> bytes:
     """A batch of encoded events, headed and compressed.
 
+    ``oldest`` is the lowest seq still in the outbox (see `BatchHead`). The node must read it no later than
+    it picks ``bodies``, and never say more than it knows: a cloud that lost its own records takes
+    everything below ``oldest`` as gone for good.
+
     Raises `BatchError` if it is over `BATCH_LIMIT_BYTES`: give it fewer events.
     """
+    if not 1 <= oldest <= first <= last:
+        raise BatchError(f"a batch {first}..{last} cannot come from an outbox whose oldest seq is {oldest}")
     head = encode_event(
         Event(
             BATCH_TYPE,
             "",
             sent_ns,
             Priority.TELEMETRY,
-            msgspec.structs.asdict(BatchHead(epoch, first, last, sent_ns)),
+            msgspec.structs.asdict(BatchHead(epoch, first, last, sent_ns, oldest)),
         ),
         source=source,
         epoch=epoch,
@@ -315,7 +337,8 @@ def decode_batch(payload: bytes) -> Batch:
         head = _head_decoder.decode(elements[0].data)
     except msgspec.MsgspecError as error:
         raise BatchError(f"the head of the batch is not readable: {error}") from error
-    if not (0 < head.first <= head.last) or not NAME_PATTERN.fullmatch(head.epoch):
+    in_order = 0 < head.oldest <= head.first <= head.last <= LARGEST_NUMBER
+    if not in_order or abs(head.sent_ns) > LARGEST_NUMBER or not NAME_PATTERN.fullmatch(head.epoch):
         raise BatchError(f"the head of the batch makes no sense: {head}")
     return _in_range(head, elements[1:], malformed)
 

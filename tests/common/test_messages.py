@@ -42,9 +42,10 @@ def event(seq: int = 1, **data: object) -> bytes:
     )
 
 
-def batch_of(bodies: list[bytes], first: int = 1, last: int | None = None) -> bytes:
+def batch_of(bodies: list[bytes], first: int = 1, last: int | None = None, oldest: int = 1) -> bytes:
+    last = last or first + len(bodies) - 1
     return messages.encode_batch(
-        bodies, source=SOURCE, epoch="e1", first=first, last=last or first + len(bodies) - 1, sent_ns=5
+        bodies, source=SOURCE, epoch="e1", first=first, last=last, sent_ns=5, oldest=oldest
     )
 
 
@@ -87,6 +88,33 @@ def test_an_event_out_of_its_place_is_set_aside(seq: int) -> None:
     batch = messages.decode_batch(batch_of([event(1), event(2), event(seq)], 1, 3))
     assert [e.seq for e in batch.events] == [1, 2]
     assert len(batch.malformed) == 1
+
+
+@pytest.mark.parametrize("oldest", [0, -1, 3, 10])
+def test_a_batch_cannot_be_older_than_its_outbox(oldest: int) -> None:
+    with pytest.raises(BatchError, match="oldest"):
+        batch_of([event(2)], 2, oldest=oldest)
+
+
+def head_of(**changes: object) -> bytes:
+    head = {"epoch": "e1", "first": 2, "last": 3, "sent_ns": 5, "oldest": 1} | changes
+    element = json.loads(event(0)) | {"type": messages.BATCH_TYPE, "data": head}
+    return zstandard.compress(json.dumps([element]).encode())
+
+
+def test_a_head_tells_what_the_node_still_keeps() -> None:
+    assert messages.decode_batch(head_of()).head.oldest == 1
+    assert messages.decode_batch(head_of(oldest=2)).head.oldest == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"oldest": 0}, {"oldest": 3}, {"oldest": "2"}, {"first": 0}, {"first": 4}, {"last": 2**63},
+     {"sent_ns": 2**63}, {"epoch": ""}, {"epoch": "../x"}],
+)  # fmt: skip
+def test_a_head_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(BatchError, match="head"):
+        messages.decode_batch(head_of(**changes))
 
 
 @given(st.binary(max_size=200))
@@ -135,7 +163,7 @@ def test_topics_name_their_node() -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "2023-11-14", "2023-11-14T22:13:20", "2023-11-14T22:13:20+01:00", "2023-13-14T22:13:20Z",
-             "2023-11-14T22:13:20.Z", "2023-11-14T22:13:20.1234567890Z", "x" * 1000 + "Z"]
+             "2023-11-14T22:13:20.Z", "2400-01-01T00:00:00Z", "2023-11-14T22:13:20.12345678 Z", "2023-11-14T22:13:20.1234567890Z", "x" * 1000 + "Z"]
 )  # fmt: skip
 def test_a_time_that_is_not_utc_is_refused(text: str) -> None:
     with pytest.raises(MessageError, match="RFC 3339"):
