@@ -1,0 +1,72 @@
+"""The cloud's HTTP API as the show uses it: what any user of the cloud could do with curl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import urllib3
+
+from apps.demo.processes import ShowError
+
+TIMEOUT_S = 10.0
+
+
+class CloudClient:
+    """Requests with the bearer token of one cloud. All raise `ShowError` for an answer that is an error."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self._pool = urllib3.PoolManager(
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=urllib3.Timeout(total=TIMEOUT_S),
+            retries=urllib3.Retry(total=0),
+        )
+
+    def __enter__(self) -> CloudClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.clear()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The answer of ``GET path?query`` (None values are left out)."""
+        return self._ask("GET", path + _query(query))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self._ask("POST", path, body or {})
+
+    def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """All items of a list, page after page."""
+        cursor = None
+        while True:
+            page = self.get(path, cursor=cursor, **query)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """All items of a list."""
+        return list(self.pages(path, **query))
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        try:
+            answer = self._pool.request(
+                method,
+                self.url + path,
+                body=None if body is None else msgspec.json.encode(body),
+                headers=self._pool.headers | {"Content-Type": "application/json"},
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ShowError(f"{method} {path}: {error}") from error
+        if answer.status >= 400:
+            raise ShowError(f"{method} {path}: {answer.status} {answer.data[:500].decode(errors='replace')}")
+        return msgspec.json.decode(answer.data) if answer.data else None
+
+
+def _query(query: Mapping[str, Any]) -> str:
+    given = {key: value for key, value in query.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
