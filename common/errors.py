@@ -19,12 +19,18 @@ Catch at the depth that you care for::
     │   └── OutboxFull         the disk budget is used up by events that must not be evicted
     ├── UpdateRefused          an update was refused; the node keeps the model that it has
     ├── SampleError            a sample cannot be kept or uploaded
+    │   ├── UploadUnknown      there is no upload with this id
+    │   ├── UploadConflict     a piece does not continue the upload, or another upload is in its way
+    │   ├── UploadTooLarge     more bytes than are taken
+    │   └── SampleRefused      the content is not what was announced, or not a sample
     ├── DatasetError           a data set is absent or malformed
     ├── TrainingError          a training job cannot finish
     ├── GateRefused            a candidate is not better, or falls on a guarded slice
     ├── RolloutError           a rollout cannot be started or changed as asked
     ├── RegistryError          a model version is unknown or already there
+    │   └── VersionUnknown     there is no such version
     ├── BrokerError            the broker cannot be started
+    ├── StoreError             the database cannot be reached, used or upgraded
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
 
 A message says what is wrong, where, and what to do about it.
@@ -106,6 +112,26 @@ class SampleError(EdgeloopError):
     """A sample cannot be kept or uploaded."""
 
 
+class UploadUnknown(SampleError):
+    """There is no upload with this id."""
+
+
+class UploadConflict(SampleError):
+    """A piece does not continue the upload, or another upload is in its way; ``offset`` is where to go on."""
+
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class UploadTooLarge(SampleError):
+    """More bytes than are taken."""
+
+
+class SampleRefused(SampleError):
+    """The content is not what was announced, or not a sample; nothing of it is kept."""
+
+
 class DatasetError(EdgeloopError):
     """A data set is absent or malformed."""
 
@@ -126,8 +152,16 @@ class RegistryError(EdgeloopError):
     """A model version is unknown or already there."""
 
 
+class VersionUnknown(RegistryError):
+    """There is no such version."""
+
+
 class BrokerError(EdgeloopError):
     """The broker cannot be started."""
+
+
+class StoreError(EdgeloopError):
+    """The database cannot be reached, used or upgraded."""
 
 
 class AccessDenied(EdgeloopError):
