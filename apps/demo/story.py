@@ -65,7 +65,7 @@ class Narrator(Protocol):
 
     def step(self, number: int, step: Step) -> None: ...
 
-    def happened(self, step: Step, evidence: str, seconds: float) -> None: ...
+    def happened(self, evidence: str, seconds: float) -> None: ...
 
     def failed(self, step: Step, reason: str) -> None: ...
 
@@ -86,7 +86,7 @@ def tell(chapters: Sequence[Chapter], narrator: Narrator) -> Outcome:
             except ShowError as error:
                 narrator.failed(step, str(error))
                 return Outcome(total, number - 1, time.monotonic() - began, f"{step.title}: {error}")
-            narrator.happened(step, evidence, time.monotonic() - started)
+            narrator.happened(evidence, time.monotonic() - started)
     return Outcome(total, number, time.monotonic() - began)
 
 
@@ -105,7 +105,7 @@ class PlainNarrator:
     def step(self, number: int, step: Step) -> None:
         self._say(f"[{self._elapsed()}] {number:2d} {step.title} ...")
 
-    def happened(self, step: Step, evidence: str, seconds: float) -> None:
+    def happened(self, evidence: str, seconds: float) -> None:
         first, *rest = evidence.splitlines() or [""]
         self._say(f"[{self._elapsed()}]    ok ({seconds:.1f} s): {first}")
         for line in rest:

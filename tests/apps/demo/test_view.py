@@ -1,0 +1,70 @@
+"""The live view shows what is in the scene, at the width of a common terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from apps.demo.scene import EngineScene, Scene
+from apps.demo.story import Chapter, Step
+from apps.demo.view import LiveNarrator, sparkline
+
+SCENE = Scene(
+    engines=(
+        EngineScene(
+            "engine-1",
+            state="online",
+            version="starter-1",
+            rul_cycles=60,
+            lower_cycles=40,
+            upper_cycles=85,
+            history=tuple(range(125, 60, -2)),
+            due=True,
+            drift=True,
+            run=2,
+            cycle=77,
+        ),
+        EngineScene("engine-2", cut=True, waiting=44),
+    ),
+    job="running: fold 2",
+    job_progress=0.4,
+    rollout="v2: running, wave 1 of 2",
+    bytes_sent=40_000,
+    bytes_raw=900_000,
+    events=12_345,
+)
+
+
+def drawn(width: int) -> str:
+    console = Console(width=width, height=34, file=io.StringIO())
+    narrator = LiveNarrator(console, lambda: SCENE, steps=30)
+    narrator.chapter(1, Chapter("Start", "A cloud and three nodes.", []))
+    narrator.step(1, Step("the cloud starts", lambda: "", ("sense", "infer")))
+    narrator.happened("it answers", 1.2)
+    console.print(narrator.draw())
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_screen_shows_the_world_and_says_that_it_is_virtual():
+    text = drawn(130)
+    for part in (
+        "VIRTUAL",
+        "60 cycles left (40 to 85)",
+        "CUT, 44 kept",
+        "MAINTENANCE DRIFT",
+        "run 2 cycle 77",
+        "running: fold 2",
+        "wave 1 of 2",
+        "12,345 events",
+        "it answers",
+    ):
+        assert part in text, part
+
+
+def test_it_fits_a_narrow_terminal():
+    assert max(len(line) for line in drawn(80).splitlines()) <= 80
+
+
+def test_a_sparkline_goes_from_low_to_high():
+    assert sparkline((0.0, 62.0, 125.0)) == "▁▄█"

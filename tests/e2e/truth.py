@@ -1,0 +1,104 @@
+"""What should be in the cloud, and what is: the two sides of every loss test.
+
+The truth comes from replaying a node's deterministic source through the app, apart from any node; what
+is there comes from the cloud's API, or from its database where a test only wants to know how far it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apps.demo.client import CloudClient
+from apps.demo.world import CloudSite, EdgeNode
+from common.app import EdgeContext, find_app
+from common.bundle import open_bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
+from common.messages import Priority, format_time
+
+TALLY = Path(__file__).with_name("tally")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One event as the cloud keeps it."""
+
+    epoch: str
+    seq: int
+    type: str
+    subject: str
+    time: str
+    priority: str
+    data: dict[str, Any]
+
+
+def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
+    """``(type, subject, time, priority, data)`` of all that a tally node decides on ``count`` readings."""
+    if str(TALLY) not in sys.path:
+        sys.path.append(str(TALLY))
+    spec = find_app("tally")
+    model = load_model(open_bundle(spec.starter, app="tally"), find_profile("cpu"))
+    app = spec.load_edge()(EdgeContext(spec.settings(), model))
+    source = spec.load_virtual()("tally", {"seed": str(seed), "count": str(count)}, 0.0)
+    for reading in source.readings(None):
+        for event in app.process(reading, reading.captured_ns):
+            yield (
+                event.type,
+                event.subject,
+                format_time(event.time_ns),
+                Priority(event.priority).name.lower(),
+                dict(event.data),
+            )
+
+
+def stored_count(cloud: CloudSite, type_prefix: str) -> int:
+    """Events in the cloud's database whose type starts so; readable while the cloud is down."""
+    database = cloud.folder / "cloud.sqlite"
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM event WHERE type >= ? AND type < ?",
+                (type_prefix, type_prefix + "\U0010ffff"),
+            ).fetchone()
+            return count
+    except sqlite3.OperationalError:
+        return 0
+
+
+def stored_events(client: CloudClient, node: str) -> list[Stored]:
+    """All events of a node as the API lists them."""
+    return [
+        Stored(
+            event["epoch"],
+            event["seq"],
+            event["type"],
+            event["subject"],
+            event["time"],
+            event["priority"],
+            event["data"],
+        )
+        for event in client.pages(f"/v1/nodes/{node}/events", limit=500)
+    ]
+
+
+def outbox_rows(node: EdgeNode) -> int:
+    """Events that a stopped node still keeps."""
+    with closing(sqlite3.connect(f"file:{node.data / 'outbox.sqlite'}?mode=ro", uri=True)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
+        return count
+
+
+def check_streams(events: list[Stored]) -> None:
+    """No sequence number is missing or double in any epoch, and nothing was given up."""
+    by_epoch: dict[str, list[int]] = {}
+    for event in events:
+        by_epoch.setdefault(event.epoch, []).append(event.seq)
+        assert event.type != "edgeloop.gap", event
+    for epoch, numbers in by_epoch.items():
+        assert sorted(numbers) == list(range(1, len(numbers) + 1)), f"epoch {epoch} has holes or doubles"
