@@ -65,13 +65,22 @@ class OtaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     download_timeout_s: Positive = 300.0
     """Longest time for one file; slower is refused as slow retrieval."""
     least_bytes_per_s: Positive = 1024.0
-    """Mean speed under which a download is refused, after a grace of 10 s."""
+    """Mean speed under which a download is refused, once the grace is over."""
+    download_grace_s: Positive = 10.0
+    """How long a download may be slower; also the longest silence within one."""
     failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     """Share of failed inferences in shadow or soak at which a model is given up."""
     latency_factor: Positive = 5.0
     """How many times slower than the previous model (and its own limit) a model may be."""
     crash_limit: Count = 2
     """Process starts within the soak after which the model is blamed and given up."""
+    soak_readings: Count = 10
+    """Readings that a model must have seen before its soak can end."""
+    disagreement_limit: Positive = 0.25
+    """Difference from the previous model's output, as a share of the output's golden range, that is too
+    much on a reading that the previous model knew (not novel to it)."""
+    disagreement_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """Share of such readings at which a model is given up; 1 and a high limit switch the guard off."""
 
 
 class CurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,6 +165,8 @@ class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Silence after which a node of a wave counts as failed."""
     failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
     """Share of failed nodes in a wave at which the rollout halts and reverts."""
+    absent_s: Positive = 7 * 86400.0
+    """Nodes unheard of for this long before a rollout starts do not count in its waves."""
     tick_s: Positive = 1.0
     """Time between looks at the health of a rollout."""
 

@@ -51,6 +51,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     waves: list[Wave] = []
     soak_s: float = 60.0
     settings: dict[str, Any] = {}
+    """Changes to the app's settings."""
+    withdrawn: list[str] = []
+    """Versions that were taken back. A node that runs one does not ask a candidate to agree with it."""
 
 
 class NodeTraits(msgspec.Struct, frozen=True):
