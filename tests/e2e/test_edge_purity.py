@@ -1,0 +1,107 @@
+"""What runs on a node is small: ``.[edge]`` alone, in a new environment, with no cloud anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from apps.demo.processes import Children, tail, wait_until
+from apps.demo.scene import metrics
+from apps.demo.world import EdgeNode, answers
+
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = [
+    "torch",
+    "ultralytics",
+    "fastapi",
+    "sqlmodel",
+    "sqlalchemy",
+    "sklearn",
+    "scipy",
+    "onnx",
+    "pandas",
+]
+SIZE_GOAL_BYTES = 350_000_000
+RSS_GOAL_BYTES = 150_000_000
+READINGS = 500
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+def run(*command: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=environment,
+        cwd="/",
+    )
+
+
+def need(done: subprocess.CompletedProcess[str]) -> None:
+    """Skip where no package index is reachable; fail for any other reason."""
+    unreachable = ("NewConnectionError", "No matching distribution found for setuptools", "NameResolution")
+    if done.returncode and any(word in done.stderr for word in unreachable):
+        pytest.skip(f"no package index is reachable here: {done.stderr.strip().splitlines()[-1][:200]}")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a new environment that has the wheel with its ``edge`` extra and nothing else."""
+    folder = tmp_path_factory.mktemp("purity")
+    need(run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder / "dist", ROOT))
+    (wheel,) = (folder / "dist").glob("edgeloop-*.whl")
+    need(run(sys.executable, "-m", "venv", folder / "venv"))
+    python = folder / "venv" / "bin" / "python"
+    need(run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[edge]"))
+    return python
+
+
+def test_what_the_cloud_and_training_need_is_not_there(python: Path):
+    code = "import importlib.util, json, sys; "
+    code += "print(json.dumps([m for m in sys.argv[1:] if importlib.util.find_spec(m)]))"
+    done = run(python, "-c", code, *FORBIDDEN)
+    assert json.loads(done.stdout) == []
+
+
+def test_the_environment_is_small(python: Path):
+    files = (path for path in python.parents[1].rglob("*") if path.is_file() and not path.is_symlink())
+    size = sum(path.stat().st_size for path in files)
+    print(f"environment of .[edge]: {size / 1e6:.0f} MB (goal {SIZE_GOAL_BYTES / 1e6:.0f} MB)")
+    assert size < SIZE_GOAL_BYTES
+
+
+def test_a_node_runs_from_its_bundle_with_no_cloud(python: Path, tmp_path: Path):
+    with Children(tmp_path / "logs") as children:
+        node = EdgeNode(children, tmp_path / "node", "alone", app="industrial")
+        child = children.start(
+            "alone",
+            [str(python.with_name("edgeloop")), "node", "run", "--app", "industrial"]
+            + ["--source", "virtual:turbofan?seed=1", "--speed", "0", "--data", str(node.data)],
+            environment={"PYTHONPATH": ""},
+            folder=tmp_path,
+        )
+
+        def done() -> bool:
+            return metrics(node).get("edgeloop_readings_total", 0) >= READINGS
+
+        wait_until(done, what=f"{READINGS} readings without a cloud", timeout_s=120, failed=child.death)
+        port = (node.data / "telemetry.port").read_text()
+        assert answers(f"http://127.0.0.1:{port}/healthz")
+        rss = psutil.Process(child.pid).memory_info().rss
+        print(
+            f"node with the industrial app: {rss / 1e6:.0f} MB resident (goal {RSS_GOAL_BYTES / 1e6:.0f} MB)"
+        )
+        found = metrics(node)
+        assert child.stop() == 0, tail(child.log)
+        assert found["edgeloop_outbox_events"] > READINGS
+        assert rss <= RSS_GOAL_BYTES

@@ -1,0 +1,158 @@
+"""Nothing is lost and nothing is doubled, whatever dies.
+
+Four nodes decide on 20,000 readings while node, cloud and broker are killed with SIGKILL in a random
+order, the broker's state is wiped, the cloud's disk is full for a while, acks are dropped and batches
+are doubled on the way. In the end the cloud has every event exactly once and in order, compared to a
+replay of each node's source through the app. ``EDGELOOP_SEED`` repeats a run's schedule.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from apps.demo.processes import wait_until
+from apps.demo.world import CloudSite, EdgeNode
+from tests.e2e.mangler import Mangler
+from tests.e2e.truth import check_streams, expected_events, outbox_rows, stored_count, stored_events
+
+NODES = 4
+READINGS = 5000
+RATE_HZ = 55.0
+KILLS_OF_EACH = 10
+WIPES = 2
+DISK_FULL_S = 3.0
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+@dataclass
+class Havoc:
+    """What is done to the world; each verb leaves it on its way back up."""
+
+    cloud: CloudSite
+    nodes: list[EdgeNode]
+    chance: random.Random
+    start_node: Callable[[int], None]
+    done: dict[str, int] = field(default_factory=dict)
+
+    def kill_node(self) -> None:
+        number = self.chance.randrange(len(self.nodes))
+        self.nodes[number].child.kill()
+        self.start_node(number)
+
+    def kill_cloud(self) -> None:
+        self.cloud.child.kill()
+        self.cloud.start()
+
+    def kill_broker(self) -> None:
+        old = self.cloud.file.broker_pid
+        os.kill(old, signal.SIGKILL)
+        wait_until(
+            lambda: self.cloud.file.broker_pid != old,
+            what="the cloud starts its broker again",
+            timeout_s=20,
+            failed=self.cloud.child.death,
+        )
+        self.cloud.await_ready()
+
+    def wipe_broker(self) -> None:
+        """Kill the cloud with its broker, and lose all that the broker had kept."""
+        os.kill(self.cloud.file.broker_pid, signal.SIGKILL)
+        self.cloud.child.kill()
+        self.cloud.child.reap()
+        shutil.rmtree(self.cloud.folder / "broker", ignore_errors=True)
+        self.cloud.start()
+
+    def fill_disk(self) -> None:
+        """No file of the cloud can grow past its present size for a while."""
+        pid = self.cloud.child.pid
+        wal = self.cloud.folder / "cloud.sqlite-wal"
+        limit = min(wal.stat().st_size, (self.cloud.folder / "cloud.sqlite").stat().st_size, 65_536)
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        stuck = stored_count(self.cloud, "tally.")
+        ends = time.monotonic() + DISK_FULL_S
+        wait_until(lambda: time.monotonic() > ends, what="the disk was full", timeout_s=DISK_FULL_S + 5)
+        assert self.cloud.alive, self.cloud.child.death()
+        self.grown_while_full = stored_count(self.cloud, "tally.") - stuck
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+    grown_while_full: int = 0
+
+    def do(self, verb: str) -> None:
+        getattr(self, verb)()
+        self.done[verb] = self.done.get(verb, 0) + 1
+
+
+def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_node, broker: str, seed: int):
+    began = time.monotonic()
+    chance = random.Random(seed)
+    mangler = Mangler(seed, drop_ack=0.1, double_up=0.1)
+    cloud: CloudSite = make_cloud()
+    cloud.start()
+    assert cloud.file.broker_kind == broker
+    nodes = [make_node(f"node-{number}") for number in range(NODES)]
+
+    def start_node(number: int) -> None:
+        nodes[number].start(f"virtual:tally?seed={seed + number}&count={READINGS}&rate_hz={RATE_HZ}")
+
+    for number, node in enumerate(nodes):
+        node.enrol(cloud, f"site-{number % 2}", mangler.connection)
+        start_node(number)
+
+    havoc = Havoc(cloud, nodes, chance, start_node)
+    schedule = ["kill_node", "kill_cloud", "kill_broker"] * KILLS_OF_EACH
+    schedule += ["wipe_broker"] * WIPES + ["fill_disk"]
+    chance.shuffle(schedule)
+    expected = {n: list(expected_events(seed + n, READINGS)) for n in range(NODES)}
+    total = sum(map(len, expected.values()))
+    wait_until(lambda: stored_count(cloud, "tally.") > 0, what="the first events", timeout_s=60)
+    for verb in schedule:
+        assert stored_count(cloud, "tally.") < total, f"the nodes were done before {verb}: slow them down"
+        pause = time.monotonic() + chance.uniform(0.2, 1.5)
+        wait_until(lambda pause=pause: time.monotonic() > pause, what="a pause", timeout_s=5)
+        havoc.do(verb)
+    mangler.enabled = False
+    wait_until(
+        lambda: stored_count(cloud, "tally.") >= total,
+        what=f"all {total} events are in the cloud",
+        timeout_s=150,
+        poll_s=0.5,
+        failed=lambda: next((node.child.death() for node in nodes if not node.alive), None),
+    )
+    for node in nodes:
+        assert node.stop() == 0
+
+    print(f"broker {broker}: {havoc.done}, {mangler.acks_dropped} acks dropped, ", end="")
+    print(
+        f"{mangler.batches_doubled} batches doubled, {havoc.grown_while_full} events while the disk was full"
+    )
+    assert mangler.acks_dropped > 10
+    assert mangler.batches_doubled > 10
+    lost = doubled = 0
+    with cloud.client() as client:
+        for number, node in enumerate(nodes):
+            events = stored_events(client, node.name)
+            check_streams(events)
+            assert len({event.epoch for event in events}) == 1
+            got = [
+                (event.type, event.subject, event.time, event.priority, event.data)
+                for event in sorted(events, key=lambda event: event.seq)
+                if event.type.startswith("tally.")
+            ]
+            lost += max(0, len(expected[number]) - len(got))
+            doubled += max(0, len(got) - len(expected[number]))
+            assert got == expected[number]
+            print(
+                f"{node.name}: {len(events)} events, {len(got)} of the app, {outbox_rows(node)} left behind"
+            )
+    print(f"{total} events in, {lost} lost, {doubled} doubled, {time.monotonic() - began:.0f} s")
+    assert total >= 20_000
