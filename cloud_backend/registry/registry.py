@@ -27,7 +27,7 @@ from cloud_backend.store.tables import AppState, JobRow, ModelVersion
 from common.app import AppSpec, installed_apps
 from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
 from common.clock import Clock
-from common.errors import BundleError, RegistryError
+from common.errors import BundleError, RegistryError, VersionUnknown
 from common.messages import NAME_PATTERN
 
 STATES = ("candidate", "approved", "refused", "production", "retired")
@@ -102,7 +102,7 @@ class Registry:
         with Session(self._engine) as session:
             row = self._row(session, app, version)
             if row is None:
-                raise RegistryError(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+                raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
             return row
 
     def bundle(self, app: str, version: str) -> Bundle:
@@ -114,7 +114,7 @@ class Registry:
         if digest is None:
             starter = self._starter_bundle(app)
             if starter is None or starter.version != version:
-                raise RegistryError(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+                raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
             return starter
         bundle = self._bundles.get(app, version)
         if file_digest(bundle.path / MANIFEST) != digest:
@@ -196,7 +196,7 @@ class Registry:
         with Session(self._engine) as session:
             row = self._row(session, app, version)
             if row is None:
-                raise RegistryError(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+                raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
             while row is not None and len(chain) < LINEAGE_LIMIT:
                 chain.append(_ancestor(row))
                 seen.add(row.version)
