@@ -238,6 +238,8 @@ def priority_of(name: str) -> Priority:
         raise MessageError(f"{name[:40]!r} is not a priority: {', '.join(_PRIORITIES)}") from None
 
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for hostile input: wrong JSON, wrong UTF-8, endless nesting."""
 _json_encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(list[WireEvent])
 _raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -280,7 +282,7 @@ def decode_event(body: bytes) -> WireEvent:
     """Inverse of `encode_event`. Raises `MessageError`."""
     try:
         return _event_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise MessageError(f"not an edgeloop event: {error}") from error
 
 
@@ -329,13 +331,13 @@ def decode_batch(payload: bytes) -> Batch:
     try:
         elements = _batch_decoder.decode(plain)
         malformed: list[Malformed] = []
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         elements, malformed = _decode_one_by_one(plain)
     if not elements or elements[0].type != BATCH_TYPE:
         raise BatchError("the batch does not start with an edgeloop.batch event")
     try:
         head = _head_decoder.decode(elements[0].data)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise BatchError(f"the head of the batch is not readable: {error}") from error
     in_order = 0 < head.oldest <= head.first <= head.last <= LARGEST_NUMBER
     if not in_order or abs(head.sent_ns) > LARGEST_NUMBER or not NAME_PATTERN.fullmatch(head.epoch):
@@ -357,7 +359,7 @@ def _decompress(payload: bytes) -> bytes:
 def _decode_one_by_one(plain: bytes) -> tuple[list[WireEvent], list[Malformed]]:
     try:
         raws = _raw_decoder.decode(plain)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise BatchError(f"not a JSON array of events: {error}") from error
     events: list[WireEvent] = []
     malformed: list[Malformed] = []
@@ -393,7 +395,7 @@ def decode(payload: bytes, kind: type[T]) -> T:
     """A small control message (`Ack`, `Status`, `Hint`). Raises `MessageError`."""
     try:
         return msgspec.json.decode(payload, type=kind)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise MessageError(f"not a valid {kind.__name__}: {error}") from error
 
 

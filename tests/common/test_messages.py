@@ -117,6 +117,19 @@ def test_a_head_that_makes_no_sense_is_refused(changes: dict[str, object]) -> No
         messages.decode_batch(head_of(**changes))
 
 
+def test_bytes_that_are_no_text_spoil_only_their_element() -> None:
+    good, bad = event(1), event(2).replace(b"engine-1", b"engine-\xff")
+    batch = messages.decode_batch(batch_of([good, bad]))
+    assert [e.seq for e in batch.events] == [1]
+    assert [m.body for m in batch.malformed] == [bad]
+
+
+def test_endless_nesting_is_a_batch_error() -> None:
+    deep = event(2, x=1).replace(b'{"x":1}', b"[" * 100_000 + b"]" * 100_000)
+    with pytest.raises(BatchError, match="recursion"):
+        messages.decode_batch(batch_of([event(1), deep]))
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_a_batch_error(noise: bytes) -> None:
     with pytest.raises(BatchError):
