@@ -83,10 +83,11 @@ def test_the_environment_is_small(python: Path):
 def test_a_node_runs_from_its_bundle_with_no_cloud(python: Path, tmp_path: Path):
     with Children(tmp_path / "logs") as children:
         node = EdgeNode(children, tmp_path / "node", "alone", app="industrial")
+        edgeloop = str(python.with_name("edgeloop"))
+        arguments = ["node", "run", "--app", "industrial", "--source", "virtual:turbofan?seed=1"]
         child = children.start(
             "alone",
-            [str(python.with_name("edgeloop")), "node", "run", "--app", "industrial"]
-            + ["--source", "virtual:turbofan?seed=1", "--speed", "0", "--data", str(node.data)],
+            [edgeloop, *arguments, "--speed", "0", "--data", str(node.data)],
             environment={"PYTHONPATH": ""},
             folder=tmp_path,
         )
