@@ -89,7 +89,7 @@ class Watcher:
                 continue  # The cloud does not answer now; the picture stays as it is.
 
     def _look(self) -> Scene:
-        known = {node["name"]: node for node in self._ask("/v1/nodes", limit=100)["items"]}
+        known = {node["node"]: node for node in self._ask("/v1/nodes", limit=100)["items"]}
         machines = {
             machine["node"]: machine
             for machine in self._ask(f"/v1/apps/{self._app}/machines", limit=100)["items"]

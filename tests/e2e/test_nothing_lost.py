@@ -144,7 +144,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
             check_streams(events)
             assert len({event.epoch for event in events}) == 1
             got = [
-                (event.type, event.subject, event.time, event.priority, event.data)
+                (event.type, event.subject, event.time_ns, event.priority, event.data)
                 for event in sorted(events, key=lambda event: event.seq)
                 if event.type.startswith("tally.")
             ]

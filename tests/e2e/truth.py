@@ -20,7 +20,7 @@ from common.app import EdgeContext, find_app
 from common.bundle import open_bundle
 from common.edge.inference import load_model
 from common.edge.profile import find_profile
-from common.messages import Priority, format_time
+from common.messages import Priority
 
 TALLY = Path(__file__).with_name("tally")
 
@@ -33,13 +33,13 @@ class Stored:
     seq: int
     type: str
     subject: str
-    time: str
+    time_ns: int
     priority: str
     data: dict[str, Any]
 
 
-def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
-    """``(type, subject, time, priority, data)`` of all that a tally node decides on ``count`` readings."""
+def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, int, str, dict[str, Any]]]:
+    """``(type, subject, time in UTC ns, priority, data)`` of all that a tally node decides on ``count`` readings."""
     if str(TALLY) not in sys.path:
         sys.path.append(str(TALLY))
     spec = find_app("tally")
@@ -51,7 +51,7 @@ def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, str, str,
             yield (
                 event.type,
                 event.subject,
-                format_time(event.time_ns),
+                event.time_ns,
                 Priority(event.priority).name.lower(),
                 dict(event.data),
             )
@@ -79,7 +79,7 @@ def stored_events(client: CloudClient, node: str) -> list[Stored]:
             event["seq"],
             event["type"],
             event["subject"],
-            event["time"],
+            event["time_ns"],
             event["priority"],
             event["data"],
         )
