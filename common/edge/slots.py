@@ -73,6 +73,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The version is the package's own starter bundle."""
     compare: bool = True
     """Whether the candidate must agree with the live model; not with one that was withdrawn."""
+    wave: bool = False
+    """Whether a wave asked for it, so that the cloud counts this node's answer."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,9 +246,9 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         """The first ``count`` reports were handed on."""
         return _replace(self, unreported=self.unreported[count:])
 
-    def seen(self, serial: int) -> SlotState:
-        """A valid deployment document with this serial was read."""
-        return _replace(self, seen_serial=max(self.seen_serial, serial))
+    def saw(self, floors: Floors, serial: int) -> SlotState:
+        """Valid metadata and, with ``serial`` > 0, a valid deployment document were read."""
+        return _replace(self, floors=floors, seen_serial=max(self.seen_serial, serial))
 
     def without(self, version: str, serial: int) -> SlotState:
         """``version`` is given up until a newer serial names it."""
