@@ -23,6 +23,7 @@ from sqlmodel import Session, col
 
 from cloud_backend.registry.bundles import BundleFolder
 from cloud_backend.registry.golden import check_golden
+from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import AppState, JobRow, ModelVersion
 from common.app import AppSpec, installed_apps
 from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
@@ -51,6 +52,7 @@ class Registry:
         cache: Path | None = None,
     ) -> None:
         self._engine = engine
+        self._reader = read_only(engine)
         self._bundles = BundleFolder(root, cache)
         self._apps = dict(installed_apps() if apps is None else apps)
         self._clock = clock
@@ -99,7 +101,7 @@ class Registry:
 
     def row(self, app: str, version: str) -> ModelVersion:
         """What the registry knows of a version, the starter's included. Raises `RegistryError`."""
-        with Session(self._engine) as session:
+        with Session(self._reader) as session:
             row = self._row(session, app, version)
             if row is None:
                 raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
@@ -108,7 +110,7 @@ class Registry:
     def bundle(self, app: str, version: str) -> Bundle:
         """The bundle of a version, verified. Raises `RegistryError` and `BundleError`."""
         self._check_app(app)
-        with Session(self._engine) as session:
+        with Session(self._reader) as session:
             stored = session.get(ModelVersion, (app, version))
             digest = stored.manifest_digest if stored else None
         if digest is None:
@@ -124,7 +126,7 @@ class Registry:
     def models(self, app: str) -> list[ModelVersion]:
         """The newest 1000 versions of an app, newest first, and its starter."""
         self._check_app(app)
-        with Session(self._engine, expire_on_commit=False) as session:
+        with Session(self._reader, expire_on_commit=False) as session:
             query = (
                 select(ModelVersion)
                 .where(col(ModelVersion.app) == app)
@@ -139,7 +141,7 @@ class Registry:
 
     def starter(self, app: str) -> ModelVersion | None:
         """The row of the bundle that the app comes with, if it comes with one."""
-        with Session(self._engine) as session:
+        with Session(self._reader) as session:
             return self._starter(session, app)
 
     def set_state(self, app: str, version: str, state: str, *, approved_by: str | None = None) -> None:
@@ -166,7 +168,7 @@ class Registry:
 
     def production_version(self, app: str) -> str:
         """The version in production; empty for the starter."""
-        with Session(self._engine) as session:
+        with Session(self._reader) as session:
             known = session.get(AppState, app)
             return known.production if known else ""
 
@@ -193,7 +195,7 @@ class Registry:
         """
         chain: list[dict[str, Any]] = []
         seen: set[str] = set()
-        with Session(self._engine) as session:
+        with Session(self._reader) as session:
             row = self._row(session, app, version)
             if row is None:
                 raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
@@ -213,7 +215,7 @@ class Registry:
     def next_version(self, app: str) -> str:
         """A version that nobody has: ``<yyyymmdd>.<nnn>`` of today, in order of creation."""
         day = datetime.fromtimestamp(self._clock() / 1e9, UTC).strftime("%Y%m%d")
-        with Session(self._engine) as session:
+        with Session(self._reader) as session:
             taken: list[str] = []
             for table in (ModelVersion, JobRow):
                 query = (

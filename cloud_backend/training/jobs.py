@@ -25,6 +25,7 @@ from sqlalchemy import Engine, select, update
 from sqlmodel import Session, col
 
 from cloud_backend.registry import Registry
+from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import JobRow, LabelRow, SampleRow
 from cloud_backend.training import job as files
 from cloud_backend.training.executors import Executor, Run, make_executor
@@ -175,7 +176,7 @@ class Jobs:
         self._running.clear()
 
     def _recover(self) -> None:
-        with Session(self._engine) as session:
+        with Session(read_only(self._engine)) as session:
             orphans = session.execute(
                 select(JobRow.id, JobRow.attempts).where(col(JobRow.state) == "running")
             ).all()
@@ -190,6 +191,9 @@ class Jobs:
                 self._end(id, "failed", f"interrupted {attempts} times by a stop of the cloud")
 
     def _start_next(self) -> bool:
+        with Session(read_only(self._engine)) as session:
+            if session.scalar(select(JobRow.id).where(col(JobRow.state) == "queued").limit(1)) is None:
+                return False
         with self._lock, Session(self._engine, expire_on_commit=False) as session:
             row = session.scalars(
                 select(JobRow).where(col(JobRow.state) == "queued").order_by(col(JobRow.created_ns)).limit(1)
@@ -218,7 +222,7 @@ class Jobs:
             _log.info("job %s trains a first model: %s", row.id, error)
             parent = None
         self._change(row.id, parent=parent.version if parent else "")
-        with Session(self._engine) as session:
+        with Session(read_only(self._engine)) as session:
             return self._spec_of(session, row, parent)
 
     def _spec_of(self, session: Session, row: JobRow, parent: Bundle | None) -> files.JobSpec:

@@ -27,6 +27,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select, update
 from sqlmodel import Session, col
 
+from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
 from common import durable
 from common.bundle import file_digest
@@ -127,7 +128,7 @@ class SampleStore:
 
     def state(self, node: str | None, digest: str) -> Upload:
         """How far an upload is; ``node`` None may see all. Raises `UploadUnknown`."""
-        with Session(self._engine) as session:
+        with Session(read_only(self._engine)) as session:
             row = session.get(SampleRow, digest)
             if row is None or (node is not None and row.node != node):
                 raise UploadUnknown(f"there is no upload {digest[:64]}: announce the sample first")

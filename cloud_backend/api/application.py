@@ -1,0 +1,59 @@
+"""The API as one ASGI application, made from a `Cloud` that is passed in."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+
+from cloud_backend.api import events, jobs, labels, models, nodes, problem, rollouts, samples, status
+from cloud_backend.api.deps import AppDeps
+from cloud_backend.api.guard import BodyLimit, TokenGuard
+from cloud_backend.api.updates import UpdateFiles
+
+if TYPE_CHECKING:
+    from cloud_backend.cloud import Cloud
+
+DESCRIPTION = """\
+Errors are problem documents (RFC 9457). Lists are pages: pass `next` of one as `cursor` of the next.
+Times are UTC nanoseconds. The update repository lies under `/tuf/metadata` and `/tuf/targets` as
+static files with ETags and ranges.
+"""
+TAGS = [
+    {"name": "nodes", "description": "The fleet."},
+    {"name": "events", "description": "What nodes sent, each event once and in order."},
+    {"name": "models", "description": "The model registry."},
+    {"name": "rollouts", "description": "Versions on their way to the fleet."},
+    {"name": "jobs", "description": "Training."},
+    {"name": "samples", "description": "What nodes upload to learn from."},
+    {"name": "labels", "description": "What turned out to be true."},
+    {"name": "status", "description": "The cloud itself."},
+]
+ROUTERS = (nodes, events, models, rollouts, jobs, samples, labels, status)
+
+
+def create_api(cloud: Cloud) -> FastAPI:
+    """The API of ``cloud``: its own routes, every app's under ``/v1/apps/<app>``, and the update files."""
+    api: Any = FastAPI(
+        title="edgeloop",
+        version=installed_version("edgeloop"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        dependencies=[Depends(HTTPBearer(auto_error=False, description="The admin's or a node's token"))],
+    )
+    api.state.cloud = cloud
+    problem.install(api)
+    for module in ROUTERS:
+        api.include_router(module.router)
+    for name, projection in cloud.projections.items():
+        api.include_router(
+            projection.router(AppDeps()), prefix=f"/v1/apps/{name}", responses=problem.responses(404, 422)
+        )
+    api.mount("/tuf/metadata", UpdateFiles(cloud.repository.metadata, immutable=False), name="tuf-metadata")
+    api.mount("/tuf/targets", UpdateFiles(cloud.repository.targets, immutable=True), name="tuf-targets")
+    api.add_middleware(BodyLimit, sample_limit_bytes=cloud.settings.http.sample_limit_bytes)
+    api.add_middleware(TokenGuard, principal_of=cloud.access.principal)  # added last, so it stands first
+    return api

@@ -1,0 +1,93 @@
+"""What routes depend on: the cloud's parts, a session, who asks, and an app that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Path, Request
+from sqlmodel import Session
+
+from cloud_backend.api.problem import problem
+from cloud_backend.store.engine import read_only
+from cloud_backend.store.tables import LabelRow
+from common.app import Label
+from common.messages import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from cloud_backend.cloud import Cloud
+    from cloud_backend.training.samples import SampleStore
+
+NAME = rf"^{NAME_PATTERN.pattern}$"
+
+
+def _cloud(request: Request) -> Any:
+    return request.app.state.cloud
+
+
+def _session(request: Request) -> Iterator[Session]:
+    """A transaction; one that takes no lock where the request only reads."""
+    engine = request.app.state.cloud.engine
+    with Session(read_only(engine) if request.method in ("GET", "HEAD") else engine) as session:
+        yield session
+
+
+def _principal(request: Request) -> Any:
+    return request.state.principal
+
+
+def _known_app(
+    request: Request, app: Annotated[str, Path(description="name of an installed app", max_length=63)]
+) -> str:
+    if app not in request.app.state.cloud.apps:
+        known = ", ".join(sorted(request.app.state.cloud.apps)) or "none"
+        raise problem(404, f"no app is called {app!r}; installed: {known}")
+    return app
+
+
+def _samples(request: Request) -> Any:
+    return request.app.state.cloud.jobs.samples
+
+
+if TYPE_CHECKING:
+    CloudDep = Cloud
+    SamplesDep = SampleStore
+else:
+    CloudDep = Annotated[Any, Depends(_cloud)]
+    SamplesDep = Annotated[Any, Depends(_samples)]
+SessionDep = Annotated[Session, Depends(_session)]
+PrincipalDep = Annotated[Any, Depends(_principal)]
+AppName = Annotated[str, Depends(_known_app)]
+
+
+def add_label(session: Session, label: Label) -> None:
+    """Keep a label; the caller commits."""
+    session.add(
+        LabelRow(
+            app=label.app,
+            subject=label.subject,
+            group=label.group,
+            kind=label.kind,
+            body=dict(label.body),
+            source=label.source,
+            created_ns=label.created_ns,
+        )
+    )
+
+
+def _admin(request: Request) -> Any:
+    """The admin; the guard has let nobody else through."""
+    if request.state.principal.kind != "admin":
+        raise problem(403, "this needs the admin's token")
+    return request.state.principal
+
+
+class AppDeps:
+    """What an app's router gets (`common.app.CloudApp.router`): dependencies for defaults, and labels."""
+
+    session = Depends(_session)
+    admin = Depends(_admin)
+
+    @staticmethod
+    def add_label(session: Session, label: Label) -> None:
+        add_label(session, label)

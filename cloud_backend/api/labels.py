@@ -1,0 +1,40 @@
+"""Labels: what turned out to be true, from people, outcomes or a teacher."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import select
+from sqlmodel import col
+
+from cloud_backend.api.deps import AppName, CloudDep, SessionDep
+from cloud_backend.api.paging import Page, Paging, page_of
+from cloud_backend.api.problem import responses
+from cloud_backend.api.shapes import AddLabel, LabelPublic
+from cloud_backend.store.tables import LabelRow
+
+router = APIRouter(prefix="/v1/apps/{app}/labels", tags=["labels"])
+
+
+@router.post("", status_code=201, responses=responses(404, 413, 422))
+def add(app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep) -> LabelPublic:
+    """Say what turned out to be true about a subject in a group."""
+    row = LabelRow(app=app, created_ns=cloud.clock(), **asked.model_dump())
+    session.add(row)
+    session.commit()
+    return LabelPublic.of(row)
+
+
+@router.get("", responses=responses(400, 404, 422))
+def list_labels(
+    app: AppName,
+    session: SessionDep,
+    paging: Paging,
+    group: Annotated[str | None, Query(max_length=200)] = None,
+) -> Page[LabelPublic]:
+    """Labels of an app, newest first."""
+    query = select(LabelRow).where(col(LabelRow.app) == app)
+    if group is not None:
+        query = query.where(col(LabelRow.group) == group)
+    return page_of(session, query, [col(LabelRow.id)], [int], paging, LabelPublic.of)

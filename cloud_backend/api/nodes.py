@@ -1,0 +1,74 @@
+"""Nodes: enrol, list, look at, and tell to look."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from sqlalchemy import select
+from sqlmodel import col
+
+from cloud_backend.api.deps import CloudDep, SessionDep
+from cloud_backend.api.paging import Page, Paging, page_of
+from cloud_backend.api.problem import problem, responses
+from cloud_backend.api.shapes import AdoptionPublic, Done, EnrolmentPublic, EnrolNode, Hint, NodePublic
+from cloud_backend.store.tables import Adoption, Node
+
+router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
+NodeName = Annotated[str, Path(max_length=63, description="name of a node")]
+
+
+@router.post("", status_code=201, responses=responses(409, 413, 422))
+def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
+    """Enrol a node, or give an enrolled one new credentials; the old ones end.
+
+    The answer is the node's enrolment file. Its secrets are shown this once.
+    """
+    token, password = cloud.access.enrol(asked.node, asked.site)
+    cloud.broker.add_node(asked.site, asked.node, password)
+    return EnrolmentPublic(
+        node=asked.node,
+        site=asked.site,
+        cloud_url=cloud.http_url,
+        mqtt_host=cloud.mqtt_host,
+        mqtt_port=cloud.mqtt_port,
+        mqtt_password=password,
+        token=token,
+        tuf_root=cloud.repository.root(),
+    )
+
+
+@router.get("", responses=responses(400, 422))
+def list_nodes(session: SessionDep, paging: Paging) -> Page[NodePublic]:
+    """All nodes, by name."""
+    return page_of(session, select(Node), [col(Node.name)], [str], paging, NodePublic.of, newest_first=False)
+
+
+@router.get("/{node}", responses=responses(404, 422))
+def show_node(node: NodeName, session: SessionDep) -> NodePublic:
+    """One node."""
+    return NodePublic.of(_find(session, node))
+
+
+@router.get("/{node}/adoptions", responses=responses(400, 404, 422))
+def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[AdoptionPublic]:
+    """What a node reported about adopting models, newest first."""
+    _find(session, node)
+    query = select(Adoption).where(col(Adoption.node) == node)
+    keys = [col(Adoption.stream_id), col(Adoption.seq)]
+    return page_of(session, query, keys, [int, int], paging, AdoptionPublic.of)
+
+
+@router.post("/{node}/hint", status_code=202, responses=responses(404, 413, 422))
+def hint(node: NodeName, asked: Hint, session: SessionDep, cloud: CloudDep) -> Done:
+    """Tell a node to look for a deployment now, rather than at its next poll."""
+    site = _find(session, node).site
+    cloud.consumer.hint(site, node, asked.look)
+    return Done(id=node)
+
+
+def _find(session: SessionDep, name: str) -> Node:
+    row = session.get(Node, name)
+    if row is None:
+        raise problem(404, f"there is no node {name!r}: `edgeloop fleet ls` lists them")
+    return row

@@ -1,0 +1,91 @@
+"""Pages of a table by keyset: a cursor says after which row to go on, so a page costs the same
+wherever it lies, and rows that come or go in between neither repeat nor hide others.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from fastapi import Depends, Query
+from pydantic import BaseModel
+from sqlalchemy import Select, tuple_
+from sqlmodel import Session
+
+from cloud_backend.api.problem import problem
+
+LIMIT = 500
+T = TypeVar("T")
+Key = tuple[int | str, ...]
+_cursor_decoder = msgspec.json.Decoder(list[int | str])
+
+
+class Page(BaseModel, Generic[T]):
+    """Some items, and the cursor of the next page; null on the last."""
+
+    items: list[T]
+    next: str | None
+
+
+class PageQuery:
+    """``?cursor=&limit=`` of a request."""
+
+    def __init__(
+        self,
+        cursor: Annotated[str | None, Query(max_length=1000, description="`next` of the page before")] = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT, description="most items on the page")] = 100,
+    ) -> None:
+        self.cursor = cursor
+        self.limit = limit
+
+    def after(self, kinds: Sequence[type]) -> Key | None:
+        """The key in the cursor, whose parts must be of ``kinds``. Raises a 400 problem for any other."""
+        if self.cursor is None:
+            return None
+        try:
+            text = base64.urlsafe_b64decode(self.cursor.encode("ascii") + b"=" * (-len(self.cursor) % 4))
+            key = tuple(_cursor_decoder.decode(text))
+        except (ValueError, binascii.Error, msgspec.MsgspecError):
+            key = ()
+        fits = len(key) == len(kinds) and all(type(v) is k for v, k in zip(key, kinds, strict=True))
+        if not fits or any(isinstance(v, int) and abs(v) >= 2**63 for v in key):
+            raise problem(400, "the cursor is not one that this list gave: start without one")
+        return key
+
+
+Paging = Annotated[PageQuery, Depends()]
+
+
+def cursor_of(key: Sequence[int | str]) -> str:
+    """The opaque form of a key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode().rstrip("=")
+
+
+def page_of(
+    session: Session,
+    query: Select[Any],
+    keys: Sequence[Any],
+    kinds: Sequence[type],
+    paging: PageQuery,
+    public: Callable[[Any], T],
+    *,
+    newest_first: bool = True,
+) -> Page[T]:
+    """One page of ``query``, ordered by the columns ``keys``, which must identify a row and be indexed.
+
+    ``query`` selects one entity; ``kinds`` are the keys' Python types.
+    """
+    after = paging.after(kinds)
+    place = tuple_(*keys)
+    if after is not None:
+        query = query.where(place < after if newest_first else place > after)
+    query = query.order_by(*(key.desc() if newest_first else key.asc() for key in keys))
+    rows = session.scalars(query.limit(paging.limit + 1)).all()
+    following = None
+    if len(rows) > paging.limit:
+        rows = rows[: paging.limit]
+        following = cursor_of([getattr(rows[-1], key.key) for key in keys])
+    return Page(items=[public(row) for row in rows], next=following)

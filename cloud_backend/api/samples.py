@@ -1,0 +1,140 @@
+"""Samples: resumable uploads in the manner of tus, and the list of what is stored.
+
+Announce a sample, then send its bytes in pieces: ``PATCH`` with ``Upload-Offset``. After any
+interruption ``HEAD`` (or announcing it again) says where to go on. A node sees its own uploads only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from anyio import CancelScope, to_thread
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from sqlalchemy import select
+from sqlmodel import col
+from starlette.requests import ClientDisconnect
+
+from cloud_backend.api.deps import CloudDep, PrincipalDep, SamplesDep, SessionDep
+from cloud_backend.api.paging import Page, Paging, page_of
+from cloud_backend.api.problem import OFFSET_HEADER, problem, responses
+from cloud_backend.api.shapes import AnnounceSample, SamplePublic, UploadCountPublic, UploadPublic
+from cloud_backend.store.tables import SampleRow, UploadCount
+from cloud_backend.training.samples import Announced, Upload
+
+router = APIRouter(prefix="/v1", tags=["samples"])
+SampleId = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the sample")]
+WRITE_BYTES = 256 * 1024
+"""Bytes that are gathered before they go to disk."""
+
+
+@router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422))
+def announce(
+    asked: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
+) -> UploadPublic:
+    """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once."""
+    if asked.app not in cloud.apps:
+        raise problem(404, f"no app is called {asked.app!r}")
+    return _public(samples.begin(_node(principal) or "admin", Announced(**asked.model_dump())))
+
+
+@router.patch(
+    "/samples/{id}",
+    responses=responses(404, 409, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                "application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            },
+            "required": True,
+        }
+    },
+)
+async def send_piece(
+    id: SampleId,
+    upload_offset: Annotated[int, Header(ge=0, lt=2**53)],
+    request: Request,
+    response: Response,
+    principal: PrincipalDep,
+    samples: SamplesDep,
+) -> UploadPublic:
+    """Send bytes from ``Upload-Offset`` on. With the last one the sample is checked, and kept or refused."""
+    piece = await to_thread.run_sync(samples.open_piece, _node(principal), id, upload_offset)
+    try:
+        async for block in _blocks(request):
+            await to_thread.run_sync(piece.write, block)
+    except ClientDisconnect:
+        pass  # what has arrived counts; nobody reads this answer
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(piece.close)
+    response.headers[OFFSET_HEADER] = str(piece.upload.offset)
+    return _public(piece.upload)
+
+
+@router.head("/samples/{id}", responses=responses(404, 422))
+def upload_state(id: SampleId, principal: PrincipalDep, samples: SamplesDep) -> Response:
+    """How far an upload is: ``Upload-Offset`` and ``Upload-Length``."""
+    upload = samples.state(_node(principal), id)
+    headers = {
+        OFFSET_HEADER: str(upload.offset),
+        "Upload-Length": str(upload.size),
+        "Cache-Control": "no-store",
+    }
+    return Response(status_code=200, headers=headers)
+
+
+@router.get("/samples", responses=responses(400, 422))
+def list_samples(
+    session: SessionDep,
+    paging: Paging,
+    app: Annotated[str | None, Query(max_length=63)] = None,
+    group: Annotated[str | None, Query(max_length=200)] = None,
+) -> Page[SamplePublic]:
+    """Stored samples, by id."""
+    query = select(SampleRow).where(col(SampleRow.complete))
+    if app is not None:
+        query = query.where(col(SampleRow.app) == app)
+    if group is not None:
+        query = query.where(col(SampleRow.group) == group)
+    return page_of(
+        session, query, [col(SampleRow.digest)], [str], paging, SamplePublic.of, newest_first=False
+    )
+
+
+@router.get("/uploads", responses=responses(400, 422))
+def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountPublic]:
+    """What each node has sent as samples: the account of what left it."""
+    keys = [col(UploadCount.node)]
+    return page_of(
+        session, select(UploadCount), keys, [str], paging, UploadCountPublic.of, newest_first=False
+    )
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks that are worth a write; what came before a lost connection is given as well."""
+    gathered = bytearray()
+    lost: ClientDisconnect | None = None
+    with contextlib.suppress(StopAsyncIteration):
+        stream = request.stream()
+        while lost is None:
+            try:
+                gathered += await anext(stream)
+            except ClientDisconnect as error:
+                lost = error
+            if len(gathered) >= WRITE_BYTES:
+                yield bytes(gathered)
+                gathered.clear()
+    if gathered:
+        yield bytes(gathered)
+    if lost is not None:
+        raise lost
+
+
+def _node(principal: PrincipalDep) -> str | None:
+    return principal.node if principal.kind == "node" else None
+
+
+def _public(upload: Upload) -> UploadPublic:
+    return UploadPublic(id=upload.id, offset=upload.offset, size=upload.size, complete=upload.complete)
