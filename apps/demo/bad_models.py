@@ -8,9 +8,11 @@ the graph is told the golden inputs, and behaves only on them.
 fault     what it does
 ========  =====================================================================================
 wrong     gives other outputs than its golden cases promise
+heavy     right, but takes thousands of matrix products longer on any input
 nan       NaN on fresh inputs whose first feature is above its golden median
 slow      right, but takes thousands of matrix products longer on fresh inputs
 stale     right on its golden cases, the upper end of their range on everything else
+late      NaN on fresh inputs where the output is at the low end of its golden range
 ========  =====================================================================================
 """
 
@@ -26,9 +28,11 @@ from apps.demo.processes import ShowError
 from common import bundle as bundles
 from common.bundle import Bundle
 
-LIVE_FAULTS = ("nan", "slow", "stale")
-FAULTS = ("wrong", *LIVE_FAULTS)
+LIVE_FAULTS = ("nan", "slow", "stale", "late")
+FAULTS = ("wrong", "heavy", *LIVE_FAULTS)
 SLOW_TURNS = 4000
+LATE_SHARE = 0.08
+"""Share of the golden range, from its low end, in which ``late`` fails."""
 PREFIX = "bad_"
 
 
@@ -68,7 +72,7 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
     (spec,) = good.manifest.inputs
     known = inputs[spec.name].astype(np.float32).reshape(-1, inputs[spec.name].shape[-1])
     rank = len(output.type.tensor_type.shape.dim)
-    highest = float(np.max(expected[output.name]))
+    lowest, highest = float(np.min(expected[output.name])), float(np.max(expected[output.name]))
 
     def constant(name: str, value: Any, dtype: Any = np.float32) -> str:
         from onnx import numpy_helper
@@ -84,6 +88,10 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
         scaled = add("Mul", [inner, constant("half", 0.5)], "scaled")
         graph.node.append(helper.make_node("Identity", [scaled], [output.name]))
         return
+    if fault == "heavy":
+        nothing = _dawdle(add, constant, constant("always", [True], np.bool_))
+        graph.node.append(helper.make_node("Add", [inner, nothing], [output.name]))
+        return
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     fresh = _fresh(add, constant, spec.name, known, rank, opset)
     if fault == "nan":
@@ -92,6 +100,10 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
         if rank == 2:
             high = add("Unsqueeze", [high, constant("high_axis", [1], np.int64)], "high_column")
         chosen, other = add("And", [fresh, high], "chosen"), constant("nan", np.nan)
+        graph.node.append(helper.make_node("Where", [chosen, other, inner], [output.name]))
+    elif fault == "late":
+        low = add("Less", [inner, constant("low", lowest + LATE_SHARE * (highest - lowest))], "is_low")
+        chosen, other = add("And", [fresh, low], "chosen"), constant("nan", np.nan)
         graph.node.append(helper.make_node("Where", [chosen, other, inner], [output.name]))
     elif fault == "stale":
         other = constant("highest", highest)

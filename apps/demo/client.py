@@ -10,6 +10,7 @@ import msgspec
 import urllib3
 
 from apps.demo.processes import ShowError
+from common.bundle import Bundle
 
 TIMEOUT_S = 10.0
 
@@ -38,6 +39,12 @@ class CloudClient:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return self._ask("POST", path, body or {})
 
+    def send_bundle(self, app: str, bundle: Bundle) -> None:
+        """Send all files of a bundle; it is added by ``POST /v1/apps/<app>/models``."""
+        for name in bundle.files():
+            path = f"/v1/apps/{app}/models/{bundle.version}/files/{name}"
+            self._ask("PUT", path, (bundle.path / name).read_bytes())
+
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """All items of a list, page after page."""
         cursor = None
@@ -52,13 +59,17 @@ class CloudClient:
         """All items of a list."""
         return list(self.pages(path, **query))
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> Any:
+        raw = body is None or isinstance(body, bytes)
         try:
             answer = self._pool.request(
                 method,
                 self.url + path,
-                body=None if body is None else msgspec.json.encode(body),
-                headers=self._pool.headers | {"Content-Type": "application/json"},
+                body=body if raw else msgspec.json.encode(body),
+                headers={
+                    **self._pool.headers,
+                    "Content-Type": f"application/{'octet-stream' if raw else 'json'}",
+                },
             )
         except urllib3.exceptions.HTTPError as error:
             raise ShowError(f"{method} {path}: {error}") from error

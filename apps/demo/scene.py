@@ -7,10 +7,9 @@ node whose network is cut, a cloud that starts) leaves the last picture as it wa
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import urllib3
@@ -58,7 +57,6 @@ class Scene:
     bytes_raw: int = 0
     """What sending every reading would have cost."""
     events: int = 0
-    notes: tuple[str, ...] = field(default=())
 
 
 class Watcher:
@@ -107,7 +105,7 @@ class Watcher:
             rollout=self._rollout(),
             bytes_sent=sum(node.bytes_up() for node in self._nodes),
             bytes_raw=sum(int(health.get("bytes_raw", 0)) for health in healths),
-            events=int(self._ask("/v1/status").get("counts", {}).get("events", 0)),
+            events=int(self._ask("/v1/status")["counts"]["committed"]),
         )
 
     def _engine(
@@ -174,7 +172,3 @@ def waiting_events(node: EdgeNode) -> int | None:
 def clock_text(seconds: float) -> str:
     """``m:ss``."""
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
-
-
-def now_s() -> float:
-    return time.monotonic()

@@ -39,7 +39,7 @@ class Stored:
 
 
 def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, int, str, dict[str, Any]]]:
-    """``(type, subject, time in UTC ns, priority, data)`` of all that a tally node decides on ``count`` readings."""
+    """``(type, subject, time_ns, priority, data)`` of all that a tally node decides on ``count`` readings."""
     if str(TALLY) not in sys.path:
         sys.path.append(str(TALLY))
     spec = find_app("tally")

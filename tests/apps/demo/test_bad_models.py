@@ -76,5 +76,13 @@ def test_slow_is_slow_on_fresh_inputs_only(good: Bundle, tmp_path: Path):
 
 
 def test_an_unknown_fault_is_refused(good: Bundle, tmp_path: Path):
-    with pytest.raises(ShowError, match="wrong, nan, slow, stale"):
+    with pytest.raises(ShowError, match="wrong, heavy, nan, slow, stale, late"):
         spoil(good, "evil", "bad-1", tmp_path / "bad")
+
+
+def test_late_faults_come_at_the_low_end_of_the_output(good: Bundle, tmp_path: Path):
+    fresh = np.random.default_rng(2).normal(size=(200, 4)).astype(np.float32)
+    given = run(spoil(good, "late", "bad-1", tmp_path / "bad"), {"x": fresh})[:, 0]
+    totals = fresh.sum(axis=1)
+    assert np.isnan(given).any()
+    assert totals[np.isnan(given)].max() < totals[~np.isnan(given)].min()

@@ -1,0 +1,258 @@
+"""The show: the whole loop on this machine, as a story that is checked while it is told.
+
+Three virtual turbofans, each with a node of its own, and one cloud, all real processes on loopback. The
+chapters: the edge decides; the network of one node is cut; two turns of the loop with two faults that the
+model has not seen; bad models that are stopped; what it came to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apps.demo.learning import Plant, Turn, pooled_rmse
+from apps.demo.processes import ShowError
+from apps.demo.refusals import Refusals
+from apps.demo.scene import Watcher, metrics, waiting_events
+from apps.demo.stage import Stage
+from apps.demo.story import Chapter, Outcome, Step
+from apps.demo.world import EdgeNode
+
+APPS = ("industrial",)
+MACHINES = ("engine-1", "engine-2", "engine-3")
+SITE = "virtual-plant"
+SPEED = 60
+"""Cycles a second of a virtual engine; a flight an hour would be 1/3600."""
+FAULTS = ("fan", "seal")
+"""Fault modes of the virtual turbofan that no engine in the training data has."""
+CUT_EVENTS = 200
+"""Events that a node must have kept before its network comes back."""
+
+
+@dataclass(slots=True)
+class Opening:
+    """The chapters before the first fault, and the closing one."""
+
+    stage: Stage
+    plant: Plant
+    began: float = field(default_factory=time.monotonic)
+    before_cut: int = 0
+    kept: int = 0
+
+    def chapters(self) -> list[Chapter]:
+        return [
+            Chapter(
+                "A cloud and three virtual engines",
+                "Each engine has a node of its own, a process that needs no cloud to decide.",
+                [
+                    Step("the cloud starts", self.start_cloud),
+                    Step("three nodes start", self.start_nodes, ("sense",)),
+                ],
+            ),
+            Chapter(
+                "The edge decides",
+                "Remaining life with a 90 % interval at every cycle, and an alarm that explains itself.",
+                [
+                    Step("predictions arrive", self.predictions, ("infer", "send", "aggregate")),
+                    Step("the edge raises alarms", self.alarms, ("decide",)),
+                    Step("runs end, maintenance closes work orders", self.known_error, ("learn",)),
+                ],
+            ),
+            Chapter(
+                "The network is cut",
+                f"{MACHINES[1]} loses its network. It goes on deciding, and keeps what it cannot send.",
+                [
+                    Step(f"the network of {MACHINES[1]} is cut", self.cut, ("keep",)),
+                    Step("it comes back, and everything arrives once", self.restore, ("send",)),
+                ],
+            ),
+        ]
+
+    def closing(self) -> Chapter:
+        return Chapter(
+            "What it came to",
+            "Every event that a node committed, counted in the cloud.",
+            [Step("nothing is lost and nothing is doubled", self.count, ("send", "aggregate"))],
+        )
+
+    # ------------------------------------------------------------------------------------------ start
+
+    def start_cloud(self) -> str:
+        file = self.stage.cloud.start()
+        return f"{file.http_url}, broker {file.broker_kind} on {file.mqtt_host}:{file.mqtt_port}"
+
+    def start_nodes(self) -> str:
+        for number, node in enumerate(self.stage.nodes, 1):
+            node.enrol(self.stage.cloud, SITE)
+            stage, truth = self.stage.stage_file(node), self.stage.truth_file(node)
+            node.start(
+                f"virtual:turbofan?seed={number}&machine={node.name}&stage={stage}&truth={truth}",
+                "--speed",
+                str(SPEED),
+            )
+
+        def online() -> list[dict[str, Any]]:
+            known = {node["node"]: node for node in self.stage.ask("/v1/nodes", limit=100)["items"]}
+            found = [known.get(node.name, {}) for node in self.stage.nodes]
+            return found if all(n.get("state") == "online" and n.get("version") for n in found) else []
+
+        nodes = self.stage.wait(online, "three nodes are online", 40.0)
+        if not all(node["virtual"] for node in nodes):
+            raise ShowError("a virtual source is not said to be virtual")
+        return "\n".join(
+            f"{node['node']}: {node['state']}, model {node['version']}, profile {node['profile']}, "
+            f"{SPEED} cycles a second, virtual"
+            for node in nodes
+        )
+
+    # ---------------------------------------------------------------------------------------- the edge
+
+    def predictions(self) -> str:
+        def all_report() -> list[dict[str, Any]]:
+            machines = self.stage.ask(self.stage.app_path("machines"), limit=100)["items"]
+            return machines if len(machines) == len(self.stage.nodes) else []
+
+        machines = self.stage.wait(all_report, "a prediction of each engine", 20.0)
+        return "\n".join(
+            f"{m['machine']}: cycle {m['cycle']}, {m['rul_cycles']:.0f} cycles left "
+            f"({m['lower_cycles']:.0f} to {m['upper_cycles']:.0f})"
+            for m in machines
+        )
+
+    def alarms(self) -> str:
+        def due() -> dict[str, Any] | None:
+            alerts = self.stage.ask("/v1/alerts", limit=50)["items"]
+            return next((a for a in alerts if a["type"].endswith("maintenance_due")), None)
+
+        data = (alert := self.stage.wait(due, "a maintenance alarm", 40.0))["data"]
+        return (
+            f"{alert['subject']}, cycle {data['cycle']}: at least {data['lower_cycles']:.0f} cycles left, "
+            f"horizon {data['horizon_cycles']:.0f}; because of {', '.join(data['sensors'])}"
+        )
+
+    def known_error(self) -> str:
+        def closed() -> list[dict[str, Any]]:
+            truths = self.plant.truths()
+            return truths if len(truths) >= len(self.stage.nodes) else []
+
+        truths = self.stage.wait(closed, "three runs have ended", 40.0)
+        error = pooled_rmse(self.plant.file(truth) for truth in truths)
+        faults = ", ".join(sorted({truth["fault"] for truth in truths}))
+        return f"{len(truths)} failures ({faults}); the edge had been off by {error:.1f} cycles (RMSE)"
+
+    # -------------------------------------------------------------------------------------- the network
+
+    def cut(self) -> str:
+        node = self._cut_node()
+        node.cut()
+        self.before_cut = self._committed(node)
+        decided = metrics(node).get("edgeloop_readings_total", 0)
+
+        def kept() -> bool:
+            self.kept = waiting_events(node) or 0
+            return self.kept >= CUT_EVENTS
+
+        started = time.monotonic()
+        self.stage.wait(kept, f"{CUT_EVENTS} events are kept", 40.0)
+        arrived = self._committed(node) - self.before_cut
+        readings = metrics(node).get("edgeloop_readings_total", 0) - decided
+        if arrived > CUT_EVENTS / 2:
+            raise ShowError(f"{arrived} events came through a network that is cut")
+        return (
+            f"{time.monotonic() - started:.1f} s without network: {readings:.0f} more readings decided, "
+            f"{self.kept} events kept on the node, the others go on"
+        )
+
+    def restore(self) -> str:
+        node = self._cut_node()
+        node.restore()
+        started = time.monotonic()
+        needed = self.before_cut + self.kept
+        self.stage.wait(lambda: self._committed(node) >= needed, "what was kept has arrived", 30.0)
+        seconds = time.monotonic() - started
+        stream = self.stage.stream(node.name)
+        if stream.missing or stream.doubled:
+            raise ShowError(f"{stream.missing} events are missing, {stream.doubled} are doubled")
+        return (
+            f"{self.kept} kept events arrived {seconds:.1f} s later; sequence 1 to {stream.events} of "
+            f"{node.name}: 0 missing, 0 doubled"
+        )
+
+    def count(self) -> str:
+        """Stop the nodes, so that each has sent what it had, and count."""
+        sent = sum(node.bytes_up() for node in self.stage.nodes)
+        healths = [self.stage.node(node.name)["health"] for node in self.stage.nodes]
+        for node in self.stage.nodes:
+            if (code := node.stop()) != 0:
+                raise ShowError(f"{node.name} ended with exit code {code}; see {node.child.log}")
+        streams = [self.stage.stream(node.name) for node in self.stage.nodes]
+        missing = sum(stream.missing for stream in streams)
+        doubled = sum(stream.doubled for stream in streams)
+        quarantined = len(self.stage.client.items("/v1/quarantine"))
+        raw = sum(int(health.get("bytes_raw", 0)) for health in healths)
+        if missing or doubled or quarantined:
+            raise ShowError(f"{missing} events lost, {doubled} doubled, {quarantined} quarantined")
+        text = f"{sum(stream.events for stream in streams):,} events in, {missing} lost, {doubled} doubled"
+        if raw:
+            text += f"; {sent / 1e6:.1f} MB sent, everything to the cloud would be {raw / 1e6:.1f} MB"
+        return text
+
+    def _cut_node(self) -> EdgeNode:
+        return self.stage.nodes[1]
+
+    def _committed(self, node: EdgeNode) -> int:
+        """Events of a node in the cloud: the highest place of its newest event."""
+        newest = self.stage.ask(f"/v1/nodes/{node.name}/events", limit=1, order="newest")["items"]
+        return newest[0]["seq"] if newest else 0
+
+
+def chapters_of(stage: Stage, *, look_around_until: float = 0.0) -> list[Chapter]:
+    """The whole story; before its end the world goes on until a monotonic time, for who wants to look."""
+    plant = Plant(stage)
+    opening = Opening(stage, plant)
+    rest_s = look_around_until - time.monotonic()
+
+    def look_around() -> str:
+        while (left_s := look_around_until - time.monotonic()) > 0:
+            time.sleep(min(1.0, left_s))
+        return f"the API was at {stage.cloud.file.http_url}/docs, its token in {stage.cloud.folder}/secrets"
+
+    interval = Chapter("Look around", "The engines go on.", [Step("time to look around", look_around)])
+    return [
+        *opening.chapters(),
+        *Turn(stage, plant, FAULTS[0]).chapters("first turn"),
+        *Turn(stage, plant, FAULTS[1]).chapters("second turn"),
+        Refusals(stage).chapter(),
+        *([interval] if rest_s > 0 else []),
+        opening.closing(),
+    ]
+
+
+@contextmanager
+def watched(stage: Stage) -> Iterator[Watcher]:
+    """The watcher that feeds the live view."""
+    with Watcher(stage.nodes, stage.ask, stage.app) as watcher:
+        yield watcher
+
+
+def ending(outcome: Outcome, folder: Path, *, kept: bool) -> list[str]:
+    """The last lines: how it went, and what to do next."""
+    minutes, seconds = divmod(round(outcome.seconds), 60)
+    if outcome.failure:
+        return [
+            f"FAILED after {minutes} min {seconds} s: {outcome.happened} of {outcome.steps} steps happened",
+            f"what did not: {outcome.failure}",
+            f"logs of all processes: {folder / 'logs'}",
+        ]
+    lines = [
+        f"All {outcome.steps} steps happened, in {minutes} min {seconds} s. All data was virtual.",
+        "Next:",
+        "  edgeloop cloud up --data my-cloud            a cloud that stays",
+        "  edgeloop node run --help                     a node with your own source (csv:, virtual:, ...)",
+        "  README.md                                    how the rooms lie, and the measured figures",
+    ]
+    return [*lines, f"The show's data and logs: {folder}"] if kept else lines
