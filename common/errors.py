@@ -31,6 +31,7 @@ Catch at the depth that you care for::
     │   └── VersionUnknown     there is no such version
     ├── BrokerError            the broker cannot be started
     ├── StoreError             the database cannot be reached, used or upgraded
+    ├── CloudError             the cloud cannot be reached, or refuses what a command asks
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
 
 A message says what is wrong, where, and what to do about it.
@@ -162,6 +163,14 @@ class BrokerError(EdgeloopError):
 
 class StoreError(EdgeloopError):
     """The database cannot be reached, used or upgraded."""
+
+
+class CloudError(EdgeloopError):
+    """The cloud cannot be reached, or refuses what a command asks; ``status`` is HTTP's, 0 for no answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class AccessDenied(EdgeloopError):

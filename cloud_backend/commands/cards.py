@@ -1,0 +1,174 @@
+"""Data set cards: what a set is, where its publisher keeps it, and what its files must be.
+
+A card is ``datasets/<name>.md`` with TOML between two lines of ``+++``, then text for people::
+
+    +++
+    title = "C-MAPSS turbofan run-to-failure, FD001"
+    licence = "public domain (US Government)"
+    citation = "..."
+    homepage = "https://..."
+    [[files]]
+    name = "train_FD001.txt"
+    sha256 = "1c7a..."
+    url = "https://.../set.zip"
+    member = "outer.zip/inner.zip/train_FD001.txt"    # where the file lies in the download, if in an archive
+    +++
+
+A file counts only with its digest, wherever it comes from. Sets are looked for under ``EDGELOOP_DATA``
+first (``<EDGELOOP_DATA>/<name>/``), then in the user's cache.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from common import durable
+from common.bundle import file_digest
+from common.errors import DatasetError
+
+MEMBER_LIMIT_BYTES = 2 * 1024**3
+Fetch = Callable[[str, Path], Path]
+"""``fetch(url, folder)`` gives the downloaded file."""
+
+
+class CardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a set."""
+
+    name: str
+    sha256: str
+    url: str
+    member: str = ""
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A card; ``name`` is its file's name."""
+
+    title: str
+    licence: str
+    citation: str
+    homepage: str
+    files: list[CardFile]
+    name: str = ""
+
+
+def card_folders() -> list[Path]:
+    """Where cards lie: in a checkout, and where an installation puts them."""
+    return [Path(__file__).resolve().parents[2] / "datasets", Path(sys.prefix) / "share/edgeloop/datasets"]
+
+
+def read_card(path: Path) -> Card:
+    """The card in a file. Raises `DatasetError`."""
+    try:
+        text = path.read_text("utf-8")
+        opening, front, _ = text.split("+++\n", 2)
+        if opening.strip():
+            raise ValueError("it does not start with +++")
+        card = msgspec.convert(tomllib.loads(front), Card)
+    except (OSError, ValueError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise DatasetError(f"{path} is not a data set card: {error}") from error
+    for file in card.files:
+        if (
+            file.name != Path(file.name).name
+            or file.name.startswith(".")
+            or not file.url.startswith("https://")
+        ):
+            raise DatasetError(f"{path}: {file.name!r} is not a plain file name with an https URL")
+    return msgspec.structs.replace(card, name=path.stem)
+
+
+def read_cards(folders: list[Path] | None = None) -> dict[str, Card]:
+    """All cards by name. Raises `DatasetError`."""
+    cards: dict[str, Card] = {}
+    for folder in card_folders() if folders is None else folders:
+        for path in sorted(folder.glob("*.md")):
+            if path.stem != "README":
+                cards.setdefault(path.stem, read_card(path))
+    return cards
+
+
+def homes_of(card: Card, environment: Mapping[str, str], cache: Path) -> list[Path]:
+    """Folders where a copy of the set may lie, the preferred first."""
+    given = environment.get("EDGELOOP_DATA", "")
+    return ([Path(given) / card.name] if given else []) + [cache / card.name]
+
+
+def find(card: Card, homes: list[Path]) -> Path | None:
+    """The first of ``homes`` that has all files of the set; digests are for `obtain` to check."""
+    for home in homes:
+        if all((home / file.name).is_file() for file in card.files):
+            return home
+    return None
+
+
+def check(card: Card, home: Path) -> None:
+    """Raises `DatasetError` if a file of the set in ``home`` is not what the card says."""
+    for file in card.files:
+        if file_digest(home / file.name) != file.sha256:
+            raise DatasetError(f"{home / file.name} is not the file of the card: remove it and get it again")
+
+
+def obtain(card: Card, home: Path, fetch: Fetch) -> None:
+    """Download what ``home`` lacks of a set, and check all of it. Raises `DatasetError`."""
+    home.mkdir(parents=True, exist_ok=True)
+    downloads: dict[str, Path] = {}
+    for file in card.files:
+        path = home / file.name
+        if path.is_file() and file_digest(path) == file.sha256:
+            continue
+        if file.url not in downloads:
+            downloads[file.url] = fetch(file.url, home / ".downloads")
+        content = member_of(downloads[file.url], file.member)
+        durable.write(path, content)
+        if file_digest(path) != file.sha256:
+            path.unlink()
+            raise DatasetError(f"{file.name} from {file.url} has another SHA-256 than its card says")
+    for download in downloads.values():
+        download.unlink(missing_ok=True)
+
+
+def member_of(archive: Path, member: str) -> bytes:
+    """A file inside a download, through zip archives in zip archives; the download itself without ``member``.
+
+    Raises `DatasetError`.
+    """
+    content = archive.read_bytes()
+    left = member
+    try:
+        while left:
+            with zipfile.ZipFile(io.BytesIO(content)) as opened:
+                name = next((n for n in opened.namelist() if left == n or left.startswith(f"{n}/")), None)
+                if name is None or name.endswith("/"):
+                    raise DatasetError(f"{archive.name} has no member {member!r}")
+                if opened.getinfo(name).file_size > MEMBER_LIMIT_BYTES:
+                    raise DatasetError(f"{name} in {archive.name} is larger than {MEMBER_LIMIT_BYTES} bytes")
+                content = opened.read(name)
+                left = left[len(name) :].removeprefix("/")
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        raise DatasetError(f"{archive.name} cannot be unpacked: {error}") from error
+    return content
+
+
+def download(url: str, folder: Path) -> Path:
+    """Fetch ``url`` with pooch. Raises `DatasetError`."""
+    import pooch
+
+    try:
+        return Path(pooch.retrieve(url, known_hash=None, path=folder, progressbar=False))
+    except Exception as error:  # pooch and requests have error trees of their own
+        raise DatasetError(
+            f"cannot download {url}: {error}; fetch it by hand and point EDGELOOP_DATA at it"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """The user's cache of data sets."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "edgeloop" / "datasets"

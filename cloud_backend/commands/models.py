@@ -1,0 +1,243 @@
+"""``edgeloop model``: the registry, training, evaluation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from cloud_backend.commands.connection import (
+    CloudClient,
+    CloudOption,
+    FolderOption,
+    JsonOption,
+    TokenOption,
+    connect,
+    part,
+)
+from cloud_backend.commands.output import print_facts, print_rows
+from common.cli import print_object
+from common.errors import DatasetError, TrainingError
+
+app = typer.Typer(help="Models: list, trace, train, evaluate, approve.", no_args_is_help=True)
+AppArgument = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
+VersionArgument = Annotated[str, typer.Argument(help="Version of the model.")]
+JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
+POLL_S = 0.5
+ENDED = ("done", "refused", "failed", "cancelled")
+
+
+@app.command("ls")
+def list_models(
+    app_name: AppArgument,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the versions of an app, newest first."""
+    columns = ("version", "state", "parent", "job", "approved_by", "figures", "created_ns")
+    with connect(cloud, token_file, data) as client:
+        rows = client.pages(f"/v1/apps/{part(app_name)}/models")
+        print_rows(rows, columns, json=json, title=f"Models of {app_name}")
+
+
+@app.command()
+def show(
+    app_name: AppArgument,
+    version: VersionArgument,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a version: its figures, and where it came from."""
+    path = f"/v1/apps/{part(app_name)}/models/{part(version)}"
+    with connect(cloud, token_file, data) as client:
+        facts = client.get(path)
+        chain = client.get(f"{path}/lineage")["chain"]
+    if json:
+        print_object(facts | {"lineage": chain})
+        return
+    print_facts({name: value for name, value in facts.items() if name != "manifest"}, json=False)
+    columns = ("version", "state", "approved_by", "job", "code", "data")
+    print_rows(chain, columns, json=False, title="Lineage, nearest first")
+
+
+@app.command()
+def train(
+    app_name: AppArgument,
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for the app's training; VALUE is JSON or text.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for the verdict; exit 1 unless it is approved.")
+    ] = True,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a candidate in the cloud from its samples and labels, and let the gate judge it."""
+    asked = {"parameters": _parameters(parameter or []), "seed": seed}
+    with connect(cloud, token_file, data) as client:
+        job = client.post(f"/v1/apps/{part(app_name)}/jobs", asked)
+        if follow:
+            job = _follow(client, app_name, job, json=json)
+        if not follow or not json:
+            print_facts(job, json=json)
+    if follow and job["state"] != "done":
+        raise typer.Exit(1)
+
+
+@app.command()
+def jobs(
+    app_name: AppArgument,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the training jobs of an app, newest first."""
+    columns = ("id", "state", "progress", "version", "parent", "message", "created_ns")
+    with connect(cloud, token_file, data) as client:
+        rows = client.pages(f"/v1/apps/{part(app_name)}/jobs")
+        print_rows(rows, columns, json=json, title=f"Jobs of {app_name}")
+
+
+@app.command()
+def log(
+    app_name: AppArgument,
+    job: JobArgument,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+) -> None:
+    """Print the log of a training job."""
+    with connect(cloud, token_file, data) as client:
+        text = client.ask("GET", f"/v1/apps/{part(app_name)}/jobs/{part(job)}/log")
+    typer.echo(text.decode("utf-8", "replace"), nl=False)
+
+
+@app.command()
+def cancel(
+    app_name: AppArgument,
+    job: JobArgument,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Cancel a training job."""
+    with connect(cloud, token_file, data) as client:
+        print_facts(client.post(f"/v1/apps/{part(app_name)}/jobs/{part(job)}/cancel"), json=json)
+
+
+@app.command()
+def promote(
+    app_name: AppArgument,
+    version: VersionArgument,
+    by: Annotated[str, typer.Option(help="Who approves.", envvar="USER")] = "admin",
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Approve a version by hand, so that it may be rolled out."""
+    with connect(cloud, token_file, data) as client:
+        print_facts(
+            client.post(f"/v1/apps/{part(app_name)}/models/{part(version)}/promote", {"by": by}), json=json
+        )
+
+
+@app.command()
+def add(
+    app_name: AppArgument,
+    path: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add a bundle that was made elsewhere, as a candidate."""
+    from common.bundle import open_bundle
+
+    bundle = open_bundle(path, app=app_name)
+    models = f"/v1/apps/{part(app_name)}/models"
+    headers = {"Content-Type": "application/octet-stream"}
+    with connect(cloud, token_file, data) as client:
+        for name in bundle.files():
+            target = f"{models}/{part(bundle.version)}/files/{part(name)}"
+            client.ask("PUT", target, (path / name).read_bytes(), headers)
+        print_facts(client.post(models, {"version": bundle.version}), json=json)
+
+
+@app.command()
+def evaluate(
+    app_name: AppArgument,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set to measure on.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle; the app's own by default.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model here, on the app's fixed sets; needs no cloud."""
+    from common.app import find_app
+    from common.bundle import open_bundle
+
+    spec = find_app(app_name)
+    if data is not None and not data.exists():
+        raise DatasetError(f"there is no folder {data}: `edgeloop data get` fetches data sets")
+    opened = open_bundle(bundle or spec.starter, app=app_name)
+    metrics = spec.load_train().evaluate(opened, [], data)
+    rows = [_figure(name, figure) for name, figure in metrics.figures.items()]
+    rows += [_figure(name, figure) | {"slice": True} for name, figure in metrics.slices.items()]
+    for row in rows:
+        row["version"] = opened.version
+    columns = ("figure", "value", "unit", "lower", "upper", "count")
+    print_rows(rows, columns, json=json, title=f"{app_name} {opened.version}")
+
+
+def _figure(name: str, figure: Any) -> dict[str, Any]:
+    facts = {"figure": name, "value": figure.value, "unit": figure.unit}
+    more = {"lower": figure.lower, "upper": figure.upper, "count": figure.count}
+    return facts | {key: value for key, value in more.items() if value is not None}
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            parameters[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            parameters[name] = value
+    return parameters
+
+
+def _follow(client: CloudClient, app_name: str, job: dict[str, Any], *, json: bool) -> dict[str, Any]:
+    path = f"/v1/apps/{part(app_name)}/jobs/{part(job['id'])}"
+    shown = ""
+    try:
+        while True:
+            line = f"{job['state']} {job['progress']:.0%} {job['message']}"
+            if line != shown:
+                shown = line
+                if json:
+                    print_object(job)
+                else:
+                    typer.echo(f"{job['id']}: {line}")
+            if job["state"] in ENDED:
+                return job
+            time.sleep(POLL_S)
+            job = client.get(path)
+    except KeyboardInterrupt:
+        raise TrainingError(
+            f"{job['id']} goes on without being followed: `edgeloop model cancel {app_name} {job['id']}` ends it"
+        ) from None
