@@ -156,6 +156,25 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Port; 0 picks a free one."""
 
 
+class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How events come into the cloud."""
+
+    queue_events: Count = 50_000
+    """Most received events that wait for the database; over it batches are dropped, and sent again."""
+    transaction_events: Count = 5000
+    """Events from which a transaction takes no further batch; a backlog makes transactions larger."""
+    clock_tolerance_s: Positive = 5.0
+    """Error of a node's clock from which its times are corrected and flagged."""
+    quarantine_rows: Count = 1000
+    """Most things kept that could not be taken; the oldest give way."""
+    quarantine_bytes: Count = 16 * 1024 * 1024
+    """Most bytes of them."""
+    retry_first_s: Positive = 0.2
+    """First wait when the database cannot take anything (full disk, connection lost); doubles."""
+    retry_last_s: Positive = 5.0
+    """Longest wait for the database."""
+
+
 class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How rollouts advance."""
 
@@ -198,6 +217,7 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """SQLAlchemy URL; empty is SQLite in the data folder."""
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings = MqttSettings()
+    ingest: IngestSettings = IngestSettings()
     rollout: RolloutSettings = RolloutSettings()
     tuf: TufSettings = TufSettings()
     training: TrainingSettings = TrainingSettings()

@@ -1,0 +1,172 @@
+"""Who is in a wave, how far it is, and what follows from that. No I/O, no clock of its own.
+
+Rules of `decide`:
+
+- A node has *adopted* when it reported ``confirmed`` for the rollout's version; nothing less counts, and
+  a later ``reverted`` or ``refused`` takes it back (as a later ``confirmed`` repairs a failure).
+- A node that has reported neither within ``soak_s + silence_s`` after its wave began (or after it came to
+  know of the rollout: enrolled later, or the cloud was down) is *silent*, and counts as failed.
+- Refusals that somebody on a node's network can cause do not count at once: the node tries again, and
+  the deadline judges it.
+- When failed nodes are at least one and at least ``failure_share`` of the wave, the rollout is reverted.
+- The next wave begins when every node of this one has adopted or failed. A wave without nodes passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.deployment import Deployment, NodeTraits, position_of, version_for
+
+SALT_TRIES = 500
+PASSING_REASONS = frozenset(
+    {
+        "unsigned",
+        "key_compromise",
+        "rollback",
+        "frozen",
+        "mixed",
+        "altered",
+        "endless",
+        "slow",
+        "missing",
+        "malformed",
+        "unreachable",
+        "no_space",
+        "superseded",
+        "recalled",
+    }
+)
+"""Reasons for a refusal that does not stand: the node tries again."""
+
+
+class Outcome(StrEnum):
+    """What became of one node of a wave."""
+
+    WAITING = "waiting"
+    ADOPTED = "adopted"
+    FAILED = "failed"
+    SILENT = "silent"
+
+
+class Action(StrEnum):
+    """What a rollout does next."""
+
+    WAIT = "wait"
+    ADVANCE = "advance"
+    FINISH = "finish"
+    REVERT = "revert"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of a wave; its deadline runs from ``since_ns``."""
+
+    node: str
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """An ``edgeloop.adoption`` event of a node about the rollout's version, in the order of arrival."""
+
+    node: str
+    step: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaveRules:
+    """Where a rollout is, and the settings that judge it."""
+
+    wave: int
+    waves: int
+    soak_s: float
+    silence_s: float
+    failure_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows, with the outcome of each node and the reason in words."""
+
+    action: Action
+    outcomes: dict[str, Outcome]
+    reason: str = ""
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(found == outcome for found in self.outcomes.values())
+
+
+def outcomes(
+    members: Iterable[Member], reports: Iterable[NodeReport], now_ns: int, deadline_s: float
+) -> dict[str, Outcome]:
+    """The outcome of each member: its last word, or silence."""
+    said: dict[str, Outcome] = {}
+    for report in reports:
+        if report.step == "confirmed":
+            said[report.node] = Outcome.ADOPTED
+        elif report.step == "reverted" or (report.step == "refused" and report.reason not in PASSING_REASONS):
+            said[report.node] = Outcome.FAILED
+    return {
+        member.node: said.get(
+            member.node,
+            Outcome.SILENT if now_ns - member.since_ns >= deadline_s * 1e9 else Outcome.WAITING,
+        )
+        for member in members
+    }
+
+
+def decide(
+    rules: WaveRules, members: Sequence[Member], reports: Iterable[NodeReport], now_ns: int
+) -> Decision:
+    """What the rollout does next (see the rules above)."""
+    found = outcomes(members, reports, now_ns, rules.soak_s + rules.silence_s)
+    counts = Counter(found.values())
+    failed = counts[Outcome.FAILED] + counts[Outcome.SILENT]
+    if failed and failed >= rules.failure_share * len(found):
+        bad = sorted(node for node, outcome in found.items() if outcome in (Outcome.FAILED, Outcome.SILENT))
+        told = ", ".join(f"{node} {found[node]}" for node in bad[:5]) + (" ..." if len(bad) > 5 else "")
+        reason = f"{failed} of {len(found)} nodes of wave {rules.wave + 1} failed: {told}"
+        return Decision(Action.REVERT, found, reason)
+    if counts[Outcome.WAITING]:
+        return Decision(Action.WAIT, found)
+    return Decision(Action.FINISH if rules.wave + 1 >= rules.waves else Action.ADVANCE, found)
+
+
+def nodes_of(
+    deployment: Deployment, version: str, rollout: str, traits: Iterable[NodeTraits]
+) -> list[NodeTraits]:
+    """The nodes that run ``version`` because of a wave of ``rollout``, by the nodes' own arithmetic."""
+    if deployment.rollout != rollout or all(wave.version != version for wave in deployment.waves):
+        return []
+    return [each for each in traits if version_for(deployment, each) == version]
+
+
+def choose_rollout(fresh: Callable[[], str], share: float, nodes: Collection[str]) -> tuple[str, float]:
+    """An identity for a rollout, and the share of its first wave, such that this wave is not empty.
+
+    The identity salts the hash that places nodes. Some are tried, and the one whose first wave is
+    nearest to ``share`` of ``nodes`` (at least one) is taken. If none has a node in it (a tiny share of a
+    few nodes), the share is widened to hold the first one.
+    """
+    if not nodes:
+        return fresh(), share
+    wanted = max(1, round(share * len(nodes)))
+    best, best_count = "", 0
+    for _ in range(SALT_TRIES):
+        name = fresh()
+        count = sum(position_of(node, name) < share for node in nodes)
+        if count and (not best_count or abs(count - wanted) < abs(best_count - wanted)):
+            best, best_count = name, count
+        if best_count == wanted:
+            break
+    if best:
+        return best, share
+    name = fresh()
+    lowest = min(position_of(node, name) for node in nodes)
+    return name, math.nextafter(lowest, 1.0)
