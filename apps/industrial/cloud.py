@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field as Column
@@ -205,7 +205,7 @@ def _router(deps: Any) -> APIRouter:
 
     @router.get("/machines")
     def machines_by_horizon(
-        session: Session = Depends(deps.session),
+        session: Session = deps.session,
         limit: int = Query(50, ge=1, le=500),
         cursor: str | None = Query(None, max_length=300),
     ) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _router(deps: Any) -> APIRouter:
         return {"items": [_public(row) for row in rows[:limit]], "next": following}
 
     @router.get("/machines/{machine}")
-    def one_machine(machine: str, session: Session = Depends(deps.session)) -> MachinePublic:
+    def one_machine(machine: str, session: Session = deps.session) -> MachinePublic:
         """The latest state of one machine."""
         row = session.get(Machine, machine)
         if row is None:
@@ -232,7 +232,7 @@ def _router(deps: Any) -> APIRouter:
     def rul_curve(
         machine: str,
         run: int,
-        session: Session = Depends(deps.session),
+        session: Session = deps.session,
         after_cycle: int = Query(0, ge=0),
         limit: int = Query(500, ge=1, le=500),
     ) -> list[RulPoint]:
@@ -245,8 +245,8 @@ def _router(deps: Any) -> APIRouter:
         )
         return list(session.scalars(query))
 
-    @router.post("/work-orders", status_code=201, dependencies=[Depends(deps.admin)])
-    def close_work_order(order: WorkOrder, session: Session = Depends(deps.session)) -> Outcome:
+    @router.post("/work-orders", status_code=201, dependencies=[deps.admin])
+    def close_work_order(order: WorkOrder, session: Session = deps.session) -> Outcome:
         """Take a closed work order as the label of a run, and tell how good the edge had been on it."""
         label = Label(
             app=APP,
