@@ -32,11 +32,11 @@ def demo(
     """Start a cloud and three virtual engines, and go round the loop twice."""
     if context.invoked_subcommand is not None:
         return
-    from apps.demo.show import APPS
+    from apps.demo.show import APP
 
     wanted = [name.strip() for name in apps.split(",")]
-    if unknown := [name for name in wanted if name not in APPS]:
-        raise typer.BadParameter(f"no show for {', '.join(unknown)}; there is one for {', '.join(APPS)}")
+    if unknown := [name for name in wanted if name != APP]:
+        raise typer.BadParameter(f"no show for {', '.join(unknown)}; there is one for {APP}")
     if data is not None and data.exists() and any(data.iterdir()):
         raise typer.BadParameter(f"{data} is not empty: name a new folder")
     signal.signal(signal.SIGTERM, _interrupt)
@@ -60,7 +60,7 @@ def _run(folder: Path, *, headless: bool, minutes: float, kept: bool) -> bool:
     """Whether the show failed."""
     from rich.console import Console
 
-    from apps.demo.show import MACHINES, chapters_of, ending, watched
+    from apps.demo.show import APP, KIND, MACHINES, chapters_of, ending, watched
     from apps.demo.stage import Stage
     from apps.demo.story import PlainNarrator, tell
 
@@ -68,7 +68,7 @@ def _run(folder: Path, *, headless: bool, minutes: float, kept: bool) -> bool:
     console = Console()
     live = not headless and console.is_terminal
     folder.mkdir(parents=True, exist_ok=True)
-    with Stage(folder, "industrial", MACHINES) as stage:
+    with Stage(folder, APP, KIND, MACHINES) as stage:
         chapters = chapters_of(stage, look_around_until=began + 60 * minutes)
         steps = sum(len(chapter.steps) for chapter in chapters)
         with ExitStack() as telling:

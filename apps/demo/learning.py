@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apps.demo.processes import ShowError
-from apps.demo.stage import Stage
+from apps.demo.stage import Stage, Truth
 from apps.demo.story import Chapter, Step
 
 WAVES = (0.34, 1.0)
@@ -30,20 +30,20 @@ class Plant:
     filed: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """Outcomes by machine and run, as the cloud answered the work orders."""
 
-    def truths(self) -> list[dict[str, Any]]:
+    def truths(self) -> list[Truth]:
         """Every run that has ended, of all machines."""
         return [truth for node in self.stage.nodes for truth in self.stage.truths(node)]
 
-    def file(self, truth: dict[str, Any]) -> dict[str, Any]:
+    def file(self, truth: Truth) -> dict[str, Any]:
         """Close the work order of a run that ended; at most once for each run."""
-        key = (truth["machine"], truth["run"])
+        key = (truth.machine, truth.run)
         if key not in self.filed:
             order = {
-                "machine": truth["machine"],
-                "run": truth["run"],
+                "machine": truth.machine,
+                "run": truth.run,
                 "kind": "failure",
-                "cycle": truth["cycle"],
-                "note": f"virtual engine failed: {truth['fault']}",
+                "cycle": truth.cycle,
+                "note": f"virtual engine failed: {truth.fault}",
             }
             self.filed[key] = self.stage.client.post(self.stage.app_path("work-orders"), order)
         return self.filed[key]
@@ -114,8 +114,9 @@ class Turn:
             node.name: max((event["seq"] for event in self._drifts(node.name)), default=0)
             for node in self.stage.nodes
         }
-        self.stage.direct({"fault": self.fault})
-        return f'stage file of all {len(self.stage.nodes)} virtual engines: {{"fault": "{self.fault}"}}'
+        first = self.stage.inject(self.fault)
+        runs = ", ".join(f"{name} from run {run}" for name, run in first.items())
+        return f"fault {self.fault} grows in {runs}"
 
     def find_drift(self) -> str:
         def found() -> list[str]:
@@ -133,7 +134,7 @@ class Turn:
         groups: set[str] = set()
 
         def enough() -> bool:
-            ended = {_group(truth) for truth in self._runs()}
+            ended = {truth.group for truth in self._runs()}
             samples = self._samples()
             groups.update(sample["group"] for sample in samples if sample["group"] in ended)
             return len(groups) >= self.least_samples
@@ -146,7 +147,7 @@ class Turn:
         runs = self._runs()
         outcomes = [self.plant.file(truth) for truth in runs]
         self.before_cycles = pooled_rmse(outcomes)
-        machines = len({truth["machine"] for truth in runs})
+        machines = len({truth.machine for truth in runs})
         return (
             f"{len(runs)} failures on {machines} machines filed; on them the model in production was off by "
             f"{self.before_cycles:.1f} cycles (RMSE)"
@@ -235,9 +236,9 @@ class Turn:
 
     # ---------------------------------------------------------------------------------- what there is
 
-    def _runs(self) -> list[dict[str, Any]]:
+    def _runs(self) -> list[Truth]:
         """Ended runs with this turn's fault."""
-        return [truth for truth in self.plant.truths() if truth["fault"] == self.fault]
+        return [truth for truth in self.plant.truths() if truth.fault == self.fault]
 
     def _samples(self) -> Sequence[dict[str, Any]]:
         return self.stage.client.items("/v1/samples", app=self.stage.app, limit=200)
@@ -267,10 +268,6 @@ class Turn:
         events = self.stage.events(node, type="edgeloop.adoption")
         steps = [event["data"]["step"] for event in events if event["data"]["version"] == self.version]
         return " → ".join(dict.fromkeys(steps))
-
-
-def _group(truth: dict[str, Any]) -> str:
-    return f"{truth['machine']}/run-{truth['run']}"
 
 
 def _number(value: float | None) -> str:

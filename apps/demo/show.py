@@ -18,16 +18,17 @@ from apps.demo.learning import Plant, Turn, pooled_rmse
 from apps.demo.processes import ShowError
 from apps.demo.refusals import Refusals
 from apps.demo.scene import Watcher, metrics, waiting_events
-from apps.demo.stage import Stage
+from apps.demo.stage import Stage, Truth
 from apps.demo.story import Chapter, Outcome, Step
 from apps.demo.world import EdgeNode
 
-APPS = ("industrial",)
+APP = "industrial"
+KIND = "turbofan"
 MACHINES = ("engine-1", "engine-2", "engine-3")
 SITE = "virtual-plant"
 SPEED = 60
 """Cycles a second of a virtual engine; a flight an hour would be 1/3600."""
-FAULTS = ("fan", "seal")
+FAULTS = ("fan", "lpt")
 """Fault modes of the virtual turbofan that no engine in the training data has."""
 CUT_EVENTS = 200
 """Events that a node must have kept before its network comes back."""
@@ -86,14 +87,9 @@ class Opening:
         return f"{file.http_url}, broker {file.broker_kind} on {file.mqtt_host}:{file.mqtt_port}"
 
     def start_nodes(self) -> str:
-        for number, node in enumerate(self.stage.nodes, 1):
+        for node in self.stage.nodes:
             node.enrol(self.stage.cloud, SITE)
-            stage, truth = self.stage.stage_file(node), self.stage.truth_file(node)
-            node.start(
-                f"virtual:turbofan?seed={number}&machine={node.name}&stage={stage}&truth={truth}",
-                "--speed",
-                str(SPEED),
-            )
+            node.start(self.stage.source(node), "--speed", str(SPEED))
 
         def online() -> list[dict[str, Any]]:
             known = {node["node"]: node for node in self.stage.ask("/v1/nodes", limit=100)["items"]}
@@ -135,13 +131,13 @@ class Opening:
         )
 
     def known_error(self) -> str:
-        def closed() -> list[dict[str, Any]]:
+        def closed() -> list[Truth]:
             truths = self.plant.truths()
             return truths if len(truths) >= len(self.stage.nodes) else []
 
         truths = self.stage.wait(closed, "three runs have ended", 40.0)
         error = pooled_rmse(self.plant.file(truth) for truth in truths)
-        faults = ", ".join(sorted({truth["fault"] for truth in truths}))
+        faults = ", ".join(sorted({truth.fault for truth in truths}))
         return f"{len(truths)} failures ({faults}); the edge had been off by {error:.1f} cycles (RMSE)"
 
     # -------------------------------------------------------------------------------------- the network

@@ -1,28 +1,29 @@
 """The stage of the show: one cloud, a few virtual machines with their nodes, and what can be asked of them.
 
 Everything here goes through what any user has: the command line, the HTTP API, the node's metrics on
-loopback, and the files of the virtual source (``stage``: what happens to the machine; ``truth``: what
-really happened, which is what a plant's maintenance would know).
+loopback, and the virtual source with its file of injected faults. The source is opened here a second time
+for its ground truth, which is what a plant's maintenance would know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from apps.demo.client import CloudClient
 from apps.demo.processes import Children, ShowError, wait_until
 from apps.demo.world import CloudSite, EdgeNode, Settings
 from common import durable
+from common.app import find_app
 
 T = TypeVar("T")
 SOAK_S = 4.0
+LATE_CYCLE = 100
+"""From this cycle on, a run may end before the cloud has heard of it."""
 
 CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.3, "silence_s": 60.0}}
 NODE_SETTINGS: Settings = {
@@ -44,12 +45,30 @@ class Stream:
     doubled: int
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What became of one run of one machine."""
+
+    machine: str
+    run: int
+    cycle: int
+    """The last one: the machine failed after it."""
+    fault: str
+
+    @property
+    def group(self) -> str:
+        return f"{self.machine}/run-{self.run}"
+
+
 class Stage:
     """A context manager; what it starts, it stops."""
 
-    def __init__(self, folder: Path, app: str, machines: Sequence[str]) -> None:
+    def __init__(self, folder: Path, app: str, kind: str, machines: Sequence[str]) -> None:
         self.folder = folder
         self.app = app
+        self.kind = kind
+        """Kind of the virtual source."""
+        self._truths: dict[str, list[Truth]] = {}
         self._closing = ExitStack()
         self.children = Children(folder / "logs")
         self.cloud = CloudSite(self.children, folder / "cloud", settings=CLOUD_SETTINGS)
@@ -102,24 +121,46 @@ class Stage:
         events = sum(map(len, places.values()))
         return Stream(node, len(places), events, missing, doubled)
 
-    def direct(self, orders: Mapping[str, Any]) -> None:
-        """Tell all virtual machines what happens to them from now on."""
+    def source(self, node: EdgeNode) -> str:
+        """URI of a node's virtual source."""
+        query = "&".join(f"{name}={value}" for name, value in self._parameters(node).items())
+        return f"virtual:{self.kind}?{query}"
+
+    def current_run(self, node: EdgeNode) -> tuple[int, int]:
+        """``(run, cycle)`` that the cloud last heard of a node's machine; ``(0, 0)`` before the first."""
+        machines = self.ask(self.app_path("machines"), limit=100)["items"]
+        return next(((m["run"], m["cycle"]) for m in machines if m["machine"] == node.name), (0, 0))
+
+    def inject(self, fault: str) -> dict[str, int]:
+        """Let ``fault`` grow in the runs of all machines from the next one on; the first such run of each."""
+        first: dict[str, int] = {}
         for node in self.nodes:
-            durable.write(self.stage_file(node), msgspec.json.encode(orders))
+            run, cycle = self.current_run(node)
+            first[node.name] = run + (1 if cycle < LATE_CYCLE else 2)
+            file = self._inject_file(node)
+            lines = file.read_text("utf-8") if file.exists() else ""
+            durable.write(file, f"{lines}{first[node.name]} {fault}\n".encode())
+        return first
 
-    def stage_file(self, node: EdgeNode) -> Path:
-        return node.folder / "stage.json"
+    def truths(self, node: EdgeNode) -> list[Truth]:
+        """What the plant knows of a node's machine: each run that has ended, with its true last cycle.
 
-    def truth_file(self, node: EdgeNode) -> Path:
-        return node.folder / "truth.jsonl"
+        The virtual source gives the same runs to whoever opens it, so the truth does not come from the node.
+        """
+        known = self._truths.setdefault(node.name, [])
+        source = find_app(self.app).load_virtual()(self.kind, self._parameters(node), 0.0)
+        run, _ = self.current_run(node)
+        for number in range(len(known), run):
+            made = source.machines[0].run(number)  # type: ignore[attr-defined]
+            known.append(Truth(node.name, number, made.failure_cycle, made.fault))
+        return known
 
-    def truths(self, node: EdgeNode) -> list[dict[str, Any]]:
-        """What really happened to a node's machine so far: one record for each run that ended."""
-        try:
-            lines = self.truth_file(node).read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        return [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
+    def _parameters(self, node: EdgeNode) -> dict[str, str]:
+        seed = 1 + self.nodes.index(node)
+        return {"seed": str(seed), "name": node.name, "inject": str(self._inject_file(node))}
+
+    def _inject_file(self, node: EdgeNode) -> Path:
+        return node.folder / "inject.txt"
 
     def _death(self) -> str | None:
         if not self.cloud.alive:
