@@ -59,14 +59,13 @@ def test_the_alarm_needs_confirmation_and_ends_only_well_above_the_horizon() -> 
     lower = [29, 29, 31, 29, 29, 29, 29, 35, 39, 41, 29, 29]
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted(lower)))
     results = [feed(app, [cycle(i + 1)]) for i in range(len(lower))]
-    assert [types(r) for r in results] == [
-        [], [], [], [], [], ["industrial.maintenance_due"], [], [], [], ["industrial.maintenance_cleared"], [], [],
-    ]  # fmt: skip
-    due = results[5][1]
-    assert isinstance(due, Event)
-    assert due.priority is Priority.ALARM
-    assert due.data["horizon_cycles"] == 30
-    assert len(due.data["sensors"]) == len(due.data["sensor_cycles"]) == 2
+    due, cleared = ["industrial.maintenance_due"], ["industrial.maintenance_cleared"]
+    assert [types(r) for r in results] == [[], [], [], [], [], due, [], [], [], cleared, [], []]
+    alarm = results[5][1]
+    assert isinstance(alarm, Event)
+    assert alarm.priority is Priority.ALARM
+    assert alarm.data["horizon_cycles"] == 30
+    assert len(alarm.data["sensors"]) == len(alarm.data["sensor_cycles"]) == 2
 
 
 def test_a_run_that_ends_ends_its_alarm_and_starts_afresh() -> None:
