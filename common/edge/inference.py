@@ -1,0 +1,184 @@
+"""A bundle's model in ONNX Runtime, on the provider and with the threads that the device's profile names.
+
+What the manifest promises is checked against the model when it is loaded, and every input against the
+manifest when it runs, so that a wrong shape is an error with a name instead of a wrong number. NaN or
+infinity in an output is a failure. Sessions are made small: no memory arena, no memory pattern, threads
+that sleep between runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.app import Arrays
+from common.bundle import Bundle, Manifest, TensorSpec
+from common.edge.profile import Profile
+from common.errors import BundleIncompatible, InferenceError
+
+LATENCY_WINDOW = 1024
+_ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class Latency:
+    """The last `LATENCY_WINDOW` run times."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=LATENCY_WINDOW)
+
+    def add(self, seconds: float) -> None:
+        self._seconds.append(seconds)
+
+    def percentile_ms(self, share: float) -> float:
+        """Latency under which ``share`` percent of the runs stay; 0 before the first run."""
+        seconds = tuple(self._seconds)
+        return float(np.percentile(seconds, share)) * 1e3 if seconds else 0.0
+
+    @property
+    def p50_ms(self) -> float:
+        return self.percentile_ms(50)
+
+    @property
+    def p99_ms(self) -> float:
+        return self.percentile_ms(99)
+
+
+class OnnxModel:
+    """`common.app.Model` over an ONNX Runtime session. ``on_run`` is told of every successful run."""
+
+    def __init__(self, manifest: Manifest, session: Any) -> None:
+        self.manifest = manifest
+        self.latency = Latency()
+        self.on_run: Callable[[Arrays, float], None] | None = None
+        self._session = session
+        self._inputs = {spec.name: spec for spec in manifest.inputs}
+        self._outputs = [spec.name for spec in manifest.outputs]
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that is in use."""
+        return self._session.get_providers()[0]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name, as the manifest lists them.
+
+        Raises `InferenceError` for inputs that are not the manifest's, for a failed run, and for NaN or
+        infinity in an output.
+        """
+        feeds = {name: self._feed(spec, inputs) for name, spec in self._inputs.items()}
+        started = time.perf_counter()
+        try:
+            values = self._session.run(self._outputs, feeds)
+        except Exception as error:  # ONNX Runtime's classes share no base below Exception.
+            raise InferenceError(f"the model {self.manifest.version} failed: {error}") from error
+        seconds = time.perf_counter() - started
+        outputs: dict[str, NDArray[Any]] = dict(zip(self._outputs, values, strict=True))
+        for name, value in outputs.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise InferenceError(
+                    f"the model {self.manifest.version} gave NaN or infinity in its output {name!r}"
+                )
+        self.latency.add(seconds)
+        if self.on_run is not None:
+            self.on_run(outputs, seconds)
+        return outputs
+
+    def _feed(self, spec: TensorSpec, inputs: Arrays) -> NDArray[Any]:
+        value = inputs.get(spec.name)
+        if value is None:
+            raise InferenceError(
+                f"the model {self.manifest.version} needs the input {spec.name!r}; got {sorted(inputs)}"
+            )
+        if not _fits(spec, value.shape):
+            raise InferenceError(
+                f"the input {spec.name!r} of {self.manifest.version} has shape {list(value.shape)}, "
+                f"not {spec.shape}"
+            )
+        if value.dtype == spec.dtype:
+            return value
+        if not np.can_cast(value.dtype, spec.dtype, "same_kind"):
+            raise InferenceError(
+                f"the input {spec.name!r} of {self.manifest.version} is {value.dtype}, not {spec.dtype}"
+            )
+        return value.astype(spec.dtype)
+
+
+def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
+    """The bundle's model, ready to run. Raises `BundleIncompatible` if it cannot be, and says why."""
+    import onnxruntime
+
+    installed = onnxruntime.get_available_providers()
+    providers = [
+        (name, dict(profile.provider_options.get(name, {})))
+        for name in profile.providers
+        if name in installed
+    ]
+    if not providers:
+        raise BundleIncompatible(
+            f"profile {profile.name} wants one of {', '.join(profile.providers)}; "
+            f"the installed ONNX Runtime has {', '.join(installed)}"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = profile.intra_op_threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(
+            str(bundle.model_path()), sess_options=options, providers=providers
+        )
+    except Exception as error:  # ONNX Runtime's classes share no base below Exception.
+        raise BundleIncompatible(f"{bundle.model_path()} cannot be loaded: {error}") from error
+    _check(bundle.manifest, "input", bundle.manifest.inputs, session.get_inputs(), str(bundle.path))
+    _check(bundle.manifest, "output", bundle.manifest.outputs, session.get_outputs(), str(bundle.path))
+    needed = {node.name for node in session.get_inputs()} - {spec.name for spec in bundle.manifest.inputs}
+    if needed:
+        raise BundleIncompatible(
+            f"the model in {bundle.path} needs inputs that its manifest lacks: {sorted(needed)}"
+        )
+    return OnnxModel(bundle.manifest, session)
+
+
+def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    return len(shape) == len(spec.shape) and all(
+        wanted is None or wanted == length for wanted, length in zip(spec.shape, shape, strict=True)
+    )
+
+
+def _check(manifest: Manifest, what: str, specs: list[TensorSpec], nodes: list[Any], where: str) -> None:
+    """Compare the manifest's tensors with the model's."""
+    known: Mapping[str, Any] = {node.name: node for node in nodes}
+    for spec in specs:
+        node = known.get(spec.name)
+        if node is None:
+            raise BundleIncompatible(
+                f"{where}: the manifest of {manifest.version} names the {what} {spec.name!r}; "
+                f"the model has {sorted(known)}"
+            )
+        dtype = _ONNX_TYPES.get(node.type, node.type)
+        if dtype != spec.dtype:
+            raise BundleIncompatible(f"{where}: {what} {spec.name!r} is {dtype}, not {spec.dtype}")
+        shape = list(node.shape or [])
+        clash = len(shape) != len(spec.shape) or any(
+            isinstance(length, int) and wanted is not None and length != wanted
+            for length, wanted in zip(shape, spec.shape, strict=True)
+        )
+        if clash:
+            raise BundleIncompatible(f"{where}: {what} {spec.name!r} has shape {shape}, not {spec.shape}")
