@@ -239,5 +239,5 @@ def _follow(client: CloudClient, app_name: str, job: dict[str, Any], *, json: bo
             job = client.get(path)
     except KeyboardInterrupt:
         raise TrainingError(
-            f"{job['id']} goes on without being followed: `edgeloop model cancel {app_name} {job['id']}` ends it"
+            f"{job['id']} goes on: `edgeloop model cancel {app_name} {job['id']}` ends it"
         ) from None

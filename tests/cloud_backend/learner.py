@@ -1,0 +1,74 @@
+"""An app that learns: its model's gain is the mean of what its labels say. For tests of training.
+
+``parameters`` of a job make it misbehave: ``gain`` (take this one), ``wait`` (report progress until it is
+cancelled), ``hang`` (never report), ``die`` (end without a word), ``raise``, ``other_version``, ``noise``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.app import AppSpec, Figure, GateRule, LabelledSample, Metrics, TrainContext
+from common.bundle import Bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
+from common.errors import TrainingError
+from tests.builders import WIDTH, make_app, make_bundle
+
+NAME = "learner"
+ENTRY = "tests.cloud_backend.learner:SPEC"
+gate = GateRule(figure="error", higher_is_better=False, least_gain=0.05, slice_tolerance=0.1)
+
+
+def make_learner(starter: Path) -> AppSpec:
+    """The app with its starter (gain 1) in ``starter``."""
+    return dataclasses.replace(make_app(starter, NAME), train="tests.cloud_backend.learner")
+
+
+def train(context: TrainContext) -> Bundle:
+    asked = context.parameters
+    print("training with", dict(asked), flush=True)
+    if asked.get("raise"):
+        raise TrainingError("there is nothing to learn from")
+    if asked.get("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if asked.get("noise"):
+        sys.stdout.write("x" * int(asked["noise"]))
+        sys.stdout.flush()
+    while asked.get("hang"):
+        time.sleep(0.05)
+    while asked.get("wait"):
+        context.progress(0.5, "waiting")
+        time.sleep(0.01)
+    gains = [label.body["gain"] for sample in context.samples for label in sample.labels]
+    context.progress(0.9, f"{len(gains)} labels")
+    gain = float(asked.get("gain", np.mean(gains) if gains else 1.0))
+    version = "other" if asked.get("other_version") else context.version
+    return make_bundle(context.output, version=version, app=NAME, gain=gain)
+
+
+def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
+    ones = np.ones((1, WIDTH), np.float32)
+    gain = float(load_model(bundle, find_profile("cpu")).run({"x": ones})["y"][0, 0]) / WIDTH
+    errors = {
+        sample.sample.group: abs(gain - float(label.body["gain"])) + 0 * len(sample.sample.arrays["values"])
+        for sample in samples
+        for label in sample.labels
+    }
+    error = float(np.mean(list(errors.values()))) if errors else abs(gain - 2.0)
+    return Metrics(
+        {"error": Figure(error, count=len(errors))},
+        {group: Figure(value) for group, value in errors.items()},
+    )
+
+
+if "LEARNER_STARTER" in os.environ:
+    SPEC = make_learner(Path(os.environ["LEARNER_STARTER"]))
