@@ -104,11 +104,13 @@ class CloudSite:
         token = (self.folder / "secrets" / "admin-token").read_text("utf-8").strip()
         return CloudClient(self.file.http_url, token)
 
-    def add_links(self, rewrite: Rewriter | None = None) -> tuple[Link, Link]:
+    def add_links(
+        self, rewrite: Rewriter | None = None, rewrite_http: Rewriter | None = None
+    ) -> tuple[Link, Link]:
         """Two new links to this cloud, for MQTT and HTTP; the caller closes them."""
         file = self.file
         mqtt = Link((file.mqtt_host, file.mqtt_port), rewrite=rewrite)
-        http = Link(_address(file.http_url))
+        http = Link(_address(file.http_url), rewrite=rewrite_http)
         self._mqtt_links.append(mqtt)
         self._http_links.append(http)
         return mqtt, http
@@ -171,9 +173,15 @@ class EdgeNode:
     def links(self) -> list[Link]:
         return [link for link in (self.mqtt, self.http) if link is not None]
 
-    def enrol(self, cloud: CloudSite, site: str, rewrite: Rewriter | None = None) -> Enrolment:
+    def enrol(
+        self,
+        cloud: CloudSite,
+        site: str,
+        rewrite: Rewriter | None = None,
+        rewrite_http: Rewriter | None = None,
+    ) -> Enrolment:
         """Enrol with a running cloud, over two links of its own."""
-        self.mqtt, self.http = cloud.add_links(rewrite)
+        self.mqtt, self.http = cloud.add_links(rewrite, rewrite_http)
         self._closing.callback(self.mqtt.close)
         self._closing.callback(self.http.close)
         with cloud.client() as client:

@@ -1,0 +1,98 @@
+"""``edgeloop bench``: how fast the loop is, against what the same broker and database can do at most.
+
+Every comparison is of one run: the loop and its two limits are measured in turn, several rounds, and the
+medians are printed. Figures of `loop`:
+
+``loop_events_per_s``        a node at full speed: from ``process`` to committed in the cloud
+``broker_events_per_s``      its batches through the same broker, with no work behind it
+``database_events_per_s``    its rows into the same SQLite schema, same transactions and pragmas, bare
+``node_cpu_percent``         of one core, one engine at 1 Hz
+``adoption_s``               from a published deployment to a confirmed model on one node
+``deployment_check_*``       what it costs the cloud that 10,000 nodes look and find nothing new
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Measure how fast the loop is.", no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure how fast the loop is."""
+
+
+@app.command()
+def loop(
+    json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of loop, broker and database in turn.")] = 3,
+    window_s: Annotated[float, typer.Option(min=1, help="Length of one measurement of the loop.")] = 8.0,
+    cpu_s: Annotated[
+        float, typer.Option(min=0, help="Length of the CPU measurement; 0 leaves it out.")
+    ] = 20.0,
+    checks: Annotated[
+        int, typer.Option(min=0, help="Simulated nodes that look for a deployment; 0 leaves it out.")
+    ] = 10_000,
+    adoption: Annotated[bool, typer.Option(help="Measure adoption.")] = True,
+) -> None:
+    """The loop against its broker and its database; a node at rest; adoption; deployment checks."""
+    from apps.demo.measures import Loop
+
+    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, Loop(Path(folder)) as measures:
+        show = _Printer(json)
+        found = [measures.round(window_s) for _ in range(rounds)]
+        events = median(each.loop_events_per_s for each in found)
+        limits = {
+            "broker_events_per_s": median(each.broker_events_per_s for each in found),
+            "database_events_per_s": median(each.database_events_per_s for each in found),
+        }
+        for name, value in limits.items():
+            show.figure(name, value, "events/s")
+        smaller = min(limits, key=lambda name: limits[name])
+        show.figure("loop_events_per_s", events, "events/s", smaller, limits[smaller])
+        last = found[-1]
+        show.figure("loop_batch_events", last.batch_events, "events")
+        show.figure("loop_transaction_events", last.transaction_events, "events")
+        show.figure("loop_node_cpu_percent", median(each.node_cpu_percent for each in found), "%")
+        show.figure("loop_cloud_cpu_percent", median(each.cloud_cpu_percent for each in found), "%")
+        if cpu_s:
+            show.figure("node_cpu_percent", measures.node_at_rest(cpu_s), "% of one core")
+        if checks:
+            cost = measures.deployment_checks(checks)
+            show.figure("deployment_check_nodes", cost.nodes, "nodes")
+            show.figure("deployment_check_requests", cost.requests, "requests")
+            show.figure("deployment_check_bytes", cost.bytes_sent, "bytes")
+            show.figure("deployment_check_cloud_cpu_s", cost.cloud_cpu_s, "s")
+            show.figure("deployment_check_s", cost.seconds, "s")
+        if adoption:
+            took = measures.adoption()
+            show.figure("adoption_switched_s", took.switched_s, "s")
+            show.figure("adoption_s", took.confirmed_s, "s")
+            show.note(f"adoption: {took.settings}")
+
+
+class _Printer:
+    def __init__(self, json: bool) -> None:
+        self._json = json
+
+    def figure(
+        self, name: str, value: float, unit: str, against: str | None = None, other: float | None = None
+    ) -> None:
+        from common.cli import print_figure
+
+        if self._json:
+            print_figure(name, value, unit, against=against, against_value=other)
+            return
+        line = f"{name:30s} {value:14,.2f} {unit}"
+        if against is not None and other:
+            line += f"   {value / other:.2f} of {against}"
+        typer.echo(line)
+
+    def note(self, text: str) -> None:
+        typer.echo(text, err=self._json)
