@@ -85,7 +85,7 @@ class Event:
     data: Mapping[str, Any]
 
 
-class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One CloudEvents 1.0 event with edgeloop's extension attributes ``epoch``, ``seq``, ``priority``."""
 
     specversion: str

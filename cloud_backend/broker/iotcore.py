@@ -1,0 +1,62 @@
+"""iotcore (rumqttd) as a child. It knows no users: whoever reaches its port may read and write."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import structlog
+
+from cloud_backend.broker.broker import PACKET_LIMIT_BYTES
+from cloud_backend.broker.child import BrokerChild
+from common.errors import BrokerError
+
+_log = structlog.get_logger("edgeloop.broker")
+
+
+class IotcoreBroker:
+    """`cloud_backend.broker.broker.Broker` by the broker that comes with the package."""
+
+    kind = "iotcore"
+
+    def __init__(self, folder: Path, host: str, port: int) -> None:
+        if not _is_loopback(host):
+            raise BrokerError(
+                f"iotcore has no access rules, so it listens on loopback only, not on {host}: "
+                "install Mosquitto to let nodes on other machines in"
+            )
+        self.host = host
+        self.port = port
+        self._child = BrokerChild(folder, host, port, ["iotcore", host, str(port), str(PACKET_LIMIT_BYTES)])
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._child.pid
+
+    def start(self) -> None:
+        """Start it."""
+        _log.warning("the broker is iotcore: every program on this machine may read and write its topics")
+        self._child.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._child.stop()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._child.alive()
+
+    def add_node(self, site: str, node: str, password: str) -> None:
+        """Nothing to do: everyone on this machine is let in."""
+
+    def tidy(self) -> None:
+        """Keep its log bounded."""
+        self._child.trim_log()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

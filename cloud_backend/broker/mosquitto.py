@@ -1,0 +1,108 @@
+"""Mosquitto as a child: generated configuration, password file and access rules.
+
+A node's user is its name. It may write its own ``up`` and ``status`` and read its own ``ack`` and
+``hint``; the site in the topic is checked by ingest against the enrolment.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import threading
+from pathlib import Path
+
+from cloud_backend.access.tokens import CLOUD_USER, hash_password
+from cloud_backend.broker.broker import PACKET_LIMIT_BYTES, Users
+from cloud_backend.broker.child import BrokerChild
+from common import durable
+from common.messages import TOPIC_ROOT
+
+_CONFIGURATION = """\
+listener {port} {host}
+user {user}
+persistence false
+allow_anonymous false
+password_file {folder}/passwords
+acl_file {folder}/rules
+max_packet_size {packet_bytes}
+max_inflight_messages 200
+max_queued_messages 2000
+max_queued_bytes 67108864
+max_keepalive 300
+connection_messages false
+log_dest stderr
+log_type error
+log_type warning
+log_timestamp_format %Y-%m-%dT%H:%M:%S
+"""
+_RULES = f"""\
+user {CLOUD_USER}
+topic readwrite {TOPIC_ROOT}/#
+
+pattern write {TOPIC_ROOT}/+/%u/up
+pattern write {TOPIC_ROOT}/+/%u/status
+pattern read {TOPIC_ROOT}/+/%u/ack
+pattern read {TOPIC_ROOT}/+/%u/hint
+"""
+
+
+class MosquittoBroker:
+    """`cloud_backend.broker.broker.Broker` by an installed Mosquitto."""
+
+    kind = "mosquitto"
+
+    def __init__(self, program: str, folder: Path, host: str, port: int, users: Users) -> None:
+        self.host = host
+        self.port = port
+        self._folder = folder.resolve()
+        self._users = users
+        self._hashes: dict[str, str] = {}
+        self._lock = threading.Lock()
+        arguments = ["exec", program, "-c", str(self._folder / "mosquitto.conf")]
+        self._child = BrokerChild(self._folder, host, port, arguments)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._child.pid
+
+    def start(self) -> None:
+        """Write its files anew and start it."""
+        configuration = _CONFIGURATION.format(
+            host=self.host,
+            port=self.port,
+            folder=self._folder,
+            packet_bytes=PACKET_LIMIT_BYTES,
+            # Changing the user would make the kernel forget that it has to die with us.
+            user=getpass.getuser() if os.geteuid() else "root",
+        )
+        durable.write(self._folder / "mosquitto.conf", configuration.encode(), mode=0o600)
+        durable.write(self._folder / "rules", _RULES.encode(), mode=0o600)
+        with self._lock:
+            self._hashes = dict(self._users())
+            self._write_passwords()
+        self._child.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._child.stop()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._child.alive()
+
+    def add_node(self, site: str, node: str, password: str) -> None:  # noqa: ARG002
+        """Add the node to the password file and have it read."""
+        with self._lock:
+            self._hashes[node] = hash_password(password)
+            self._write_passwords()
+        self._child.signal(signal.SIGHUP)
+
+    def tidy(self) -> None:
+        """Keep its log bounded."""
+        self._child.trim_log()
+
+    def _write_passwords(self) -> None:
+        lines = "".join(f"{user}:{password}\n" for user, password in sorted(self._hashes.items()))
+        durable.write(self._folder / "passwords", lines.encode(), mode=0o600)

@@ -1,0 +1,193 @@
+"""From a payload to rows, without I/O: what is checked before and while a batch is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cloud_backend.ingest.ledger import check_cover
+from common.app import ReceivedEvent
+from common.errors import BatchError, MessageError
+from common.messages import (
+    Batch,
+    Malformed,
+    Priority,
+    Status,
+    WireEvent,
+    decode,
+    decode_batch,
+    digest,
+    parse_time,
+)
+
+_PRIORITIES = {priority.name.lower(): int(priority) for priority in Priority}
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A batch as it came in: ``batch`` is None where it could not be read, for ``reason``."""
+
+    site: str
+    node: str
+    payload: bytes
+    arrived_ns: int
+    batch: Batch | None
+    reason: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the payload, by which the node knows what was refused."""
+        return digest(self.payload)
+
+    @property
+    def size(self) -> int:
+        """Events in it, for bounding transactions."""
+        return len(self.batch.events) if self.batch else 1
+
+
+@dataclass(frozen=True, slots=True)
+class StatusArrival:
+    """A node's status message; a retained one tells an old state, not that the node is there now."""
+
+    site: str
+    node: str
+    status: Status
+    arrived_ns: int
+    retained: bool
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The cloud has (re)joined the broker: who is online is told anew by the status messages."""
+
+    size: int = 0
+
+
+Message = Arrival | StatusArrival | Reconnected
+
+
+def read_batch(site: str, node: str, payload: bytes, arrived_ns: int) -> Arrival:
+    """Decode a payload of a node's ``up`` topic; never raises."""
+    try:
+        batch = decode_batch(payload)
+        check_cover(batch.head, batch.events, batch.malformed)
+    except BatchError as error:
+        return Arrival(site, node, payload, arrived_ns, None, str(error))
+    return Arrival(site, node, payload, arrived_ns, batch)
+
+
+def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained: bool) -> StatusArrival:
+    """Decode a payload of a node's ``status`` topic. Raises `MessageError`."""
+    status = decode(payload, Status)
+    if status.state not in ("online", "offline"):
+        raise MessageError(f"{status.state[:40]!r} is not a state of a node: online, offline")
+    return StatusArrival(site, node, status, arrived_ns, retained)
+
+
+class Rows(NamedTuple):
+    """Rows of the event table as one flat list of `COLUMNS` values after another, and what is no row."""
+
+    values: list[Any]
+    malformed: list[Malformed]
+
+
+COLUMNS = (
+    "stream_id",
+    "seq",
+    "type",
+    "subject",
+    "time_ns",
+    "received_ns",
+    "priority",
+    "clock_offset_ms",
+    "body",
+)
+
+
+@dataclass(slots=True)
+class Projected:
+    """Events to project, by app, in the order in which they were taken."""
+
+    app_of: Callable[[str], str | None]
+    """The app whose tables an event type goes to; None for an event that is only kept."""
+    by_app: dict[str, list[ReceivedEvent]] = field(default_factory=dict)
+    places: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """``(stream_id, received_ns)`` of each event in ``by_app``."""
+
+    def add(self, app: str, event: ReceivedEvent, stream_id: int, received_ns: int) -> None:
+        self.by_app.setdefault(app, []).append(event)
+        self.places.setdefault(app, []).append((stream_id, received_ns))
+
+
+def make_rows(
+    events: Sequence[WireEvent], *, arrival: Arrival, stream_id: int, offset_ns: int, projected: Projected
+) -> Rows:
+    """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock.
+
+    An event of another node, without a readable time or priority, or with text that no database keeps is
+    malformed: it goes to quarantine, and the stream goes on.
+    """
+    site, node, received_ns = arrival.site, arrival.node, arrival.arrived_ns
+    source = f"/{site}/{node}"
+    offset_ms = round(offset_ns / 1_000_000) if offset_ns else None
+    values: list[Any] = []
+    malformed: list[Malformed] = []
+    apps: dict[str, str | None] = {}
+    seconds: dict[str, int] = {}
+    extend, priorities = values.extend, _PRIORITIES
+    for event in events:
+        kind, subject, time = event.type, event.subject, event.time
+        try:
+            priority = priorities[event.priority]
+            second_ns = seconds.get(time[:20])
+            if second_ns is None or len(time) != 30 or time[29] != "Z" or not time[20:29].isdigit():
+                time_ns = parse_time(time)
+                if len(time) == 30:
+                    seconds[time[:20]] = time_ns - int(time[20:29])
+            else:
+                time_ns = second_ns + int(time[20:29])
+            time_ns += offset_ns
+            body = str(event.data, "utf-8")
+            if kind not in apps:
+                apps[kind] = projected.app_of(kind)
+            if (
+                event.source != source
+                or "\0" in subject
+                or "\0" in kind
+                or not -_LARGEST <= time_ns <= _LARGEST
+            ):
+                raise MessageError(_complaint(event, source))
+        except (MessageError, KeyError, UnicodeDecodeError) as error:
+            reason = str(error) if isinstance(error, MessageError) else _complaint(event, source)
+            malformed.append(Malformed(msgspec.json.encode(event), reason))
+            continue
+        extend((stream_id, event.seq, kind, subject, time_ns, received_ns, priority, offset_ms, body))
+        app = apps[kind]
+        if app is not None:
+            received = ReceivedEvent(
+                site=site,
+                node=node,
+                epoch=event.epoch,
+                seq=event.seq,
+                type=kind,
+                subject=subject,
+                time_ns=time_ns,
+                priority=Priority(priority),
+                body=bytes(event.data),
+            )
+            projected.add(app, received, stream_id, received_ns)
+    return Rows(values, malformed)
+
+
+def _complaint(event: WireEvent, source: str) -> str:
+    where = f"seq {event.seq} of epoch {event.epoch}"
+    if event.source != source:
+        return f"{where} says it is from {event.source[:80]!r}, but came over the topic of {source!r}"
+    if event.priority not in _PRIORITIES:
+        return f"{where}: {event.priority[:40]!r} is not a priority"
+    return f"{where} holds text or a time that cannot be stored"

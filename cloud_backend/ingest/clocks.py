@@ -1,0 +1,39 @@
+"""The error of each node's clock, from when its batches were sent and when they arrived; no I/O.
+
+``arrived - sent`` is the clock's error plus the delay on the way, and a delay is never negative. So a
+late delivery only looks like a clock that is behind, and only for as long as deliveries are late: the
+least of a node's last few differences is taken, and a clock that is ahead shows at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+WINDOW = 3
+"""Batches in a row that must agree before a clock that was right is believed to have fallen behind."""
+
+
+class NodeClocks:
+    """Clock errors of the nodes heard of last, at most ``limit`` of them."""
+
+    def __init__(self, tolerance_ns: int, limit: int = 10_000) -> None:
+        self._tolerance_ns = tolerance_ns
+        self._limit = limit
+        self._differences: OrderedDict[str, deque[int]] = OrderedDict()
+
+    def offset_ns(self, node: str, sent_ns: int, arrived_ns: int, known_ns: int | None) -> int:
+        """What to add to the node's times; 0 for a clock that is right within the tolerance.
+
+        ``known_ns`` is the error that the store has for the node, None for one that never sent before: the
+        first batch of a new node is believed as it is.
+        """
+        differences = self._differences.get(node)
+        if differences is None:
+            differences = deque([] if known_ns is None else [known_ns] * (WINDOW - 1), maxlen=WINDOW)
+            self._differences[node] = differences
+            if len(self._differences) > self._limit:
+                self._differences.popitem(last=False)
+        self._differences.move_to_end(node)
+        differences.append(arrived_ns - sent_ns)
+        least_ns = min(differences)
+        return least_ns if abs(least_ns) > self._tolerance_ns else 0

@@ -1,0 +1,269 @@
+"""The transaction: what arrived goes into the store whole, and only then is acked.
+
+One transaction takes several batches of several nodes. In it: the mark of each stream is read and
+judged (`cloud_backend.ingest.ledger`), new events are inserted, marks moved, projections run, refusals
+kept. Nothing of it is remembered outside the database, so two clouds on one PostgreSQL, a restart or a
+restored backup need no care.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cloud_backend.ingest import fleet, quarantine
+from cloud_backend.ingest.arrival import (
+    COLUMNS,
+    Arrival,
+    Message,
+    Projected,
+    Reconnected,
+    StatusArrival,
+    make_rows,
+)
+from cloud_backend.ingest.clocks import NodeClocks
+from cloud_backend.ingest.ledger import Leave, Take, above, judge
+from cloud_backend.ingest.projections import Projections
+from cloud_backend.ingest.quarantine import Refusal
+from cloud_backend.store.engine import is_outage
+from cloud_backend.store.tables import Node, StoredEvent, Stream
+from common.config import IngestSettings
+from common.messages import GAP_TYPE, Ack, Gap, Malformed, Priority
+
+_log = structlog.get_logger("edgeloop.ingest")
+ROWS_PER_STATEMENT = 100
+"""Rows in one INSERT: enough to spread the cost of a statement, and within SQLite's limit of parameters."""
+LOST_BY_CLOUD = "lost_by_cloud"
+"""Reason of the gap for events that this cloud had acked and has lost since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An ack for one node."""
+
+    site: str
+    node: str
+    ack: Ack
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One row of the stream table during a transaction."""
+
+    id: int
+    mark: int
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one transaction gathers."""
+
+    projected: Projected
+    streams: dict[tuple[str, str, str], _Stream]
+    touched: dict[tuple[str, str, str], _Stream] = field(default_factory=dict)
+    values: list[Any] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    seen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Committer:
+    """Commits what arrived. One thread uses it at a time."""
+
+    def __init__(self, engine: Engine, projections: Projections, settings: IngestSettings) -> None:
+        self._engine = engine
+        self._projections = projections
+        self._settings = settings
+        self._clocks = NodeClocks(round(settings.clock_tolerance_s * 1e9))
+        self._insert = _insert_statement(engine.dialect.name)
+        self.counts: Counter[str] = Counter()
+        """Events, batches and what became of them since the start, for the status page."""
+
+    def commit(self, group: Sequence[Message]) -> list[Answer]:
+        """Store ``group`` and tell what to ack. Nothing is stored if it raises.
+
+        Raises what `is_outage` is true for, when the database is unwell: call again later. A batch that
+        the database cannot take for a reason of its own is refused, the others of the group are stored.
+        """
+        try:
+            work = self._transaction(group)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            if len(group) > 1:
+                return [answer for message in group for answer in self.commit([message])]
+            if not isinstance(group[0], Arrival) or group[0].batch is None:
+                raise
+            reason = f"the database does not take it: {type(error).__name__}: {str(error)[:300]}"
+            _log.warning("batch refused", node=group[0].node, error=str(error))
+            refused = Arrival(
+                group[0].site, group[0].node, group[0].payload, group[0].arrived_ns, None, reason
+            )
+            return self.commit([refused])
+        self.counts += work.counts
+        return work.answers
+
+    def _transaction(self, group: Sequence[Message]) -> _Work:
+        with self._engine.begin() as connection:
+            arrivals, statuses, counts = self._of_known_nodes(connection, group)
+            work = _Work(
+                Projected(self._projections.app_of), self._read_streams(connection, arrivals), counts=counts
+            )
+            if statuses:
+                fleet.note_status(connection, statuses)
+            for arrival, known_ns in arrivals:
+                self._take(connection, work, arrival, known_ns)
+            self._store(connection, work)
+            return work
+
+    def _of_known_nodes(
+        self, connection: Connection, group: Sequence[Message]
+    ) -> tuple[list[tuple[Arrival, int | None]], list[StatusArrival], Counter[str]]:
+        """What enrolled nodes sent, batches with the clock error that is known of the node."""
+        counts: Counter[str] = Counter()
+        messages = []
+        for message in group:
+            if isinstance(message, Reconnected):
+                fleet.forget_states(connection)
+            else:
+                messages.append(message)
+        columns = (Node.name, Node.site, Node.last_seen_ns, Node.clock_offset_ms)
+        query = select(*columns).where(Node.name.in_(sorted({m.node for m in messages})))  # type: ignore[attr-defined, call-overload]
+        nodes = {row.name: row for row in connection.execute(query)} if messages else {}
+        arrivals: list[tuple[Arrival, int | None]] = []
+        statuses: list[StatusArrival] = []
+        for message in messages:
+            node = nodes.get(message.node)
+            if node is None or node.site != message.site:
+                counts["not_enrolled"] += 1
+                _log.debug("message of a node that is not enrolled", site=message.site, node=message.node)
+            elif isinstance(message, StatusArrival):
+                statuses.append(message)
+            else:
+                known_ns = (node.clock_offset_ms or 0) * 1_000_000 if node.last_seen_ns else None
+                arrivals.append((message, known_ns))
+        return arrivals, statuses, counts
+
+    def _read_streams(
+        self, connection: Connection, arrivals: Sequence[tuple[Arrival, int | None]]
+    ) -> dict[tuple[str, str, str], _Stream]:
+        keys = {(a.site, a.node, a.batch.head.epoch) for a, _ in arrivals if a.batch}
+        if not keys:
+            return {}
+        place = tuple_(Stream.site, Stream.node, Stream.epoch)  # type: ignore[arg-type]
+        query = select(Stream.site, Stream.node, Stream.epoch, Stream.id, Stream.high_water_mark)  # type: ignore[call-overload]
+        rows = connection.execute(query.where(place.in_(sorted(keys))).with_for_update())
+        return {(site, node, epoch): _Stream(number, mark) for site, node, epoch, number, mark in rows}
+
+    def _take(self, connection: Connection, work: _Work, arrival: Arrival, known_ns: int | None) -> None:
+        batch = arrival.batch
+        seen = work.seen.setdefault(arrival.node, {"last_seen_ns": 0})
+        seen["last_seen_ns"] = max(seen["last_seen_ns"], arrival.arrived_ns)
+        if batch is None:
+            work.counts["batches_refused"] += 1
+            work.refusals.append(
+                Refusal(arrival.site, arrival.node, arrival.payload, arrival.reason, arrival.arrived_ns)
+            )
+            ack = Ack("", 0, refused_digest=arrival.digest, refused_reason=arrival.reason[:300])
+            work.answers.append(Answer(arrival.site, arrival.node, ack))
+            return
+        head = batch.head
+        offset_ns = self._clocks.offset_ns(arrival.node, head.sent_ns, arrival.arrived_ns, known_ns)
+        seen["clock_offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
+        key = (arrival.site, arrival.node, head.epoch)
+        stream = work.streams.get(key)
+        verdict = judge(stream.mark if stream else 0, head)
+        if isinstance(verdict, Leave):
+            work.counts["batches_left"] += 1
+            work.touched[key] = stream or _Stream(0, 0)
+            return
+        if stream is None:
+            stream = work.streams[key] = _Stream(_new_stream(connection, key, arrival.arrived_ns), 0)
+        work.touched[key] = stream
+        self._add_rows(work, arrival, stream, verdict, offset_ns)
+        stream.mark = head.last
+        work.counts["batches"] += 1
+
+    def _add_rows(
+        self, work: _Work, arrival: Arrival, stream: _Stream, verdict: Take, offset_ns: int
+    ) -> None:
+        batch = arrival.batch
+        assert batch is not None
+        if verdict.lost_from:
+            gap = Gap(verdict.after, LOST_BY_CLOUD, {})
+            row = (stream.id, verdict.lost_from, GAP_TYPE, "", arrival.arrived_ns, arrival.arrived_ns)
+            work.values.extend((*row, int(Priority.EVENT), None, msgspec.json.encode(gap).decode()))
+            work.counts["lost_by_cloud"] += verdict.after - verdict.lost_from + 1
+            _log.warning(
+                "events lost by this cloud", node=arrival.node, first=verdict.lost_from, through=verdict.after
+            )
+        rows = make_rows(
+            above(batch.events, verdict.after),
+            arrival=arrival,
+            stream_id=stream.id,
+            offset_ns=offset_ns,
+            projected=work.projected,
+        )
+        work.values += rows.values
+        malformed: list[Malformed] = batch.malformed + rows.malformed
+        work.counts["events"] += len(rows.values) // len(COLUMNS)
+        work.counts["malformed"] += len(malformed)
+        work.refusals += [
+            Refusal(arrival.site, arrival.node, m.body, m.reason, arrival.arrived_ns) for m in malformed
+        ]
+
+    def _store(self, connection: Connection, work: _Work) -> None:
+        self._insert_rows(connection, work.values)
+        moved = [{"number": s.id, "mark": s.mark} for s in work.touched.values() if s.id]
+        if moved:
+            number, mark = bindparam("number"), bindparam("mark")
+            statement = update(Stream.__table__).where(Stream.id == number).values(high_water_mark=mark)  # type: ignore[attr-defined, arg-type]
+            connection.execute(statement, sorted(moved, key=lambda row: row["number"]))
+        for node, change in sorted(work.seen.items()):
+            connection.execute(update(Node).where(Node.name == node).values(**change))  # type: ignore[arg-type]
+        work.refusals += self._projections.run(connection, work.projected)
+        work.counts["quarantine_dropped"] += quarantine.keep(
+            connection,
+            work.refusals,
+            rows_limit=self._settings.quarantine_rows,
+            bytes_limit=self._settings.quarantine_bytes,
+        )
+        for (site, node, epoch), stream in work.touched.items():
+            work.answers.append(Answer(site, node, Ack(epoch, stream.mark)))
+
+    def _insert_rows(self, connection: Connection, values: list[Any]) -> None:
+        width = len(COLUMNS)
+        step = width * ROWS_PER_STATEMENT
+        whole = len(values) - len(values) % step
+        for start in range(0, whole, step):
+            connection.exec_driver_sql(self._insert[ROWS_PER_STATEMENT], tuple(values[start : start + step]))
+        if whole < len(values):
+            rest = values[whole:]
+            rows = [tuple(rest[i : i + width]) for i in range(0, len(rest), width)]
+            connection.exec_driver_sql(self._insert[1], rows)
+
+
+def _insert_statement(dialect: str) -> Mapping[int, str]:
+    """The INSERT of one row and of many; the one difference between the databases is the placeholder."""
+    row = "(" + ", ".join(["?" if dialect == "sqlite" else "%s"] * len(COLUMNS)) + ")"
+    start = f"INSERT INTO {StoredEvent.__tablename__} ({', '.join(COLUMNS)}) VALUES "  # noqa: S608  constants
+    return {
+        count: f"{start}{', '.join([row] * count)} ON CONFLICT DO NOTHING"
+        for count in (1, ROWS_PER_STATEMENT)
+    }
+
+
+def _new_stream(connection: Connection, key: tuple[str, str, str], now_ns: int) -> int:
+    """Id of a new stream. Raises ``IntegrityError`` if another cloud makes it at the same moment."""
+    site, node, epoch = key
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(Stream)
+    row = {"site": site, "node": node, "epoch": epoch, "high_water_mark": 0, "created_ns": now_ns}
+    return connection.execute(insert.values(**row).returning(Stream.id)).scalar_one()  # type: ignore[arg-type]

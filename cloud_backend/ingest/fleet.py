@@ -1,0 +1,119 @@
+"""What nodes tell about themselves, projected into the node table and the log of adoptions.
+
+`project` is a projection like an app's, for the events under ``edgeloop.``; its tables belong to the
+cloud and are never rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cloud_backend.ingest.arrival import StatusArrival
+from cloud_backend.store.tables import Adoption, Node
+from common.app import ReceivedEvent
+
+PREFIX = "edgeloop"
+PROJECTED = frozenset({"edgeloop.node.started", "edgeloop.node.health", "edgeloop.adoption"})
+AdoptionStep = Literal[
+    "offered", "downloaded", "verified", "golden", "shadow", "switched", "confirmed", "reverted", "refused"
+]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """Data of ``edgeloop.node.started``, as far as the fleet shows it."""
+
+    app: str
+    version: str = ""
+    slot: str = ""
+    profile: str = ""
+    virtual: bool = False
+    tags: list[str] = []
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Data of ``edgeloop.node.health`` that has a column of its own; all of it is kept as JSON."""
+
+    version: str = ""
+    slot: str = ""
+    step: str = ""
+    confirmed: bool = False
+
+
+class AdoptionReport(msgspec.Struct, frozen=True):
+    """Data of ``edgeloop.adoption``."""
+
+    version: str
+    step: AdoptionStep
+    ok: bool
+    from_version: str = ""
+    reason: str = ""
+    serial: int = 0
+    rollout: str = ""
+    app: str = ""
+
+
+def project(
+    connection: Connection, events: Sequence[ReceivedEvent], places: Sequence[tuple[int, int]]
+) -> None:
+    """Bring the node table and the log of adoptions up to date; idempotent.
+
+    ``places`` are ``(stream_id, received_ns)`` of each event. Raises ``msgspec.MsgspecError`` for data that
+    is not what the platform's events promise.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    adoptions: list[dict[str, Any]] = []
+    for event, (stream_id, received_ns) in zip(events, places, strict=True):
+        change = changes.setdefault(event.node, {})
+        if event.type == "edgeloop.node.started":
+            change |= msgspec.structs.asdict(msgspec.json.decode(event.body, type=Started))
+        elif event.type == "edgeloop.node.health":
+            health = msgspec.json.decode(event.body, type=Health)
+            change |= msgspec.structs.asdict(health) | {"health": event.data}
+        elif event.type == "edgeloop.adoption":
+            report = msgspec.json.decode(event.body, type=AdoptionReport)
+            change["step"] = report.step
+            if report.step in ("switched", "confirmed"):
+                change["confirmed"] = report.step == "confirmed"
+            place = {"stream_id": stream_id, "seq": event.seq, "received_ns": received_ns}
+            row = msgspec.structs.asdict(report) | place | {"node": event.node, "time_ns": event.time_ns}
+            row["app"] = row["app"] or change.get("app", "")
+            adoptions.append(row)
+    for node, change in sorted(changes.items()):
+        if change:
+            connection.execute(update(Node).where(Node.name == node).values(**change))  # type: ignore[arg-type]
+    if adoptions:
+        _log(connection, adoptions)
+
+
+def _log(connection: Connection, adoptions: list[dict[str, Any]]) -> None:
+    nameless = {row["node"] for row in adoptions if not row["app"]}
+    query = select(Node.name, Node.app).where(Node.name.in_(nameless))  # type: ignore[attr-defined, call-overload]
+    apps = dict(connection.execute(query).tuples().all())
+    for row in adoptions:
+        row["app"] = row["app"] or apps.get(row["node"], "")
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(Adoption)
+    connection.execute(insert.on_conflict_do_nothing(), adoptions)
+
+
+def note_status(connection: Connection, statuses: Sequence[StatusArrival]) -> None:
+    """Take over who says to be online or offline."""
+    newest = {arrival.node: arrival for arrival in statuses}
+    for node, arrival in sorted(newest.items()):
+        change: dict[str, Any] = {"state": arrival.status.state}
+        if arrival.status.app:
+            change["app"] = arrival.status.app
+        if not arrival.retained and arrival.status.state == "online":
+            change["last_seen_ns"] = arrival.arrived_ns
+        connection.execute(
+            update(Node).where(Node.name == node, Node.site == arrival.site).values(**change)  # type: ignore[arg-type]
+        )
+
+
+def forget_states(connection: Connection) -> None:
+    """Nobody is known to be online until the broker says so again."""
+    connection.execute(update(Node).values(state="unknown"))

@@ -1,0 +1,58 @@
+"""What could not be taken, kept for a person to look at: bounded in rows and bytes, each thing once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cloud_backend.store.tables import Quarantined
+from common.messages import digest
+
+REASON_LIMIT = 500
+"""Longest reason that is kept, in characters."""
+
+
+class Refusal(NamedTuple):
+    """One thing from a node that could not be taken."""
+
+    site: str
+    node: str
+    body: bytes
+    reason: str
+    received_ns: int
+
+
+def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int, bytes_limit: int) -> int:
+    """Add ``refusals``; the same body again is only counted. Returns how many rows gave way."""
+    if not refusals:
+        return 0
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(Quarantined)
+    newest: dict[str, dict[str, object]] = {}
+    for refusal in refusals:
+        key = digest(refusal.body)
+        count = int(newest[key]["count"]) + 1 if key in newest else 1  # type: ignore[call-overload]
+        reason = refusal.reason.replace("\0", "\\0")[:REASON_LIMIT]
+        newest[key] = refusal._asdict() | {"digest": key, "count": count, "reason": reason}
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["digest"],
+            set_={"count": Quarantined.count + insert.excluded["count"], "reason": insert.excluded.reason},
+        ),
+        [newest[key] for key in sorted(newest)],
+    )
+    return _trim(connection, rows_limit, bytes_limit)
+
+
+def _trim(connection: Connection, rows_limit: int, bytes_limit: int) -> int:
+    """Drop the oldest rows until both limits hold."""
+    table = Quarantined.__table__  # type: ignore[attr-defined]
+    newest_first = (
+        func.row_number().over(order_by=table.c.id.desc()).label("rank"),
+        func.sum(func.length(table.c.body)).over(order_by=table.c.id.desc()).label("total"),
+    )
+    ranked = select(table.c.id, *newest_first).subquery()
+    surplus = select(ranked.c.id).where((ranked.c.rank > rows_limit) | (ranked.c.total > bytes_limit))
+    return connection.execute(delete(table).where(table.c.id.in_(surplus))).rowcount

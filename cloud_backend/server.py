@@ -1,0 +1,326 @@
+"""The cloud's process: build the parts, run them, drain on SIGTERM.
+
+Threads: the main one runs the API (uvicorn), ``ingest-receive`` and ``ingest-commit`` bring events in,
+``broker-watch`` keeps the broker running, ``steward`` does the other chores. On SIGTERM or Ctrl-C the
+API ends first, then what was received is committed and acked, then the broker ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+
+from cloud_backend.cloud import Cloud
+from cloud_backend.steward import Chore, Steward
+from common import durable
+from common.app import installed_apps
+from common.clock import anchored_clock
+from common.config import CloudSettings
+from common.errors import ConfigError, StoreError
+
+_log = structlog.get_logger("edgeloop.cloud")
+WATCH_BROKER_S = 0.25
+DRAIN_S = 10
+"""How long requests in hand may take at the end."""
+WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  compared with, not bound
+
+
+class CloudFile(msgspec.Struct, frozen=True):
+    """``cloud.json`` in the data folder, there while the cloud is ready."""
+
+    http_url: str
+    mqtt_host: str
+    mqtt_port: int
+    broker_kind: str
+    broker_pid: int
+    pid: int
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """The ports that were picked where the settings say 0; kept, so that nodes find a restarted cloud."""
+
+    http: int = 0
+    mqtt: int = 0
+
+
+def run_cloud(settings: CloudSettings) -> int:
+    """Run a cloud until SIGTERM or SIGINT; the exit status.
+
+    Raises `StoreError`, `BrokerError`, `ConfigError` or `RegistryError` where it cannot start.
+    """
+    _set_up_logging()
+    stop = _StopSignals()
+    with ExitStack() as stack:
+        folder = Path(settings.data).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(_sole_use(folder))
+        (folder / "cloud.json").unlink(missing_ok=True)
+        try:
+            cloud, listener = build(settings, folder, stack)
+            _serve(cloud, listener, stack)
+        except _Stopped:
+            pass  # while starting; or uvicorn hands on, at its end, the signal that ended it
+        stop.ignore()
+        _log.info("draining")
+    _log.info("stopped")
+    return 0
+
+
+def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Cloud, socket.socket]:
+    """All parts of a cloud on ``folder``, broker and ingest running, and the API's socket, bound.
+
+    ``stack`` ends what was started, in the right order.
+    """
+    from cloud_backend.access.tokens import CLOUD_USER, Access
+    from cloud_backend.broker.broker import open_broker
+    from cloud_backend.ingest.consumer import Consumer
+    from cloud_backend.ingest.projections import Projections, prepare
+    from cloud_backend.ota.repository import Repository
+    from cloud_backend.ota.rollouts import Rollouts
+    from cloud_backend.registry.registry import Registry
+    from cloud_backend.store.engine import open_store, sqlite_url
+    from cloud_backend.training.jobs import Jobs
+
+    clock = anchored_clock()
+    ports = _read_ports(folder)
+    listener = _bind(settings.http.host, settings.http.port, ports.http)
+    stack.callback(listener.close)
+    engine = open_store(settings.database or sqlite_url(folder / "cloud.sqlite"))
+    stack.callback(engine.dispose)
+    access = Access(engine, folder / "secrets", clock)
+    apps = installed_apps()
+    projections = {name: spec.load_cloud() for name, spec in sorted(apps.items())}
+    prepare(engine, projections)
+    repository = Repository(folder / "tuf", folder / "secrets", list(apps), settings.tuf.timestamp_s, clock)
+    registry = Registry(engine, str(folder / "models"), apps=apps, clock=clock)
+    mqtt = settings.mqtt if settings.mqtt.port else _with_port(settings.mqtt, ports.mqtt)
+    broker = open_broker(mqtt, folder / "broker", access.broker_users)
+    stack.callback(broker.stop)
+    broker.start()
+    consumer = Consumer(
+        engine,
+        Projections(projections),
+        settings.ingest,
+        host=_reachable(broker.host),
+        port=broker.port,
+        user=CLOUD_USER,
+        password=access.mqtt_password,
+        clock=clock,
+    )
+    rollouts = Rollouts(engine, repository, registry, settings.rollout, consumer.hint, clock)
+    data = os.environ.get("EDGELOOP_DATA")
+    jobs = Jobs(
+        engine,
+        registry,
+        folder / "jobs",
+        settings.training,
+        data_path=Path(data) if data else None,
+        clock=clock,
+    )
+    stack.callback(consumer.stop)
+    consumer.start()
+    stack.callback(jobs.close)
+    _write_ports(folder, Ports(listener.getsockname()[1], broker.port))
+    host, port = listener.getsockname()[:2]
+    public_host = _reachable(settings.http.host)
+    cloud = Cloud(
+        settings=settings,
+        folder=folder,
+        engine=engine,
+        access=access,
+        registry=registry,
+        repository=repository,
+        rollouts=rollouts,
+        jobs=jobs,
+        broker=broker,
+        consumer=consumer,
+        apps=apps,
+        projections=projections,
+        http_url=settings.http.public_url or f"http://{_in_url(public_host)}:{port}",
+        mqtt_host=_reachable(broker.host),
+        mqtt_port=broker.port,
+        clock=clock,
+    )
+    _log.info("api bound", host=host, port=port)
+    return cloud, listener
+
+
+def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
+    """Run the API and the chores until a signal ends them."""
+    from cloud_backend.api.application import create_api
+
+    def announce() -> None:
+        file = CloudFile(
+            http_url=cloud.http_url,
+            mqtt_host=cloud.mqtt_host,
+            mqtt_port=cloud.mqtt_port,
+            broker_kind=cloud.broker.kind,
+            broker_pid=cloud.broker.pid or 0,
+            pid=os.getpid(),
+        )
+        durable.write(cloud.folder / "cloud.json", msgspec.json.encode(file))
+
+    def keep_broker() -> None:
+        cloud.broker.tidy()
+        if not cloud.broker.alive():
+            _log.warning("the broker died; starting it again", broker=cloud.broker.kind)
+            cloud.broker.start()
+            announce()
+
+    def ready() -> None:
+        announce()
+        stack.callback((cloud.folder / "cloud.json").unlink, missing_ok=True)
+        watch.start()
+        steward.start()
+        sys.stdout.write(
+            f"edgeloop cloud is ready: {cloud.http_url}, broker {cloud.broker.kind} at "
+            f"{cloud.mqtt_host}:{cloud.mqtt_port}, the token is in {cloud.access.admin_token_file}\n"
+        )
+        sys.stdout.flush()
+
+    settings = cloud.settings
+    watch = Steward("broker-watch", [Chore("broker", WATCH_BROKER_S, keep_broker)])
+    steward = Steward(
+        "steward",
+        [
+            Chore("jobs", min(settings.rollout.tick_s, 1.0), cloud.jobs.tick),
+            Chore("rollouts", settings.rollout.tick_s, cloud.rollouts.tick),
+            Chore("timestamp", min(settings.tuf.timestamp_s / 10, 60.0), cloud.repository.renew_if_due),
+        ],
+    )
+    stack.callback(watch.stop)
+    stack.callback(steward.stop)
+    config = uvicorn.Config(
+        create_api(cloud),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    gc.collect()
+    gc.freeze()  # what is there now stays, so collections need not look at it for every batch
+    _Server(config, ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it takes requests."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready()
+
+
+class _Stopped(BaseException):
+    """A signal asked to stop before the API was running."""
+
+
+class _StopSignals:
+    """SIGTERM and SIGINT outside uvicorn's own handling: they stop a start, and do not cut a drain short."""
+
+    def __init__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._ignoring = False
+
+    def ignore(self) -> None:
+        """From here on the process is ending anyway."""
+        self._ignoring = True
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        if not self._ignoring:
+            raise _Stopped
+
+
+def _sole_use(folder: Path) -> Any:
+    """The lock of the data folder, held as long as the file is open; the system frees it with the process."""
+    lock = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StoreError(
+            f"another cloud runs on {folder}: stop it, or give this one another --data"
+        ) from None
+    return lock
+
+
+def _bind(host: str, port: int, earlier: int) -> socket.socket:
+    """The API's socket. With port 0, the one that was picked at an earlier start, if it is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in (port,) if port or not earlier else (earlier, 0):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+        except OSError as error:
+            listener.close()
+            if candidate != earlier or port:
+                raise ConfigError(f"the API cannot listen on {host}:{candidate}: {error.strerror}") from error
+            continue
+        return listener
+    raise AssertionError("the last candidate binds or raises")
+
+
+def _with_port(mqtt: Any, earlier: int) -> Any:
+    from cloud_backend.broker.child import port_is_free
+
+    usable = earlier and mqtt.broker != "external" and port_is_free(mqtt.host, earlier)
+    return msgspec.structs.replace(mqtt, port=earlier) if usable else mqtt
+
+
+def _read_ports(folder: Path) -> Ports:
+    try:
+        return msgspec.json.decode((folder / "ports.json").read_bytes(), type=Ports)
+    except (OSError, msgspec.MsgspecError):
+        return Ports()
+
+
+def _write_ports(folder: Path, ports: Ports) -> None:
+    durable.write(folder / "ports.json", msgspec.json.encode(ports))
+
+
+def _reachable(host: str) -> str:
+    """Where a program on this machine reaches what listens on ``host``."""
+    return "127.0.0.1" if host in WILDCARDS else host
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _set_up_logging() -> None:
+    """Log lines go to stderr, one each: structlog's, and those of libraries from warning on."""
+    import logging
+
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("cloud_backend").setLevel(logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
