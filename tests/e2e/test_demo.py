@@ -1,0 +1,66 @@
+"""The show ends by itself with every step's evidence, and leaves no process behind, however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from apps.demo.processes import Child, Children, edgeloop, tail, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+def started_by_the_show(folder: Path) -> list[psutil.Process]:
+    """Processes that have the show's folder in their command line."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            arguments = process.cmdline()
+        except psutil.Error:
+            continue
+        if "demo" not in arguments and any(str(folder) in argument for argument in arguments):
+            found.append(process)
+    return found
+
+
+def start(children: Children, folder: Path) -> Child:
+    return children.start("show", edgeloop("demo", "--headless", "--data", str(folder)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "show"
+
+
+def test_every_step_happens_and_is_shown(children: Children, folder: Path):
+    show = start(children, folder)
+    assert show.wait(400) == 0, tail(show.log, 60)
+    text = show.log.read_text()
+    print(text)
+    assert re.search(r"All \d+ steps happened", text)
+    assert "virtual" in text
+    for part in ("0 missing, 0 doubled", "0 lost, 0 doubled", "second turn", "reverted", "RMSE"):
+        assert part in text, part
+    wait_until(lambda: not started_by_the_show(folder), what="all processes have ended", timeout_s=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_when_the_show_is_stopped(
+    children: Children, folder: Path, number: signal.Signals
+):
+    show = start(children, folder)
+    wait_until(
+        lambda: b"three nodes start ..." in show.log.read_bytes() and len(started_by_the_show(folder)) >= 4,
+        what="the show runs",
+        timeout_s=60,
+        failed=show.death,
+    )
+    os.kill(show.pid, number)
+    show.wait(30)
+    assert show.exit_code in (1, 130, -number)
+    wait_until(lambda: not started_by_the_show(folder), what="all processes have ended", timeout_s=20)
