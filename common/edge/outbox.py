@@ -1,0 +1,549 @@
+"""The durable queue of events on the node: committed here before anything else happens with them.
+
+One SQLite file in WAL mode. What it promises:
+
+- `Outbox.commit` is one transaction for events, the app's state and the source's position, synced to disk
+  when it returns. A crash at any moment leaves all of it or nothing.
+- ``seq`` grows by one without holes. Only `Outbox.acked` (the cloud has committed) deletes.
+- The events stay under the disk budget. Over it the lowest priority goes first, its oldest first, and what
+  went stands in the stream as gap rows; neighbouring gaps merge. Alarms are never given up: when they
+  (and gaps) alone fill the budget, `commit` raises `OutboxFull` and has kept nothing.
+- An event that cannot travel (too large, not JSON) keeps its place, type, subject and priority; its data
+  then says what was left out and why.
+- A damaged file is moved aside as ``<name>.corrupt-<time>`` and a new epoch begins; what could still be
+  read of the app's state and the source's position is taken over. ``Outbox.replaced`` says so.
+
+One thread commits; another may read, ack and refuse.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from common import durable
+from common.clock import Clock
+from common.edge.gaps import GAP, GapRow, Run, cut, encode_gap, merge
+from common.errors import MessageError, OutboxError, OutboxFull
+from common.messages import Event, Priority, decode_event, encode_event
+
+log = logging.getLogger(__name__)
+
+ROW_COST_BYTES = 32
+"""What a row takes on disk beside its body."""
+SLACK_SHARE = 0.05
+"""Share of the budget that is freed at once, so that eviction is rare."""
+LEAST_BUDGET_BYTES = 4096
+WARNING_EVERY_NS = 60_000_000_000
+_SCHEMA = """
+CREATE TABLE events(
+    seq INTEGER PRIMARY KEY, last INTEGER NOT NULL, priority INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE meta(
+    id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, source TEXT NOT NULL, stream TEXT NOT NULL,
+    next_seq INTEGER NOT NULL, position INTEGER
+);
+CREATE TABLE app_state(id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB);
+INSERT INTO app_state VALUES (1, NULL);
+PRAGMA user_version = 1;
+"""
+
+
+class Pending(NamedTuple):
+    """A row to send: an event (``seq == last_seq``) or a gap from ``seq`` to ``last_seq``."""
+
+    seq: int
+    last_seq: int
+    body: bytes
+
+
+class Outbox:
+    """The outbox in the file ``path``.
+
+    ``source`` is ``/<site>/<node>``; events that were kept under another name are renamed when the file is
+    opened. ``stream`` names the source of readings; `position` is None when it is another one than before.
+    """
+
+    def __init__(self, path: Path, source: str, budget_bytes: int, clock: Clock, *, stream: str = "") -> None:
+        self._path = path
+        self._source = source
+        self._stream = stream
+        self._budget_bytes = max(budget_bytes, LEAST_BUDGET_BYTES)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._reader_lock = threading.RLock()
+        self._connections: list[sqlite3.Connection] = []
+        self._count: dict[int, int] = {}
+        self._bytes: dict[int, int] = {}
+        self._epoch = ""
+        self._next = 1
+        self._next_warning_ns = 0
+        self.replaced = ""
+        """Where a damaged file was moved to; empty if none was."""
+        self.dropped: dict[str, int] = {}
+        """Events given up since the start, by priority."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._open()
+
+    # ----------------------------------------------------------------------------------------- facts
+
+    @property
+    def epoch(self) -> str:
+        """Identity of this file's stream."""
+        return self._epoch
+
+    @property
+    def last_seq(self) -> int:
+        """The newest seq; 0 before the first event."""
+        return self._next - 1
+
+    @property
+    def events(self) -> int:
+        """Rows that wait for the cloud."""
+        return sum(self._count.values())
+
+    @property
+    def bytes(self) -> int:
+        """What they take of the budget."""
+        return sum(self._bytes.values())
+
+    def saved_state(self) -> bytes | None:
+        """The app's state as of the last commit that had one."""
+        return self._one("SELECT content FROM app_state")
+
+    def position(self) -> int | None:
+        """The source's position as of the last commit that had one."""
+        return self._one("SELECT position FROM meta")
+
+    def oldest(self) -> int:
+        """The lowest seq that is kept; the next one where nothing is."""
+        seq = self._one("SELECT min(seq) FROM events")
+        return seq if seq is not None else self._next
+
+    # ------------------------------------------------------------------------------ the process thread
+
+    def commit(self, events: Sequence[Event], state: bytes | None = None, position: int | None = None) -> int:
+        """Keep ``events`` with the app's ``state`` and the source's ``position`` (None leaves them).
+
+        Returns the last seq. Raises `OutboxFull` if only alarms are left and there is no room for more, and
+        `OutboxError` when the disk refuses; nothing is kept then and the same call may be tried again.
+        """
+        with self._lock:
+            first = self._next
+            rows = [self._row(event, seq) for seq, event in enumerate(events, first)]
+            self._check_room(rows)
+            try:
+                with self._changing(self._writer):
+                    self._keep(rows, state, position)
+            except OutboxError as error:
+                if _is_damage(error.__cause__):
+                    self._replace(error, position)
+                    return self.commit(events, state, position)
+                if not self._was_committed(first + len(rows)):
+                    raise
+                self._load()
+            self._next = first + len(rows)
+            return self._next - 1
+
+    # ------------------------------------------------------------------------------- the uplink thread
+
+    def pending(self, after_seq: int, limit: int, max_bytes: int) -> list[Pending]:
+        """Rows above ``after_seq`` in order: at most ``limit``, and ``max_bytes`` unless the first is larger.
+
+        A gap that reaches across ``after_seq`` is given from there on.
+        """
+        rows: list[Pending] = []
+        size = 0
+        start = after_seq + 1
+        if self._count[GAP]:
+            across = self._one("SELECT max(seq) FROM events WHERE seq <= ?", after_seq)
+            start = across if across is not None else start
+        with self._reading(), closing(self._reader.cursor()) as cursor:
+            cursor.execute(
+                "SELECT seq, last, priority, body FROM events WHERE seq >= ? ORDER BY seq LIMIT ?",
+                (start, limit + 1),
+            )
+            for seq, last, priority, body in cursor:
+                if last <= after_seq:
+                    continue
+                if priority == GAP:
+                    gap = cut(GapRow.of(seq, last, body), after_seq)
+                    seq, body = gap.seq, encode_gap(gap, source=self._source, epoch=self._epoch)
+                size += len(body)
+                if rows and size > max_bytes:
+                    break
+                rows.append(Pending(seq, last, body))
+                if len(rows) >= limit:
+                    break
+        return rows
+
+    def acked(self, high_water_mark: int) -> None:
+        """The cloud has committed everything up to ``high_water_mark``: forget it. Raises `OutboxError`.
+
+        Not synced by itself: after a power cut some of it may be sent again, which the cloud recognises.
+        """
+        mark = (high_water_mark, high_water_mark)
+        with self._lock, self._reader_lock, self._changing(self._reader):
+            for priority, count, size in self._reader.execute(
+                "SELECT priority, count(*), sum(length(body)) FROM events WHERE seq <= ? AND last <= ? "
+                "GROUP BY priority",
+                mark,
+            ).fetchall():
+                self._account(priority, -count, -size)
+            self._reader.execute("DELETE FROM events WHERE seq <= ? AND last <= ?", mark)
+            across = self._reader.execute(
+                "SELECT seq, last, body FROM events WHERE seq <= ?", (high_water_mark,)
+            ).fetchone()
+            if across is not None:
+                old = GapRow.of(*across)
+                self._put_gap(self._reader, cut(old, high_water_mark), [old])
+
+    def refused(self, seq: int, reason: str = "refused") -> bool:
+        """The cloud cannot take the event ``seq``: it becomes a gap. False if it is one already, or gone.
+
+        Raises `OutboxError`.
+        """
+        with self._lock, self._reader_lock, self._changing(self._reader):
+            row = self._reader.execute(
+                "SELECT priority, length(body) FROM events WHERE seq = ? AND priority != ?", (seq, GAP)
+            ).fetchone()
+            if row is None:
+                return False
+            name = Priority(row[0]).name.lower()
+            self._reader.execute("DELETE FROM events WHERE seq = ?", (seq,))
+            self._account(row[0], -1, -row[1])
+            self._put_gap(self._reader, GapRow(seq, seq, reason, {name: 1}, self._clock()), [])
+            self._drop(name, 1)
+            return True
+
+    def begin_epoch(self) -> None:
+        """Go on in a new epoch with all that is kept, numbered from 1.
+
+        For when the cloud knows more of this epoch than the node does: the node was put back to an earlier
+        day, and its new events would be taken for old ones. What was sent after that day may arrive twice.
+        """
+        with self._lock, self._reader_lock, self._changing(self._writer):
+            shift = self.oldest() - 1
+            self._epoch = self._new_epoch()
+            self._restamp(shift)
+            self._next -= shift
+
+    def close(self) -> None:
+        """Close the file; the WAL is folded into it."""
+        with self._lock, self._reader_lock:
+            self._disconnect()
+
+    # ---------------------------------------------------------------------------------------- keeping
+
+    def _row(self, event: Event, seq: int) -> tuple[int, int, int, bytes]:
+        try:
+            body = encode_event(event, source=self._source, epoch=self._epoch, seq=seq)
+        except (MessageError, ValueError, TypeError, OverflowError, OSError) as error:
+            log.error("the data of an event cannot be kept: %s", error)
+            bare = Event(
+                event.type.encode("utf-8", "replace").decode()[:200],
+                event.subject.encode("utf-8", "replace").decode()[:200],
+                event.time_ns if 0 <= event.time_ns < 2**63 else self._clock(),
+                event.priority,
+                {"omitted": str(error)[:500].encode("utf-8", "replace").decode()},
+            )
+            body = encode_event(bare, source=self._source, epoch=self._epoch, seq=seq)
+        return seq, seq, int(event.priority), body
+
+    def _check_room(self, rows: Sequence[tuple[int, int, int, bytes]]) -> None:
+        alarms = sum(len(row[3]) + ROW_COST_BYTES for row in rows if row[2] == Priority.ALARM)
+        fixed = self._bytes[Priority.ALARM] + self._bytes[GAP]
+        if alarms and fixed + alarms > self._budget_bytes:
+            raise OutboxFull(
+                f"the outbox {self._path} holds {self._count[Priority.ALARM]} alarms that the cloud has not "
+                f"taken, which fills its budget of {self._budget_bytes} bytes: bring the uplink back, "
+                "or raise outbox.budget_bytes"
+            )
+
+    def _keep(
+        self, rows: Sequence[tuple[int, int, int, bytes]], state: bytes | None, position: int | None
+    ) -> None:
+        self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+        self._writer.execute(
+            "UPDATE meta SET next_seq = ?, position = coalesce(?, position)",
+            (self._next + len(rows), position),
+        )
+        if state is not None:
+            self._writer.execute("UPDATE app_state SET content = ?", (state,))
+        for _, _, priority, body in rows:
+            self._account(priority, 1, len(body))
+        if self.bytes > self._budget_bytes:
+            self._evict(self.bytes - self._budget_bytes + int(SLACK_SHARE * self._budget_bytes))
+
+    def _was_committed(self, expected_next: int) -> bool:
+        """Whether the transaction that seemed to fail is there; an error while syncing may hide that."""
+        with suppress(sqlite3.Error):
+            found = self._writer.execute("SELECT next_seq FROM meta").fetchone()[0]
+            return found == expected_next != self._next
+        return False
+
+    def _evict(self, wanted_bytes: int) -> None:
+        """Turn the oldest rows of the lowest priorities into gaps, until ``wanted_bytes`` are free."""
+        for priority in (Priority.SAMPLE, Priority.TELEMETRY, Priority.EVENT):
+            if wanted_bytes <= 0:
+                return
+            if self._count[priority]:
+                wanted_bytes -= self._evict_of(priority, wanted_bytes)
+
+    def _evict_of(self, priority: Priority, wanted_bytes: int) -> int:
+        victims: list[int] = []
+        freed = size = 0
+        with closing(self._writer.cursor()) as cursor:
+            cursor.execute(
+                "SELECT seq, length(body) FROM events WHERE priority = ? ORDER BY seq", (int(priority),)
+            )
+            for seq, length in cursor:
+                victims.append(seq)
+                size += length
+                freed += length + ROW_COST_BYTES
+                if freed >= wanted_bytes:
+                    break
+        before = self.bytes
+        name = priority.name.lower()
+        neighbours = self._gaps_around(victims[0], victims[-1])
+        self._writer.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in victims])
+        self._account(priority, -len(victims), -size)
+        runs = [Run(seq, seq, {name: 1}) for seq in victims]
+        for gap, replaced in merge(runs, neighbours, reason="budget", time_ns=self._clock()):
+            self._put_gap(self._writer, gap, replaced)
+        self._drop(name, len(victims))
+        if self._clock() >= self._next_warning_ns:
+            self._next_warning_ns = self._clock() + WARNING_EVERY_NS
+            log.warning("the outbox is over its budget; given up since the start: %s", self.dropped)
+        return before - self.bytes
+
+    def _gaps_around(self, first: int, last: int) -> list[GapRow]:
+        """The gap rows from just before ``first`` to just after ``last``."""
+        rows = self._writer.execute(
+            "SELECT seq, last, body FROM events WHERE priority = ? AND seq <= ? AND seq >= coalesce("
+            "(SELECT max(seq) FROM events WHERE seq < ?), ?) ORDER BY seq",
+            (GAP, last + 1, first, first),
+        ).fetchall()
+        return [GapRow.of(*row) for row in rows]
+
+    def _put_gap(self, connection: sqlite3.Connection, gap: GapRow, replaced: Sequence[GapRow]) -> None:
+        connection.executemany("DELETE FROM events WHERE seq = ?", [(old.seq,) for old in replaced])
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (gap.seq, gap.last, GAP, gap.body()))
+        for old in replaced:
+            self._account(GAP, -1, -len(old.body()))
+        self._account(GAP, 1, len(gap.body()))
+
+    def _account(self, priority: int, count: int, size: int) -> None:
+        self._count[priority] += count
+        self._bytes[priority] += size + count * ROW_COST_BYTES
+
+    def _drop(self, name: str, count: int) -> None:
+        self.dropped[name] = self.dropped.get(name, 0) + count
+
+    # ---------------------------------------------------------------------------------------- the file
+
+    def _open(self) -> None:
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise OutboxError(f"the outbox {self._path} cannot be opened: {error}") from error
+            self._replace(error, None)
+            return
+        self._adopt()
+
+    def _replace(self, error: Exception, position: int | None) -> None:
+        """Set a damaged file aside and begin a new one with what can be saved of it."""
+        with self._reader_lock:
+            self._disconnect()
+            saved = _salvage(self._path)
+            self.replaced = str(self._set_aside(error))
+            self._connect()
+            with self._changing(self._writer):
+                self._writer.execute("UPDATE app_state SET content = ?", (saved.state,))
+                self._writer.execute(
+                    "UPDATE meta SET position = ?, stream = ?",
+                    (saved.position if position is None else position, saved.stream),
+                )
+            self._adopt()
+
+    def _connect(self) -> None:
+        try:
+            self._writer = self._opened(_connection(self._path, "FULL"))
+            (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._create()
+            elif version > 1:
+                raise OutboxError(
+                    f"the outbox {self._path} has format {version}, of a newer edgeloop: update edgeloop"
+                )
+            self._load()
+            self._reader = self._opened(_connection(self._path, "NORMAL"))
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _opened(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        self._connections.append(connection)
+        return connection
+
+    def _disconnect(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+
+    def _create(self) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.strip().split(";\n"):
+            self._writer.execute(statement)
+        self._writer.execute(
+            "INSERT INTO meta VALUES (1, ?, ?, ?, 1, NULL)", (self._new_epoch(), self._source, self._stream)
+        )
+        self._writer.execute("COMMIT")
+        durable.sync_folder(self._path.parent)
+
+    def _new_epoch(self) -> str:
+        started = time.strftime("%Y%m%d%H%M%S", time.gmtime(self._clock() / 1e9))
+        return f"{started}-{os.urandom(4).hex()}"
+
+    def _load(self) -> None:
+        """Read the counters; every page is looked at, so that damage shows now."""
+        problem = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
+        meta = self._writer.execute("SELECT epoch, next_seq FROM meta").fetchone()
+        if meta is None:
+            raise sqlite3.DatabaseError("its first page lacks a row")
+        self._epoch, self._next = meta
+        self._count = dict.fromkeys((GAP, *map(int, Priority)), 0)
+        self._bytes = dict.fromkeys((GAP, *map(int, Priority)), 0)
+        for priority, count, size in self._writer.execute(
+            "SELECT priority, count(*), sum(length(body)) FROM events GROUP BY priority"
+        ).fetchall():
+            self._account(priority, count, size)
+
+    def _adopt(self) -> None:
+        """Take this start's names into the file."""
+        with self._changing(self._writer):
+            source, stream = self._writer.execute("SELECT source, stream FROM meta").fetchone()
+            if source != self._source:
+                self._restamp(0)
+            if stream != self._stream:
+                self._writer.execute("UPDATE meta SET stream = ?, position = NULL", (self._stream,))
+
+    def _restamp(self, shift: int) -> None:
+        """Give all that is kept this node's name, this epoch, and seqs that are lower by ``shift``.
+
+        Events may have been kept under another name, such as before the enrolment.
+        """
+        after = 0
+        while rows := self._writer.execute(
+            "SELECT seq, last, priority, body FROM events WHERE seq > ? ORDER BY seq LIMIT 1000", (after,)
+        ).fetchall():
+            after = rows[-1][0]
+            for seq, last, priority, old in rows:
+                body = old if priority == GAP else self._stamped(old, seq - shift)
+                self._account(priority, 0, len(body) - len(old))
+                self._writer.execute(
+                    "UPDATE events SET seq = ?, last = ?, body = ? WHERE seq = ?",
+                    (seq - shift, last - shift, body, seq),
+                )
+        self._writer.execute(
+            "UPDATE meta SET source = ?, epoch = ?, next_seq = next_seq - ?",
+            (self._source, self._epoch, shift),
+        )
+
+    def _stamped(self, body: bytes, seq: int) -> bytes:
+        event = decode_event(body)
+        changes = {"source": self._source, "epoch": self._epoch, "seq": seq, "id": f"{self._epoch}-{seq}"}
+        return msgspec.json.encode(msgspec.structs.replace(event, **changes))
+
+    def _set_aside(self, error: Exception) -> Path:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self._clock() / 1e9))
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{stamp}-{os.urandom(2).hex()}")
+        for suffix in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")
+        durable.sync_folder(self._path.parent)
+        log.error("the outbox %s is damaged (%s): moved to %s, a new epoch begins", self._path, error, aside)
+        return aside
+
+    def _one(self, query: str, *parameters: int) -> Any:
+        with self._reading():
+            return self._reader.execute(query, parameters).fetchone()[0]
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            with self._reader_lock:
+                yield
+        except sqlite3.Error as error:
+            raise OutboxError(f"the outbox {self._path} cannot be read: {error}") from error
+
+    @contextmanager
+    def _changing(self, connection: sqlite3.Connection) -> Generator[None]:
+        """One transaction; if it fails, the counters are as before and `OutboxError` tells why."""
+        before = self._epoch, dict(self._count), dict(self._bytes), dict(self.dropped)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                self._epoch, self._count, self._bytes, self.dropped = before
+                with suppress(sqlite3.Error):
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise OutboxError(
+                f"the outbox {self._path} cannot be written ({error}): check the disk's space and health"
+            ) from error
+
+
+class _Salvaged(NamedTuple):
+    """What was readable of a damaged file, together or not at all."""
+
+    state: bytes | None = None
+    position: int | None = None
+    stream: str = ""
+
+
+def _connection(path: Path, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA journal_size_limit = 8388608")
+        connection.execute("PRAGMA cache_size = -2048")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Whether the file is to blame, not the disk, its space, or another process."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _salvage(path: Path) -> _Salvaged:
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
+    ):
+        row = connection.execute("SELECT content, position, stream FROM meta, app_state").fetchone()
+        if row is not None:
+            return _Salvaged(*row)
+    return _Salvaged()
