@@ -214,6 +214,7 @@ class Registry:
 
     def next_version(self, app: str) -> str:
         """A version that nobody has: ``<yyyymmdd>.<nnn>`` of today, in order of creation."""
+        self._check_app(app)
         day = datetime.fromtimestamp(self._clock() / 1e9, UTC).strftime("%Y%m%d")
         with Session(self._reader) as session:
             taken: list[str] = []

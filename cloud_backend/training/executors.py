@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cloud_backend.training.job import BUNDLE, LOG, PROGRESS, RESULT, SPEC, JobResult, read_spec, write_struct
+from cloud_backend.training.job import BUNDLE, LOG, RESULT, SPEC, JobResult, read_spec, write_struct
 from common import durable
 from common.errors import ConfigError, EdgeloopError
 
@@ -116,7 +116,7 @@ class RayCluster:
         self._task = ray.remote(max_retries=0)(run_remote)
 
     def start(self, folder: Path) -> Run:
-        return _RayRun(self._task.remote(_pack(folder)), folder)
+        return _RayRun(self._task.remote(pack(folder)), folder)
 
     def abandon(self, folder: Path) -> None:
         """Nothing to do: a task ends with the driver that started it."""
@@ -153,7 +153,7 @@ class _RayRun:
         ray.cancel(self._task, force=True)
 
 
-def _pack(folder: Path) -> dict[str, bytes]:
+def pack(folder: Path) -> dict[str, bytes]:
     """A job's folder with all that its spec names, by relative path."""
     spec = read_spec(folder / SPEC)
     files: dict[str, bytes] = {}
@@ -197,6 +197,3 @@ def run_remote(files: dict[str, bytes]) -> dict[str, bytes]:
 def make_executor(ray_address: str) -> Executor:
     """The executor for this setting: child processes where it is empty."""
     return RayCluster(ray_address) if ray_address else ChildProcesses()
-
-
-__all__ = ["PROGRESS", "ChildProcesses", "Executor", "RayCluster", "Run", "make_executor", "run_remote"]

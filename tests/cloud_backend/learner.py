@@ -70,5 +70,8 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     )
 
 
-if "LEARNER_STARTER" in os.environ:
-    SPEC = make_learner(Path(os.environ["LEARNER_STARTER"]))
+def __getattr__(name: str) -> AppSpec:
+    """``SPEC``, made when a worker asks for it: its starter lies where the test says."""
+    if name != "SPEC":
+        raise AttributeError(name)
+    return make_learner(Path(os.environ["LEARNER_STARTER"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_many_writers_at_once_store_the_content_unharmed(store: SampleStore) -> 
 def test_what_was_written_before_a_lost_connection_counts(store: SampleStore) -> None:
     content = content_of(1)
     id = store.begin("n1", announced(content)).id
-    with pytest.raises(ConnectionError), store.piece("n1", id, 0) as piece:
+    with contextlib.suppress(ConnectionError), store.piece("n1", id, 0) as piece:
         piece.write(content[:300])
         raise ConnectionError
     assert store.state("n1", id).offset == 300
@@ -193,7 +194,7 @@ def test_content_with_another_digest_is_removed(store: SampleStore, engine: Engi
 def test_what_is_not_a_sample_goes_to_quarantine(store: SampleStore, engine: Engine) -> None:
     content = b"GIF89a" + bytes(20_000)
     id = store.begin("n1", announced(content)).id
-    with pytest.raises(SampleRefused, match="not an .npz"):
+    with pytest.raises(SampleRefused, match="is refused"):
         send(store, "n1", id, 0, content)
     assert not store.path(id).exists()
     with Session(engine) as session:
