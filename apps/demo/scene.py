@@ -132,17 +132,17 @@ class Watcher:
         return replace(scene, **{name: machine[name] for name in shown}, history=tuple(history))
 
     def _job(self) -> tuple[str, float]:
-        jobs = self._ask(f"/v1/apps/{self._app}/jobs", limit=100)["items"]
+        jobs = self._ask(f"/v1/apps/{self._app}/jobs", limit=1)["items"]
         if not jobs:
             return "", 0.0
-        job = max(jobs, key=lambda each: each["created_ns"])
+        job = jobs[0]
         return f"{job['state']}: {job['message']}" if job["message"] else job["state"], job["progress"]
 
     def _rollout(self) -> str:
-        rollouts = self._ask(f"/v1/apps/{self._app}/rollouts", limit=100)["items"]
+        rollouts = self._ask(f"/v1/apps/{self._app}/rollouts", limit=1)["items"]
         if not rollouts:
             return ""
-        rollout = max(rollouts, key=lambda each: each["created_ns"])
+        rollout = rollouts[0]
         waves = len(rollout["waves"])
         return f"{rollout['version']}: {rollout['state']}, wave {min(rollout['wave'] + 1, waves)} of {waves}"
 

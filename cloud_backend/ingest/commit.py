@@ -109,6 +109,7 @@ class Committer:
             )
             return self.commit([refused])
         self.counts += work.counts
+        self.counts["transactions"] += 1
         return work.answers
 
     def _transaction(self, group: Sequence[Message]) -> _Work:
