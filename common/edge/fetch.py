@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import urllib3
 from tuf.api.exceptions import (
@@ -56,8 +56,12 @@ class _Transfer:
 
     def received(self, count: int) -> None:
         self._bytes += count
-        if not self._in_time():
-            self.too_slow = True
+        self.too_slow = self.too_slow or not self._in_time()
+        self.check()
+
+    def check(self) -> None:
+        """A socket that the watchdog shut looks like the end of the file: say what it was."""
+        if self.too_slow:
             raise SlowRetrievalError(self.complaint())
 
     def complaint(self) -> str:
@@ -121,6 +125,14 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection  # pyright: ignore[reportAssignmentType]
 
 
+class Opened(NamedTuple):
+    """An answer: where it starts (-1 if the server cannot go on there), the file's length, its content."""
+
+    offset: int
+    length: int | None
+    chunks: Iterator[bytes]
+
+
 class RepositoryFetcher(FetcherInterface):
     """python-tuf's transport. One connection per transfer; the node looks once a minute."""
 
@@ -138,12 +150,12 @@ class RepositoryFetcher(FetcherInterface):
         return self._chunks(url)
 
     def _chunks(self, url: str) -> Iterator[bytes]:
-        with self.transfer(url) as (_, chunks):
-            yield from chunks
+        with self.transfer(url) as opened:
+            yield from opened.chunks
 
     @contextmanager
-    def transfer(self, url: str, *, start: int = 0) -> Generator[tuple[int, Iterator[bytes]], None, None]:
-        """``(offset, chunks)`` of a file; ``offset`` is ``start`` if the server continues there, else 0.
+    def transfer(self, url: str, *, start: int = 0) -> Generator[Opened, None, None]:
+        """A file as the server gives it, if it can from byte ``start`` on.
 
         Raises `DownloadHTTPError`, `SlowRetrievalError`, and `DownloadError` for a transfer that was cut.
         """
@@ -156,7 +168,9 @@ class RepositoryFetcher(FetcherInterface):
             with _as_download_errors(url, transfer):
                 response = self._request(url, start)
                 offset = _offset(response, start)
-                yield offset, self._read(response, transfer)
+                told = response.headers.get("Content-Length", "")
+                length = offset + int(told) if told.isdigit() else None
+                yield Opened(offset, length, self._read(response, transfer))
         finally:
             transfer.end()
             _current.transfer = None
@@ -184,6 +198,7 @@ class RepositoryFetcher(FetcherInterface):
         while chunk := response.read1(CHUNK_BYTES):
             transfer.received(len(chunk))
             yield chunk
+        transfer.check()
 
 
 @contextmanager
@@ -250,13 +265,16 @@ def _continue_download(fetcher: RepositoryFetcher, url: str, length: int, partia
         start = 0
     if start == length and length:
         return
-    with partial.open("ab") as file, fetcher.transfer(url, start=start) as (offset, chunks):
-        if offset < 0:
+    with partial.open("ab") as file, fetcher.transfer(url, start=start) as opened:
+        if opened.offset < 0:
             file.truncate(0)
             raise DownloadError(f"{url}: the server cannot go on at byte {start}")
-        if offset != start:
+        if opened.length is not None and opened.length < length:
             file.truncate(0)
-        _append(file, chunks, offset, length, url)
+            raise LengthOrHashMismatchError(f"{url} has {opened.length} bytes, {length} were signed for")
+        if opened.offset != start:
+            file.truncate(0)
+        _append(file, opened.chunks, opened.offset, length, url)
         file.flush()
         os.fsync(file.fileno())
 
