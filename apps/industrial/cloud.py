@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
@@ -127,13 +128,13 @@ class IndustrialCloud:
             elif event.type in ("industrial.maintenance_due", "industrial.maintenance_cleared"):
                 alarms.append(event)
         if points:
-            insert = _insert(session, RulPoint)
-            session.execute(insert.on_conflict_do_nothing(), points)
+            connection = session.connection()
+            connection.execute(_insert(session, RulPoint).on_conflict_do_nothing(), points)
             insert = _insert(session, Machine)
             newer = {
                 name: insert.excluded[name] for name in next(iter(machines.values())) if name != "machine"
             }
-            session.execute(
+            connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=["machine"], set_=newer, where=insert.excluded.time_ns >= Machine.time_ns
                 ),
@@ -152,24 +153,39 @@ class IndustrialCloud:
         return _router(deps)
 
 
+class _Rul(msgspec.Struct, frozen=True):
+    """Data of ``industrial.rul``."""
+
+    run: int
+    cycle: int
+    rul_cycles: float
+    lower_cycles: float
+    upper_cycles: float
+    novelty: float
+    version: str
+
+
+_decode_rul = msgspec.json.Decoder(_Rul).decode
+
+
 def _point(event: ReceivedEvent) -> dict[str, Any]:
-    data = event.data
+    rul = _decode_rul(event.body)
     return {
         "machine": event.subject,
-        "run": int(data["run"]),
-        "cycle": int(data["cycle"]),
-        "rul_cycles": float(data["rul_cycles"]),
-        "lower_cycles": float(data["lower_cycles"]),
-        "upper_cycles": float(data["upper_cycles"]),
-        "novelty": float(data["novelty"]),
-        "version": str(data["version"]),
+        "run": rul.run,
+        "cycle": rul.cycle,
+        "rul_cycles": rul.rul_cycles,
+        "lower_cycles": rul.lower_cycles,
+        "upper_cycles": rul.upper_cycles,
+        "novelty": rul.novelty,
+        "version": rul.version,
         "time_ns": event.time_ns,
     }
 
 
 def _insert(session: Session, table: type[SQLModel]) -> Any:
     dialect = session.get_bind().dialect.name
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table.__table__)  # type: ignore[attr-defined]
 
 
 def _public(machine: Machine) -> MachinePublic:
