@@ -22,8 +22,10 @@ def add(app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep) -> 
     """Say what turned out to be true about a subject in a group."""
     row = LabelRow(app=app, created_ns=cloud.clock(), **asked.model_dump())
     session.add(row)
+    session.flush()
+    label = LabelPublic.of(row)
     session.commit()
-    return LabelPublic.of(row)
+    return label
 
 
 @router.get("", responses=responses(400, 404, 422))

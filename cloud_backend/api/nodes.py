@@ -13,6 +13,7 @@ from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.shapes import AdoptionPublic, Done, EnrolmentPublic, EnrolNode, Hint, NodePublic
 from cloud_backend.store.tables import Adoption, Node
+from common.errors import AccessDenied
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
 NodeName = Annotated[str, Path(max_length=63, description="name of a node")]
@@ -24,7 +25,10 @@ def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
 
     The answer is the node's enrolment file. Its secrets are shown this once.
     """
-    token, password = cloud.access.enrol(asked.node, asked.site)
+    try:
+        token, password = cloud.access.enrol(asked.node, asked.site)
+    except AccessDenied as error:
+        raise problem(409, str(error)) from error
     cloud.broker.add_node(asked.site, asked.node, password)
     return EnrolmentPublic(
         node=asked.node,
