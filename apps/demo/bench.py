@@ -4,6 +4,7 @@ Every comparison is of one run: the loop and its two limits are measured in turn
 medians are printed. Figures of `loop`:
 
 ``loop_events_per_s``        a node at full speed: from ``process`` to committed in the cloud
+``process_events_per_s``     the app and its model alone, with nothing around them
 ``broker_events_per_s``      its batches through the same broker, with no work behind it
 ``database_events_per_s``    its rows into the same SQLite schema, same transactions and pragmas, bare
 ``node_cpu_percent``         of one core, one engine at 1 Hz
@@ -52,6 +53,8 @@ def loop(
             "broker_events_per_s": median(each.broker_events_per_s for each in found),
             "database_events_per_s": median(each.database_events_per_s for each in found),
         }
+        alone = median(each.process_events_per_s for each in found)
+        show.figure("process_events_per_s", alone, "events/s")
         for name, value in limits.items():
             show.figure(name, value, "events/s")
         smaller = min(limits, key=lambda name: limits[name])

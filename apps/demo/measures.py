@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,17 @@ from apps.demo.processes import Children, ShowError, wait_until
 from apps.demo.stage import SOAK_S
 from apps.demo.world import CloudSite, EdgeNode, Settings
 from common import bundle as bundles
-from common.app import find_app
+from common.app import EdgeContext, find_app
 from common.bundle import Bundle, open_bundle
-from common.messages import decode_batch
+from common.messages import Event, decode_batch
 
 APP = "industrial"
 SITE = "bench"
 WARM_EVENTS = 2000
 BATCHES = 400
 """Batches that go through the broker in one round."""
+BARE_READINGS = 4000
+"""Readings that go through the app alone in one round."""
 BARE_EVENTS = 60_000
 """Rows that go into the bare database in one round."""
 CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.2}}
@@ -60,6 +63,7 @@ class Round:
     loop_events_per_s: float
     broker_events_per_s: float
     database_events_per_s: float
+    process_events_per_s: float
     batch_events: float
     transaction_events: float
     node_cpu_percent: float
@@ -161,6 +165,7 @@ class Loop:
             loop_events_per_s=(last - first) / seconds,
             broker_events_per_s=self._broker_alone(payloads[typical], sizes[typical]),
             database_events_per_s=self._database_alone(max(1, round(per_transaction))),
+            process_events_per_s=process_alone(self._made),
             batch_events=mean,
             transaction_events=per_transaction,
             node_cpu_percent=100 * used[0] / seconds,
@@ -377,6 +382,25 @@ class _BrokerClient:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def process_alone(seed: int) -> float:
+    """Events a second that the app decides on, model included, with no node around it."""
+    from common.edge.inference import load_model
+    from common.edge.profile import find_profile
+
+    spec = find_app(APP)
+    model = load_model(open_bundle(spec.starter, app=APP), find_profile())
+    app = spec.load_edge()(EdgeContext(spec.settings(), model))
+    source = spec.load_virtual()("turbofan", {"seed": str(seed)}, 0.0)
+    readings = list(islice(source.readings(None), BARE_READINGS))
+    started = time.perf_counter()
+    events = sum(
+        isinstance(result, Event)
+        for reading in readings
+        for result in app.process(reading, reading.captured_ns)
+    )
+    return events / (time.perf_counter() - started)
 
 
 def parse_requests(sent: bytes) -> list[tuple[str, dict[str, str]]]:
