@@ -1,0 +1,43 @@
+"""What the cloud's tests share: a store of each kind."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from cloud_backend.store.engine import open_store, sqlite_url
+from tests.postgres import postgres
+
+__all__ = ["engine", "limit_file_size", "new_url", "postgres"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives URLs of new, empty databases, of one kind and then of the other."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").url
+    count = iter(range(1000))
+    return lambda: sqlite_url(tmp_path / f"store-{next(count)}.sqlite")
+
+
+@pytest.fixture
+def engine(new_url: Callable[[], str]) -> Iterator[Engine]:
+    """An open store with all migrations."""
+    engine = open_store(new_url())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def limit_file_size() -> Iterator[Callable[[int], None]]:
+    """Sets the largest size of a file that this process may write: a disk that is full, and is not again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
