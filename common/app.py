@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from numpy.typing import NDArray
 
-from common.errors import ConfigError
+from common.errors import ConfigError, ReadingError
 from common.messages import Event, Priority
 
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ class Source(Protocol):
     live: bool
     virtual: bool
 
-    def readings(self, after: int | None) -> Iterator[Reading]:
+    def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
         """Readings with ``position > after`` (all, where None). Raises `SourceError`.
 
-        A source in real time sleeps between readings; ``close`` ends the iteration from another thread.
+        What cannot be read (a malformed row, a torn file) is given as a `ReadingError` that says where; the
+        next one follows. A source in real time sleeps between readings; ``close`` ends the iteration from
+        another thread.
         """
         ...
 

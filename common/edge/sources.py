@@ -1,0 +1,108 @@
+"""Where readings come from: sources by URI, and the queue between a source and the app.
+
+``virtual:KIND?key=value`` asks the app for its virtual sensor; any other scheme is looked up under the
+entry point group ``edgeloop.sources`` (``open_source(uri: SourceUri, speed) -> Source``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from urllib.parse import parse_qsl
+
+from common.app import AppSpec, Reading, Source
+from common.errors import ReadingError, SourceError
+
+GROUP = "edgeloop.sources"
+VIRTUAL = "virtual"
+QUEUE_READINGS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUri:
+    """A source's URI in its parts: ``scheme:target?key=value``."""
+
+    text: str
+    scheme: str
+    target: str
+    parameters: dict[str, str]
+
+
+OpenSource = Callable[[SourceUri, float], Source]
+
+
+def parse_uri(text: str) -> SourceUri:
+    """The parts of a source's URI. Raises `SourceError`."""
+    scheme, colon, rest = text.partition(":")
+    target, _, query = rest.partition("?")
+    if not colon or not scheme or not target:
+        raise SourceError(f"{text!r} is not a source; give scheme:target, such as virtual:turbofan?seed=7")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise SourceError(f"{text!r}: the part behind '?' is not key=value&key=value: {error}") from None
+    return SourceUri(text, scheme.lower(), target, dict(pairs))
+
+
+def open_source(text: str, spec: AppSpec, speed: float) -> Source:
+    """Open the source with this URI. Raises `SourceError` or `ConfigError`."""
+    uri = parse_uri(text)
+    if uri.scheme == VIRTUAL:
+        return spec.load_virtual()(uri.target, uri.parameters, speed)
+    for entry in entry_points(group=GROUP, name=uri.scheme):
+        opener: OpenSource = entry.load()
+        return opener(uri, speed)
+    known = ", ".join(sorted([VIRTUAL, *(entry.name for entry in entry_points(group=GROUP))]))
+    raise SourceError(f"no source has the scheme {uri.scheme!r}; there are: {known}")
+
+
+class ReadingQueue:
+    """Readings on their way to the app.
+
+    From a live source only the newest is kept; what it replaces is counted in `dropped`. From any other
+    `put` waits while the queue is full, so no reading is lost.
+    """
+
+    def __init__(self, *, live: bool, limit: int = QUEUE_READINGS) -> None:
+        self._live = live
+        self._limit = 1 if live else limit
+        self._items: deque[Reading | ReadingError] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Reading | ReadingError) -> bool:
+        """Add a reading, or what was wrong with one. False once the queue is closed."""
+        with self._changed:
+            if self._live:
+                while len(self._items) >= self._limit:
+                    self._items.popleft()
+                    self.dropped += 1
+            else:
+                self._changed.wait_for(lambda: self._closed or len(self._items) < self._limit)
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def take(self, timeout_s: float) -> list[Reading | ReadingError]:
+        """All that waits, after at most ``timeout_s``; empty if nothing came."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
+            items = list(self._items)
+            self._items.clear()
+            self._changed.notify_all()
+            return items
+
+    def close(self) -> None:
+        """Take no more; what waits can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

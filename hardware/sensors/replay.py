@@ -1,0 +1,73 @@
+"""Recorded readings: ``replay:FOLDER``, one ``.npz`` a reading, as ``edgeloop node run --record`` has them.
+
+A file holds ``values`` and, as JSON text in ``reading``, the rest. Nothing is ever unpickled. A file that
+cannot be read is given as a `ReadingError`, and the next one follows.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from common.app import Reading
+from common.edge.sources import SourceUri
+from common.errors import ReadingError, SourceFormatError
+from hardware.sensors.pace import Pace
+
+
+class ReplaySource:
+    """`common.app.Source` over a folder of recorded readings."""
+
+    live = False
+    virtual = False
+
+    def __init__(self, folder: Path, speed: float) -> None:
+        if not folder.is_dir():
+            raise SourceFormatError(f"{folder} is not a folder of recorded readings")
+        self._files = sorted(folder.glob("*.npz"))
+        if not self._files:
+            raise SourceFormatError(f"{folder} holds no recorded readings (*.npz)")
+        self._pace = Pace(speed)
+
+    def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
+        """The recorded readings behind position ``after``, in order."""
+        for file in self._files:
+            try:
+                reading = read(file)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+                yield ReadingError(f"{file} is not a recorded reading: {error}; it is left out")
+                continue
+            if after is not None and reading.position <= after:
+                continue
+            if not self._pace.wait_until(reading.captured_ns):
+                return
+            yield reading
+
+    def close(self) -> None:
+        self._pace.close()
+
+
+def read(file: Path) -> Reading:
+    """One recorded reading."""
+    with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
+        rest: dict[str, Any] = msgspec.json.decode(arrays["reading"].tobytes(), type=dict[str, Any])
+        values = arrays["values"]
+    return Reading(
+        subject=rest["subject"],
+        captured_ns=rest["captured_ns"],
+        position=rest["position"],
+        values=values,
+        channels=tuple(rest["channels"]),
+        rate_hz=rest["rate_hz"],
+        attributes=rest["attributes"],
+    )
+
+
+def open_source(uri: SourceUri, speed: float) -> ReplaySource:
+    """Open ``replay:FOLDER``. Raises `SourceFormatError`."""
+    return ReplaySource(Path(uri.target), speed)
