@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,6 @@ import pytest
 from sqlalchemy import Engine
 
 from cloud_backend.registry import Registry
-from cloud_backend.store.engine import open_store, sqlite_url
 from common.bundle import Bundle, Lineage, open_bundle, seal
 from common.errors import (
     BundleIncomplete,
@@ -21,13 +19,6 @@ from common.errors import (
 from tests.builders import make_app, make_bundle
 
 NOW_NS = 1_795_000_000_000_000_000
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_store(sqlite_url(tmp_path / "store.sqlite"))
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

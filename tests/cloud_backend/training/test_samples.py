@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlmodel import Session
 
-from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
 from cloud_backend.training.samples import EXPIRY_NS, Announced, SampleStore, digest_of
 from common.errors import SampleRefused, UploadConflict, UploadTooLarge, UploadUnknown
@@ -29,13 +27,6 @@ class Time:
 @pytest.fixture
 def clock() -> Time:
     return Time()
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_store(sqlite_url(tmp_path / "store.sqlite"))
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
