@@ -39,7 +39,14 @@ class ReplaySource:
         for file in self._files:
             try:
                 reading = read(file)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+                KeyError,
+                zipfile.BadZipFile,
+                msgspec.MsgspecError,
+            ) as error:
                 yield ReadingError(f"{file} is not a recorded reading: {error}; it is left out")
                 continue
             if after is not None and reading.position <= after:
