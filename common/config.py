@@ -7,9 +7,12 @@ key is an error that names the nearest right one. Paths are relative to where th
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -268,6 +271,44 @@ def convert(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
         return msgspec.convert(tree, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting as it is shown to people."""
+
+    name: str
+    default: Any
+    help: str
+
+
+def explain(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[Setting]:
+    """Every setting of ``kind`` with its default and the line of help that stands below it in the code."""
+    helps = _helps(kind)
+    for field in msgspec.structs.fields(kind):
+        inner = field.type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            yield from explain(inner, f"{prefix}{field.name}.")
+        else:
+            made = field.default_factory
+            default = field.default if made is msgspec.NODEFAULT else made()
+            yield Setting(f"{prefix}{field.name}", default, helps.get(field.name, ""))
+
+
+def _helps(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """The string below each field, as documentation tools read it."""
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, text in pairwise(body.body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        ):
+            found[field.target.id] = inspect.cleandoc(text.value.value)
+    return found
 
 
 def _check_keys(kind: type[msgspec.Struct], tree: Mapping[str, Any], where: str, prefix: str = "") -> None:

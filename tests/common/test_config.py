@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import CloudSettings, NodeSettings, load
+from common.config import CloudSettings, NodeSettings, explain, load
 from common.errors import ConfigError
 
 
@@ -63,3 +63,10 @@ def test_variables_of_the_command_line_are_not_settings() -> None:
 def test_an_absent_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no settings file"):
         load(NodeSettings, file=tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("kind", [NodeSettings, CloudSettings])
+def test_every_setting_explains_itself(kind: type) -> None:
+    settings = list(explain(kind))
+    assert len(settings) > 10
+    assert [s.name for s in settings if not s.help] == []
