@@ -90,6 +90,7 @@ class CurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the node keeps and uploads for learning."""
 
     enabled: bool = True
+    """Whether samples are kept and uploaded at all."""
     budget_bytes_per_day: Annotated[int, msgspec.Meta(ge=0)] = 20 * 1024 * 1024
     """Most bytes uploaded in 24 h."""
     store_bytes: Annotated[int, msgspec.Meta(ge=0)] = 100 * 1024 * 1024
