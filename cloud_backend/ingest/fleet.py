@@ -93,7 +93,7 @@ def project(
 def _log(connection: Connection, adoptions: list[dict[str, Any]]) -> None:
     nameless = {row["node"] for row in adoptions if not row["app"]}
     query = select(Node.name, Node.app).where(Node.name.in_(nameless))  # type: ignore[attr-defined, call-overload]
-    apps = dict(connection.execute(query).tuples().all())
+    apps = dict(connection.execute(query).all())
     for row in adoptions:
         row["app"] = row["app"] or apps.get(row["node"], "")
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(Adoption)

@@ -1,0 +1,398 @@
+"""The transaction, on SQLite and PostgreSQL: what is stored, what is acked, and what neither."""
+
+from __future__ import annotations
+
+import random
+import resource
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Field, Session, SQLModel
+
+from cloud_backend.ingest.arrival import Reconnected, StatusArrival, read_batch
+from cloud_backend.ingest.commit import LOST_BY_CLOUD, Answer, Committer
+from cloud_backend.ingest.projections import Projections, prepare
+from cloud_backend.store.engine import is_outage, open_store, sqlite_url
+from cloud_backend.store.tables import Adoption, Node, Quarantined, StoredEvent, Stream
+from common import messages
+from common.app import ReceivedEvent
+from common.config import IngestSettings
+from common.messages import Ack, Priority, Status
+from tests.cloud_backend.ingest.nodes import NOW_NS, SITE, SimulatedNode, enrol, rows, stored
+from tests.postgres import Postgres
+
+SECOND_NS = 1_000_000_000
+
+
+class Total(SQLModel, table=True):
+    """One row a subject: how many events, and their sum."""
+
+    __tablename__ = "test_total"
+    subject: str = Field(primary_key=True)
+    events: int = 0
+    last_seq: int = 0
+
+
+class Totals:
+    """A projection that counts, and that cannot digest an event whose data say so."""
+
+    schema_version = 1
+
+    def tables(self) -> Sequence[Any]:
+        return (Total,)
+
+    def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
+        for event in events:
+            row = session.get(Total, event.subject) or Total(subject=event.subject)
+            row.events += 1
+            row.last_seq = event.seq
+            session.add(row)
+            if event.data.get("poison"):
+                session.flush()
+                session.execute(text(event.data["poison"]))
+
+    def router(self, deps: Any) -> Any:
+        raise NotImplementedError
+
+
+def committer(engine: Engine, **settings: Any) -> Committer:
+    enrol(engine, "node-1", "node-2")
+    apps = {"test": Totals()}
+    prepare(engine, apps)
+    return Committer(engine, Projections(apps), IngestSettings(**settings))
+
+
+def ack(mark: int, epoch: str = "e1", node: str = "node-1") -> Answer:
+    return Answer(SITE, node, Ack(epoch, mark))
+
+
+def test_a_batch_is_stored_and_acked_once(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    for _ in range(3):
+        assert ingest.commit([node.arrival(1, 250)]) == [ack(250)]
+    assert stored(engine) == [("e1", seq, "test.value") for seq in range(1, 251)]
+    event = rows(engine, StoredEvent)[4]
+    assert (event.seq, event.time_ns, event.received_ns) == (5, node.time_of(5), NOW_NS)
+    assert (event.priority, event.subject, event.clock_offset_ms) == (Priority.TELEMETRY, "engine-1", None)
+    assert msgspec.json.decode(event.body) == {"seq": 5}
+    assert rows(engine, Total) == [Total(subject="engine-1", events=250, last_seq=250)]
+    assert (ingest.counts["events"], ingest.counts["batches"], ingest.counts["batches_left"]) == (250, 1, 2)
+
+
+def test_one_transaction_takes_many_batches_and_acks_each_stream_once(engine: Engine) -> None:
+    ingest = committer(engine)
+    one, two, again = SimulatedNode(), SimulatedNode("node-2"), SimulatedNode(epoch="e2")
+    group = [
+        one.arrival(1, 10),
+        two.arrival(1, 5),
+        one.arrival(11, 20),
+        one.arrival(15, 30),
+        again.arrival(1, 2),
+    ]
+    assert ingest.commit(group) == [ack(30), ack(5, node="node-2"), ack(2, "e2")]
+    assert [seq for _, seq, _ in stored(engine)] == [*range(1, 31), 1, 2]
+    assert len(stored(engine, "node-2")) == 5
+
+
+def test_a_batch_beyond_the_mark_is_left_and_the_mark_told(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    assert ingest.commit([node.arrival(5, 9)]) == [ack(0)]
+    assert stored(engine) == []
+    assert rows(engine, Stream) == []
+    ingest.commit([node.arrival(1, 3)])
+    assert ingest.commit([node.arrival(5, 9)]) == [ack(3)]
+    assert ingest.commit([node.arrival(2, 9)]) == [ack(9)]
+    assert [seq for _, seq, _ in stored(engine)] == list(range(1, 10))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_of_any_batches_gives_every_event_once(engine: Engine, seed: int) -> None:
+    chance, ingest, node = random.Random(seed), committer(engine), SimulatedNode()
+    mark = 0
+    while mark < 120:
+        group = []
+        for _ in range(chance.randint(1, 4)):
+            first = chance.randint(max(1, mark - 20), min(mark + 10, 120))
+            group.append(node.arrival(first, min(first + chance.randint(0, 30), 120)))
+        (answer,) = ingest.commit(group)
+        assert answer.ack.high_water_mark >= mark
+        mark = answer.ack.high_water_mark
+    assert [seq for _, seq, _ in stored(engine)] == list(range(1, 121))
+    assert rows(engine, Total) == [Total(subject="engine-1", events=120, last_seq=120)]
+
+
+def test_a_cloud_that_lost_its_records_writes_down_what_is_lost_and_goes_on(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    node.oldest = 101
+    assert ingest.commit([node.arrival(151, 160)]) == [ack(0)]
+    assert ingest.commit([node.arrival(101, 110), node.arrival(111, 115)]) == [ack(115)]
+    first = rows(engine, StoredEvent)[0]
+    assert (first.seq, first.type) == (1, messages.GAP_TYPE)
+    assert msgspec.json.decode(first.body) == {"through": 100, "reason": LOST_BY_CLOUD, "counts": {}}
+    assert [seq for _, seq, _ in stored(engine)] == [1, *range(101, 116)]
+    assert ingest.counts["lost_by_cloud"] == 100
+
+
+def test_a_gap_merged_after_its_beginning_was_stored_is_kept_from_there(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 5)])
+    bodies = [node.body(1), node.body(2), node.gap(3, 9), node.body(10)]
+    assert ingest.commit([node.arrival(1, 10, bodies)]) == [ack(10)]
+    assert [(seq, kind) for _, seq, kind in stored(engine)][5:] == [
+        (6, messages.GAP_TYPE),
+        (10, "test.value"),
+    ]
+
+
+# ---------------------------------------------------------------------------------- what is not taken
+
+
+def test_a_poisoned_element_goes_to_quarantine_and_the_stream_goes_on(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    other = SimulatedNode("node-2").body(4)
+    bad_time = node.body(5).replace(b'"time":"', b'"time":"yesterday ')
+    bad_priority = node.body(6).replace(b"telemetry", b"urgent")
+    nul = node.body(7, subject="engine\0")
+    bodies = [node.body(1), b'{"type": 7}', node.body(3), other, bad_time, bad_priority, nul, node.body(8)]
+    assert ingest.commit([node.arrival(1, 8, bodies)]) == [ack(8)]
+    assert [seq for _, seq, _ in stored(engine)] == [1, 3, 8]
+    kept = {row.body: row.reason for row in rows(engine, Quarantined)}
+    assert len(kept) == 5
+    assert kept[b'{"type": 7}']
+    assert "came over the topic of '/plant/node-1'" in kept[other]
+    assert "RFC 3339" in kept[bad_time]
+    assert "'urgent' is not a priority" in kept[bad_priority]
+    assert "cannot be stored" in kept[nul]
+    assert rows(engine, Total) == [Total(subject="engine-1", events=3, last_seq=8)]
+
+
+def test_a_batch_that_cannot_be_read_is_refused_by_its_digest_and_kept(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    noise = read_batch(SITE, "node-1", b"noise", NOW_NS)
+    short = node.arrival(1, 9, [node.body(1)])
+    for arrival, words in ((noise, "not zstd"), (short, "carries 1 seqs")):
+        (answer,) = ingest.commit([arrival])
+        assert answer.ack.epoch == ""
+        assert answer.ack.high_water_mark == 0
+        assert answer.ack.refused_digest == messages.digest(arrival.payload)
+        assert words in answer.ack.refused_reason
+    ingest.commit([noise])
+    kept = rows(engine, Quarantined)
+    assert [(row.body, row.count, row.node) for row in kept] == [
+        (b"noise", 2, "node-1"),
+        (short.payload, 1, "node-1"),
+    ]
+    assert stored(engine) == []
+
+
+def test_a_node_that_is_not_enrolled_or_is_elsewhere_gets_no_answer(engine: Engine) -> None:
+    ingest = committer(engine)
+    assert ingest.commit([SimulatedNode("stranger").arrival(1, 3)]) == []
+    batch = SimulatedNode().batch(1, 3)
+    assert ingest.commit([read_batch("elsewhere", "node-1", batch, NOW_NS)]) == []
+    assert ingest.commit([read_batch("elsewhere", "node-1", b"noise", NOW_NS)]) == []
+    assert rows(engine, Quarantined) == []
+    assert rows(engine, Stream) == []
+    assert ingest.counts["not_enrolled"] == 3
+
+
+def test_quarantine_is_bounded_in_rows_and_bytes_and_the_newest_stay(engine: Engine) -> None:
+    ingest = committer(engine, quarantine_rows=5, quarantine_bytes=1000)
+    for size, expected in ((10, 5), (300, 3)):
+        for i in range(8):
+            ingest.commit([read_batch(SITE, "node-1", b"%d" % i + b"x" * (size - 1), NOW_NS)])
+        kept = rows(engine, Quarantined)
+        assert [row.body[:1] for row in kept] == [b"%d" % i for i in range(8 - expected, 8)]
+    assert ingest.counts["quarantine_dropped"] == 13
+
+
+def test_a_batch_that_the_database_cannot_take_is_refused_alone(engine: Engine) -> None:
+    """A reason that no check foresaw: here a trigger of the database's owner."""
+    ingest, node, other = committer(engine), SimulatedNode(), SimulatedNode("node-2")
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql(
+                "CREATE TRIGGER no_sevens BEFORE INSERT ON event WHEN new.seq = 7 "
+                "BEGIN SELECT RAISE(ABORT, 'no sevens'); END"
+            )
+        else:
+            connection.exec_driver_sql("ALTER TABLE event ADD CONSTRAINT no_sevens CHECK (seq <> 7)")
+    answers = ingest.commit([node.arrival(1, 10), other.arrival(1, 5)])
+    assert answers[0].ack.refused_digest == messages.digest(node.batch(1, 10))
+    assert "no_sevens" in answers[0].ack.refused_reason or "no sevens" in answers[0].ack.refused_reason
+    assert answers[1:] == [ack(5, node="node-2")]
+    assert stored(engine) == []
+    assert len(stored(engine, "node-2")) == 5
+
+
+# ---------------------------------------------------------------------------------------- projections
+
+
+@pytest.mark.parametrize(
+    "poison", ["SELECT * FROM no_such_table", "INSERT INTO test_total VALUES (NULL, 1, 1)"]
+)
+def test_an_event_that_a_projection_cannot_digest_is_kept_and_the_others_projected(
+    engine: Engine, poison: str
+) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    bodies = [node.body(seq) for seq in range(1, 10)]
+    bodies[3] = node.body(4, data={"poison": poison})
+    assert ingest.commit([node.arrival(1, 9, bodies)]) == [ack(9)]
+    assert len(stored(engine)) == 9
+    assert rows(engine, Total) == [Total(subject="engine-1", events=8, last_seq=9)]
+    (kept,) = rows(engine, Quarantined)
+    assert "projection of test failed at seq 4" in kept.reason
+    assert msgspec.json.decode(kept.body)["data"] == {"poison": poison}
+
+
+def test_events_of_no_installed_app_are_only_kept(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 2, [node.body(1, "other.value"), node.body(2, "edgeloop.drift")])])
+    assert len(stored(engine)) == 2
+    assert rows(engine, Total) == []
+    assert rows(engine, Quarantined) == []
+
+
+class TotalsOfTwo(Totals):
+    """The next version of the projection, which counts double."""
+
+    schema_version = 2
+
+    def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
+        super().project(session, [event for event in events for _ in range(2)])
+
+
+def test_a_projection_is_rebuilt_from_the_events_when_its_version_changes(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    bodies = [node.body(seq, subject=f"engine-{seq % 2}") for seq in range(1, 11)]
+    bodies[4] = node.body(5, data={"poison": "SELECT * FROM no_such_table"})
+    ingest.commit([node.arrival(1, 10, bodies)])
+    before = rows(engine, Total)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE test_leftover (x INTEGER)")
+        connection.exec_driver_sql("INSERT INTO test_total VALUES ('stray', 1, 1)")
+    prepare(engine, {"test": Totals()})
+    assert len(rows(engine, Total)) == len(before) + 1, "nothing to do, nothing done"
+    prepare(engine, {"test": TotalsOfTwo()})
+    assert [(t.subject, t.events) for t in rows(engine, Total)] == [(t.subject, 2 * t.events) for t in before]
+    with engine.connect() as connection, pytest.raises(DBAPIError):
+        connection.exec_driver_sql("SELECT * FROM test_leftover")
+
+
+# --------------------------------------------------------------------------------------- nodes, clocks
+
+
+def test_times_of_a_wrong_clock_are_corrected_and_flagged(engine: Engine) -> None:
+    ingest = committer(engine)
+    ahead = SimulatedNode("node-1", clock_error_ns=90 * SECOND_NS)
+    behind = SimulatedNode("node-2", clock_error_ns=-400 * 86400 * SECOND_NS)
+    ingest.commit([ahead.arrival(1, 2), behind.arrival(1, 2)])
+    right = SimulatedNode()
+    for event, offset_ms in zip(
+        rows(engine, StoredEvent), [-90_000] * 2 + [400 * 86_400_000] * 2, strict=True
+    ):
+        assert event.time_ns == right.time_of(event.seq)
+        assert event.clock_offset_ms == offset_ms
+    assert [node.clock_offset_ms for node in rows(engine, Node)] == [-90_000, 400 * 86_400_000]
+    assert all(node.last_seen_ns == NOW_NS for node in rows(engine, Node))
+
+
+def test_a_clock_within_the_tolerance_is_left_alone(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode(clock_error_ns=4 * SECOND_NS)
+    ingest.commit([node.arrival(1, 1)])
+    (event,) = rows(engine, StoredEvent)
+    assert (event.time_ns, event.clock_offset_ms) == (node.time_of(1), None)
+
+
+def test_what_nodes_tell_of_themselves_stands_in_the_node_table(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    started = {"app": "test", "version": "v1", "slot": "a", "profile": "cpu", "virtual": True, "tags": ["x"]}
+    health = {"version": "v2", "slot": "b", "step": "confirmed", "confirmed": True, "queue": 3}
+    adoption = {
+        "version": "v2",
+        "from_version": "v1",
+        "step": "confirmed",
+        "ok": True,
+        "serial": 4,
+        "rollout": "r",
+    }
+    bodies = [
+        node.body(1, "edgeloop.node.started", data=started),
+        node.body(2, "edgeloop.adoption", data=adoption),
+        node.body(3, "edgeloop.node.health", data=health),
+        node.body(4, "edgeloop.adoption", data={"step": "levitated"}),
+    ]
+    for _ in range(2):
+        ingest.commit([node.arrival(1, 4, bodies)])
+    row = rows(engine, Node)[0]
+    assert (row.app, row.version, row.slot, row.profile, row.virtual, row.tags) == (
+        "test", "v2", "b", "cpu", True, ["x"],
+    )  # fmt: skip
+    assert (row.step, row.confirmed, row.health) == ("confirmed", True, health)
+    (logged,) = rows(engine, Adoption)
+    assert (logged.node, logged.app, logged.version, logged.step) == ("node-1", "test", "v2", "confirmed")
+    assert (logged.serial, logged.rollout, logged.seq, logged.received_ns) == (4, "r", 2, NOW_NS)
+    (kept,) = rows(engine, Quarantined)
+    assert "levitated" in kept.reason or "step" in kept.reason
+
+
+def test_who_is_online_is_told_by_the_status_and_unknown_after_a_reconnect(engine: Engine) -> None:
+    def told(node: str, state: str, retained: bool) -> StatusArrival:
+        return StatusArrival(SITE, node, Status(state, "test"), NOW_NS, retained)
+
+    ingest = committer(engine)
+    group = [
+        told("node-1", "online", False),
+        told("node-2", "offline", True),
+        told("stranger", "online", False),
+    ]
+    assert ingest.commit(group) == []
+    assert [(n.state, n.app, n.last_seen_ns) for n in rows(engine, Node)] == [
+        ("online", "test", NOW_NS),
+        ("offline", "test", 0),
+    ]
+    ingest.commit([Reconnected(), told("node-2", "online", True)])
+    assert [node.state for node in rows(engine, Node)] == ["unknown", "online"]
+
+
+# -------------------------------------------------------------------------------------------- outages
+
+
+def test_a_full_disk_acks_nothing_stores_nothing_and_is_over_when_it_is_over(
+    tmp_path: Path, limit_file_size: Callable[[int], None]
+) -> None:
+    engine = open_store(sqlite_url(tmp_path / "store.sqlite"))
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 5)])
+    limit_file_size(500_000)
+    arrivals = [node.arrival(seq, seq + 499) for seq in range(1, 20_000, 500)]
+    for _ in range(2):
+        with pytest.raises(DBAPIError) as caught:
+            ingest.commit(arrivals)
+        assert is_outage(caught.value)
+    assert len(stored(engine)) == 5
+    limit_file_size(resource.RLIM_INFINITY)
+    assert ingest.commit(arrivals) == [ack(20_000)]
+    assert [seq for _, seq, _ in stored(engine)] == list(range(1, 20_001))
+    assert rows(engine, Total) == [Total(subject="engine-1", events=20_000, last_seq=20_000)]
+    engine.dispose()
+
+
+def test_a_database_server_that_goes_away_stops_nothing_for_good(postgres: Postgres) -> None:
+    engine = open_store(postgres.url())
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 5)])
+    postgres.stop()
+    for _ in range(2):
+        with pytest.raises(DBAPIError) as caught:
+            ingest.commit([node.arrival(6, 9)])
+        assert is_outage(caught.value)
+    postgres.start()
+    assert ingest.commit([node.arrival(6, 9)]) == [ack(9)]
+    assert len(stored(engine)) == 9
+    engine.dispose()
