@@ -28,7 +28,7 @@ PriorityFilter = Annotated[
 ]
 
 
-@router.get("/events", responses=responses(400, 422))
+@router.get("/events", responses=responses(422))
 def list_events(
     session: SessionDep,
     paging: Paging,
@@ -40,7 +40,7 @@ def list_events(
     return _page(session, paging, None, _filters(type, priority), order)
 
 
-@router.get("/nodes/{node}/events", responses=responses(400, 422))
+@router.get("/nodes/{node}/events", responses=responses(422))
 def list_events_of_node(
     node: Annotated[str, Path(max_length=63)],
     session: SessionDep,
@@ -54,7 +54,7 @@ def list_events_of_node(
     return _page(session, paging, list(streams), _filters(type, priority), order)
 
 
-@router.get("/alerts", responses=responses(400, 422))
+@router.get("/alerts", responses=responses(422))
 def list_alerts(session: SessionDep, paging: Paging) -> Page[EventPublic]:
     """Events of priority ``alarm``, newest first by the time at which they were captured."""
     key = tuple_(col(StoredEvent.time_ns), col(StoredEvent.stream_id), col(StoredEvent.seq))
@@ -80,7 +80,7 @@ def list_alerts(session: SessionDep, paging: Paging) -> Page[EventPublic]:
     return Page(items=[EventPublic.of(event, stream) for event, stream in rows], next=following)
 
 
-@router.get("/quarantine", responses=responses(400, 422))
+@router.get("/quarantine", responses=responses(422))
 def list_quarantine(session: SessionDep, paging: Paging) -> Page[QuarantinedPublic]:
     """What could not be taken, newest first."""
     query = select(Quarantined)

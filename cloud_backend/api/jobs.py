@@ -27,7 +27,7 @@ def submit(app: AppName, asked: SubmitJob, cloud: CloudDep) -> JobPublic:
     return _show(cloud, app, cloud.jobs.submit(app, asked.parameters, asked.seed))
 
 
-@router.get("", responses=responses(400, 404, 422))
+@router.get("", responses=responses(404, 422))
 def list_jobs(app: AppName, session: SessionDep, paging: Paging) -> Page[JobPublic]:
     """Jobs of an app, newest first."""
     query = select(JobRow).where(col(JobRow.app) == app)

@@ -28,7 +28,7 @@ def add(app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep) -> 
     return label
 
 
-@router.get("", responses=responses(400, 404, 422))
+@router.get("", responses=responses(404, 422))
 def list_labels(
     app: AppName,
     session: SessionDep,

@@ -31,7 +31,7 @@ STAGED_LIFE_S = 24 * 3600
 PIECE_BYTES = 1024 * 1024
 
 
-@router.get("", responses=responses(400, 404, 422))
+@router.get("", responses=responses(404, 422))
 def list_models(app: AppName, session: SessionDep, paging: Paging, cloud: CloudDep) -> Page[ModelPublic]:
     """Versions of an app, newest first; the starter that the app comes with is the last."""
     query = select(ModelVersion).where(col(ModelVersion.app) == app)

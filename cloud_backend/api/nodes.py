@@ -42,7 +42,7 @@ def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
     )
 
 
-@router.get("", responses=responses(400, 422))
+@router.get("", responses=responses(422))
 def list_nodes(session: SessionDep, paging: Paging) -> Page[NodePublic]:
     """All nodes, by name."""
     return page_of(session, select(Node), [col(Node.name)], [str], paging, NodePublic.of, newest_first=False)
@@ -54,7 +54,7 @@ def show_node(node: NodeName, session: SessionDep) -> NodePublic:
     return NodePublic.of(_find(session, node))
 
 
-@router.get("/{node}/adoptions", responses=responses(400, 404, 422))
+@router.get("/{node}/adoptions", responses=responses(404, 422))
 def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[AdoptionPublic]:
     """What a node reported about adopting models, newest first."""
     _find(session, node)

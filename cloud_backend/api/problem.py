@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -122,6 +122,12 @@ def install(api: FastAPI) -> None:
             headers[OFFSET_HEADER], more["offset"] = str(error.offset), error.offset
         return problem_response(status, str(error), kind=type(error).__name__, headers=headers, **more)
 
+    @api.exception_handler(OverflowError)
+    @api.exception_handler(DataError)
+    async def _unfit(_request: Request, _error: OverflowError | DataError) -> JSONResponse:
+        """A route may leave it to the database to say that a number or a text cannot be there."""
+        return problem_response(422, "a number or a text in the request is not one that can be stored")
+
     @api.exception_handler(DBAPIError)
     async def _database(_request: Request, error: DBAPIError) -> JSONResponse:
         _log.error("request failed in the database: %s", error)
@@ -135,10 +141,10 @@ def install(api: FastAPI) -> None:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problem responses of a route for OpenAPI; 401 and 403 are always among them."""
+    """The problem responses of a route for OpenAPI; 400, 401 and 403 are always among them."""
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
-        for status in sorted({401, 403, *statuses})
+        for status in sorted({400, 401, 403, *statuses})
     }
 
 

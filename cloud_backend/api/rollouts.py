@@ -30,7 +30,7 @@ def start(app: AppName, asked: StartRollout, cloud: CloudDep) -> RolloutPublic:
     return _show(cloud, app, id)
 
 
-@router.get("", responses=responses(400, 404, 422))
+@router.get("", responses=responses(404, 422))
 def list_rollouts(app: AppName, session: SessionDep, paging: Paging) -> Page[RolloutPublic]:
     """Rollouts of an app, newest first."""
     query = select(RolloutRow).where(col(RolloutRow.app) == app)
@@ -44,7 +44,7 @@ def show_rollout(app: AppName, id: RolloutId, session: SessionDep) -> RolloutPub
     return RolloutPublic.of(_find(session, app, id))
 
 
-@router.get("/{id}/adoptions", responses=responses(400, 404, 422))
+@router.get("/{id}/adoptions", responses=responses(404, 422))
 def list_adoptions(app: AppName, id: RolloutId, session: SessionDep, paging: Paging) -> Page[AdoptionPublic]:
     """What nodes reported about a rollout, newest first by stream and sequence."""
     _find(session, app, id)

@@ -44,9 +44,7 @@ def announce(
     responses=responses(404, 409, 413, 422),
     openapi_extra={
         "requestBody": {
-            "content": {
-                "application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
             "required": True,
         }
     },
@@ -85,7 +83,7 @@ def upload_state(id: SampleId, principal: PrincipalDep, samples: SamplesDep) -> 
     return Response(status_code=200, headers=headers)
 
 
-@router.get("/samples", responses=responses(400, 422))
+@router.get("/samples", responses=responses(422))
 def list_samples(
     session: SessionDep,
     paging: Paging,
@@ -103,7 +101,7 @@ def list_samples(
     )
 
 
-@router.get("/uploads", responses=responses(400, 422))
+@router.get("/uploads", responses=responses(422))
 def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountPublic]:
     """What each node has sent as samples: the account of what left it."""
     keys = [col(UploadCount.node)]

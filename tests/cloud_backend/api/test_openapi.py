@@ -1,0 +1,46 @@
+"""Whatever fits the API's own description, and much that does not, gets an answer that it describes."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks
+
+from cloud_backend.cloud import Cloud
+
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+quick = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_answers_are_as_described(api: FastAPI, cloud: Cloud, mode: GenerationMode) -> None:
+    headers = {"Authorization": f"Bearer {cloud.access.admin_token}"}
+    described = schemathesis.openapi.from_asgi("/openapi.json", api, headers=headers)
+    seen: set[tuple[str, str]] = set()
+    for found in described.get_all_operations():
+        operation = found.ok()
+
+        @quick
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def check(case: schemathesis.Case) -> None:
+            answer = case.call(headers=headers)
+            seen.add((case.method, case.path))
+            case.validate_response(answer, checks=CHECKS)
+
+        check()
+    assert len(seen) > 30
