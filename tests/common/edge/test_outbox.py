@@ -113,7 +113,7 @@ def test_the_budget_gives_up_the_lowest_priority_oldest_first_and_says_so(open_o
     assert names.count("alarm") == 40
     assert all(event.seq > 148 for event in kept if event.priority in ("sample", "telemetry"))
     survivors = [event.seq for event in kept if event.priority == "event"]
-    assert survivors == list(range(200 - 4 * len(survivors) + 3, 161, 4))
+    assert survivors == list(range(160 - 4 * len(survivors) + 3, 161, 4))
     counts: dict[str, int] = {}
     for _, gap in gaps(outbox):
         for name, count in gap.counts.items():
