@@ -21,6 +21,8 @@ from common import durable
 from common.errors import BrokerError
 
 START_TIMEOUT_S = 10.0
+PORT_TIMEOUT_S = 2.0
+"""How long the broker of a cloud that was killed may take to let go of the port."""
 LOG_LIMIT_BYTES = 1_000_000
 _POLL_S = 0.02
 
@@ -50,7 +52,7 @@ class BrokerChild:
         if self.alive():
             return
         self._end_stale()
-        _wait(lambda: port_is_free(*self._address), START_TIMEOUT_S / 2)
+        _wait(lambda: port_is_free(*self._address), PORT_TIMEOUT_S)
         if not port_is_free(*self._address):
             raise BrokerError(
                 f"port {self._address[1]} of {self._address[0]} is used by another program: stop it, or "
