@@ -125,7 +125,7 @@ class Rollouts:
             with Session(self._engine) as session:
                 self._check_start(session, app, version)
                 state = _app_state(session, app)
-                now_ns = self._clock()
+                now_ns = max(self._clock(), _newest(session, app).created_ns + 1)
                 nodes = [node.name for node in self._known_nodes(session, app, now_ns) if _is_in(node, bound)]
                 identity, shares[0] = choose_rollout(
                     lambda: f"{version[:40]}-{secrets.token_hex(4)}", shares[0], nodes
@@ -361,7 +361,7 @@ def _row(session: Session, rollout: str) -> RolloutRow:
 
 def _newest(session: Session, app: str) -> RolloutRow:
     query = select(RolloutRow).where(RolloutRow.app == app).order_by(col(RolloutRow.created_ns).desc())
-    return session.exec(query).first() or RolloutRow(app=app)
+    return session.exec(query).first() or RolloutRow(app=app, created_ns=0)
 
 
 def _app_state(session: Session, app: str) -> AppState:

@@ -5,7 +5,7 @@ soak (the previous model, which keeps running beside it, is the reference). It k
 over the last `WINDOW` readings:
 
 ``failures``      inference errors, NaN or outputs outside ``manifest.parameters["output_bounds"]`` on
-                  readings that the reference could handle
+                  readings that the reference could handle: too large a share, or several close together
 ``slow``          median run slower than ``latency_factor`` times the reference's, or slower than the
                   bundle promises while the reference is not slow as well
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
@@ -20,6 +20,7 @@ import statistics
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ from common.errors import BundleIncompatible
 
 WINDOW = 256
 LEAST_FAILURES = 2
+BURST_FAILURES, BURST_READINGS = 3, 20
+"""A model that fails only in some state of the world (the last days of a machine) fails in bursts."""
 LEAST_READINGS = 10
 LATENCY_NOISE_S = 0.0002
 """Differences below this are the timer's and the scheduler's, not the model's."""
@@ -109,7 +112,9 @@ class Trial:
 
     def _judge_failures(self) -> Verdict | None:
         failed, seen = sum(self._failed), len(self._failed)
-        if failed < LEAST_FAILURES or failed < self.settings.failure_share * max(seen, LEAST_READINGS):
+        burst = sum(islice(reversed(self._failed), BURST_READINGS)) >= BURST_FAILURES
+        share = failed / max(seen, LEAST_READINGS)
+        if failed < LEAST_FAILURES or (share < self.settings.failure_share and not burst):
             return None
         return Verdict(
             False, "failures", f"{failed} of the last {seen} readings failed; the last: {self._last_error}"

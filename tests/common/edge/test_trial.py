@@ -79,6 +79,16 @@ def test_one_failure_is_not_enough():
     assert judged.verdict().good
 
 
+def test_failures_close_together_are_too_many_even_after_a_long_good_time():
+    judged = trial()
+    for _ in range(250):
+        judged.add(ran(1), ran(1))
+    for _ in range(3):
+        assert judged.verdict().good
+        judged.add(FAILED, ran(1))
+    assert judged.verdict().reason == "failures"
+
+
 def test_readings_on_which_both_fail_say_nothing():
     judged = trial()
     for index in range(50):
