@@ -228,7 +228,10 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a node needs to trust and reach a cloud; made by ``edgeloop fleet enrol``, kept with mode 0600."""
+    """What a node needs to trust and reach a cloud; made by ``edgeloop fleet enrol``, kept with mode 0600.
+
+    The node's user at the broker is ``<site>/<node>``.
+    """
 
     node: str
     site: str

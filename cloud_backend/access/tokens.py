@@ -24,7 +24,7 @@ from common.errors import AccessDenied
 from common.messages import topics
 
 CLOUD_USER = "CLOUD"
-"""The cloud's own user at the broker; no node can be called so, because names have no capitals."""
+"""The cloud's own user at the broker; no node can have it, because names have no capitals."""
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105  a file name
 _PASSWORD_ROUNDS = 101
 """Mosquitto's default; the passwords are random, so no more are needed."""
@@ -87,9 +87,14 @@ class Access:
     def broker_users(self) -> dict[str, str]:
         """Every user of the broker with its password's hash: the enrolled nodes and the cloud itself."""
         with Session(read_only(self._engine)) as session:
-            rows = session.exec(select(Node.name, Node.mqtt_password_digest)).all()
-        users = {name: digest for name, digest in rows if digest}
+            rows = session.exec(select(Node.site, Node.name, Node.mqtt_password_digest)).all()
+        users = {mqtt_user(site, name): digest for site, name, digest in rows if digest}
         return users | {CLOUD_USER: hash_password(self.mqtt_password)}
+
+
+def mqtt_user(site: str, node: str) -> str:
+    """A node's user at the broker (`common.config.Enrolment`)."""
+    return f"{site}/{node}"
 
 
 def hash_password(password: str) -> str:

@@ -1,7 +1,7 @@
 """Mosquitto as a child: generated configuration, password file and access rules.
 
-A node's user is its name. It may write its own ``up`` and ``status`` and read its own ``ack`` and
-``hint``; the site in the topic is checked by ingest against the enrolment.
+A node's user is ``<site>/<node>``, the middle of its topics. It may write its own ``up`` and ``status``
+and read its own ``ack`` and ``hint``, nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import threading
 from pathlib import Path
 
-from cloud_backend.access.tokens import CLOUD_USER, hash_password
+from cloud_backend.access.tokens import CLOUD_USER, hash_password, mqtt_user
 from cloud_backend.broker.broker import PACKET_LIMIT_BYTES, Users
 from cloud_backend.broker.child import BrokerChild
 from common import durable
@@ -40,10 +40,10 @@ _RULES = f"""\
 user {CLOUD_USER}
 topic readwrite {TOPIC_ROOT}/#
 
-pattern write {TOPIC_ROOT}/+/%u/up
-pattern write {TOPIC_ROOT}/+/%u/status
-pattern read {TOPIC_ROOT}/+/%u/ack
-pattern read {TOPIC_ROOT}/+/%u/hint
+pattern write {TOPIC_ROOT}/%u/up
+pattern write {TOPIC_ROOT}/%u/status
+pattern read {TOPIC_ROOT}/%u/ack
+pattern read {TOPIC_ROOT}/%u/hint
 """
 
 
@@ -92,10 +92,10 @@ class MosquittoBroker:
         """Whether it runs."""
         return self._child.alive()
 
-    def add_node(self, site: str, node: str, password: str) -> None:  # noqa: ARG002
+    def add_node(self, site: str, node: str, password: str) -> None:
         """Add the node to the password file and have it read."""
         with self._lock:
-            self._hashes[node] = hash_password(password)
+            self._hashes[mqtt_user(site, node)] = hash_password(password)
             self._write_passwords()
         self._child.signal(signal.SIGHUP)
 

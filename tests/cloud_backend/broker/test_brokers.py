@@ -23,11 +23,11 @@ from common.errors import BrokerError, ConfigError
 from common.messages import BATCH_LIMIT_BYTES, topics
 from tests.brokers import DEADLINE_S, KINDS, MqttClient, make_broker
 
-ONE, TWO = topics("plant", "node-1"), topics("plant", "node-2")
+ONE, TWO, ELSEWHERE = topics("plant", "node-1"), topics("plant", "node-2"), topics("elsewhere", "node-1")
 
 
 def users() -> dict[str, str]:
-    return {name: hash_password(f"{name}-password") for name in (CLOUD_USER, "node-1", "node-2")}
+    return {name: hash_password(f"{name}-password") for name in (CLOUD_USER, "plant/node-1", "plant/node-2")}
 
 
 def client(broker: Broker, user: str = CLOUD_USER, password: str | None = None) -> MqttClient:
@@ -61,7 +61,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Broker]:
 
 def test_a_batch_of_the_largest_size_arrives_whole(broker: Broker) -> None:
     payload = os.urandom(BATCH_LIMIT_BYTES)
-    with client(broker) as cloud, client(broker, "node-1") as node:
+    with client(broker) as cloud, client(broker, "plant/node-1") as node:
         cloud.subscribe("edgeloop/v1/+/+/up")
         node.publish(ONE.up, payload)
         cloud.wait(lambda: bool(cloud.received))
@@ -69,7 +69,7 @@ def test_a_batch_of_the_largest_size_arrives_whole(broker: Broker) -> None:
 
 
 def test_a_retained_status_is_given_to_who_comes_later(broker: Broker) -> None:
-    with client(broker, "node-1") as node:
+    with client(broker, "plant/node-1") as node:
         node.publish(ONE.status, b"online", retain=True)
         with client(broker) as cloud:
             cloud.subscribe("edgeloop/v1/+/+/status")
@@ -129,11 +129,11 @@ def test_a_node_that_is_added_while_it_runs_gets_in(broker: Broker) -> None:
     broker.add_node("plant", "node-3", "secret")
 
     def gets_in() -> bool:
-        with client(broker, "node-3", "secret") as node:
+        with client(broker, "plant/node-3", "secret") as node:
             return not node.refused
 
     assert eventually(gets_in)
-    with client(broker, "node-1") as still:
+    with client(broker, "plant/node-1") as still:
         assert not still.refused
 
 
@@ -190,25 +190,38 @@ def test_why_it_does_not_start_is_told_from_its_log(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------- access rules
 
 
-@pytest.mark.parametrize(("user", "password"), [("node-1", "wrong"), ("node-9", "x"), ("", "")])
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("plant/node-1", "wrong"), ("node-1", "node-1-password"), ("plant/node-9", "x"), ("", "")],
+)
 def test_who_has_no_password_does_not_get_in(mosquitto: Broker, user: str, password: str) -> None:
     with client(mosquitto, user, password) as stranger:
         assert "uthori" in stranger.refused
 
 
 def test_a_node_reads_only_what_is_for_it(mosquitto: Broker) -> None:
-    with client(mosquitto, "node-1") as node, client(mosquitto) as cloud:
-        node.subscribe("#", ONE.ack, ONE.hint, TWO.ack, TWO.hint, TWO.up, ONE.up)
-        for topic in (TWO.ack, TWO.hint, TWO.up, ONE.up, ONE.ack, ONE.hint):
+    with client(mosquitto, "plant/node-1") as node, client(mosquitto) as cloud:
+        node.subscribe("#", ELSEWHERE.ack, ONE.ack, ONE.hint, TWO.ack, TWO.hint, TWO.up, ONE.up)
+        for topic in (TWO.ack, ELSEWHERE.ack, TWO.hint, TWO.up, ONE.up, ONE.ack, ONE.hint):
             cloud.publish(topic, b"x")
         node.wait(lambda: (ONE.hint, b"x") in node.received)
     assert {topic for topic, _ in node.received} == {ONE.ack, ONE.hint}
 
 
 def test_a_node_writes_only_its_own_topics(mosquitto: Broker) -> None:
-    with client(mosquitto, "node-1") as node, client(mosquitto) as cloud:
+    with client(mosquitto, "plant/node-1") as node, client(mosquitto) as cloud:
         cloud.subscribe("edgeloop/v1/#")
-        for topic in (TWO.up, TWO.status, ONE.ack, TWO.ack, ONE.hint, "edgeloop/v1/x", ONE.status, ONE.up):
+        for topic in (
+            TWO.up,
+            TWO.status,
+            ELSEWHERE.up,
+            ONE.ack,
+            TWO.ack,
+            ONE.hint,
+            "edgeloop/v1/x",
+            ONE.status,
+            ONE.up,
+        ):
             node.publish(topic, b"x")
         cloud.wait(lambda: (ONE.up, b"x") in cloud.received)
     assert {topic for topic, _ in cloud.received} == {ONE.status, ONE.up}
