@@ -59,6 +59,7 @@ class Consumer:
         self._clock = clock
         self._inbox = Inbox(settings.queue_events)
         self._counts: Counter[str] = Counter()
+        self._subscribed = False
         self._unwell = threading.Event()
         self._stopping = threading.Event()
         self._client = self._create_client(user, password)
@@ -70,7 +71,7 @@ class Consumer:
     @property
     def connected(self) -> bool:
         """Whether the broker has the cloud's subscriptions."""
-        return self._client.is_connected()
+        return self._subscribed
 
     def counts(self) -> dict[str, Any]:
         """What ingest did since it started, and how it is now."""
@@ -117,6 +118,7 @@ class Consumer:
         client.max_inflight_messages_set(1000)
         client.max_queued_messages_set(QUEUED_ACKS)
         client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.message_callback_add(UP_TOPICS, self._on_batch)
         client.message_callback_add(STATUS_TOPICS, self._on_status)
@@ -137,7 +139,15 @@ class Consumer:
         self._inbox.put(Reconnected(), 0)
         client.subscribe([(UP_TOPICS, 1), (STATUS_TOPICS, 1)])
 
+    def _on_subscribe(self, _client: object, _user: object, _mid: int, codes: Any, _p: object) -> None:
+        if any(code.is_failure for code in codes):
+            _log.error("the broker does not let the cloud listen", reason=", ".join(map(str, codes)))
+            return
+        self._counts["subscribed"] += 1
+        self._subscribed = True
+
     def _on_disconnect(self, _client: object, _user: object, _flags: object, code: Any, _p: object) -> None:
+        self._subscribed = False
         if not self._stopping.is_set():
             _log.warning("lost the broker", reason=str(code))
 
@@ -150,6 +160,7 @@ class Consumer:
             return
         if message.retain:
             return
+        self._counts["batches_received"] += 1
         if self._unwell.is_set() and len(self._inbox) >= self._settings.queue_events:
             self._counts["batches_dropped"] += 1
             return
