@@ -35,6 +35,8 @@ class NodeMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.refresh: Callable[[], None] = lambda: None
+        """Brings what is not counted as it happens up to date; called before each answer."""
         r = self.registry
         self.readings = Counter("edgeloop_readings", "Readings processed", registry=r)
         self.unusable = Counter("edgeloop_readings_unusable", "Readings that were refused", registry=r)
@@ -90,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/metrics":
+            self.server.metrics.refresh()
             self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.metrics.registry))
         elif self.path == "/healthz":
             good, facts = self.server.healthz()

@@ -1,0 +1,456 @@
+"""One edge node: one process, a few threads, each with a purpose.
+
+::
+
+    source ──queue──> process ──commit──> outbox ──> uplink ──> the cloud
+                         ^ │                            │ hint
+                  offers │ └─samples─> curation         v
+                         └──────────── ota <────────────┘         telemetry: /metrics, /healthz
+
+``source``     reads the source; waits when the queue is full (a live source keeps only the newest)
+``process``    decides and commits (`common.edge.processing`)
+``uplink``     sends and hears (`common.edge.uplink`); only with an enrolment
+``ota``        looks for models (`common.edge.ota`); only with an enrolment
+``curation``   uploads samples (`common.edge.curation`); only with an enrolment
+``telemetry``  answers on loopback
+
+A node works with no cloud at all. It may be started, stopped and killed in any order with the cloud: what it
+has committed stays, and it goes on behind the last committed reading.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import re
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Source, find_app
+from common.bundle import Bundle
+from common.clock import Clock, anchored_clock
+from common.config import Enrolment, NodeSettings, convert
+from common.deployment import NodeTraits
+from common.edge.adoption import Adoption
+from common.edge.curation import Curation
+from common.edge.inference import OnnxModel, load_model
+from common.edge.logs import set_up_logging
+from common.edge.ota import Ota
+from common.edge.outbox import Outbox
+from common.edge.processing import Processing
+from common.edge.profile import Profile, find_profile
+from common.edge.recording import record
+from common.edge.slots import Slots
+from common.edge.sources import ReadingQueue, open_source, parse_uri
+from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
+from common.edge.uplink import Uplink
+from common.errors import ConfigError, SourceError
+from common.messages import NAME_PATTERN, Event, Priority, Status
+
+log = logging.getLogger(__name__)
+
+STARTED_TYPE = "edgeloop.node.started"
+UNENROLLED_SITE = "local"
+DRAIN_S = 5.0
+"""How long a stopping node waits for the cloud to take what it has."""
+SOURCE_RETRY_FIRST_S = 1.0
+SOURCE_RETRY_LAST_S = 60.0
+SILENT_S = 60.0
+"""Silence of the process thread after which /healthz says that the node is not well."""
+STUCK_S = 10.0
+
+
+def run_node(
+    settings: NodeSettings,
+    enrolment: Enrolment | None,
+    *,
+    record: Path | None = None,
+    once: bool = False,
+    json_log: bool = False,
+) -> int:
+    """Run a node until SIGTERM or SIGINT (or, with ``once``, until its source has ended and all is sent).
+
+    ``record`` is a folder to write readings to; ``json_log`` logs JSON lines. Returns the exit code. A second
+    signal ends the process at once. Raises `EdgeloopError` for what keeps the node from starting.
+    """
+    set_up_logging(json_log)
+    ended = threading.Event()
+    node = Node(settings, enrolment, find_app(settings.app), ended=ended, record_to=record, once=once)
+
+    def asked_to_stop(number: int, _frame: Any) -> None:
+        log.info("%s: draining", signal.Signals(number).name)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        ended.set()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, asked_to_stop)
+    node.start()
+    ended.wait()
+    return node.stop()
+
+
+class Node:
+    """A node and its threads. ``ended`` is set when it should be stopped."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        enrolment: Enrolment | None,
+        spec: AppSpec,
+        *,
+        ended: threading.Event | None = None,
+        record_to: Path | None = None,
+        once: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        """Open everything. Raises `EdgeloopError` for what keeps the node from starting."""
+        self.ended = ended or threading.Event()
+        self._settings = settings
+        self._enrolment = enrolment
+        self._spec = spec
+        self._record_to = record_to
+        self._once = once
+        self._folder = Path(settings.data)
+        self._clock = clock or anchored_clock()
+        self._failed: BaseException | None = None
+        self._stopping = threading.Event()
+        self._scraping = threading.Lock()
+        self._counted: dict[int, float] = {}
+        self._source_problem = ""
+        self._taken = 0
+        self.site = enrolment.site if enrolment else UNENROLLED_SITE
+        self.name = enrolment.node if enrolment else _host_name()
+        self._lock_file = _lock_folder(self._folder)
+        (self._folder / PORT_FILE).unlink(missing_ok=True)
+        if record_to is not None:
+            record_to.mkdir(parents=True, exist_ok=True)
+
+        self.profile = find_profile(settings.profile)
+        self.source: Source = open_source(settings.source, spec, settings.speed)
+        self.slots = Slots(
+            self._folder / "slots",
+            spec.name,
+            spec.starter,
+            crash_limit=settings.ota.crash_limit,
+            clock=self._clock,
+        )
+        self.adoption = Adoption(self.slots, self._create, settings.ota, self._clock)
+        self.outbox = Outbox(
+            self._folder / "outbox.sqlite",
+            f"/{self.site}/{self.name}",
+            settings.outbox.budget_bytes,
+            self._clock,
+            stream=settings.source,
+        )
+        self.metrics = NodeMetrics()
+        self.metrics.refresh = self._refresh_metrics
+        self.queue = ReadingQueue(live=self.source.live)
+        self.curation = self._make_curation()
+        self.processing = Processing(
+            self.queue,
+            self.adoption,
+            self.outbox,
+            self.curation,
+            self.metrics,
+            self._clock,
+            node=self.name,
+            virtual=self.source.virtual,
+            health_s=settings.telemetry.health_s,
+            health=self._health_facts,
+            committed=self._on_commit,
+        )
+        self.look_now = threading.Event()
+        self.uplink = self._make_uplink()
+        self.ota = self._make_ota()
+        self.processing.restore()
+        self._telemetry: TelemetryServer | None = None
+        self._threads: dict[str, threading.Thread] = {}
+
+    # --------------------------------------------------------------------------------- starting, ending
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.processing.tell(self._started_event())
+        settings = self._settings.telemetry
+        self._telemetry = TelemetryServer(
+            self.metrics, self.healthz, settings.host, settings.port, self._folder
+        )
+        self._run("process", self.processing.run)
+        if self.uplink is not None:
+            self._run("uplink", self.uplink.run)
+        if self.ota is not None:
+            ota = self.ota
+            self._run("ota", lambda: ota.run(self._stopping, self.look_now))
+        if self.curation is not None and self._enrolment is not None:
+            self._run("curation", self.curation.run)
+        self._run("source", self._read)
+        log.info(
+            "node %s runs %s with model %s on %s; source %s; telemetry on port %d",
+            self.name,
+            self._spec.name,
+            self.adoption.manifest.version,
+            self.profile.name,
+            self._settings.source,
+            self._telemetry.port,
+        )
+
+    def stop(self) -> int:
+        """Drain and end: the source, then what is queued, then the uplink. Returns the exit code."""
+        self._stopping.set()
+        self.look_now.set()
+        self.source.close()
+        self.queue.close()
+        self._join("source")
+        self.processing.stop()
+        self._join("process")
+        if self.curation is not None:
+            self.curation.stop()
+        if self.uplink is not None:
+            self.uplink.stop(DRAIN_S)
+        for name in ("uplink", "curation", "ota"):
+            self._join(name)
+        if self._telemetry is not None:
+            self._telemetry.close()
+        self.outbox.close()
+        if self._failed is None:
+            self.slots.stopped_cleanly()
+        (self._folder / PORT_FILE).unlink(missing_ok=True)
+        self._lock_file.close()
+        if self._failed is not None:
+            log.error("the node ends because a thread failed: %s", self._failed)
+            return 1
+        log.info("the node has stopped; %d events wait for the cloud", self.outbox.events)
+        return 0
+
+    def _run(self, name: str, body: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                body()
+            except Exception as error:  # A node with a dead thread is worse than one that is restarted.
+                log.exception("the thread %s failed", name)
+                self._failed = error
+                self.ended.set()
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads[name] = thread
+        thread.start()
+
+    def _join(self, name: str) -> None:
+        thread = self._threads.get(name)
+        if thread is not None:
+            thread.join(2 * DRAIN_S)
+            if thread.is_alive():
+                log.warning("the thread %s does not end", name)
+
+    # --------------------------------------------------------------------------------- the source thread
+
+    def _read(self) -> None:
+        """Bring readings to the queue; a source that fails is opened again, behind its last reading."""
+        after = self.outbox.position()
+        wait_s = SOURCE_RETRY_FIRST_S
+        while not self._stopping.is_set():
+            try:
+                for item in self.source.readings(after):
+                    if isinstance(item, Reading):
+                        after, wait_s, self._source_problem = item.position, SOURCE_RETRY_FIRST_S, ""
+                        if self._record_to is not None:
+                            record(self._record_to, item)
+                    self._taken += 1
+                    if not self.queue.put(item):
+                        return
+                break
+            except (SourceError, OSError) as error:
+                self._source_problem = str(error)
+                self.processing.problems.add("source", str(error), self.name)
+                self._stopping.wait(wait_s)
+                wait_s = min(SOURCE_RETRY_LAST_S, 2 * wait_s)
+        if not self._stopping.is_set():
+            log.info("the source has ended")
+            self._after_the_end()
+
+    def _after_the_end(self) -> None:
+        """With ``once``, wait until all is decided and sent, and end the node."""
+        while self._once and not self._stopping.wait(0.2):
+            sent = self.uplink is None or not self.outbox.events
+            uploaded = self.curation is None or self._enrolment is None or not self.curation.waiting
+            if sent and uploaded and self.processing.handled + self.queue.dropped == self._taken:
+                self.ended.set()
+                return
+
+    # --------------------------------------------------------------------------------------- the parts
+
+    def _create(self, bundle: Bundle, changes: Mapping[str, Any]) -> tuple[EdgeApp, OnnxModel]:
+        tree = {**self._settings.settings, **changes}
+        app_settings = convert(self._spec.settings, tree, f"settings of {self._spec.name}")
+        model = load_model(bundle, self.profile)
+        return self._spec.load_edge()(EdgeContext(app_settings, model)), model
+
+    def _make_curation(self) -> Curation | None:
+        if not self._settings.curation.enabled:
+            return None
+        return Curation(
+            self._folder / "samples", self._spec.name, self._enrolment, self._settings.curation, self._clock
+        )
+
+    def _make_uplink(self) -> Uplink | None:
+        if self._enrolment is None:
+            return None
+        return Uplink(
+            self._enrolment,
+            self.outbox,
+            self._settings.uplink,
+            self._clock,
+            status=self._status,
+            look=self.look_now.set,
+            report=self.processing.tell,
+        )
+
+    def _make_ota(self) -> Ota | None:
+        if self._enrolment is None:
+            return None
+        traits = NodeTraits(
+            node=self.name,
+            site=self.site,
+            profile=self.profile.name,
+            tags=(*self.profile.tags, *self._settings.tags),
+        )
+        profile: Profile = self.profile
+        return Ota(
+            self._folder / "tuf",
+            self._enrolment,
+            self._spec.name,
+            traits,
+            self._settings.ota,
+            self.slots,
+            self.adoption,
+            lambda bundle: load_model(bundle, profile),
+        )
+
+    def _on_commit(self) -> None:
+        if self.uplink is not None:
+            self.uplink.wake()
+
+    # ------------------------------------------------------------------------------------- what it tells
+
+    def _status(self) -> Status:
+        return Status("online", self._spec.name, self.adoption.manifest.version)
+
+    def _started_event(self) -> Event:
+        state = self.slots.state
+        facts = {
+            "version": state.version,
+            "slot": state.live,
+            "profile": self.profile.name,
+            "provider": self.profile.providers[0],
+            "app": self._spec.name,
+            "virtual": self.source.virtual,
+            "source": parse_uri(self._settings.source).scheme,
+            "tags": [*self.profile.tags, *self._settings.tags],
+            "site": self.site,
+            "edgeloop": installed_version("edgeloop"),
+            "python": sys.version.split()[0],
+        }
+        return Event(STARTED_TYPE, self.name, self._clock(), Priority.EVENT, facts)
+
+    def _health_facts(self) -> dict[str, Any]:
+        """What a health event tells beside what the process thread knows."""
+        sent = self.uplink.traffic.bytes if self.uplink else 0
+        uploaded = self.curation.bytes_sent if self.curation else 0
+        return {
+            "rss_bytes": rss_bytes(),
+            "cpu_s": round(time.process_time(), 2),
+            "bytes_sent": sent + uploaded,
+            "connected": self.uplink is not None and self.uplink.connected,
+            "samples_waiting": self.curation.waiting if self.curation else 0,
+        }
+
+    def _refresh_metrics(self) -> None:
+        """Bring the metrics up to date that are not counted as it happens. Runs for each scrape."""
+        metrics, health = self.metrics, self.adoption.health()
+        metrics.outbox_events.set(self.outbox.events)
+        metrics.outbox_bytes.set(self.outbox.bytes)
+        metrics.connected.set(self.uplink is not None and self.uplink.connected)
+        metrics.drift.set(self.processing.drifting)
+        metrics.model.clear()
+        metrics.model.labels(health.version, health.slot, health.step).set(1)
+        counts: list[tuple[Any, float]] = [(metrics.failures, health.failures)]
+        counts += [(metrics.given_up.labels(name), count) for name, count in self.outbox.dropped.items()]
+        counts.append(
+            (metrics.sent_bytes.labels("samples"), self.curation.bytes_sent if self.curation else 0)
+        )
+        counts.append((metrics.sent_bytes.labels("events"), self.uplink.traffic.bytes if self.uplink else 0))
+        if self.ota is not None:
+            counts += [(metrics.refusals.labels(reason), n) for reason, n in self.ota.refusals.items()]
+        with self._scraping:
+            for counter, total in counts:
+                counter.inc(max(0.0, total - self._counted.get(id(counter), 0.0)))
+                self._counted[id(counter)] = max(total, self._counted.get(id(counter), 0.0))
+
+    def healthz(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the node does its work, and the facts behind that."""
+        now_s = time.monotonic()
+        stuck_since_s = self.processing.stuck_since_s
+        stuck_s = now_s - stuck_since_s if stuck_since_s is not None else 0.0
+        silent_s = now_s - self.processing.alive_s
+        health = self.adoption.health()
+        problems = [
+            text
+            for bad, text in (
+                (stuck_s > STUCK_S, f"nothing could be kept for {stuck_s:.0f} s"),
+                (silent_s > SILENT_S, f"the process thread has been silent for {silent_s:.0f} s"),
+                (bool(self._source_problem), f"the source fails: {self._source_problem}"),
+                (not health.soak_ok, f"the model {health.version} fails in its soak"),
+            )
+            if bad
+        ]
+        return not problems, {
+            "problems": problems,
+            "node": self.name,
+            "site": self.site,
+            "app": self._spec.name,
+            "version": health.version,
+            "step": health.step,
+            "virtual": self.source.virtual,
+            "connected": self.uplink is not None and self.uplink.connected,
+            "outbox_events": self.outbox.events,
+            "readings": health.readings,
+        }
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _host_name() -> str:
+    """This host's name as a node's name."""
+    name = re.sub(r"[^a-z0-9._-]", "-", socket.gethostname().lower()).lstrip("._-")[:63]
+    return name if NAME_PATTERN.fullmatch(name) else "node"
+
+
+def _lock_folder(folder: Path) -> Any:
+    """Keep other nodes out of ``folder``. Raises `ConfigError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "node.lock").open("a+")
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be used: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ConfigError(f"another node runs in {folder}: give each its own --data") from None
+    return file

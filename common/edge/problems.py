@@ -1,0 +1,57 @@
+"""What goes wrong on a node often, told rarely: counts by kind, at most one event a minute for each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from common.messages import Event, Priority
+
+log = logging.getLogger(__name__)
+
+EVERY_NS = 60_000_000_000
+SOURCE_TYPE = "edgeloop.source"
+
+
+@dataclass(slots=True)
+class _Problem:
+    count: int = 0
+    told: int = 0
+    due_ns: int = 0
+    detail: str = ""
+    subject: str = ""
+
+
+class Problems:
+    """Counts of problems by kind, a few fixed words such as ``unusable``. Any thread may add."""
+
+    def __init__(self, event_type: str = SOURCE_TYPE) -> None:
+        self._type = event_type
+        self._problems: dict[str, _Problem] = {}
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, detail: str, subject: str) -> None:
+        """Something went wrong with ``subject``."""
+        with self._lock:
+            problem = self._problems.setdefault(kind, _Problem())
+            problem.count += 1
+            problem.detail, problem.subject = detail[:500], subject
+            if not problem.told:
+                log.warning("%s: %s", kind, detail)
+
+    def count(self, kind: str) -> int:
+        """How often it happened since the start."""
+        problem = self._problems.get(kind)
+        return problem.count if problem else 0
+
+    def events(self, now_ns: int) -> list[Event]:
+        """What is worth telling now: the first of a kind at once, more of them once a minute."""
+        given: list[Event] = []
+        with self._lock:
+            for kind, problem in self._problems.items():
+                if problem.count > problem.told and now_ns >= problem.due_ns:
+                    facts = {"problem": kind, "detail": problem.detail, "count": problem.count}
+                    given.append(Event(self._type, problem.subject, now_ns, Priority.EVENT, facts))
+                    problem.told, problem.due_ns = problem.count, now_ns + EVERY_NS
+        return given
