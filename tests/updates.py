@@ -196,7 +196,9 @@ class NodeKit:
     def look(self) -> list[dict[str, Any]]:
         """One look for a deployment; what the node tells about it."""
         self.ota.look()
-        return self._keep(self.adoption.events())
+        facts = self._keep(self.adoption.events())
+        self.adoption.committed()
+        return facts
 
     def feed(self, count: int, *, values: Any = None, scale: float = 1.0) -> list[Event | Sample]:
         """Give the node readings, a second apart; what its app said."""
@@ -227,6 +229,7 @@ class NodeKit:
     def _process(self, reading: Reading) -> list[Event | Sample]:
         given = self.adoption.process(reading, self.clock())
         self._keep([each for each in given if isinstance(each, Event)])
+        self.adoption.committed()
         return [each for each in given if not isinstance(each, Event) or each.type != ADOPTION_TYPE]
 
     def _keep(self, events: list[Event]) -> list[dict[str, Any]]:

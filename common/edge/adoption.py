@@ -11,7 +11,7 @@ the previous model keeps running as the reference, and serves any reading on whi
 switch and at a reversal the next app goes on from the snapshot of the one before, so what was already
 said (an alarm that is up) stays said. `common.edge.trial` judges; `common.edge.slots` remembers.
 
-Threads: `Adoption.process` and `Adoption.events` belong to the process thread; `offer`, `recall`,
+Threads: `Adoption.process`, `events` and `committed` belong to the process thread; `offer`, `recall`,
 `resettle`, `refuse`, `note` to the ota thread; `health` may be called from anywhere.
 """
 
@@ -167,19 +167,22 @@ class Adoption:
     def events(self) -> list[Event]:
         """What there is to tell, without a reading. Call it about once a second while none comes.
 
-        Important steps are kept in the slots' state until the next call, so that a crash before the
-        outbox has them repeats them rather than losing them.
+        Important steps stay in the slots' state until `committed`, so that a crash before the outbox has
+        them repeats them rather than losing them.
         """
         self._obey()
-        if self._handed_on:
-            count, self._handed_on = self._handed_on, 0
-            self._slots.change(lambda state: state.reported(count))
         given: list[Event] = []
         while self._notes:
             given.append(self._notes.popleft())
-        reports = self._slots.state.unreported
-        self._handed_on = len(reports)
+        reports = self._slots.state.unreported[self._handed_on :]
+        self._handed_on += len(reports)
         return [*given, *(_event(report) for report in reports)]
+
+    def committed(self) -> None:
+        """What `process` and `events` gave so far is in the outbox."""
+        if self._handed_on:
+            count, self._handed_on = self._handed_on, 0
+            self._slots.change(lambda state: state.reported(count))
 
     def snapshot(self) -> State:
         """The live app's state."""

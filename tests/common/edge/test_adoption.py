@@ -277,12 +277,12 @@ def test_a_model_that_cannot_be_loaded_in_its_soak_is_reverted_at_the_start(node
     assert again.told("reverted")[-1]["reason"] == "load_failed"
 
 
-def test_steps_survive_a_crash_before_they_reached_the_outbox(node, site):
+def test_steps_survive_a_crash_before_they_are_in_the_outbox(node, site):
     site.publish("v2", soak_s=float(SOAK))
     node.look()
     node.feed(QUICK.shadow_readings - 1)
-    reading = make_reading(node.position + 1)
-    node.adoption.process(reading, node.clock())  # its result is lost: the process dies here
+    for position in range(3):  # One group of readings; the process dies before it is committed.
+        node.adoption.process(make_reading(node.position + 1 + position), node.clock())
     again = restarted(node, site)
     again.feed(1)
     assert "switched" in steps(again)
