@@ -220,6 +220,8 @@ class Node:
             self._join(name)
         if self._telemetry is not None:
             self._telemetry.close()
+        if self.uplink is not None:
+            self.uplink.close()
         self.outbox.close()
         if self._failed is None:
             self.slots.stopped_cleanly()

@@ -162,6 +162,7 @@ class Processing:
         events += self._platform_events()
         if events or position is not None:
             self._commit(events, position)
+        self._adoption.committed()
         if self._keeper is not None:
             self._keeper.committed()
         self.handled += len(items)

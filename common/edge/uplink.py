@@ -114,7 +114,7 @@ class Uplink:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # It is awake already.
             os.write(self._wake_in, b"\0")
 
     def stop(self, drain_s: float = 0.0) -> None:
@@ -122,6 +122,11 @@ class Uplink:
         self._drain_until_s = time.monotonic() + drain_s
         self._stop.set()
         self.wake()
+
+    def close(self) -> None:
+        """Give back what the uplink holds, once its thread has ended and nobody wakes it."""
+        os.close(self._wake_in)
+        os.close(self._wake_out)
 
     # ------------------------------------------------------------------------------- the uplink thread
 
@@ -140,7 +145,6 @@ class Uplink:
             wait_s = self._settings.reconnect_first_s if met else wait_s
             self._stop.wait(wait_s * self._chance.uniform(0.5, 1.0))
             wait_s = min(self._settings.reconnect_last_s, 2 * wait_s)
-        os.close(self._wake_out)
 
     def _new_window(self) -> None:
         self._epoch = self._outbox.epoch
