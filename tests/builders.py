@@ -10,18 +10,20 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from common.app import AppSpec, EdgeContext, Reading, Sample
 from common.bundle import Bundle, DriftSpec, Limits, Lineage, Manifest, TensorSpec, seal, write_golden
-from common.errors import ReadingError
+from common.errors import ReadingError, SourceError
 from common.messages import Event, Priority
 
+T = TypeVar("T")
 WIDTH = 4
 COLUMNS = ["a", "b", "c", "d"]
 FIRST_NS = 1_790_000_000_000_000_000
@@ -105,6 +107,8 @@ class SumsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sum above which there is an alarm."""
     sample_every: int = 0
     """Every so many readings one is offered for learning; 0 never."""
+    score: float = 0.9
+    """Score of such samples."""
     sample_values: int = 16
     """Numbers in such a sample."""
 
@@ -139,7 +143,9 @@ class SumsEdge:
             results.append(Event("sums.high", reading.subject, reading.captured_ns, Priority.ALARM, facts))
         if self._settings.sample_every and self._count % self._settings.sample_every == 0:
             numbers = np.random.default_rng(self._count).normal(size=self._settings.sample_values)
-            results.append(make_sample(self._count, values=numbers, subject=reading.subject))
+            results.append(
+                make_sample(self._count, values=numbers, subject=reading.subject, score=self._settings.score)
+            )
         return results
 
     def snapshot(self) -> Mapping[str, Any]:
@@ -185,13 +191,18 @@ def make_event(
 
 
 class SumsSource:
-    """``virtual:sums?seed=1&count=100&rate_hz=0``: ``count`` readings, with a rate then silence."""
+    """``virtual:sums?seed=1&count=100&rate_hz=0``: ``count`` readings, with a rate then silence.
+
+    ``fail_at`` is a position at which the source fails once, ``back_at`` one at which its clock goes back,
+    ``strange_from`` one from which the readings are unlike those before.
+    """
 
     live = False
     virtual = True
 
-    def __init__(self, seed: int, count: int, rate_hz: float) -> None:
+    def __init__(self, seed: int, count: int, rate_hz: float, **odd: int) -> None:
         self._seed, self._count, self._rate_hz = seed, count, rate_hz
+        self._odd = odd
         self._closed = threading.Event()
 
     def readings(self, after: int | None) -> Iterator[Reading]:
@@ -202,9 +213,20 @@ class SumsSource:
                 due = started + (position - first) / self._rate_hz
                 if self._closed.wait(max(0.0, due - time.monotonic())):
                     return
-            yield make_reading(position, seed=self._seed)
+            if self._odd.get("fail_at") == position:
+                del self._odd["fail_at"]
+                raise SourceError(f"the sensor was unplugged at {position}")
+            yield self._reading(position)
         if self._rate_hz:
             self._closed.wait()
+
+    def _reading(self, position: int) -> Reading:
+        reading = make_reading(position, seed=self._seed)
+        if position >= self._odd.get("back_at", self._count + 1):
+            reading = replace(reading, captured_ns=reading.captured_ns - 3600 * PERIOD_NS)
+        if position >= self._odd.get("strange_from", self._count + 1):
+            reading = replace(reading, values=reading.values * 10)
+        return reading
 
     def close(self) -> None:
         self._closed.set()
@@ -215,6 +237,7 @@ def open_sums(kind: str, parameters: Mapping[str, str], speed: float) -> SumsSou
         int(parameters.get("seed", "1")),
         int(parameters.get("count", "100")),
         float(parameters.get("rate_hz", "0")) * speed,
+        **{k: int(parameters[k]) for k in ("fail_at", "back_at", "strange_from") if k in parameters},
     )
 
 
@@ -233,6 +256,15 @@ def make_app(starter: Path, name: str = "sums") -> AppSpec:
         virtual="tests.builders:open_sums",
         virtual_kinds=("sums",),
     )
+
+
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
+    """Wait until ``condition`` is true; its value. Fails, saying ``what`` was waited for."""
+    until = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < until, f"waited {timeout_s} s for: {what}"
+        time.sleep(0.01)
+    return value
 
 
 def sums_of(readings: Sequence[Reading]) -> list[float]:

@@ -33,7 +33,8 @@ from common.bundle import Bundle, Manifest
 from common.clock import Clock
 from common.config import OtaSettings
 from common.edge.instance import Instance, carry_on, scales_of
-from common.edge.slots import Order, Report, Slots
+from common.edge.slot_state import Order, Report
+from common.edge.slots import Slots
 from common.edge.trial import Outcome, Trial, Verdict
 from common.errors import EdgeloopError, ReadingError
 from common.messages import Event, Priority

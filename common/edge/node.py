@@ -29,7 +29,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -129,13 +130,23 @@ class Node:
         self._taken = 0
         self.site = enrolment.site if enrolment else UNENROLLED_SITE
         self.name = enrolment.node if enrolment else _host_name()
-        self._lock_file = _lock_folder(self._folder)
-        (self._folder / PORT_FILE).unlink(missing_ok=True)
-        if record_to is not None:
-            record_to.mkdir(parents=True, exist_ok=True)
+        self.metrics = NodeMetrics()
+        self.look_now = threading.Event()
+        self._telemetry: TelemetryServer | None = None
+        self._threads: dict[str, threading.Thread] = {}
+        with ExitStack() as opened:
+            self._open(opened)
+            self._opened = opened.pop_all()
 
+    def _open(self, opened: ExitStack) -> None:
+        settings, spec = self._settings, self._spec
+        opened.enter_context(_claimed(self._folder, spec.name))
+        (self._folder / PORT_FILE).unlink(missing_ok=True)
+        if self._record_to is not None:
+            self._record_to.mkdir(parents=True, exist_ok=True)
         self.profile = find_profile(settings.profile)
         self.source: Source = open_source(settings.source, spec, settings.speed)
+        opened.callback(self.source.close)
         self.slots = Slots(
             self._folder / "slots",
             spec.name,
@@ -151,7 +162,7 @@ class Node:
             self._clock,
             stream=settings.source,
         )
-        self.metrics = NodeMetrics()
+        opened.callback(self.outbox.close)
         self.metrics.refresh = self._refresh_metrics
         self.queue = ReadingQueue(live=self.source.live)
         self.curation = self._make_curation()
@@ -168,12 +179,11 @@ class Node:
             health=self._health_facts,
             committed=self._on_commit,
         )
-        self.look_now = threading.Event()
         self.uplink = self._make_uplink()
+        if self.uplink is not None:
+            opened.callback(self.uplink.close)
         self.ota = self._make_ota()
         self.processing.restore()
-        self._telemetry: TelemetryServer | None = None
-        self._threads: dict[str, threading.Thread] = {}
 
     # --------------------------------------------------------------------------------- starting, ending
 
@@ -220,13 +230,10 @@ class Node:
             self._join(name)
         if self._telemetry is not None:
             self._telemetry.close()
-        if self.uplink is not None:
-            self.uplink.close()
-        self.outbox.close()
         if self._failed is None:
             self.slots.stopped_cleanly()
         (self._folder / PORT_FILE).unlink(missing_ok=True)
-        self._lock_file.close()
+        self._opened.close()
         if self._failed is not None:
             log.error("the node ends because a thread failed: %s", self._failed)
             return 1
@@ -443,16 +450,26 @@ def _host_name() -> str:
     return name if NAME_PATTERN.fullmatch(name) else "node"
 
 
-def _lock_folder(folder: Path) -> Any:
-    """Keep other nodes out of ``folder``. Raises `ConfigError`."""
+@contextmanager
+def _claimed(folder: Path, app: str) -> Generator[None]:
+    """Keep other nodes, and nodes of other apps, out of ``folder``. Raises `ConfigError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "node.lock").open("a+")
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be used: {error}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise ConfigError(f"another node runs in {folder}: give each its own --data") from None
-    return file
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another node runs in {folder}: give each its own --data") from None
+        file.seek(0)
+        before = file.read().strip()
+        if before and before != app:
+            raise ConfigError(
+                f"{folder} holds a node of the app {before!r}, not {app!r}: give another --data"
+            )
+        if not before:
+            file.write(f"{app}\n")
+            file.flush()
+        yield

@@ -48,7 +48,8 @@ from common.deployment import (
 from common.edge.adoption import Adoption, Offer
 from common.edge.fetch import RepositoryFetcher
 from common.edge.golden import check_golden
-from common.edge.slots import Order, Slots, clear_slot
+from common.edge.slot_state import Order
+from common.edge.slots import Slots, clear_slot
 from common.edge.trust import TrustedRepository
 from common.errors import BundleError, BundleIncompatible, GoldenCaseFailed, UpdateRefused
 from common.messages import NAME_PATTERN

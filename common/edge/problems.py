@@ -35,8 +35,9 @@ class Problems:
         """Something went wrong with ``subject``."""
         with self._lock:
             problem = self._problems.setdefault(kind, _Problem())
+            if problem.count == problem.told:
+                problem.detail, problem.subject = detail[:500], subject
             problem.count += 1
-            problem.detail, problem.subject = detail[:500], subject
             if not problem.told:
                 log.warning("%s: %s", kind, detail)
 
@@ -46,7 +47,10 @@ class Problems:
         return problem.count if problem else 0
 
     def events(self, now_ns: int) -> list[Event]:
-        """What is worth telling now: the first of a kind at once, more of them once a minute."""
+        """What is worth telling now: the first of a kind at once, more of them once a minute.
+
+        ``detail`` is of the first one that was not told yet.
+        """
         given: list[Event] = []
         with self._lock:
             for kind, problem in self._problems.items():

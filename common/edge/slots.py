@@ -1,18 +1,14 @@
 """Two slots for models: one that runs, one to prepare the next in. A node always starts with one whole model.
 
-`SlotState` is the core: an immutable record with one method for each thing that can happen. `Slots` is
-the shell that keeps it in ``slots.json``. Replacing that one file (temporary name, sync, rename) is the
-only moment at which anything changes, so a crash at any step leaves the old model or the new one. Rules:
+`common.edge.slot_state.SlotState` is the core: an immutable record with one method for each thing that can
+happen. `Slots` is the shell that keeps it in ``slots.json``. Replacing that one file (temporary name, sync,
+rename) is the only moment at which anything changes, so a crash at any step leaves the old model or the new
+one. Rules of the shell:
 
 - The idle slot may be written only while nothing depends on it: not while its bundle is on trial and not
   in the soak, when it holds the way back.
-- A model in its soak is blamed for process starts that no clean stop preceded; after ``crash_limit`` of
-  them the previous model is live again before anything of the new one is loaded.
-- An attempt that takes the process down before the switch is counted too, and given up after as many.
-- A given-up ``(version, serial)`` is not tried again until a newer serial names the version.
-- What the cloud must hear (switched, confirmed, reverted, refused) is part of the state until it was handed
-  to the outbox.
 - While nothing was ever rolled out, the starter bundle of the installed package is what runs.
+- A damaged live bundle gives way to the previous one, and to the starter where that is damaged too.
 """
 
 from __future__ import annotations
@@ -23,257 +19,18 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from common import durable
 from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
 from common.clock import Clock, anchored_clock
+from common.edge.slot_state import OTHER, Content, Order, SlotState, with_changes
 from common.errors import BundleError, UpdateRefused
 
 log = logging.getLogger(__name__)
 
 STATE = "slots.json"
-REFUSED_LIMIT = 64
-REPORT_LIMIT = 64
-OTHER = {"a": "b", "b": "a"}
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A version that this node gave up, up to the serial that named it then."""
-
-    version: str
-    serial: int
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of adoption, as it is told to the cloud (data of ``edgeloop.adoption``)."""
-
-    version: str
-    from_version: str
-    step: str
-    ok: bool
-    reason: str = ""
-    serial: int = 0
-    rollout: str = ""
-    detail: str = ""
-    time_ns: int = 0
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deployment document asks of this node: run ``version`` with these changes to the settings."""
-
-    version: str
-    serial: int
-    rollout: str
-    soak_s: float = 60.0
-    settings: dict[str, Any] = {}
-    starter: bool = False
-    """The version is the package's own starter bundle."""
-    compare: bool = True
-    """Whether the candidate must agree with the live model; not with one that was withdrawn."""
-    wave: bool = False
-    """Whether a wave asked for it, so that the cloud counts this node's answer."""
-
-
-class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slot holds."""
-
-    version: str
-    starter: bool = False
-    settings: dict[str, Any] = {}
-
-
-class Floors(msgspec.Struct, frozen=True):
-    """Highest versions of TUF metadata seen; ``keys`` tells under which timestamp and snapshot keys."""
-
-    root: int = 0
-    timestamp: int = 0
-    snapshot: int = 0
-    keys: str = ""
-
-
-class SlotState(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model runs, how it came there, and what this node has learnt about updates."""
-
-    live: str
-    content: Content
-    """What the live slot holds."""
-    previous: Content | None = None
-    """What the idle slot holds, if that was live before and is whole."""
-    step: str = "confirmed"
-    """``soak`` until the live model has proved itself, then ``confirmed``."""
-    serial: int = 0
-    rollout: str = ""
-    soak_s: float = 60.0
-    compare: bool = True
-    boots: int = 0
-    attempt: Refused | None = None
-    attempts: int = 0
-    refused: list[Refused] = []
-    seen_serial: int = 0
-    floors: Floors = Floors()
-    unreported: list[Report] = []
-
-    @property
-    def version(self) -> str:
-        return self.content.version
-
-    def is_refused(self, version: str, serial: int) -> bool:
-        """Whether ``version`` was given up and no newer serial names it."""
-        return any(r.version == version and serial <= r.serial for r in self.refused)
-
-    def started(self, crash_limit: int, time_ns: int) -> SlotState:
-        """The process started. Reverts when the model in its soak was started too often."""
-        if self.step != "soak":
-            return self
-        counted = _replace(self, boots=self.boots + 1)
-        if counted.boots >= crash_limit and counted.previous is not None:
-            return counted.reverted(
-                "crash_loop",
-                f"the process started {counted.boots} times in the soak of {self.version}",
-                time_ns,
-            )
-        return counted
-
-    def stopped_cleanly(self) -> SlotState:
-        """A planned stop: this start says nothing against the model."""
-        return _replace(self, boots=max(0, self.boots - 1), attempts=max(0, self.attempts - 1))
-
-    def trying(self, order: Order) -> SlotState:
-        """A bundle for ``order`` is about to be loaded; counts attempts that ended in a crash."""
-        attempt = Refused(order.version, order.serial)
-        return _replace(self, attempt=attempt, attempts=self.attempts + 1 if attempt == self.attempt else 1)
-
-    def settled(self) -> SlotState:
-        """The attempt ended without a crash and without a switch (superseded)."""
-        return _replace(self, attempt=None, attempts=0)
-
-    def idle_overwritten(self) -> SlotState:
-        """The idle slot is about to be written: there is no way back to what it held."""
-        return _replace(self, previous=None)
-
-    def switched(self, order: Order, time_ns: int) -> SlotState:
-        """The candidate in the idle slot becomes live; the soak begins."""
-        return _replace(
-            self,
-            live=OTHER[self.live],
-            content=Content(version=order.version, starter=order.starter, settings=order.settings),
-            previous=self.content,
-            step="soak",
-            serial=order.serial,
-            rollout=order.rollout,
-            soak_s=order.soak_s,
-            compare=order.compare,
-            boots=0,
-            attempt=None,
-            attempts=0,
-        )._with_report("switched", True, time_ns, from_version=self.version)
-
-    def confirmed(self, detail: str, time_ns: int) -> SlotState:
-        """The soak went well."""
-        before = self.previous.version if self.previous else ""
-        return _replace(self, step="confirmed", boots=0)._with_report(
-            "confirmed", True, time_ns, detail=detail, from_version=before
-        )
-
-    def resettled(self, order: Order) -> SlotState:
-        """The live model goes on with other settings."""
-        content = msgspec.structs.replace(self.content, settings=order.settings)
-        return _replace(self, content=content, serial=order.serial, rollout=order.rollout)
-
-    def renamed(self, order: Order, time_ns: int) -> SlotState:
-        """Another rollout asks for what is live and confirmed already: it counts for that one too."""
-        return _replace(self, serial=order.serial, rollout=order.rollout)._with_report(
-            "confirmed", True, time_ns, reason="already", from_version=self.version
-        )
-
-    def reverted(self, reason: str, detail: str, time_ns: int, *, blame: bool = True) -> SlotState:
-        """The previous model is live again; the present one is given up if it is to ``blame``."""
-        if self.previous is None:
-            return self
-        reported = self._with_report(
-            "reverted", False, time_ns, reason=reason, detail=detail, from_version=self.previous.version
-        )
-        back = _replace(
-            reported,
-            live=OTHER[self.live],
-            content=self.previous,
-            previous=None,
-            step="confirmed",
-            boots=0,
-            attempt=None,
-            attempts=0,
-        )
-        return back.without(self.version, self.serial) if blame else back
-
-    def fallen_back(self, starter: str, detail: str, time_ns: int) -> SlotState:
-        """Both slots were damaged; the starter was put into the idle one and is live now."""
-        reported = self._with_report(
-            "reverted", False, time_ns, reason="damaged", detail=detail, from_version=starter
-        )
-        return _replace(
-            reported,
-            live=OTHER[self.live],
-            content=Content(version=starter, starter=True),
-            previous=None,
-            step="confirmed",
-            boots=0,
-        )
-
-    def gave_up(self, order: Order, reason: str, detail: str, time_ns: int) -> SlotState:
-        """A candidate was refused before it became live."""
-        report = Report(
-            version=order.version,
-            from_version=self.version,
-            step="refused",
-            ok=False,
-            reason=reason,
-            serial=order.serial,
-            rollout=order.rollout,
-            detail=detail,
-            time_ns=time_ns,
-        )
-        return _replace(
-            self.without(order.version, order.serial),
-            attempt=None,
-            attempts=0,
-            unreported=[*self.unreported, report][-REPORT_LIMIT:],
-        )
-
-    def reported(self, count: int) -> SlotState:
-        """The first ``count`` reports were handed on."""
-        return _replace(self, unreported=self.unreported[count:])
-
-    def saw(self, floors: Floors, serial: int) -> SlotState:
-        """Valid metadata and, with ``serial`` > 0, a valid deployment document were read."""
-        return _replace(self, floors=floors, seen_serial=max(self.seen_serial, serial))
-
-    def without(self, version: str, serial: int) -> SlotState:
-        """``version`` is given up until a newer serial names it."""
-        others = [r for r in self.refused if r.version != version]
-        return _replace(self, refused=[*others, Refused(version, serial)][-REFUSED_LIMIT:])
-
-    def _with_report(
-        self, step: str, ok: bool, time_ns: int, *, reason: str = "", detail: str = "", from_version: str = ""
-    ) -> SlotState:
-        report = Report(
-            version=self.version,
-            from_version=from_version,
-            step=step,
-            ok=ok,
-            reason=reason,
-            serial=self.serial,
-            rollout=self.rollout,
-            detail=detail,
-            time_ns=time_ns,
-        )
-        return _replace(self, unreported=[*self.unreported, report][-REPORT_LIMIT:])
-
-
-def _replace(state: SlotState, **changes: Any) -> SlotState:
-    return msgspec.structs.replace(state, **changes)
 
 
 class Slots:
@@ -409,7 +166,7 @@ class Slots:
             return
         bundle = self.copy_starter()
         content = Content(version=bundle.version, starter=True, settings=state.content.settings)
-        self._write(_replace(self._state, live=OTHER[state.live], content=content))
+        self._write(with_changes(self._state, live=OTHER[state.live], content=content))
         log.info("the package's new starter model %s runs in slot %s", bundle.version, self._state.live)
 
     def _ensure_whole(self) -> None:

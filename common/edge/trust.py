@@ -40,7 +40,7 @@ from tuf.ngclient import TargetFile, Updater, UpdaterConfig
 
 from common import durable
 from common.edge.fetch import RepositoryFetcher, fetch_target
-from common.edge.slots import Floors
+from common.edge.slot_state import Floors
 from common.errors import UpdateRefused
 
 log = logging.getLogger(__name__)
