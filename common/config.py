@@ -165,7 +165,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     queue_events: Count = 50_000
     """Most received events that wait for the database; over it batches are dropped, and sent again."""
-    transaction_events: Count = 5000
+    transaction_events: Count = 20_000
     """Events from which a transaction takes no further batch; a backlog makes transactions larger."""
     clock_tolerance_s: Positive = 5.0
     """Error of a node's clock from which its times are corrected and flagged."""

@@ -144,14 +144,13 @@ def make_rows(
         kind, subject, time = event.type, event.subject, event.time
         try:
             priority = priorities[event.priority]
-            second_ns = seconds.get(time[:20])
-            if second_ns is None or len(time) != 30 or time[29] != "Z" or not time[20:29].isdigit():
-                time_ns = parse_time(time)
-                if len(time) == 30:
-                    seconds[time[:20]] = time_ns - int(time[20:29])
+            second, fraction = time[:20], time[20:29]
+            if second in seconds and len(time) == 30 and time[29] == "Z" and fraction.isdigit():
+                time_ns = seconds[second] + int(fraction)
             else:
-                time_ns = second_ns + int(time[20:29])
-            time_ns += offset_ns
+                time_ns = parse_time(time) + offset_ns
+                if len(time) == 30:
+                    seconds[second] = time_ns - int(fraction)
             body = str(event.data, "utf-8")
             if kind not in apps:
                 apps[kind] = projected.app_of(kind)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
+from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud_backend.ingest import fleet, quarantine
@@ -42,6 +42,28 @@ ROWS_PER_STATEMENT = 100
 """Rows in one INSERT: enough to spread the cost of a statement, and within SQLite's limit of parameters."""
 LOST_BY_CLOUD = "lost_by_cloud"
 """Reason of the gap for events that this cloud had acked and has lost since."""
+
+# Built once: making a statement anew costs more than running it.
+_node, _stream = Node.__table__.c, Stream.__table__.c  # type: ignore[attr-defined]
+_NODES = select(_node.name, _node.site, _node.last_seen_ns, _node.clock_offset_ms).where(
+    _node.name.in_(bindparam("names", expanding=True))
+)
+_STREAMS = (
+    select(_stream.site, _stream.node, _stream.epoch, _stream.id, _stream.high_water_mark)
+    .where(_stream.node.in_(bindparam("names", expanding=True)))
+    .where(_stream.epoch.in_(bindparam("epochs", expanding=True)))
+    .with_for_update()
+)
+_MOVE_MARK = (
+    update(Stream.__table__)  # type: ignore[attr-defined]
+    .where(_stream.id == bindparam("number"))
+    .values(high_water_mark=bindparam("mark"))
+)
+_NOTE_SEEN = (
+    update(Node.__table__)  # type: ignore[attr-defined]
+    .where(_node.name == bindparam("node"))
+    .values(last_seen_ns=bindparam("seen_ns"), clock_offset_ms=bindparam("offset_ms"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +158,8 @@ class Committer:
                 fleet.forget_states(connection)
             else:
                 messages.append(message)
-        columns = (Node.name, Node.site, Node.last_seen_ns, Node.clock_offset_ms)
-        query = select(*columns).where(Node.name.in_(sorted({m.node for m in messages})))  # type: ignore[attr-defined, call-overload]
-        nodes = {row.name: row for row in connection.execute(query)} if messages else {}
+        names = {"names": sorted({message.node for message in messages})}
+        nodes = {row.name: row for row in connection.execute(_NODES, names)} if messages else {}
         arrivals: list[tuple[Arrival, int | None]] = []
         statuses: list[StatusArrival] = []
         for message in messages:
@@ -159,15 +180,15 @@ class Committer:
         keys = {(a.site, a.node, a.batch.head.epoch) for a, _ in arrivals if a.batch}
         if not keys:
             return {}
-        place = tuple_(Stream.site, Stream.node, Stream.epoch)  # type: ignore[arg-type]
-        query = select(Stream.site, Stream.node, Stream.epoch, Stream.id, Stream.high_water_mark)  # type: ignore[call-overload]
-        rows = connection.execute(query.where(place.in_(sorted(keys))).with_for_update())
+        names = {"names": sorted({key[1] for key in keys}), "epochs": sorted({key[2] for key in keys})}
+        rows = connection.execute(_STREAMS, names)
         return {(site, node, epoch): _Stream(number, mark) for site, node, epoch, number, mark in rows}
 
     def _take(self, connection: Connection, work: _Work, arrival: Arrival, known_ns: int | None) -> None:
         batch = arrival.batch
-        seen = work.seen.setdefault(arrival.node, {"last_seen_ns": 0})
-        seen["last_seen_ns"] = max(seen["last_seen_ns"], arrival.arrived_ns)
+        seen = work.seen.setdefault(arrival.node, {"node": arrival.node, "seen_ns": 0})
+        seen["seen_ns"] = max(seen["seen_ns"], arrival.arrived_ns)
+        seen.setdefault("offset_ms", round((known_ns or 0) / 1e6) or None)
         if batch is None:
             work.counts["batches_refused"] += 1
             work.refusals.append(
@@ -178,7 +199,7 @@ class Committer:
             return
         head = batch.head
         offset_ns = self._clocks.offset_ns(arrival.node, head.sent_ns, arrival.arrived_ns, known_ns)
-        seen["clock_offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
+        seen["offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
         key = (arrival.site, arrival.node, head.epoch)
         stream = work.streams.get(key)
         verdict = judge(stream.mark if stream else 0, head)
@@ -225,11 +246,9 @@ class Committer:
         self._insert_rows(connection, work.values)
         moved = [{"number": s.id, "mark": s.mark} for s in work.touched.values() if s.id]
         if moved:
-            number, mark = bindparam("number"), bindparam("mark")
-            statement = update(Stream.__table__).where(Stream.id == number).values(high_water_mark=mark)  # type: ignore[attr-defined, arg-type]
-            connection.execute(statement, sorted(moved, key=lambda row: row["number"]))
-        for node, change in sorted(work.seen.items()):
-            connection.execute(update(Node).where(Node.name == node).values(**change))  # type: ignore[arg-type]
+            connection.execute(_MOVE_MARK, sorted(moved, key=lambda row: row["number"]))
+        if work.seen:
+            connection.execute(_NOTE_SEEN, [work.seen[node] for node in sorted(work.seen)])
         work.refusals += self._projections.run(connection, work.projected)
         work.counts["quarantine_dropped"] += quarantine.keep(
             connection,

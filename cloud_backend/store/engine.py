@@ -21,6 +21,15 @@ from sqlmodel import create_engine
 from common.errors import StoreError
 
 READ_ONLY = "edgeloop_read_only"
+_PRAGMAS = (
+    "busy_timeout=10000",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-16000",  # KiB: a large transaction stays in memory until it commits
+    "wal_autocheckpoint=4000",  # pages (16 MB): a page that changes in many transactions is copied once
+    "journal_size_limit=67108864",
+)
 
 _SQLITE_OUTAGES = frozenset(
     {
@@ -113,7 +122,7 @@ def _create(url: URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
