@@ -74,8 +74,16 @@ class CloudClient:
         except urllib3.exceptions.HTTPError as error:
             raise ShowError(f"{method} {path}: {error}") from error
         if answer.status >= 400:
-            raise ShowError(f"{method} {path}: {answer.status} {answer.data[:500].decode(errors='replace')}")
+            raise ShowError(f"{method} {path}: {answer.status}: {_detail(answer.data)}")
         return msgspec.json.decode(answer.data) if answer.data else None
+
+
+def _detail(content: bytes) -> str:
+    """What a problem document says, or the start of whatever else was answered."""
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])["detail"]
+    except (msgspec.MsgspecError, KeyError):
+        return content[:300].decode(errors="replace")
 
 
 def _query(query: Mapping[str, Any]) -> str:

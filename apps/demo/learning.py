@@ -43,7 +43,7 @@ class Plant:
                 "run": truth.run,
                 "kind": "failure",
                 "cycle": truth.cycle,
-                "note": f"virtual engine failed: {truth.fault}",
+                "note": truth.fault,
             }
             self.filed[key] = self.stage.client.post(self.stage.app_path("work-orders"), order)
         return self.filed[key]

@@ -194,7 +194,8 @@ def test_rollback_is_refused_even_by_a_node_that_lost_its_metadata(node, site, a
     node.feed(20)
     for path in (node.folder / "tuf").rglob("*.json"):
         path.unlink()
-    assert_refused(attacked(node, site, older), "rollback", version="v2")
+    refusal = assert_refused(attacked(node, site, older), "rollback", version="v2")
+    assert "timestamp version" in refusal["detail"]
 
 
 def test_rollback_of_the_deployment_inside_valid_metadata(node, site):

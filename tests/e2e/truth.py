@@ -94,6 +94,12 @@ def outbox_rows(node: EdgeNode) -> int:
         return count
 
 
+def committed_position(node: EdgeNode) -> int:
+    """Position of the last reading whose events the node has committed."""
+    with closing(sqlite3.connect(f"file:{node.data / 'outbox.sqlite'}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT position FROM meta").fetchone()[0] or 0)
+
+
 def check_streams(events: list[Stored]) -> None:
     """No sequence number is missing or double in any epoch, and nothing was given up."""
     by_epoch: dict[str, list[int]] = {}
