@@ -91,7 +91,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     from cloud_backend.ota.rollouts import Rollouts
     from cloud_backend.registry.registry import Registry
     from cloud_backend.store.engine import open_store, sqlite_url
-    from cloud_backend.training.jobs import Jobs
+    from cloud_backend.training import Jobs, SampleStore
 
     clock = anchored_clock()
     ports = _read_ports(folder)
@@ -121,11 +121,15 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     )
     rollouts = Rollouts(engine, repository, registry, settings.rollout, consumer.hint, clock)
     data = os.environ.get("EDGELOOP_DATA")
+    samples = SampleStore(
+        engine, folder / "samples", limit_bytes=settings.http.sample_limit_bytes, clock=clock
+    )
     jobs = Jobs(
         engine,
         registry,
         folder / "jobs",
         settings.training,
+        samples=samples,
         data_path=Path(data) if data else None,
         clock=clock,
     )

@@ -299,6 +299,7 @@ class Jobs:
             done = result.state == "approved"
             message = "approved" if done else result.reason
             self._end(id, "done" if done else "refused", message, gate=result.gate, progress=1.0)
+            shutil.rmtree(self._folder / id / files.BUNDLE, ignore_errors=True)  # the registry has it
 
     def _end(self, id: str, state: str, message: str, **more: Any) -> None:
         self._change(id, state=state, message=message[:2000], ended_ns=self._clock(), **more)
