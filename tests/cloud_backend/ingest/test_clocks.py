@@ -1,0 +1,47 @@
+"""The error of a node's clock is told from a delivery that is late."""
+
+from __future__ import annotations
+
+from cloud_backend.ingest.clocks import WINDOW, NodeClocks
+
+SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+
+
+def clocks() -> NodeClocks:
+    return NodeClocks(5 * SECOND)
+
+
+def test_a_new_node_is_believed_at_once() -> None:
+    assert clocks().offset_ns("n", 0, HOUR, None) == HOUR
+    assert clocks().offset_ns("n", HOUR, 0, None) == -HOUR
+    assert clocks().offset_ns("n", 0, 4 * SECOND, None) == 0
+
+
+def test_one_late_delivery_is_not_taken_for_a_wrong_clock() -> None:
+    seen = clocks()
+    assert seen.offset_ns("n", 0, HOUR, 0) == 0
+    assert seen.offset_ns("n", 0, SECOND, 0) == 0
+
+
+def test_a_clock_that_fell_behind_is_believed_after_a_few_batches() -> None:
+    seen = clocks()
+    assert [seen.offset_ns("n", 0, HOUR, 0) for _ in range(WINDOW)] == [0] * (WINDOW - 1) + [HOUR]
+
+
+def test_a_clock_that_is_ahead_or_right_again_shows_at_once() -> None:
+    seen = clocks()
+    assert seen.offset_ns("n", 0, HOUR, None) == HOUR
+    assert seen.offset_ns("n", HOUR, HOUR + SECOND, None) == 0
+    assert seen.offset_ns("n", HOUR, 0, None) == -HOUR
+
+
+def test_a_known_error_survives_a_restart_of_the_cloud() -> None:
+    assert clocks().offset_ns("n", 0, HOUR, HOUR) == HOUR
+
+
+def test_only_the_nodes_heard_of_last_are_remembered() -> None:
+    seen = NodeClocks(5 * SECOND, limit=10)
+    for i in range(1000):
+        seen.offset_ns(f"n{i}", 0, 0, 0)
+    assert len(seen._differences) == 10
