@@ -1,0 +1,210 @@
+"""How good a model is: the benchmark figures, and the slices by which the gate judges.
+
+*Benchmark* (``rul_*``): the last cycle of engines that were cut off, RUL capped at 125, as is usual for
+C-MAPSS FD001; its 100 test engines where the set is on disk, else virtual engines cut at random. No
+decision is taken on these: the gate judges by ``rul_fleet_rmse``.
+
+*Fleet* (``rul_fleet_rmse`` and the slices): every cycle of virtual runs with the fault that each model
+must know, and of the held-out runs from the field, by what their work orders say they had. The figure is
+the root of the mean over slices of the squared error, so that a new fault counts as much as a known one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.industrial.calibration import NOVEL_RATE
+from apps.industrial.data import Run, find_cmapss, load_cmapss
+from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, USED, features_of_runs
+from apps.industrial.virtual import HPC, simulate_run
+from common.app import Figure, LabelledSample, Metrics
+from common.bundle import Bundle
+
+Floats = NDArray[np.float64]
+
+EVALUATION_SEED = 704_211
+"""Seed of the virtual runs for judging; training refuses it."""
+FLEET_RUNS = 60
+BENCHMARK_RUNS = 100
+LEAST_CYCLES = 30
+"""Engines of the virtual benchmark are cut no earlier, as in FD001's test set."""
+SMALLEST_SLICE = 2
+"""Runs of one kind from the field that make a slice; fewer are judged together."""
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """A model's outputs for a series of cycles, each ``(cycles,)``."""
+
+    rul: Floats
+    lower: Floats
+    upper: Floats
+    novelty: Floats
+
+    def last(self) -> tuple[float, float, float]:
+        """``(rul, lower, upper)`` of the last cycle."""
+        return float(self.rul[-1]), float(self.lower[-1]), float(self.upper[-1])
+
+
+Estimator = Callable[[Sequence[Run]], list[Estimates]]
+"""Gives a model's outputs for every cycle of every run."""
+
+
+def estimator_of(model_path: Path) -> Estimator:
+    """Runs the ONNX graph at ``model_path`` over whole runs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+    names = ["rul", "lower", "upper", "novelty"]
+
+    def estimate(runs: Sequence[Run]) -> list[Estimates]:
+        return [
+            Estimates(*(np.asarray(v, np.float64) for v in session.run(names, {"features": features})))
+            for features in features_of_runs([run.values for run in runs])
+        ]
+
+    return estimate
+
+
+def virtual_runs(fault: str, count: int, seed: int) -> list[Run]:
+    """Complete virtual runs with ``fault``."""
+    return [
+        Run(f"virtual-{fault}-{seed}-{k}", simulate_run(fault, seed, 0, k).values, 0, f"virtual-{fault}")
+        for k in range(count)
+    ]
+
+
+def cut_runs(runs: Sequence[Run], seed: int) -> list[Run]:
+    """``runs`` cut off with a remaining life that is uniform in 7..145, as FD001's test engines were."""
+    random = np.random.default_rng(seed)
+    cut = []
+    for run in runs:
+        left = int(random.integers(7, min(146, len(run.values) - LEAST_CYCLES)))
+        cut.append(Run(run.name, run.values[:-left], left, run.slice))
+    return cut
+
+
+def field_runs(samples: Sequence[LabelledSample]) -> tuple[list[Run], list[str]]:
+    """Runs with known end from the field, and why others cannot be used.
+
+    The newest ``failure`` or ``inspection`` label tells the end. A run's slice is ``field:`` and the first
+    line of the work order's note.
+    """
+    runs: list[Run] = []
+    refused: list[str] = []
+    for labelled in samples:
+        labels = [label for label in labelled.labels if label.kind in ("failure", "inspection")]
+        if not labels:
+            continue
+        body = max(labels, key=lambda label: label.created_ns).body
+        name = labelled.sample.group
+        values = labelled.sample.arrays.get("values", np.empty(0))
+        attributes = labelled.sample.attributes
+        if values.ndim != 2 or values.shape[1] != len(CHANNELS):
+            refused.append(f"{name}: values have shape {values.shape}")
+            continue
+        if attributes.get("first_cycle", 1) != 1:
+            refused.append(f"{name}: its first cycles were not kept")
+            continue
+        end = int(body["cycle"]) + int(body.get("remaining_cycles", 0))
+        last = int(attributes.get("last_cycle", len(values)))
+        usable = values[: max(0, len(values) - max(0, last - end))].astype(np.float64)
+        usable = usable[np.all(np.isfinite(usable[:, USED]), axis=1)]
+        if len(usable) < LEAST_CYCLES:
+            refused.append(f"{name}: {len(usable)} usable cycles")
+            continue
+        runs.append(Run(name, usable, max(0, end - last), f"field:{slice_name(str(body.get('note', '')))}"))
+    return runs, refused
+
+
+def slice_name(note: str) -> str:
+    """The first line of a note as a name: ``Fan blade erosion.`` -> ``fan-blade-erosion``."""
+    first = note.strip().splitlines()[0] if note.strip() else ""
+    return re.sub(r"[^a-z0-9]+", "-", first.lower()).strip("-")[:40].strip("-") or "unnamed"
+
+
+def nasa_score(errors: Floats) -> float:
+    """Score of PHM08 (Saxena et al. 2008) for predicted minus true RUL; late predictions cost more."""
+    return float(np.sum(np.where(errors < 0, np.exp(-errors / 13), np.exp(errors / 10)) - 1))
+
+
+def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
+    """Figures and slices of ``bundle`` (see the module). ``samples`` are held-out ones."""
+    estimate = estimator_of(bundle.model_path())
+    slices = fleet_slices(estimate, samples)
+    fleet = float(np.sqrt(np.mean([figure.value**2 for figure in slices.values()])))
+    figures = {"rul_fleet_rmse": Figure(fleet, count=len(slices), unit="cycles")}
+    folder = find_cmapss(data_path)
+    if folder is not None:
+        engines: Sequence[Run] = load_cmapss(folder).test
+        which = "FD001 test engines"
+    else:
+        engines = cut_runs(virtual_runs(HPC.name, BENCHMARK_RUNS, EVALUATION_SEED + 1), EVALUATION_SEED)
+        which = "virtual engines"
+    figures |= benchmark(estimate, engines, bundle.manifest.parameters, which)
+    return Metrics(figures, slices)
+
+
+def fleet_slices(estimate: Estimator, samples: Sequence[LabelledSample]) -> dict[str, Figure]:
+    """RMSE over all cycles by slice, every run counting the same, with a bootstrap interval over runs."""
+    runs = virtual_runs(HPC.name, FLEET_RUNS, EVALUATION_SEED) + field_runs(samples)[0]
+    by_slice: dict[str, list[float]] = {}
+    for run, found in zip(runs, estimate(runs), strict=True):
+        error = float(np.mean((found.rul - run.rul_cycles()) ** 2))
+        by_slice.setdefault(run.slice, []).append(error)
+    few = [name for name, errors in by_slice.items() if len(errors) < SMALLEST_SLICE]
+    others = [error for name in few for error in by_slice.pop(name)]
+    if others:
+        by_slice["field:others"] = others
+    return {
+        name: _bootstrapped(np.array(errors), lambda e: np.sqrt(e.mean(axis=-1)), unit="cycles")
+        for name, errors in sorted(by_slice.items())
+    }
+
+
+def benchmark(
+    estimate: Estimator, engines: Sequence[Run], constants: Mapping[str, float], which: str
+) -> dict[str, Figure]:
+    """The ``rul_*`` figures on the last cycles of ``engines``, with two baselines that see no sensor.
+
+    ``constants`` has ``mean_rul_cycles`` and ``mean_life_cycles`` of the training runs: the baselines are
+    that mean RUL, and that mean life less the age.
+    """
+    found = estimate(engines)
+    truth = np.array([run.rul_cycles()[-1] for run in engines])
+    rul, lower, upper = np.array([estimates.last() for estimates in found]).T
+    covered = (lower <= truth) & (truth <= upper)
+    age = np.array([float(len(run.values)) for run in engines])
+    mean_rul = float(constants.get("mean_rul_cycles", RUL_CAP_CYCLES / 2))
+    decay = np.clip(float(constants.get("mean_life_cycles", 200.0)) - age, 0, RUL_CAP_CYCLES)
+    unit = f"cycles, {which}"
+
+    def rmse(squares: Floats) -> Floats:
+        return np.sqrt(squares.mean(axis=-1))
+
+    novel = np.concatenate([estimates.novelty for estimates in found]) > 1
+    return {
+        "rul_rmse": _bootstrapped((rul - truth) ** 2, rmse, unit),
+        "rul_nasa_score": Figure(nasa_score(rul - truth), count=len(engines), unit=which),
+        "rul_interval_coverage": _bootstrapped(covered.astype(float), lambda c: c.mean(axis=-1), which),
+        "rul_interval_width": _bootstrapped(upper - lower, lambda w: w.mean(axis=-1), unit),
+        "rul_rmse_of_mean": _bootstrapped((mean_rul - truth) ** 2, rmse, unit),
+        "rul_rmse_of_age": _bootstrapped((decay - truth) ** 2, rmse, unit),
+        "novelty_rate": Figure(float(novel.mean()), count=novel.size, unit=f"known: {NOVEL_RATE:g}, {which}"),
+    }
+
+
+def _bootstrapped(values: Floats, statistic: Callable[[Floats], Floats], unit: str) -> Figure:
+    """``statistic`` (over the last axis) with its 95 % bootstrap interval over ``values``, one an engine."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAPS, len(values)))
+    lower, upper = np.quantile(statistic(values[drawn]), [0.025, 0.975])
+    return Figure(float(statistic(values)), float(lower), float(upper), len(values), unit)

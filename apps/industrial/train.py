@@ -1,0 +1,261 @@
+"""Training of the industrial app: from runs with known end to a bundle.
+
+A first model (or ``recipe=full``) is trained from scratch on C-MAPSS FD001, where it is on disk, with
+augmented copies and virtual runs. Any other job is quick: it goes on from the production model's weights,
+replays the same known runs, and adds the runs from the field (see `apps.industrial.evaluation.field_runs`)
+with as many copies that a fault seen a few times counts like a known one. Interval and novelty are
+calibrated on predictions by members that had not seen the run. Judged is by `apps.industrial.evaluation`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.industrial.calibration import NOVEL_RATE, Interval, Novelty, fit_interval, fit_novelty
+from apps.industrial.data import Run, find_cmapss, load_cmapss
+from apps.industrial.evaluation import EVALUATION_SEED, estimator_of, evaluate, field_runs, virtual_runs
+from apps.industrial.features import FEATURE_NAMES, FEATURES, RUL_CAP_CYCLES, features_of_runs
+from apps.industrial.graph import read_ensemble, write_graph
+from apps.industrial.regression import (
+    FOLDS,
+    Ensemble,
+    Recipe,
+    TrainingRun,
+    fit_ensemble,
+    fold_of,
+)
+from apps.industrial.virtual import FAN, HPC
+from common.app import GateRule, TrainContext
+from common.bundle import Bundle, DriftSpec, Limits, Lineage, Manifest, TensorSpec, seal, write_golden
+from common.errors import TrainingError
+
+__all__ = ["evaluate", "gate", "train"]
+
+gate = GateRule("rul_fleet_rmse", higher_is_better=False, least_gain=0.02, slice_tolerance=0.2)
+"""Retraining moves a known slice by up to a tenth either way, and field slices are a few runs only."""
+
+FULL = Recipe(epochs=12, members_per_fold=2)
+QUICK = Recipe(epochs=8, members_per_fold=1, rate=3e-3)
+VIRTUAL_SEED = 11_007
+COPIES_FULL = 4
+VIRTUAL_RUNS_BESIDE_FD001 = 150
+VIRTUAL_RUNS_ALONE = 400
+FIELD_RUNS_EACH = 90
+"""Copies are made until a slice from the field has about this many runs..."""
+FIELD_COPIES = (4, 20)
+"""...but at least and at most so many of each run."""
+LATENCY_LIMIT_MS = 5.0
+NOVELTY_BOUND = 1e7
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """What the graph is made of, and constants for the baselines."""
+
+    ensemble: Ensemble
+    interval: Interval
+    novelty: Novelty
+    mean_rul_cycles: float
+    mean_life_cycles: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The known runs that every training replays, with the digests of where they come from."""
+
+    real: tuple[Run, ...]
+    virtual: tuple[Run, ...]
+    digests: dict[str, str]
+
+
+def known_runs(context: TrainContext) -> Known:
+    """FD001's training engines, where on disk, and virtual runs of the fault that they have."""
+    folder = find_cmapss(context.data_path)
+    real: tuple[Run, ...] = ()
+    digests: dict[str, str] = {}
+    if folder is not None and context.parameters.get("cmapss", True):
+        cmapss = load_cmapss(folder)
+        real = cmapss.train
+        digests = {k: v for k, v in cmapss.digests.items() if "train" in k}
+    count = VIRTUAL_RUNS_BESIDE_FD001 if real else VIRTUAL_RUNS_ALONE
+    virtual = tuple(virtual_runs(HPC.name, _number(context, "virtual_runs", count), VIRTUAL_SEED))
+    digest = hashlib.sha256(b"".join(run.values.tobytes() for run in virtual)).hexdigest()
+    return Known(real, virtual, digests | {f"virtual-{HPC.name}": digest})
+
+
+def train(context: TrainContext) -> Bundle:
+    """Make a bundle in ``context.output``.
+
+    Parameters: ``recipe`` (``full`` or ``quick``), ``epochs``, ``members_per_fold``, ``virtual_runs``,
+    ``cmapss`` (false leaves FD001 out). Raises `TrainingError` for a bad one, `DatasetError` for a
+    malformed data set.
+    """
+    full = context.parameters.get("recipe", "full" if context.parent is None else "quick") == "full"
+    recipe = FULL if full else QUICK
+    recipe = replace(
+        recipe,
+        epochs=_number(context, "epochs", recipe.epochs),
+        members_per_fold=_number(context, "members_per_fold", recipe.members_per_fold),
+    )
+    context.progress(0.0, "reading runs")
+    known = known_runs(context)
+    field, refused = field_runs(context.samples)
+    start = None if full or context.parent is None else _members_of(context.parent, recipe)
+    if start is None and not full:
+        recipe = replace(recipe, rate=FULL.rate, epochs=max(recipe.epochs, FULL.epochs))
+    for reason in refused:
+        context.progress(0.0, f"left out: {reason}")
+    context.progress(0.02, f"{len(known.real)} FD001, {len(known.virtual)} virtual, {len(field)} field runs")
+    runs = training_runs(known, field, COPIES_FULL if full else 1)
+    model = fit(runs, recipe, context, start)
+    context.progress(0.95, "writing the bundle")
+    return _write(context, model, known, len(field))
+
+
+def training_runs(known: Known, field: Sequence[Run], copies_of_real: int) -> list[TrainingRun]:
+    """All runs to learn from, each with the number of its copies."""
+    least, most = FIELD_COPIES
+    sizes = Counter(run.slice for run in field)
+    return [
+        *(TrainingRun(run, copies_of_real) for run in known.real),
+        *(TrainingRun(run) for run in known.virtual),
+        *(
+            TrainingRun(run, int(np.clip(FIELD_RUNS_EACH // sizes[run.slice] - 1, least, most)))
+            for run in field
+        ),
+    ]
+
+
+def fit(
+    runs: Sequence[TrainingRun], recipe: Recipe, context: TrainContext, start: Ensemble | None = None
+) -> TrainedModel:
+    """Train on ``runs`` and calibrate on them, each by members that had not seen it."""
+    from threadpoolctl import threadpool_limits
+
+    def progress(share: float) -> None:
+        context.progress(0.05 + 0.85 * share, f"{round(share * FOLDS * recipe.members_per_fold)} members")
+
+    with threadpool_limits(1):  # The matrices are small: a second BLAS thread costs more than it gives.
+        ensemble = fit_ensemble(runs, recipe, context.seed, start=start, progress=progress)
+        originals = [t.run for t in runs]
+        features = features_of_runs([run.values for run in originals])
+        unseen = unseen_predictions(ensemble, originals, features)
+        truths = [run.rul_cycles() for run in originals]
+        interval = fit_interval(unseen, truths)
+        complete = [i for i, run in enumerate(originals) if run.remaining_cycles == 0]
+        novelty = fit_novelty(
+            [features[i] for i in complete],
+            [fold_of(originals[i].name) for i in complete],
+            [originals[i].slice for i in complete],
+        )
+    lives = [len(run.values) + run.remaining_cycles for run in originals]
+    mean_rul = float(np.mean([truth.mean() for truth in truths]))
+    return TrainedModel(ensemble, interval, novelty, mean_rul, float(np.mean(lives)))
+
+
+def unseen_predictions(
+    ensemble: Ensemble, runs: Sequence[Run], features: Sequence[NDArray[np.float32]]
+) -> list[NDArray[np.float64]]:
+    """Predictions on every run by the members that had not seen it."""
+    return [
+        ensemble.predict_unseen(rows, fold_of(run.name)) for run, rows in zip(runs, features, strict=True)
+    ]
+
+
+def _members_of(parent: Bundle, recipe: Recipe) -> Ensemble | None:
+    """The parent's members to go on from, or None where it is not of this shape."""
+    try:
+        found = read_ensemble(parent.model_path())
+    except TrainingError:
+        return None
+    if any(len(w.biases) != len(recipe.hidden) + 1 for w in found.members) or len(found.members) < FOLDS:
+        return None
+    return found
+
+
+def _number(context: TrainContext, name: str, default: int) -> int:
+    value = context.parameters.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 10_000:
+        raise TrainingError(f"the parameter {name} is {value!r}; it is a whole number above 0")
+    return value
+
+
+def _write(context: TrainContext, model: TrainedModel, known: Known, field: int) -> Bundle:
+    output = context.output
+    write_graph(output / "model.onnx", model.ensemble, model.interval, model.novelty)
+    _write_golden(context)
+    outputs = [
+        TensorSpec(name=name, dtype="float32", shape=[None], unit=unit)
+        for name, unit in (("rul", "cycles"), ("lower", "cycles"), ("upper", "cycles"), ("novelty", ""))
+    ]
+    manifest = Manifest(
+        app="industrial",
+        version=context.version,
+        task="remaining useful life of a turbofan with a 90 % interval, and novelty",
+        inputs=[
+            TensorSpec(
+                name="features",
+                dtype="float32",
+                shape=[None, FEATURES],
+                columns=list(FEATURE_NAMES),
+                preprocessing="apps.industrial.features",
+            )
+        ],
+        outputs=outputs,
+        precision="fp32",
+        licence="Apache-2.0",
+        limits=Limits(latency_ms=LATENCY_LIMIT_MS),
+        lineage=Lineage(
+            data=known.digests,
+            code=_code_version(),
+            parent=context.parent.version if context.parent else "",
+            seed=context.seed,
+            trained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ),
+        tolerance={"rul": 0.05, "lower": 0.1, "upper": 0.1, "novelty": 0.05},
+        drift=DriftSpec(output="novelty", threshold=1.0, rate=NOVEL_RATE),
+        parameters={
+            "mean_rul_cycles": round(model.mean_rul_cycles, 2),
+            "mean_life_cycles": round(model.mean_life_cycles, 2),
+            "field_runs": field,
+            "output_bounds": {name: [0.0, RUL_CAP_CYCLES] for name in ("rul", "lower", "upper")}
+            | {"novelty": [0.0, NOVELTY_BOUND]},
+        },
+    )
+    return seal(output, manifest)
+
+
+def _write_golden(context: TrainContext) -> None:
+    """Cases over two lives, one of a known fault and the beginning of one with another."""
+    known = virtual_runs(HPC.name, 1, EVALUATION_SEED + 2)[0]
+    other = virtual_runs(FAN.name, 1, EVALUATION_SEED + 2)[0]
+    cases = [replace(known, values=known.values), replace(other, values=other.values[:60])]
+    estimate = estimator_of(context.output / "model.onnx")
+    features = features_of_runs([run.values for run in cases])
+    inputs, outputs = [], {name: [] for name in ("rul", "lower", "upper", "novelty")}
+    for rows, found in zip(features, estimate(cases), strict=True):
+        chosen = np.unique(np.linspace(0, len(rows) - 1, 12).astype(int))
+        inputs.append(rows[chosen])
+        for name, values in outputs.items():
+            values.append(getattr(found, name)[chosen])
+    write_golden(
+        context.output,
+        {"features": np.concatenate(inputs)},
+        {name: np.concatenate(values).astype(np.float32) for name, values in outputs.items()},
+    )
+
+
+def _code_version() -> str:
+    try:
+        return installed_version("edgeloop")
+    except PackageNotFoundError:
+        return "unknown"
