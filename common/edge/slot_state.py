@@ -256,4 +256,5 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_changes(state: SlotState, **changes: Any) -> SlotState:
+    """``state`` with some fields replaced."""
     return msgspec.structs.replace(state, **changes)

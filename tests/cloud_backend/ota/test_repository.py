@@ -16,7 +16,7 @@ from cloud_backend.ota.repository import KEPT_VERSIONS, Repository
 from common.bundle import Bundle
 from common.deployment import Deployment, Wave, bundle_target, deployment_target
 from common.edge.fetch import RepositoryFetcher
-from common.edge.slots import Floors
+from common.edge.slot_state import Floors
 from common.edge.trust import TrustedRepository
 from common.errors import BundleError, RegistryError
 from tests.builders import make_bundle

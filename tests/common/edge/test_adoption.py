@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 
 from apps.demo.bad_models import spoil
-from common.bundle import DriftSpec
+from common.app import EdgeContext, Reading
+from common.bundle import Bundle, DriftSpec
 from common.edge.adoption import INFERENCE_TYPE
+from common.edge.inference import OnnxModel, load_model
 from common.errors import ReadingError
 from common.messages import Event, Priority
-from tests.builders import make_bundle, make_reading
-from tests.updates import QUICK, NodeKit, UpdateSite
+from tests.builders import SumsEdge, SumsSettings, make_bundle, make_reading
+from tests.updates import PROFILE, QUICK, NodeKit, UpdateSite
 
 SOAK = 10
 
@@ -84,6 +87,56 @@ def test_no_reading_is_skipped_or_doubled_by_a_switch(node, site):
     said += node.feed(20)
     counts = [e.data["count"] for e in said if isinstance(e, Event) and e.type == "sums.value"]
     assert counts == list(range(1, 24))
+
+
+class LatchedEdge(SumsEdge):
+    """Says ``sums.latched`` once, when the sum first is above the limit."""
+
+    def __init__(self, context: EdgeContext) -> None:
+        super().__init__(context)
+        self._latched = False
+
+    def process(self, reading: Reading, now_ns: int) -> list[Any]:
+        results = list(super().process(reading, now_ns))
+        alarms = [event for event in results if event.type == "sums.high"]
+        if alarms and not self._latched:
+            self._latched = True
+            results.append(replace(alarms[0], type="sums.latched"))
+        return results
+
+    def snapshot(self) -> dict[str, Any]:
+        return {**super().snapshot(), "latched": self._latched}
+
+    def restore(self, state: Any) -> None:
+        super().restore(state)
+        self._latched = state["latched"]
+
+
+class LatchedNode(NodeKit):
+    @staticmethod
+    def create(bundle: Bundle, changes: Any) -> tuple[SumsEdge, OnnxModel]:
+        model = load_model(bundle, PROFILE)
+        return LatchedEdge(EdgeContext(SumsSettings(), model)), model
+
+
+def test_an_alarm_that_the_candidate_raised_in_shadow_is_said_after_the_switch(tmp_path, site):
+    node = LatchedNode(tmp_path / "node", site)
+    site.publish("v2", bundle=site.bundle("v2", gain=1.2), soak_s=float(SOAK))
+    node.look()
+    said = node.feed(20, values=lambda position: [0.4, 0.4, 0.4, 0.1])
+    latched = [e for e in said if isinstance(e, Event) and e.type == "sums.latched"]
+    assert [event.data["version"] for event in latched] == ["v2"]
+
+
+def test_an_alarm_that_a_reverted_model_raised_is_not_raised_again(tmp_path, site):
+    node = LatchedNode(tmp_path / "node", site)
+    adopt(node, site, "v2", bundle=site.bundle("v2", sour=2.0, gain=1.2))
+    said = node.feed(3, values=lambda position: [0.8, 0.8, 0.4, 0.1])
+    said += node.feed(5, values=lambda position: [2.5, 0, 0, 0])
+    said += node.feed(5, values=lambda position: [0.8, 0.8, 0.4, 0.1])
+    assert node.told("reverted")
+    latched = [e for e in said if isinstance(e, Event) and e.type == "sums.latched"]
+    assert [event.data["version"] for event in latched] == ["v2"]
 
 
 def test_a_soak_needs_time_and_readings(node, site):

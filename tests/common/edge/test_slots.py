@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.bundle import Bundle, open_bundle
-from common.edge.slots import REFUSED_LIMIT, REPORT_LIMIT, Content, Order, Slots, SlotState
+from common.edge.slot_state import REFUSED_LIMIT, REPORT_LIMIT, Content, Order, SlotState
+from common.edge.slots import Slots
 from common.errors import BundleError, UpdateRefused
 from tests.builders import make_bundle
 
