@@ -131,8 +131,8 @@ def test_an_alarm_that_the_candidate_raised_in_shadow_is_said_after_the_switch(t
 def test_an_alarm_that_a_reverted_model_raised_is_not_raised_again(tmp_path, site):
     node = LatchedNode(tmp_path / "node", site)
     adopt(node, site, "v2", bundle=site.bundle("v2", sour=2.0, gain=1.2))
-    said = node.feed(3, values=lambda position: [0.8, 0.8, 0.4, 0.1])
-    said += node.feed(5, values=lambda position: [2.5, 0, 0, 0])
+    said = node.feed(3, values=lambda position: [0.4, 0.4, 0.4, 0.1])
+    said += node.feed(5, values=lambda position: [2.5, -2.5, 0, 0])
     said += node.feed(5, values=lambda position: [0.8, 0.8, 0.4, 0.1])
     assert node.told("reverted")
     latched = [e for e in said if isinstance(e, Event) and e.type == "sums.latched"]
