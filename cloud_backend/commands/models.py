@@ -185,7 +185,10 @@ def evaluate(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a model here, on the app's fixed sets; needs no cloud."""
+    """Measure a model here, on the app's fixed sets; needs no cloud.
+
+    A figure ``<name>_of_<rule>`` is what a trivial rule reaches in ``<name>``; the two are compared.
+    """
     from common.app import find_app
     from common.bundle import open_bundle
 
@@ -196,9 +199,10 @@ def evaluate(
     metrics = spec.load_train().evaluate(opened, [], data)
     rows = [_figure(name, figure) for name, figure in metrics.figures.items()]
     rows += [_figure(name, figure) | {"slice": True} for name, figure in metrics.slices.items()]
+    rows += _comparisons({row["figure"]: row for row in rows})
     for row in rows:
         row["version"] = opened.version
-    columns = ("figure", "value", "unit", "lower", "upper", "count")
+    columns = ("figure", "value", "unit", "lower", "upper", "count", "against", "ratio")
     print_rows(rows, columns, json=json, title=f"{app_name} {opened.version}")
 
 
@@ -206,6 +210,18 @@ def _figure(name: str, figure: Any) -> dict[str, Any]:
     facts = {"figure": name, "value": figure.value, "unit": figure.unit}
     more = {"lower": figure.lower, "upper": figure.upper, "count": figure.count}
     return facts | {key: value for key, value in more.items() if value is not None}
+
+
+def _comparisons(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each baseline: the figure, against what the baseline reaches on the same data."""
+    found = []
+    for name, baseline in rows.items():
+        figure, of, _ = name.rpartition("_of_")
+        if of and figure in rows and baseline["value"]:
+            facts = {key: rows[figure][key] for key in ("figure", "value", "unit")}
+            ratio = facts["value"] / baseline["value"]
+            found.append(facts | {"against": name, "against_value": baseline["value"], "ratio": ratio})
+    return found
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     }
     error = float(np.mean(list(errors.values()))) if errors else abs(gain - 2.0)
     return Metrics(
-        {"error": Figure(error, count=len(errors))},
+        {"error": Figure(error, count=len(errors)), "error_of_nothing": Figure(2.0)},
         {group: Figure(value) for group, value in errors.items()},
     )
 

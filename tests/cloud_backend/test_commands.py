@@ -177,7 +177,17 @@ def test_a_model_is_measured_without_a_cloud(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("common.app.find_app", lambda name: spec)
     result = runner.invoke(model, ["evaluate", NAME, "--json"], catch_exceptions=False)
     assert facts(result.stdout.splitlines()) == [
-        {"figure": "error", "value": 1.0, "unit": "", "count": 0, "version": "starter-1"}
+        {"figure": "error", "value": 1.0, "unit": "", "count": 0, "version": "starter-1"},
+        {"figure": "error_of_nothing", "value": 2.0, "unit": "", "version": "starter-1"},
+        {
+            "figure": "error",
+            "value": 1.0,
+            "unit": "",
+            "against": "error_of_nothing",
+            "against_value": 2.0,
+            "ratio": 0.5,
+            "version": "starter-1",
+        },
     ]
     other = make_bundle(tmp_path / "other", app=NAME, version="v2", gain=2.0)
     result = runner.invoke(
