@@ -1,4 +1,4 @@
-"""One app with its model as the node runs it, and what the model did with the last reading."""
+"""One app with its model as the node runs it, and what the model first did with the last reading."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WatchedModel(Model, Protocol):
 
 
 class Instance:
-    """One app with its model, and what the model did in the last `run`."""
+    """One app with its model, and what the model did first in the last `run`."""
 
     def __init__(self, bundle: Bundle, app: EdgeApp, model: WatchedModel) -> None:
         self.bundle = bundle
@@ -50,6 +50,8 @@ class Instance:
         return events, Outcome("", self.outputs, self._run_s)
 
     def _ran(self, outputs: Arrays, seconds: float) -> None:
+        if self.outputs is not None:
+            return  # An app may ask its model more (to explain itself); the first run is the decision.
         self.outputs = outputs
         self._run_s = seconds
         self.latencies_s.append(seconds)
