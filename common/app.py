@@ -141,7 +141,7 @@ class EdgeApp(Protocol):
 # --------------------------------------------------------------------------------------- in the cloud
 
 
-class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
+class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A committed event as the cloud's side of an app sees it; ``data`` is decoded on first use."""
 
     site: str

@@ -24,6 +24,7 @@ from common.messages import (
 )
 
 _PRIORITIES = {priority.name.lower(): int(priority) for priority in Priority}
+_ALL_PRIORITIES = tuple(Priority)
 _LARGEST = 2**63 - 1
 
 
@@ -119,9 +120,10 @@ class Projected:
     places: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """``(stream_id, received_ns)`` of each event in ``by_app``."""
 
-    def add(self, app: str, event: ReceivedEvent, stream_id: int, received_ns: int) -> None:
-        self.by_app.setdefault(app, []).append(event)
-        self.places.setdefault(app, []).append((stream_id, received_ns))
+    def lists_of(self, event_type: str) -> tuple[list[ReceivedEvent], list[tuple[int, int]]] | None:
+        """Where events of this type and their places are to be appended; None for one that is only kept."""
+        app = self.app_of(event_type)
+        return None if app is None else (self.by_app.setdefault(app, []), self.places.setdefault(app, []))
 
 
 def make_rows(
@@ -137,7 +139,8 @@ def make_rows(
     offset_ms = round(offset_ns / 1_000_000) if offset_ns else None
     values: list[Any] = []
     malformed: list[Malformed] = []
-    apps: dict[str, str | None] = {}
+    lists: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]] | None] = {}
+    place = (stream_id, received_ns)
     seconds: dict[str, int] = {}
     extend, priorities = values.extend, _PRIORITIES
     for event in events:
@@ -152,8 +155,8 @@ def make_rows(
                 if len(time) == 30:
                     seconds[second] = time_ns - int(fraction)
             body = str(event.data, "utf-8")
-            if kind not in apps:
-                apps[kind] = projected.app_of(kind)
+            if kind not in lists:
+                lists[kind] = projected.lists_of(kind)
             if (
                 event.source != source
                 or "\0" in subject
@@ -166,8 +169,8 @@ def make_rows(
             malformed.append(Malformed(msgspec.json.encode(event), reason))
             continue
         extend((stream_id, event.seq, kind, subject, time_ns, received_ns, priority, offset_ms, body))
-        app = apps[kind]
-        if app is not None:
+        append_to = lists[kind]
+        if append_to is not None:
             received = ReceivedEvent(
                 site=site,
                 node=node,
@@ -176,10 +179,11 @@ def make_rows(
                 type=kind,
                 subject=subject,
                 time_ns=time_ns,
-                priority=Priority(priority),
+                priority=_ALL_PRIORITIES[priority],
                 body=bytes(event.data),
             )
-            projected.add(app, received, stream_id, received_ns)
+            append_to[0].append(received)
+            append_to[1].append(place)
     return Rows(values, malformed)
 
 

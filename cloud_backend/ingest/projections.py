@@ -49,7 +49,8 @@ class Projections:
         """Project within the transaction of ``connection``; what could not be is returned for quarantine."""
         refusals: list[Refusal] = []
         for name, events in projected.by_app.items():
-            _project(connection, name, self._projects[name], events, projected.places[name], refusals)
+            if events:
+                _project(connection, name, self._projects[name], events, projected.places[name], refusals)
         return refusals
 
 
