@@ -6,7 +6,7 @@ over the last `WINDOW` readings:
 
 ``failures``      inference errors, NaN or outputs outside ``manifest.parameters["output_bounds"]`` on
                   readings that the reference could handle: too large a share, or several close together
-``slow``          median run slower than ``latency_factor`` times the reference's, or slower than the
+``latency``       median run slower than ``latency_factor`` times the reference's, or slower than the
                   bundle promises while the reference is not slow as well
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
                   says that the reading is not novel, outputs must lie within ``disagreement_limit`` of the
@@ -162,7 +162,7 @@ class Trial:
             return None
         beside = "" if reference_s is None else f", the previous model {reference_s * 1e3:.3g} ms"
         return Verdict(
-            False, "slow", f"a run takes {own_s * 1e3:.3g} ms{beside}, promised are {limit_s * 1e3:g} ms"
+            False, "latency", f"a run takes {own_s * 1e3:.3g} ms{beside}, promised are {limit_s * 1e3:g} ms"
         )
 
     def _compare(self, subject: Arrays, reference: Arrays) -> None:

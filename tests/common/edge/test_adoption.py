@@ -229,7 +229,7 @@ def test_ten_times_slower_on_fresh_inputs_reverts(node, site, tmp_path):
     assert node.version() == "starter-1"
     last = node.events[-1]
     assert last["step"] in ("refused", "reverted")
-    assert last["reason"] == "slow"
+    assert last["reason"] == "latency"
 
 
 def test_wrong_on_known_readings_reverts(node, site):

@@ -182,7 +182,7 @@ def test_slower_than_the_previous_model_by_the_factor(own_ms, reference_ms, good
     for _ in range(20):
         judged.add(ran(1, ms=own_ms), ran(1, ms=reference_ms))
     assert judged.verdict().good is good
-    assert good or judged.verdict().reason == "slow"
+    assert good or judged.verdict().reason == "latency"
 
 
 def test_over_its_own_limit_is_slow_unless_the_device_is():
@@ -190,7 +190,7 @@ def test_over_its_own_limit_is_slow_unless_the_device_is():
     for _ in range(20):
         alone.add(ran(1, ms=30.0), None)
         beside.add(ran(1, ms=30.0), ran(1, ms=28.0))
-    assert alone.verdict().reason == "slow"
+    assert alone.verdict().reason == "latency"
     assert beside.verdict().good
 
 
