@@ -270,7 +270,8 @@ def _bind(host: str, port: int, earlier: int) -> socket.socket:
     """The API's socket. With port 0, the one that was picked at an earlier start, if it is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in (port,) if port or not earlier else (earlier, 0):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small answers without delay only on sockets that say that they are TCP.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, candidate))

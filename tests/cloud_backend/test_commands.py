@@ -339,3 +339,11 @@ def test_a_copy_on_disk_is_found_and_checked(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "out" / "rows.txt").read_bytes() == b"1 2 3\n"
     with pytest.raises(DatasetError, match="known: tiny"):
         runner.invoke(data, ["get", "absent"], catch_exceptions=False)
+
+
+def test_small_answers_are_sent_without_delay() -> None:
+    """Without this each answer waits 40 ms for the client's delayed ack."""
+    from cloud_backend.server import _bind
+
+    with _bind("127.0.0.1", 0, 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP

@@ -433,7 +433,19 @@ def test_update_files_are_cheap_to_ask_for(node: TestClient) -> None:
     part = node.get("/tuf/metadata/1.root.json", headers={"Range": "bytes=10-29"})
     assert (part.status_code, len(part.content)) == (206, 20)
     assert part.content == node.get("/tuf/metadata/1.root.json").content[10:30]
-    assert "immutable" in node.get("/tuf/metadata/1.root.json").headers["cache-control"]
+    whole = node.get("/tuf/metadata/1.root.json")
+    assert "immutable" in whole.headers["cache-control"]
+    assert whole.headers["etag"] == part.headers["etag"]
+    assert whole.headers["content-type"] == "application/json"
+    assert node.head("/tuf/metadata/1.root.json").headers["content-length"] == str(len(whole.content))
+
+
+def test_a_large_target_is_given_whole_and_in_parts(node: TestClient, cloud: Cloud) -> None:
+    content = bytes(range(256)) * 2000
+    (cloud.repository.targets / "large.bin").write_bytes(content)
+    assert node.get("/tuf/targets/large.bin").content == content
+    part = node.get("/tuf/targets/large.bin", headers={"Range": "bytes=500000-"})
+    assert (part.status_code, part.content) == (206, content[500_000:])
 
 
 def test_files_that_are_being_written_are_not_there_yet(node: TestClient, cloud: Cloud) -> None:
