@@ -89,6 +89,12 @@ def test_state_position_and_events_survive_together(open_outbox) -> None:
     assert again.commit([make_event()]) == 3
 
 
+def test_a_commit_is_synced_to_disk(open_outbox) -> None:
+    outbox = open_outbox()
+    assert outbox._writer.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+    assert outbox._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_only_an_ack_deletes_and_seq_goes_on_after_it(open_outbox) -> None:
     outbox = open_outbox()
     outbox.commit([make_event(n) for n in range(10)])

@@ -1,0 +1,133 @@
+"""``edgeloop node`` as a person or a service uses it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from common.config import Enrolment
+from common.edge.commands import known_enrolment
+from common.errors import ConfigError
+from tests.builders import wait_for
+
+SOURCE = ("--source", "virtual:turbofan?seed=3")
+ENROLMENT = Enrolment("n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}})
+
+
+def edgeloop(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "common.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PYTHONWARNINGS": "ignore"},
+    )
+
+
+def write(path: Path, enrolment: Enrolment) -> Path:
+    path.write_bytes(msgspec.json.encode(enrolment))
+    return path
+
+
+def test_an_enrolment_is_kept_with_the_node_for_its_eyes_only(tmp_path: Path) -> None:
+    given = write(tmp_path / "given.json", ENROLMENT)
+    assert known_enrolment(tmp_path / "data", given, None) == ENROLMENT
+    kept = tmp_path / "data" / "enrolment.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    given.unlink()
+    assert known_enrolment(tmp_path / "data", None, None) == ENROLMENT
+    moved = known_enrolment(tmp_path / "data", None, "http://elsewhere")
+    assert moved is not None
+    assert moved.cloud_url == "http://elsewhere"
+
+
+def test_a_node_without_enrolment_is_fine_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    assert known_enrolment(tmp_path / "data", None, None) is None
+    with pytest.raises(ConfigError, match="there is no enrolment file"):
+        known_enrolment(tmp_path / "data", tmp_path / "missing.json", None)
+    with pytest.raises(ConfigError, match="needs an enrolment"):
+        known_enrolment(tmp_path / "data", None, "http://cloud")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"bad\.json is not an enrolment"):
+        known_enrolment(tmp_path / "data", tmp_path / "bad.json", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--source", "virtual:turbofan"], 2, "--app"),
+        (["--app", "industrial"], 2, "--source"),
+        (["--app", "industrail", "--source", "virtual:turbofan"], 1, "installed: industrial"),
+        (["--app", "industrial", "--source", "telepathy:x"], 1, "there are: csv, replay, virtual"),
+        (["--app", "industrial", "--source", "csv:missing.csv"], 1, "missing.csv cannot be read"),
+        (["--app", "industrial", "--source", "virtual:turbofan", "--profile", "abacus"], 1, "cpu, jetson"),
+        (["--app", "industrial", "--source", "virtual:turbofan", "--config", "none.toml"], 1, "none.toml"),
+    ],
+)
+def test_wrong_use_says_what_to_do(tmp_path: Path, arguments: list[str], code: int, complaint: str) -> None:
+    done = edgeloop("node", "run", *arguments, folder=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "run.csv").write_text("subject,cycle,T2\nengine-1,1,518.67\n")
+    done = edgeloop(
+        "node",
+        "run",
+        "--app",
+        "industrial",
+        "--source",
+        "csv:run.csv",
+        "--once",
+        "--json-log",
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any("unusable" in line["event"] and "engine-1" in line["event"] for line in lines)
+    assert lines[-1]["level"] == "info"
+    assert (tmp_path / "edgeloop-node" / "outbox.sqlite").is_file()
+
+
+def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "common.cli",
+            "node",
+            "run",
+            *["--app", "industrial", "--data", "data"],
+            *SOURCE,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")
+        child.send_signal(signal.SIGTERM)
+        _, log = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    assert child.returncode == 0, log
+    assert "SIGTERM: draining" in log
+    assert "the node has stopped" in log
+
+
+def test_every_setting_is_listed_with_its_default_and_a_line_of_help(tmp_path: Path) -> None:
+    done = edgeloop("node", "settings", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    settings = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert settings["outbox.budget_bytes"]["default"] in (268435456, "268435456")
+    assert all(line["help"].strip() for line in settings.values())
