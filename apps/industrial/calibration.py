@@ -53,11 +53,19 @@ class Interval:
         return np.clip(low, 0, RUL_CAP_CYCLES), np.clip(high, 0, RUL_CAP_CYCLES)
 
 
-def fit_interval(predictions: Sequence[Floats], truths: Sequence[Floats]) -> Interval:
-    """Calibrate on unseen predictions and the truth of every cycle, by run; runs count the same."""
+def fit_interval(
+    predictions: Sequence[Floats], truths: Sequence[Floats], weights: Sequence[float] | None = None
+) -> Interval:
+    """Calibrate on unseen predictions and the truth of every cycle, by run.
+
+    A run counts by its weight (all the same where None), however many cycles it has.
+    """
+    counts = np.ones(len(predictions)) if weights is None else np.asarray(weights)
     predicted = np.clip(np.concatenate(predictions), 0, RUL_CAP_CYCLES)
     residual = np.concatenate(truths) - predicted
-    weight = np.concatenate([np.full(len(p), 1 / len(p)) for p in predictions])
+    weight = np.concatenate(
+        [np.full(len(p), count / len(p)) for p, count in zip(predictions, counts, strict=True)]
+    )
     tail = (1 - COVERAGE) / 2
     low, high = np.zeros(len(KNOTS)), np.zeros(len(KNOTS))
     nearest = max(1, round(NEAREST_SHARE * len(predicted)))

@@ -3,7 +3,8 @@
 A reading has 24 values (`CHANNELS`): the three operating settings and the 21 sensors of C-MAPSS. The 17
 `USED_CHANNELS` carry information at one operating condition; the others are set points and inlet state.
 Each used value is taken in units of its sensor's noise (`NOMINAL`, `SCALE`: constants of the sensor, not
-of a data set split) and bounded, so that a broken sensor cannot make a feature infinite. From these:
+of a data set split), and bounded absolutely and against its fast average, so that neither a broken sensor
+nor a single wrong value moves the features far. From these:
 
 - exponential averages with the time constants `AVERAGES_CYCLES`, free of start-up bias,
 - the mean over the first `BASELINES_CYCLES` cycles of the run: the engine's own healthy state,
@@ -59,6 +60,9 @@ BASELINES_CYCLES = (20, 40)
 SLOPE_CYCLES = 30
 _LIMIT = 100.0
 """Bound of a sensor's value in units of its noise; healthy and failing engines stay under 60."""
+_JUMP = 15.0
+"""Most that a value counts away from its fast average, so that one wrong value does little; in 80,000 cycles
+of FD001 and of virtual engines no value is further away."""
 
 _PER_SENSOR = len(AVERAGES_CYCLES) + len(BASELINES_CYCLES) + 1
 FEATURE_NAMES = (
@@ -110,7 +114,11 @@ def _start(*runs: int) -> _History:
 def _advance(history: _History, values: NDArray[Any]) -> _History:
     """``history`` after one more cycle; ``values`` is ``(..., channels)``. Changes nothing in place."""
     scaled = (np.asarray(values, np.float64)[..., USED] - NOMINAL) / SCALE
-    scaled = np.clip(scaled, -_LIMIT, _LIMIT)[..., np.newaxis, :]
+    scaled = np.clip(scaled, -_LIMIT, _LIMIT)
+    if history.count:
+        level = history.averages[..., 0, :] / (1 - (1 - _GAIN[0]) ** history.count)
+        scaled = np.clip(scaled, level - _JUMP, level + _JUMP)
+    scaled = scaled[..., np.newaxis, :]
     growing = (history.count < _COUNTS)[:, np.newaxis]
     return _History(
         history.count + 1,

@@ -150,7 +150,9 @@ def fit(
         features = features_of_runs([run.values for run in originals])
         unseen = unseen_predictions(ensemble, originals, features)
         truths = [run.rul_cycles() for run in originals]
-        interval = fit_interval(unseen, truths)
+        # A fault seen a few times counts in the interval as much as it does in training.
+        counts = [1.0 + t.copies if t.run.slice.startswith("field:") else 1.0 for t in runs]
+        interval = fit_interval(unseen, truths, counts)
         complete = [i for i, run in enumerate(originals) if run.remaining_cycles == 0]
         novelty = fit_novelty(
             [features[i] for i in complete],

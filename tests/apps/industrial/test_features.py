@@ -126,6 +126,19 @@ def test_a_broken_sensor_cannot_make_a_feature_infinite() -> None:
     assert np.abs(found).max() < 1000
 
 
+def test_one_wrong_value_does_little_and_a_real_step_passes() -> None:
+    values = healthy_cycles(120)
+    spike, step = values.copy(), values.copy()
+    spike[60, CHANNELS.index("P30")] = 0.0
+    step[60:, CHANNELS.index("P30")] -= 30 * 0.41
+    clean, spiked, stepped = features_of_runs([values, spike, step])
+    slow = column("mean20(P30)")
+    assert 0 < np.abs(spiked - clean)[:, slow].max() < 1.0
+    others = [i for i, name in enumerate(FEATURE_NAMES) if "P30" not in name]
+    assert np.array_equal(spiked[:, others], clean[:, others])
+    assert (stepped - clean)[-1, slow] == pytest.approx(-30 * (1 - np.exp(-3)), rel=0.15)
+
+
 def test_unused_channels_do_not_matter_and_may_be_lost() -> None:
     values = healthy_cycles(5)
     changed = values.copy()
