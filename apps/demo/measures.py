@@ -288,7 +288,7 @@ class Loop:
         node.start(f"virtual:turbofan?seed={self._made}&name={node.name}", "--speed", str(ADOPTION_SPEED))
         wait_until(lambda: self._committed(node) > 100, what="a node", timeout_s=60, failed=node.child.death)
         with self._cloud.client() as client:
-            version = "bench-1"
+            version = "1.0.0-bench"
             client.send_bundle(APP, self._same_model(version))
             client.post(f"/v1/apps/{APP}/models", {"version": version})
             client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "bench"})
@@ -351,8 +351,8 @@ class Loop:
     def _same_model(self, version: str) -> Bundle:
         """The app's starter under another version."""
         starter = open_bundle(find_app(APP).starter, app=APP)
-        folder = self._folder / version
-        folder.mkdir()
+        folder = self._folder / "models" / version
+        folder.mkdir(parents=True)
         for name in starter.manifest.files:
             (folder / name).write_bytes((starter.path / name).read_bytes())
         return bundles.seal(folder, msgspec.structs.replace(starter.manifest, version=version))
