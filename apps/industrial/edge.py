@@ -98,7 +98,7 @@ class IndustrialEdge:
         outputs = self._model.run({"features": features[np.newaxis]})
         rul, lower, upper, novelty = (float(outputs[n][0]) for n in ("rul", "lower", "upper", "novelty"))
 
-        machine.features.push(reading.values)
+        machine.features.keep()
         machine.cycle = cycle
         machine.remember(reading.values, novelty)
         self._machines[reading.subject] = machine

@@ -149,6 +149,7 @@ class RunFeatures:
 
     def __init__(self) -> None:
         self._history = _start()
+        self._ahead: _History | None = None
 
     @property
     def cycles(self) -> int:
@@ -156,12 +157,18 @@ class RunFeatures:
         return self._history.count
 
     def peek(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """The features that `push` would give; the state is not changed."""
-        return _assemble(_advance(self._history, values))
+        """The features that `push` would give; what they are made of changes only with `keep`."""
+        self._ahead = _advance(self._history, values)
+        return _assemble(self._ahead)
+
+    def keep(self) -> None:
+        """Take in the cycle that was last peeked at, which costs nothing more."""
+        if self._ahead is not None:
+            self._history, self._ahead = self._ahead, None
 
     def push(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Take in one cycle, ``(24,)``, and give its features ``(FEATURES,)``."""
-        self._history = _advance(self._history, values)
+        self._history, self._ahead = _advance(self._history, values), None
         return _assemble(self._history)
 
     def snapshot(self) -> dict[str, Any]:
@@ -176,6 +183,7 @@ class RunFeatures:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
+        self._ahead = None
         self._history = _History(
             int(state["count"]),
             np.array(state["averages"], np.float64),
