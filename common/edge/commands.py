@@ -31,6 +31,9 @@ def run(
         float | None, typer.Option(help="Times real time, for virtual and recorded sources; 0 is at once.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Also write readings here, for replay:FOLDER.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the source has ended and what it gave is delivered.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log lines as JSON.")] = False,
 ) -> None:
@@ -49,7 +52,7 @@ def run(
         if not value:
             raise typer.BadParameter("is missing, on the command line and in the settings", param_hint=option)
     known = known_enrolment(Path(settings.data), enrolment, cloud)
-    raise typer.Exit(run_node(settings, known, record=record, json_log=json_log))
+    raise typer.Exit(run_node(settings, known, record=record, once=once, json_log=json_log))
 
 
 @app.command("settings")

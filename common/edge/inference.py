@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,7 +162,7 @@ def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
     )
 
 
-def _check(manifest: Manifest, what: str, specs: list[TensorSpec], nodes: list[Any], where: str) -> None:
+def _check(manifest: Manifest, what: str, specs: list[TensorSpec], nodes: Sequence[Any], where: str) -> None:
     """Compare the manifest's tensors with the model's."""
     known: Mapping[str, Any] = {node.name: node for node in nodes}
     for spec in specs:

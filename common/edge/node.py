@@ -84,7 +84,6 @@ def run_node(
     """
     set_up_logging(json_log)
     ended = threading.Event()
-    node = Node(settings, enrolment, find_app(settings.app), ended=ended, record_to=record, once=once)
 
     def asked_to_stop(number: int, _frame: Any) -> None:
         log.info("%s: draining", signal.Signals(number).name)
@@ -94,6 +93,7 @@ def run_node(
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, asked_to_stop)
+    node = Node(settings, enrolment, find_app(settings.app), ended=ended, record_to=record, once=once)
     node.start()
     ended.wait()
     return node.stop()

@@ -55,7 +55,7 @@ class CsvSource:
 
     def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
         """Rows below line ``after``. Raises `SourceFormatError` if the file cannot be read on."""
-        begun_ns = anchored_clock()()
+        begun_ns = anchored_clock()() - ((after or 1) - 1) * self._period_ns
         with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = csv.reader(file, delimiter=self._delimiter)
             next(rows)

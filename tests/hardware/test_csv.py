@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_reading_goes_on_after_a_position(tmp_path: Path) -> None:
     text = "a\n" + "".join(f"{i}\n" for i in range(10))
     readings = readings_of(tmp_path, text, after=8)
     assert [r.values[0] for r in readings if isinstance(r, Reading)] == [7, 8, 9]
+
+
+def test_rows_without_a_time_are_from_now_on_wherever_reading_goes_on(tmp_path: Path) -> None:
+    text = "a\n" + "".join(f"{i}\n" for i in range(10))
+    for after in (None, 8):
+        before_ns = time.time_ns()
+        first = readings_of(tmp_path, text, after=after)[0]
+        assert isinstance(first, Reading)
+        assert abs(first.captured_ns - before_ns) < 60 * 10**9 // 20
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from common.edge.commands import known_enrolment
 from common.errors import ConfigError
 from tests.builders import wait_for
 
-SOURCE = ("--source", "virtual:turbofan?seed=3")
+SOURCE = ("--source", "virtual:turbofan?seed=3", "--data", "data")
 ENROLMENT = Enrolment("n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}})
 
 
@@ -101,15 +101,7 @@ def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
 
 def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
     child = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "common.cli",
-            "node",
-            "run",
-            *["--app", "industrial", "--data", "data"],
-            *SOURCE,
-        ],
+        [sys.executable, "-m", "common.cli", "node", "run", "--app", "industrial", *SOURCE],
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
