@@ -34,11 +34,15 @@ OUTBOX_TYPE = "edgeloop.outbox"
 IDLE_S = 1.0
 """How often a node without readings looks after its models."""
 RETRY_S = 0.5
-STOP_TRIES_S = 5.0
+STOP_TRIES_S = 2.0
 """How long a stopping node goes on trying to commit what it has."""
 SUBJECTS_LIMIT = 256
 CLOCK_BACK_NS = 1_000_000_000
 CLOCK_AHEAD_NS = 300_000_000_000
+
+
+class _GivenUp(OutboxError):
+    """The node stops while nothing can be committed."""
 
 
 class Keeper(Protocol):
@@ -139,7 +143,11 @@ class Processing:
             items = self._queue.take(self._patience_s())
             over = self._stop.is_set() and not items
             self.alive_s = time.monotonic()
-            self._handle(items)
+            try:
+                self._handle(items)
+            except _GivenUp as error:
+                log.error("%s", error)
+                return
             if over:
                 return
 
@@ -298,16 +306,17 @@ class Processing:
         self._committed()
 
     def _wait_for_room(self) -> None:
-        """Wait before the next try. Raises `OutboxError` when the node stops and it is no use to go on."""
+        """Wait before the next try. Raises `_GivenUp` when the node stops and it is no use to go on."""
         self.alive_s = time.monotonic()
         assert self.stuck_since_s is not None
         if not self._stop.wait(RETRY_S):
             return
         if time.monotonic() - self.stuck_since_s > STOP_TRIES_S:
-            raise OutboxError(
-                "the node stops without having kept its last readings; its source gives them again"
+            raise _GivenUp(
+                "the node stops without having kept its last readings; a source that can go back "
+                "gives them again"
             )
-        threading.Event().wait(RETRY_S)
+        time.sleep(RETRY_S)
 
     def _recovered(self, problem: OutboxError) -> None:
         assert self.stuck_since_s is not None

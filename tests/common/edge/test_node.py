@@ -258,6 +258,16 @@ def test_a_full_outbox_holds_the_node_up_and_loses_no_alarm(
     assert "the outbox works again" in caplog.text
 
 
+def test_a_node_stops_in_order_while_its_outbox_is_full(make_node, tmp_path: Path) -> None:
+    settings = {"outbox": OutboxSettings(budget_bytes=65536), "settings": {"alarm_above": 0.0}}
+    node = make_node("virtual:sums?count=2000", **settings)
+    wait_for(lambda: node.processing.stuck_since_s is not None, "the outbox is full")
+    position = node.outbox.position()
+    assert node.stop() == 0
+    again = make_node("virtual:sums?count=2000", **settings)
+    assert again.outbox.position() == position
+
+
 def test_a_full_disk_holds_the_node_up_and_loses_nothing(tmp_path: Path, truth) -> None:
     code = (
         "import sys, threading\n"
