@@ -29,6 +29,7 @@ class RulPoint(SQLModel, table=True):
     """What the edge said about one cycle of one run."""
 
     __tablename__ = "industrial_rul"
+    __table_args__ = {"sqlite_with_rowid": False}
     machine: str = Column(primary_key=True)
     run: int = Column(primary_key=True)
     cycle: int = Column(primary_key=True)

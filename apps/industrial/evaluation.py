@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,11 +148,37 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     if folder is not None:
         engines: Sequence[Run] = load_cmapss(folder).test
         which = "FD001 test engines"
+        figures |= over_seeds(bundle.manifest.parameters.get("measured", {}))
     else:
         engines = cut_runs(virtual_runs(HPC.name, BENCHMARK_RUNS, EVALUATION_SEED + 1), EVALUATION_SEED)
         which = "virtual engines"
     figures |= benchmark(estimate, engines, bundle.manifest.parameters, which)
     return Metrics(figures, slices)
+
+
+def over_seeds(measured: Mapping[str, Any]) -> dict[str, Figure]:
+    """What the job that made a starter measured over several seeds, as its manifest tells.
+
+    Empty for a bundle of another job.
+    """
+    if not measured:
+        return {}
+    seeds = measured["rul_rmse_of_seeds"]
+    folds = measured["by_folds_over_training_engines"]
+    count = len(seeds)
+    unit = f"cycles, FD001 test engines, mean over {count} training seeds (least and most)"
+    unseen = "FD001 training engines by folds"
+    return {
+        "rul_rmse_mean_of_seeds": Figure(float(np.mean(seeds)), min(seeds), max(seeds), count, unit),
+        "rul_interval_coverage_by_folds": Figure(
+            folds["rul_interval_coverage"],
+            folds["rul_interval_coverage_least_fold"],
+            folds["rul_interval_coverage_most_fold"],
+            unit=f"{unseen}, mean over {count} seeds (least and most fold)",
+        ),
+        "rul_interval_width_by_folds": Figure(folds["rul_interval_width"], unit=f"cycles, {unseen}"),
+        "rul_rmse_by_folds": Figure(folds["rul_rmse"], unit=f"cycles, {unseen}"),
+    }
 
 
 def fleet_slices(estimate: Estimator, samples: Sequence[LabelledSample]) -> dict[str, Figure]:

@@ -11,9 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 from cloud_backend.store.engine import open_store, sqlite_url
-from tests.postgres import postgres
 
-__all__ = ["engine", "limit_file_size", "new_url", "postgres"]
+__all__ = ["engine", "limit_file_size", "new_url"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
