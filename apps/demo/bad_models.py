@@ -137,7 +137,7 @@ def _dawdle(add: Any, constant: Any, fresh: str) -> str:
     share = add("ReduceMax", [number], "any_fresh", keepdims=0)
     turns = add("Mul", [share, constant("most_turns", SLOW_TURNS)], "turns_float")
     turns = add("Cast", [turns], "turns", to=TensorProto.INT64)
-    size = 32
+    size = 48
     names = [PREFIX + name for name in ("turn", "going", "still", "matrix_in", "matrix_out")]
     turn, going, still, given, made = names
     shape = [size, size]
