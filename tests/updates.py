@@ -182,6 +182,7 @@ class NodeKit:
         traits = NodeTraits(node, "here", "cpu")
         self.ota = Ota(folder / "tuf", enrolment, APP, traits, settings, self.slots, self.adoption, self.load)
         self.position = 0
+        self.drifting = False
         self.events: list[dict[str, Any]] = []
 
     @staticmethod
@@ -227,7 +228,7 @@ class NodeKit:
         return open_bundle(self.folder / "slots" / self.slots.state.live, app=APP).version
 
     def _process(self, reading: Reading) -> list[Event | Sample]:
-        given = self.adoption.process(reading, self.clock())
+        given = self.adoption.process(reading, self.clock(), drifting=self.drifting)
         self._keep([each for each in given if isinstance(each, Event)])
         self.adoption.committed()
         return [each for each in given if not isinstance(each, Event) or each.type != ADOPTION_TYPE]

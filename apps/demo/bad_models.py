@@ -137,7 +137,7 @@ def _dawdle(add: Any, constant: Any, fresh: str) -> str:
     share = add("ReduceMax", [number], "any_fresh", keepdims=0)
     turns = add("Mul", [share, constant("most_turns", SLOW_TURNS)], "turns_float")
     turns = add("Cast", [turns], "turns", to=TensorProto.INT64)
-    size = 48
+    size = 64  # A power of two, so that the matrix is its own square exactly.
     names = [PREFIX + name for name in ("turn", "going", "still", "matrix_in", "matrix_out")]
     turn, going, still, given, made = names
     shape = [size, size]
@@ -154,7 +154,7 @@ def _dawdle(add: Any, constant: Any, fresh: str) -> str:
             helper.make_tensor_value_info(made, TensorProto.FLOAT, shape),
         ],
     )
-    matrix = constant("matrix", np.full(shape, 1 / size))
+    matrix = constant("matrix", np.zeros(shape))
     last = add("Loop", [turns, constant("go", True, np.bool_), matrix], "matrix_last", body=body)
     total = add("ReduceMean", [last], "matrix_mean", keepdims=0)
     return add("Mul", [total, constant("zero", 0.0)], "nothing")

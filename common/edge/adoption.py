@@ -121,6 +121,7 @@ class Adoption:
         self._handed_on = 0
         self._readings = 0
         self._failures = 0
+        self._drifting = False
         self._beside: _Beside | None = None
         self._live = self._load_live()
 
@@ -136,11 +137,13 @@ class Adoption:
         """The live model's outputs for the last reading; None if it did not run."""
         return self._live.outputs
 
-    def process(self, reading: Reading, now_ns: int) -> list[Event | Sample]:
+    def process(self, reading: Reading, now_ns: int, *, drifting: bool = False) -> list[Event | Sample]:
         """The live app's events and samples for ``reading``, and what there is to tell about adoption.
 
+        ``drifting`` tells whether the node has found drift from what the live model was trained on.
         Raises `ReadingError` for a reading that is unusable whatever the model.
         """
+        self._drifting = drifting
         self._obey()
         beside = self._beside
         unusable: ReadingError | None = None
@@ -154,6 +157,7 @@ class Adoption:
         if beside is not None:
             spare, other = self._run_beside(beside, reading, now_ns, unusable)
             if beside.phase == "shadow":
+                beside.trial.familiar &= not drifting
                 self._judge_shadow(beside, outcome, other)
             else:
                 if outcome.error and other is not None and not other.error:
@@ -349,7 +353,13 @@ class Adoption:
             log.exception("the candidate cannot take over the live app's state")
             self.refuse(order, "load_failed", f"cannot take over the state: {error}", final=True)
             return
-        trial = Trial(instance.manifest, self._live.manifest, candidate.scales, self._settings)
+        trial = Trial(
+            instance.manifest,
+            self._live.manifest,
+            candidate.scales,
+            self._settings,
+            familiar=not self._drifting,
+        )
         self._beside = _Beside("shadow", instance, trial, self._clock(), order)
         if not order.compare:
             self._switch(self._beside, "no shadow: the live model was withdrawn")
@@ -422,7 +432,8 @@ class Adoption:
         order, candidate, previous = shadow.order, shadow.instance, self._live
         self.note("shadow", order, detail=detail)
         carry_on(candidate, previous)
-        self._slots.change(lambda state: state.switched(order, self._clock()))
+        familiar = shadow.trial.familiar
+        self._slots.change(lambda state: state.switched(order, self._clock(), familiar=familiar))
         self._live = candidate
         self._begin_soak(candidate, previous)
         log.info("the model %s is live; %s keeps running beside it", order.version, previous.bundle.version)
@@ -434,6 +445,7 @@ class Adoption:
             scales_of(previous.bundle) if previous else {},
             self._settings,
             compare=self._slots.state.compare,
+            familiar=self._slots.state.familiar,
         )
         self._beside = _Beside("soak", previous, trial, self._clock())
 

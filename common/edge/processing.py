@@ -181,7 +181,7 @@ class Processing:
         self._check_clock(reading, now_ns)
         self.raw_bytes += reading.values.nbytes
         try:
-            results = self._adoption.process(reading, now_ns)
+            results = self._adoption.process(reading, now_ns, drifting=self.drifting)
         except ReadingError as error:
             self._unusable(str(error), reading.subject)
             return []

@@ -89,6 +89,8 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     rollout: str = ""
     soak_s: float = 60.0
     compare: bool = True
+    familiar: bool = True
+    """Whether the readings were of a kind that the previous model knew when it handed over."""
     boots: int = 0
     attempt: Refused | None = None
     attempts: int = 0
@@ -137,7 +139,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         """The idle slot is about to be written: there is no way back to what it held."""
         return with_changes(self, previous=None)
 
-    def switched(self, order: Order, time_ns: int) -> SlotState:
+    def switched(self, order: Order, time_ns: int, *, familiar: bool = True) -> SlotState:
         """The candidate in the idle slot becomes live; the soak begins."""
         return with_changes(
             self,
@@ -149,6 +151,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             rollout=order.rollout,
             soak_s=order.soak_s,
             compare=order.compare,
+            familiar=familiar,
             boots=0,
             attempt=None,
             attempts=0,

@@ -10,7 +10,9 @@ over the last `WINDOW` readings:
                   bundle promises while the reference is not slow as well
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
                   says that the reading is not novel, outputs must lie within ``disagreement_limit`` of the
-                  output's golden range; a model that learnt something new may differ on novel readings
+                  output's golden range; a model that learnt something new may differ on novel readings, and
+                  on all of them where the node has found drift: a fault that the reference does not know
+                  misleads it before it looks novel to it
 ``stuck``         an output that never changes while the reference's varies
 """
 
@@ -68,6 +70,8 @@ class Trial:
     scales: Mapping[str, float]
     settings: OtaSettings
     compare: bool = True
+    familiar: bool = True
+    """False while the node has found drift from the reference: it then knows too little to be agreed with."""
     readings: int = 0
     known: int = 0
     """Readings that were compared because the reference knew their kind."""
@@ -121,6 +125,8 @@ class Trial:
         )
 
     def _judge_disagreement(self) -> Verdict | None:
+        if not self.familiar:
+            return None
         apart, seen = sum(self._apart), len(self._apart)
         if seen < LEAST_READINGS or apart / seen < self.settings.disagreement_share:
             return None
@@ -181,7 +187,7 @@ class Trial:
                 {name: _level(pair[1]) for name, pair in pairs.items()},
             )
         )
-        if not self.compare or not pairs:
+        if not self.compare or not self.familiar or not pairs:
             return
         if drift is not None and not _is_known(drift, reference):
             return
@@ -209,6 +215,10 @@ class Trial:
             text += f" (previous model {statistics.median(self._reference_s) * 1e3:.3g} ms)"
         if self.reference is None or not self.compare:
             return text + ", not compared with a previous model"
+        if not self.familiar:
+            return (
+                text + ", agreement not judged: the readings have drifted from what the previous model knew"
+            )
         if not self.known:
             return text + ", no reading of a kind that the previous model knew: agreement not judged"
         agreeing = len(self._apart) - sum(self._apart)

@@ -243,6 +243,19 @@ def test_wrong_on_known_readings_reverts(node, site):
     assert node.events[-1]["reason"] == "disagreement"
 
 
+def test_in_drift_a_model_need_not_agree_with_one_that_is_lost(node, site):
+    novelty = DriftSpec(output="novelty", threshold=1.5, rate=0.01)
+    adopt(node, site, "v1", bundle=site.bundle("v1", drift=novelty))
+    node.feed(SOAK + 5)
+    node.drifting = True
+    adopt(node, site, "v2", bundle=make_bundle(tmp(site), version="v2", gain=-2.0))
+    node.drifting = False
+    node.feed(SOAK + 5)
+    assert node.adoption.health().confirmed
+    assert node.version() == "v2"
+    assert "drifted" in node.told("confirmed")[-1]["detail"]
+
+
 def test_stale_outputs_revert(node, site, tmp_path):
     adopt(
         node, site, "v2", bundle=spoil(site.bundle("good"), "stale", "v2", tmp_path / "stale"), soak_s=100.0

@@ -130,6 +130,17 @@ def test_disagreement_on_novel_readings_is_what_learning_is_for():
     assert "on 50 of 50" in judged.verdict().detail
 
 
+def test_in_drift_agreement_is_not_asked_but_a_stuck_output_still_tells():
+    lost, stuck = trial(), trial()
+    lost.familiar = stuck.familiar = False
+    for index in range(40):
+        lost.add(ran(wave(index) * 2), ran(wave(index)))
+        stuck.add(ran(7.0), ran(wave(index)))
+    assert lost.verdict().good
+    assert "drifted" in lost.verdict().detail
+    assert stuck.verdict().reason == "stuck"
+
+
 def test_a_candidate_cannot_call_a_reading_novel_to_hide_behind_it():
     judged = trial()
     for index in range(20):
