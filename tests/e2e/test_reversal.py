@@ -28,6 +28,8 @@ NODES = 3
 SPEED = "50"
 OUTCOME_TIMEOUT_S = 60
 APP = "industrial"
+REASONS = {"nan": {"failures"}, "slow": {"latency"}, "stale": {"stuck", "disagreement"}}
+"""What the canary should say."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -130,11 +132,13 @@ def test_a_model_that_degrades_live_is_reverted_on_the_canary(fleet: Fleet, faul
         assert "golden" in told
         assert "switched" in told
         assert "confirmed" not in told
-    assert any(report["step"] == "reverted" for reports in steps.values() for report in reports)
+    reverted = [each for reports in steps.values() for each in reports if each["step"] == "reverted"]
+    assert reverted
+    assert {each["reason"] for each in reverted} <= REASONS[fault]
     wait_until(lambda: fleet.versions() == [fleet.starter] * NODES, what="all run the starter", timeout_s=30)
 
 
-@pytest.mark.parametrize("fault", ["nan", "slow", "stale"])
+@pytest.mark.parametrize("fault", ["nan", "slow"])  # What is stale is right on a young engine.
 def test_a_shadow_notices_before_the_switch(careful_fleet: Fleet, fault: str):
     version = f"bad-{fault}"
     rollout = careful_fleet.roll_out(fault, version)
