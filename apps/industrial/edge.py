@@ -1,7 +1,8 @@
 """Decisions at the machine: remaining useful life each cycle, the maintenance alarm, what to learn from.
 
-One reading is one operating cycle of one machine: sensor values in the order of `features.CHANNELS`, and
-the attributes ``run`` (the machine's life since its last overhaul, counted) and ``cycle`` (within the run).
+One reading is one operating cycle of one machine: sensor values by their channel names (in the order of
+`features.CHANNELS` where the reading names none), and the attributes ``run`` (the machine's life since its
+last overhaul, counted) and ``cycle`` (within the run).
 Rules:
 
 - Each cycle gives ``industrial.rul`` with a 90 % interval. RUL is capped (`features.RUL_CAP_CYCLES`).
@@ -82,7 +83,8 @@ class IndustrialEdge:
         self._machines: OrderedDict[str, MachineState] = OrderedDict()
 
     def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:  # noqa: ARG002
-        run, cycle = _check(reading)
+        values = _ordered(reading)
+        run, cycle = _place(reading)
         results: list[Event | Sample] = []
         machine = self._machines.get(reading.subject)
         if machine is not None and machine.run != run:
@@ -94,13 +96,13 @@ class IndustrialEdge:
             raise ReadingError(
                 f"{reading.subject} gave cycle {cycle} of run {run} after {machine.cycle}: it is left out"
             )
-        features = machine.features.peek(reading.values)
+        features = machine.features.peek(values)
         outputs = self._model.run({"features": features[np.newaxis]})
         rul, lower, upper, novelty = (float(outputs[n][0]) for n in ("rul", "lower", "upper", "novelty"))
 
         machine.features.keep()
         machine.cycle = cycle
-        machine.remember(reading.values, novelty)
+        machine.remember(values, novelty)
         self._machines[reading.subject] = machine
         self._machines.move_to_end(reading.subject)
         if len(self._machines) > MACHINES_LIMIT:
@@ -194,19 +196,32 @@ class IndustrialEdge:
         )
 
 
-def _check(reading: Reading) -> tuple[int, int]:
-    """``(run, cycle)`` of a usable reading. Raises `ReadingError`."""
+def _ordered(reading: Reading) -> NDArray[Any]:
+    """The values in the order of `CHANNELS`, ``(24,)``. Raises `ReadingError` for an unusable reading.
+
+    Channels that the model does not use may be absent; they are NaN then. Other columns are left out.
+    """
     where = f"reading {reading.position} of {reading.subject}"
-    if reading.values.shape != (len(CHANNELS),):
+    values = reading.values
+    if reading.channels not in ((), CHANNELS) and values.shape == (len(reading.channels),):
+        places = {name: index for index, name in enumerate(reading.channels)}
+        values = np.array([values[places[n]] if n in places else np.nan for n in CHANNELS], np.float64)
+    if values.shape != (len(CHANNELS),):
         raise ReadingError(
-            f"{where} has shape {reading.values.shape}; a cycle has the {len(CHANNELS)} values "
-            f"{CHANNELS[0]} .. {CHANNELS[-1]}"
+            f"{where} has shape {values.shape} and {len(reading.channels)} channel names; a cycle has the "
+            f"{len(CHANNELS)} values {CHANNELS[0]} .. {CHANNELS[-1]}"
         )
-    usable = np.isfinite(reading.values[_USED])
+    usable = np.isfinite(values[_USED])
     if not usable.all():
         lost = ", ".join(name for name, good in zip(USED_CHANNELS, usable, strict=True) if not good)
         raise ReadingError(f"{where} lacks {lost}: check the sensor; no RUL is given for this cycle")
+    return values
+
+
+def _place(reading: Reading) -> tuple[int, int]:
+    """``(run, cycle)`` of a reading. Raises `ReadingError`."""
     run, cycle = reading.attributes.get("run", 0), reading.attributes.get("cycle", reading.position)
     if not isinstance(run, int) or not isinstance(cycle, int):
+        where = f"reading {reading.position} of {reading.subject}"
         raise ReadingError(f"{where} has run {run!r} and cycle {cycle!r}; both are whole numbers")
     return run, cycle

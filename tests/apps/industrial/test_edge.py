@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,20 @@ def test_an_unusable_cycle_is_refused_by_name_and_the_next_one_goes_on(
     with pytest.raises(ReadingError, match=message):
         feed(app, [reading])
     assert len(feed(app, [cycle(3)])) == 1
+
+
+def test_channels_are_found_by_name_in_whatever_order_they_come() -> None:
+    usual, other = (IndustrialEdge(EdgeContext(SETTINGS, Scripted([100, 100, 0]))) for _ in range(2))
+    reading = cycle(1, T24=650.0, W32=20.0)
+    names = (*reversed(CHANNELS), "oil_pressure")
+    shuffled = replace(reading, values=np.append(reading.values[::-1], 3.5), channels=names)
+    feed(usual, [reading])
+    feed(other, [shuffled])
+    mine, theirs = (app.snapshot()["machines"][0] for app in (usual, other))
+    assert np.array_equal(mine["history"], theirs["history"])
+    assert all(np.array_equal(mine["features"][k], theirs["features"][k]) for k in mine["features"])
+    with pytest.raises(ReadingError, match="lacks T24"):
+        feed(other, [replace(cycle(2), values=np.ones(1), channels=("T30",))])
 
 
 def test_a_dead_sensor_that_the_model_does_not_use_blinds_nobody() -> None:
