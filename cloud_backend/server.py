@@ -84,7 +84,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     ``stack`` ends what was started, in the right order.
     """
     from cloud_backend.access.tokens import CLOUD_USER, Access
-    from cloud_backend.broker.broker import open_broker
+    from cloud_backend.broker.choice import open_broker
     from cloud_backend.ingest.consumer import Consumer
     from cloud_backend.ingest.projections import Projections, prepare
     from cloud_backend.ota.repository import Repository

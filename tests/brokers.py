@@ -11,7 +11,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from cloud_backend.broker.broker import Broker, Users, find_mosquitto, open_broker
+from cloud_backend.broker.broker import Broker, Users
+from cloud_backend.broker.choice import find_mosquitto, open_broker
 from common.config import MqttSettings
 
 KINDS = ("mosquitto", "iotcore")

@@ -27,15 +27,11 @@ LATE_CYCLE = 100
 
 CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.3, "silence_s": 60.0}}
 NODE_SETTINGS: Settings = {
-    "ota": {"poll_s": 1.5, "shadow_readings": 20, "disagreement_limit": 0.5},
+    "ota": {"poll_s": 1.5, "shadow_readings": 20},
     "uplink": {"reconnect_first_s": 0.2, "reconnect_last_s": 1.0, "ack_timeout_s": 2.0},
     "telemetry": {"health_s": 1.0},
 }
-"""A show cannot wait: nodes look every 1.5 s for a model, and soak it for seconds.
-
-At 60 cycles a second the ten readings on which models must agree are one moment of one engine's life, just
-where the old model does not see the new fault yet; so they may lie further apart than usual.
-"""
+"""A show cannot wait: nodes look every 1.5 s for a model, and soak it for seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import urllib3
 
-from cloud_backend.broker.broker import find_mosquitto
+from cloud_backend.broker.choice import find_mosquitto
 from cloud_backend.server import CloudFile
 from cloud_backend.store.engine import open_store, sqlite_url
 from common.messages import Ack, decode, topics

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password
-from cloud_backend.broker.broker import Broker, open_broker
+from cloud_backend.broker.broker import Broker
 from cloud_backend.broker.child import LOG_LIMIT_BYTES, free_port
+from cloud_backend.broker.choice import open_broker
 from cloud_backend.broker.mosquitto import MosquittoBroker
 from common.config import MqttSettings
 from common.errors import BrokerError, ConfigError
