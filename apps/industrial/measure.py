@@ -9,9 +9,6 @@ puts the figures of the bundle and the means over seeds into its manifest. Print
 *By folds*: predictions on FD001's training engines by members that had not seen them, at cycles like
 those of the test set (at least `LEAST_CYCLES` run, 7 to 145 left), with the interval calibrated on the
 other folds.
-
-Its rival is gradient boosting (scikit-learn's ``HistGradientBoostingRegressor``) on the same features, the
-same augmented runs and the same folds; which of the two ships was decided by folds over training engines.
 """
 
 from __future__ import annotations
@@ -30,11 +27,11 @@ import numpy as np
 
 from apps.industrial import train as training
 from apps.industrial.calibration import fit_interval
-from apps.industrial.data import Run, load_cmapss
+from apps.industrial.data import Run
 from apps.industrial.evaluation import LEAST_CYCLES, evaluate, nasa_score
 from apps.industrial.features import RUL_CAP_CYCLES, features_of_runs
 from apps.industrial.graph import read_ensemble
-from apps.industrial.regression import FOLDS, STRETCH, augmented, fold_of
+from apps.industrial.regression import FOLDS, fold_of
 from common.app import TrainContext
 from common.bundle import Bundle, seal
 from common.errors import DatasetError
@@ -64,12 +61,12 @@ def by_folds(bundle: Bundle, known: training.Known) -> dict[str, float]:
         for run, raw, truth in zip(known.real, unseen, truths, strict=False):
             if fold_of(run.name) != fold:
                 continue
-            like_test = _like_test(len(truth))
-            rul = np.clip(raw, 0, RUL_CAP_CYCLES)[like_test]
+            rows = like_test(len(truth))
+            rul = np.clip(raw, 0, RUL_CAP_CYCLES)[rows]
             lower, upper = interval.bounds(rul)
-            squares.append(np.mean((rul - truth[like_test]) ** 2))
-            scores.append(nasa_score(rul - truth[like_test]) / len(rul))
-            covered[fold].append(np.mean((lower <= truth[like_test]) & (truth[like_test] <= upper)))
+            squares.append(np.mean((rul - truth[rows]) ** 2))
+            scores.append(nasa_score(rul - truth[rows]) / len(rul))
+            covered[fold].append(np.mean((lower <= truth[rows]) & (truth[rows] <= upper)))
             widths.append(np.mean(upper - lower))
     coverages = [float(np.mean(shares)) for shares in covered.values()]
     return {
@@ -82,46 +79,7 @@ def by_folds(bundle: Bundle, known: training.Known) -> dict[str, float]:
     }
 
 
-def rival(seed: int, known: training.Known, test: Sequence[Run]) -> dict[str, float]:
-    """RMSE of gradient boosting by folds over training engines, and on ``test`` by all of them."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    random = np.random.default_rng(seed)
-    pool = [
-        (each.fold, run)
-        for each in training.training_runs(known, (), training.COPIES_FULL)
-        for run in (each.run, *augmented(each.run, each.copies, STRETCH, random))
-    ]
-    features = features_of_runs([run.values for _, run in pool])
-    test_features = [found[-1] for found in features_of_runs([run.values for run in test])]
-    unseen = features_of_runs([run.values for run in known.real])
-    squares, total = [], np.zeros(len(test))
-    for fold in range(FOLDS):
-        chosen = [i for i, (of, _) in enumerate(pool) if of != fold]
-        model = HistGradientBoostingRegressor(
-            max_iter=300, learning_rate=0.05, max_leaf_nodes=31, l2_regularization=1.0, random_state=seed
-        )
-        model.fit(
-            np.concatenate([features[i] for i in chosen]),
-            np.concatenate([pool[i][1].rul_cycles() for i in chosen]),
-        )
-        total += model.predict(np.stack(test_features))
-        for run, inputs in zip(known.real, unseen, strict=True):
-            if fold_of(run.name) == fold:
-                truth = run.rul_cycles()
-                rows = _like_test(len(truth))
-                found = np.clip(model.predict(inputs[rows]), 0, RUL_CAP_CYCLES)
-                squares.append(np.mean((found - truth[rows]) ** 2))
-    truth = np.array([run.rul_cycles()[-1] for run in test])
-    errors = np.clip(total / FOLDS, 0, RUL_CAP_CYCLES) - truth
-    return {
-        "rival_rmse_by_folds": float(np.sqrt(np.mean(squares))),
-        "rival_rmse": float(np.sqrt(np.mean(errors**2))),
-        "rival_nasa_score": nasa_score(errors),
-    }
-
-
-def _like_test(cycles: int) -> slice:
+def like_test(cycles: int) -> slice:
     """Cycles of a whole run that are like the last ones of the test set's engines."""
     return slice(max(LEAST_CYCLES - 1, cycles - 146), cycles - 7)
 
@@ -170,17 +128,6 @@ def record(bundle: Bundle, results: Sequence[SeedResult]) -> Bundle:
     return seal(bundle.path, manifest)
 
 
-def _print_rival(data_path: Path, seeds: int) -> int:
-    context = TrainContext("rival", None, (), data_path, data_path, 0, {}, lambda _share, _message: None)
-    known, test = training.known_runs(context), load_cmapss(data_path).test
-    results = [rival(seed, known, test) for seed in range(seeds)]
-    for name in results[0]:
-        values = [result[name] for result in results]
-        line = {"figure": name, "value": float(np.mean(values)), "least": min(values), "most": max(values)}
-        sys.stdout.write(json.dumps(line | {"seeds": seeds}) + "\n")
-    return 0
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this job."""
     parser = argparse.ArgumentParser(prog="apps.industrial.measure", description=__doc__.split("\n\n")[0])
@@ -188,10 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="empty folder for the bundle")
     parser.add_argument("--version", default="1.0.0")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rival", action="store_true", help="only measure gradient boosting, with each seed")
     options = parser.parse_args(arguments)
-    if options.rival:
-        return _print_rival(options.data, options.seeds)
     bundle, first = measure_seed(0, options.version, options.data, options.output)
     results = [first]
     for seed in range(1, options.seeds):
