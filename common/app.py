@@ -319,8 +319,26 @@ def installed_apps() -> dict[str, AppSpec]:
 
 
 def find_app(name: str) -> AppSpec:
-    """The app with this name. Raises `ConfigError` naming those that are installed."""
+    """The app with this name, or at ``"module:attribute"`` for one that is not installed (yet).
+
+    A name with a colon imports code: it must come from the operator, never from the network.
+    Raises `ConfigError` naming those that are installed, or what is wrong at that place.
+    """
+    if ":" in name:
+        return _app_at(name)
     for entry in entry_points(group="edgeloop.apps", name=name):
         return entry.load()
     known = ", ".join(sorted(entry.name for entry in entry_points(group="edgeloop.apps"))) or "none"
-    raise ConfigError(f"no app is called {name!r}; installed: {known}")
+    raise ConfigError(
+        f"no app is called {name!r}; installed: {known} (module:attribute names one that is not installed)"
+    )
+
+
+def _app_at(place: str) -> AppSpec:
+    try:
+        found = resolve_name(place)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"there is no app at {place!r}: {error}") from error
+    if not isinstance(found, AppSpec):
+        raise ConfigError(f"{place!r} is a {type(found).__name__}, not an AppSpec")
+    return found

@@ -3,7 +3,9 @@
 The loop is watched from outside: the cloud's database is read (how far each stream is committed), and
 CPU time comes from the kernel. Its limits are measured with what the loop itself used: a real batch that
 was received from the node is sent through the same broker, and rows that the cloud had stored are
-inserted again, into a new file with the same schema.
+inserted again, into a new file with the same schema. The loop itself is measured with the meter
+(`apps.demo.meter`), whose events cost next to nothing to decide on; the same loop with the industrial app
+is measured beside it, and that app without the loop.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import queue
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Generator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +25,7 @@ from typing import Any
 import msgspec
 import urllib3
 
+from apps.demo.meter import VALUES
 from apps.demo.network import Rewrite
 from apps.demo.processes import Children, ShowError, wait_until
 from apps.demo.stage import SOAK_S
@@ -33,7 +37,11 @@ from common.messages import Event, decode_batch
 
 APP = "industrial"
 SITE = "bench"
-WARM_EVENTS = 2000
+AHEAD_READINGS = 1000
+"""How far the meter may be ahead of what is committed."""
+PACE_S = 0.02
+OVERHEARD = 50
+"""Batches of the loop that are looked at, for their mean size."""
 BATCHES = 400
 """Batches that go through the broker in one round."""
 BARE_READINGS = 4000
@@ -57,17 +65,48 @@ LIMIT_TOPIC = f"edgeloop/v1/{SITE}/limit/echo"
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """An app as a node is told of it, its virtual source, and how many events make its node warm."""
+
+    app: str
+    source: str
+    warm_events: int
+
+
+METER = Workload("apps.demo.meter:SPEC", "virtual:wave?name={name}&pace={pace}", 200_000)
+INDUSTRIAL = Workload(APP, "virtual:turbofan?seed={number}&name={name}", 2000)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRun:
+    """One node at full speed for a while, from ``process`` to committed in the cloud."""
+
+    events_per_s: float
+    transaction_events: float
+    node_cpu_percent: float
+    cloud_cpu_percent: float
+    payloads: list[bytes]
+    """Batches as they passed the broker."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Events in each of ``payloads``."""
+        return [len(decode_batch(payload).events) for payload in self.payloads]
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
-    """One round: the loop and its two limits."""
+    """One round: the loop with the meter and its two limits, then the loop with the industrial app."""
 
     loop_events_per_s: float
     broker_events_per_s: float
     database_events_per_s: float
-    process_events_per_s: float
     batch_events: float
     transaction_events: float
     node_cpu_percent: float
     cloud_cpu_percent: float
+    industrial_events_per_s: float
+    process_events_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,47 +169,97 @@ class Loop:
     # ------------------------------------------------------------------------------ the loop, and its limits
 
     def round(self, window_s: float) -> Round:
-        """Measure the loop for ``window_s``, then the broker and the database with what it sent."""
-        node = self._node(NODE_SETTINGS)
-        batches: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        before = self._transactions()
-        node.start(f"virtual:turbofan?seed={self._made}&name={node.name}", "--speed", "0")
-        with self._broker_client() as tap:
-            tap.on_message = lambda _c, _u, message: batches.put(message.payload)
-            tap.subscribe(f"edgeloop/v1/{SITE}/{node.name}/up", 0)
+        """Measure the loop for ``window_s``, then the broker and the database with what it sent, then the
+        industrial app in the same loop and alone."""
+        meter = self._loop(METER, window_s)
+        sizes = meter.sizes
+        mean = sum(sizes) / len(sizes)
+        typical = min(range(len(sizes)), key=lambda place: abs(sizes[place] - mean))
+        broker = self._broker_alone(meter.payloads[typical], sizes[typical])
+        database = self._database_alone(max(1, round(meter.transaction_events)))
+        return Round(
+            loop_events_per_s=meter.events_per_s,
+            broker_events_per_s=broker,
+            database_events_per_s=database,
+            batch_events=mean,
+            transaction_events=meter.transaction_events,
+            node_cpu_percent=meter.node_cpu_percent,
+            cloud_cpu_percent=meter.cloud_cpu_percent,
+            industrial_events_per_s=self._loop(INDUSTRIAL, window_s).events_per_s,
+            process_events_per_s=process_alone(self._made),
+        )
+
+    def _loop(self, workload: Workload, window_s: float) -> LoopRun:
+        """One new node, measured once it is warm."""
+        node = self._node(NODE_SETTINGS, app=workload.app)
+        pace = self._folder / f"{node.name}.pace"
+        source = workload.source.format(number=self._made, name=node.name, pace=pace)
+        with self._pacing(node, pace):
+            node.start(source, "--speed", "0")
             wait_until(
-                lambda: self._committed(node) > WARM_EVENTS,
-                what=f"{WARM_EVENTS} events of a warm node",
+                lambda: self._committed(node) > workload.warm_events,
+                what=f"{workload.warm_events} events of a warm node",
                 timeout_s=60,
                 failed=node.child.death,
             )
-            first, started = self._committed(node), time.perf_counter()
+            transactions, first, started = self._transactions(), self._committed(node), time.perf_counter()
             cpu = _cpu_s(node.child.pid), _cpu_s(self._cloud.child.pid)
             ends = started + window_s
             wait_until(lambda: time.perf_counter() > ends, what="the window", timeout_s=window_s + 10)
             last, seconds = self._committed(node), time.perf_counter() - started
             used = _cpu_s(node.child.pid) - cpu[0], _cpu_s(self._cloud.child.pid) - cpu[1]
+            transactions = self._transactions() - transactions
+            payloads = self._overheard(node)
         node.child.kill()
         node.child.reap()
         node.close()
-        transactions = self._transactions() - before
-        payloads = [batches.get() for _ in range(batches.qsize())]
-        sizes = [len(decode_batch(payload).events) for payload in payloads]
-        if not payloads:
-            raise ShowError("no batch was seen at the broker")
-        mean = sum(sizes) / len(sizes)
-        typical = min(range(len(sizes)), key=lambda place: abs(sizes[place] - mean))
-        per_transaction = sum(sizes) / max(1, transactions)
-        return Round(
-            loop_events_per_s=(last - first) / seconds,
-            broker_events_per_s=self._broker_alone(payloads[typical], sizes[typical]),
-            database_events_per_s=self._database_alone(max(1, round(per_transaction))),
-            process_events_per_s=process_alone(self._made),
-            batch_events=mean,
-            transaction_events=per_transaction,
+        if self._given_up(node):
+            raise ShowError(f"{node.name} has given up events in the measurement: its outbox was too small")
+        return LoopRun(
+            events_per_s=(last - first) / seconds,
+            transaction_events=(last - first) / max(1, transactions),
             node_cpu_percent=100 * used[0] / seconds,
             cloud_cpu_percent=100 * used[1] / seconds,
+            payloads=payloads,
         )
+
+    @contextmanager
+    def _pacing(self, node: EdgeNode, file: Path) -> Generator[None]:
+        """Keep a node's source `AHEAD_READINGS` ahead of what is committed, by its pace file.
+
+        A node gives events up rather than letting its source wait for the cloud; what is given up is not
+        through the loop.
+        """
+        stop = threading.Event()
+
+        def follow() -> None:
+            while not stop.wait(PACE_S):
+                allow(self._committed(node) // VALUES + AHEAD_READINGS)
+
+        def allow(position: int) -> None:
+            new = file.with_suffix(".new")
+            new.write_text(str(position), "ascii")
+            new.replace(file)
+
+        allow(AHEAD_READINGS)
+        thread = threading.Thread(target=follow, name="pace")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _overheard(self, node: EdgeNode) -> list[bytes]:
+        """The next `OVERHEARD` batches of a node; behind the window, so that listening costs it nothing."""
+        batches: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        with self._broker_client() as tap:
+            tap.on_message = lambda _c, _u, message: batches.put(message.payload)
+            tap.subscribe(f"edgeloop/v1/{SITE}/{node.name}/up", 0)
+            try:
+                return [batches.get(timeout=10) for _ in range(OVERHEARD)]
+            except queue.Empty:
+                raise ShowError("no batches are seen at the broker") from None
 
     def _broker_alone(self, payload: bytes, events: int) -> float:
         """Events a second, were the broker all there is: one client publishes, another receives."""
@@ -314,10 +403,10 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------- private
 
-    def _node(self, settings: Settings, tap: Tap | None = None) -> EdgeNode:
+    def _node(self, settings: Settings, tap: Tap | None = None, *, app: str = APP) -> EdgeNode:
         self._made += 1
         name = f"bench-{self._made}"
-        node = EdgeNode(self._children, self._folder / name, name, app=APP, settings=settings)
+        node = EdgeNode(self._children, self._folder / name, name, app=app, settings=settings)
         node.enrol(self._cloud, SITE, rewrite_http=tap.connection if tap else None)
         return node
 
@@ -328,6 +417,14 @@ class Loop:
     def _committed(self, node: EdgeNode) -> int:
         """How far the node's streams are committed, read beside the cloud."""
         return self._read("SELECT coalesce(sum(high_water_mark), 0) FROM stream WHERE node = ?", node.name)
+
+    def _given_up(self, node: EdgeNode) -> int:
+        """Gaps in the node's streams, as the cloud has stored them."""
+        return self._read(
+            "SELECT count(*) FROM event JOIN stream ON stream.id = event.stream_id "
+            "WHERE stream.node = ? AND event.type = 'edgeloop.gap'",
+            node.name,
+        )
 
     def _transactions(self) -> int:
         """Transactions of ingest so far, as the cloud counts them."""

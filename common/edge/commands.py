@@ -19,7 +19,7 @@ ENROLMENT = "enrolment.json"
 
 @app.command()
 def run(
-    name: Annotated[str | None, typer.Option("--app", help="App to run.")] = None,
+    name: Annotated[str | None, typer.Option("--app", help="App to run; or module:attribute.")] = None,
     source: Annotated[str | None, typer.Option(help="Source, such as virtual:turbofan?seed=7.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the node's state.")] = None,
     enrolment: Annotated[
