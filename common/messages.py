@@ -47,6 +47,8 @@ EVENT_LIMIT_BYTES = 128 * 1024
 LARGEST_NUMBER = 2**63 - 1
 """Largest seq and time on the wire: what a database column holds."""
 
+FRAME_TEXT_LIMIT = 512
+"""Characters of type and subject up to which the frame of an event is remembered."""
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 T = TypeVar("T")
 GAP_TYPE = "edgeloop.gap"
@@ -69,8 +71,7 @@ _PRIORITY_NAMES = {p: p.name.lower() for p in Priority}
 _PRIORITIES = {name: p for p, name in _PRIORITY_NAMES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """What an app decided at the edge.
 
     ``type`` is dotted and starts with the app's name (``industrial.rul``); ``subject`` names what it is
@@ -247,6 +248,26 @@ _event_decoder = msgspec.json.Decoder(WireEvent)
 _head_decoder = msgspec.json.Decoder(BatchHead)
 
 
+@lru_cache(maxsize=1024)
+def _frame(
+    source: str, epoch: str, kind: str, subject: str, priority: Priority
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """What surrounds the seq, the time, the seq again and the data in the JSON of a `WireEvent`."""
+    quoted = _json_encoder.encode
+    about = b',"subject":' + quoted(subject) if subject else b""
+    return (
+        b'{"specversion":"1.0","id":' + quoted(f"{epoch}-")[:-1],
+        b'","source":' + quoted(source) + b',"type":' + quoted(kind) + b',"time":"',
+        b'"' + about + b',"epoch":' + quoted(epoch) + b',"seq":',
+        b',"priority":' + quoted(_PRIORITY_NAMES[priority]) + b',"data":',
+    )
+
+
+@lru_cache(maxsize=64)
+def _time_text(time_ns: int) -> bytes:
+    return format_time(time_ns).encode("ascii")
+
+
 def encode_event(event: Event, *, source: str, epoch: str, seq: int) -> bytes:
     """One event as CloudEvents JSON; ``source`` is ``/<site>/<node>``.
 
@@ -256,18 +277,22 @@ def encode_event(event: Event, *, source: str, epoch: str, seq: int) -> bytes:
         data = _json_encoder.encode(event.data)
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise MessageError(f"data of {event.type} about {event.subject!r} is not JSON: {error}") from error
-    body = _json_encoder.encode(
-        WireEvent(
-            specversion="1.0",
-            id=f"{epoch}-{seq}",
-            source=source,
-            type=event.type,
-            time=format_time(event.time_ns),
-            subject=event.subject,
-            epoch=epoch,
-            seq=seq,
-            priority=_PRIORITY_NAMES[event.priority],
-            data=msgspec.Raw(data),
+    frame = _frame if len(event.type) + len(event.subject) <= FRAME_TEXT_LIMIT else _frame.__wrapped__
+    before_seq, before_time, after_time, before_data = frame(
+        source, epoch, event.type, event.subject, event.priority
+    )
+    number = b"%d" % seq
+    body = b"".join(
+        (
+            before_seq,
+            number,
+            before_time,
+            _time_text(event.time_ns),
+            after_time,
+            number,
+            before_data,
+            data,
+            b"}",
         )
     )
     if len(body) > EVENT_LIMIT_BYTES:

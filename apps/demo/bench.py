@@ -5,7 +5,8 @@ medians are printed. Figures of `loop`:
 
 ``loop_events_per_s``        the meter (`apps.demo.meter`, 100 events from one run of a tiny model) on a node
                              at full speed: from ``process`` to committed in the cloud; against the smaller
-                             of the next two. A second's worth of events is on the way, so none are given up
+                             of the next two. Some events are on the way at any time, as many as keep
+                             it busy; none are given up
 ``broker_events_per_s``      the meter's batches through the same broker, with no work behind it
 ``database_events_per_s``    the meter's rows into the same SQLite schema, same transactions and pragmas, bare
 ``loop_batch_events``        (and the other ``loop_...`` but for the next) how the meter's loop ran

@@ -37,7 +37,7 @@ from common.messages import Event, decode_batch
 
 APP = "industrial"
 SITE = "bench"
-AHEAD_READINGS = 1000
+AHEAD_READINGS = 500
 """How far the meter may be ahead of what is committed."""
 PACE_S = 0.02
 OVERHEARD = 50

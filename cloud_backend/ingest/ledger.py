@@ -14,12 +14,15 @@ A stream is known by its high-water mark: all up to it is committed, nothing abo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
 from common.errors import BatchError
 from common.messages import GAP_TYPE, BatchHead, Gap, Malformed, WireEvent
+
+_TYPE_OF = attrgetter("type")
 
 
 class Take(NamedTuple):
@@ -51,7 +54,7 @@ def check_cover(head: BatchHead, events: Sequence[WireEvent], malformed: Sequenc
     cannot be read). ``events`` are in order and in range, as `common.messages.decode_batch` gives them.
     """
     claimed = head.last - head.first + 1
-    if len(events) == claimed and not any(event.type == GAP_TYPE for event in events):
+    if len(events) == claimed and GAP_TYPE not in map(_TYPE_OF, events):
         return
     covered = 0
     through = head.first - 1

@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,8 @@ ROW_COST_BYTES = 32
 SLACK_SHARE = 0.05
 """Share of the budget that is freed at once, so that eviction is rare."""
 LEAST_BUDGET_BYTES = 4096
+RECENT_BYTES = 4 * 1024 * 1024
+"""Most bytes of events that are kept in memory too."""
 WARNING_EVERY_NS = 60_000_000_000
 _SCHEMA = """
 CREATE TABLE events(
@@ -58,12 +61,40 @@ PRAGMA user_version = 1;
 """
 
 
+_WIDTH = 4
+_STEP = 50 * _WIDTH
+"""Values in one INSERT: enough rows to spread the cost of a statement."""
+
+
+@lru_cache(maxsize=64)
+def _insert(rows: int) -> str:
+    return f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?)'] * rows)}"  # noqa: S608  no input
+
+
 class Pending(NamedTuple):
     """A row to send: an event (``seq == last_seq``) or a gap from ``seq`` to ``last_seq``."""
 
     seq: int
     last_seq: int
     body: bytes
+
+
+class _Rows:
+    """Rows to keep, one behind another in ``values``; their bodies; count and size by priority."""
+
+    def __init__(self) -> None:
+        self.values: list[int | bytes] = []
+        self.bodies: list[bytes] = []
+        self.count = [0] * len(Priority)
+        self.bytes = [0] * len(Priority)
+
+
+class _Recent(NamedTuple):
+    """What one commit has kept, as it lies in the file: the events from ``first`` on."""
+
+    first: int
+    bodies: list[bytes]
+    size: int
 
 
 class Outbox:
@@ -84,6 +115,7 @@ class Outbox:
         self._connections: list[sqlite3.Connection] = []
         self._count: dict[int, int] = {}
         self._bytes: dict[int, int] = {}
+        self._recent: tuple[_Recent, ...] = ()
         self._epoch = ""
         self._next = 1
         self._next_warning_ns = 0
@@ -137,22 +169,45 @@ class Outbox:
         Returns the last seq. Raises `OutboxFull` if only alarms are left and there is no room for more, and
         `OutboxError` when the disk refuses; nothing is kept then and the same call may be tried again.
         """
-        with self._lock:
-            first = self._next
-            rows = [self._row(event, seq) for seq, event in enumerate(events, first)]
-            self._check_room(rows)
-            try:
-                with self._changing(self._writer):
-                    self._keep(rows, state, position)
-            except OutboxError as error:
-                if _is_damage(error.__cause__):
-                    self._replace(error, position)
-                    return self.commit(events, state, position)
-                if not self._was_committed(first + len(rows)):
-                    raise
-                self._load()
-            self._next = first + len(rows)
-            return self._next - 1
+        while True:
+            with self._lock:
+                first, epoch = self._next, self._epoch
+            rows = self._rows(events, first, epoch)
+            with self._lock:
+                if epoch == self._epoch:  # If not, the uplink has begun another one meanwhile.
+                    return self._commit(events, rows, state, position)
+
+    def _commit(self, events: Sequence[Event], rows: _Rows, state: bytes | None, position: int | None) -> int:
+        self._check_room(rows)
+        recent = self._recent
+        try:
+            with self._changing(self._writer):
+                self._keep(rows, state, position)
+        except OutboxError as error:
+            if _is_damage(error.__cause__):
+                self._replace(error, position)
+                return self.commit(events, state, position)
+            if not self._was_committed(self._next + len(events)):
+                raise
+            self._load()
+            self._recent = ()
+        if self._recent is recent:  # If not, something of it is no longer as it was.
+            self._remember(_Recent(self._next, rows.bodies, sum(rows.bytes)))
+        self._next += len(events)
+        return self._next - 1
+
+    def _remember(self, new: _Recent) -> None:
+        """Keep the newest commits in memory too, so that what is sent at once need not be read again."""
+        if new.size > RECENT_BYTES:
+            self._recent = ()
+            return
+        kept, size = [new], new.size
+        for old in reversed(self._recent):
+            size += old.size
+            if size > RECENT_BYTES:
+                break
+            kept.insert(0, old)
+        self._recent = tuple(kept)
 
     # ------------------------------------------------------------------------------- the uplink thread
 
@@ -161,7 +216,8 @@ class Outbox:
 
         A gap that reaches across ``after_seq`` is given from there on.
         """
-        rows: list[Pending] = []
+        if rows := self._recent_rows(after_seq + 1, limit, max_bytes):
+            return rows
         size = 0
         start = after_seq + 1
         if self._count[GAP]:
@@ -186,13 +242,42 @@ class Outbox:
                     break
         return rows
 
-    def acked(self, high_water_mark: int) -> None:
+    def _recent_rows(self, seq: int, limit: int, max_bytes: int) -> list[Pending]:
+        """The same rows from memory, where ``seq`` is there."""
+        bodies: list[bytes] = []
+        after = seq
+        for commit in self._recent:
+            if commit.first <= after < commit.first + len(commit.bodies):
+                start = after - commit.first
+                some = commit.bodies[start : start + limit - len(bodies)]
+                bodies += some
+                after += len(some)
+        while len(bodies) > 1 and sum(map(len, bodies)) > max_bytes:
+            bodies = bodies[: len(bodies) // 2]
+        return [Pending(place, place, body) for place, body in enumerate(bodies, seq)]
+
+    def acked(self, high_water_mark: int, *, wait: bool = True) -> bool:
         """The cloud has committed everything up to ``high_water_mark``: forget it. Raises `OutboxError`.
 
-        Not synced by itself: after a power cut some of it may be sent again, which the cloud recognises.
+        Without ``wait`` it does nothing while a commit runs, and returns False. Not synced by itself: after
+        a power cut some of it may be sent again, which the cloud recognises.
         """
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
+            self._forget(high_water_mark)
+        finally:
+            self._lock.release()
+        return True
+
+    def _forget(self, high_water_mark: int) -> None:
+        self._recent = tuple(
+            _Recent(max(commit.first, high_water_mark + 1), commit.bodies[passed:], commit.size)
+            for commit in self._recent
+            if (passed := max(0, high_water_mark + 1 - commit.first)) < len(commit.bodies)
+        )
         mark = (high_water_mark, high_water_mark)
-        with self._lock, self._reader_lock, self._changing(self._reader):
+        with self._reader_lock, self._changing(self._reader):
             for priority, count, size in self._reader.execute(
                 "SELECT priority, count(*), sum(length(body)) FROM events WHERE seq <= ? AND last <= ? "
                 "GROUP BY priority",
@@ -219,6 +304,7 @@ class Outbox:
             if row is None:
                 return False
             name = Priority(row[0]).name.lower()
+            self._recent = ()
             self._reader.execute("DELETE FROM events WHERE seq = ?", (seq,))
             self._account(row[0], -1, -row[1])
             self._put_gap(self._reader, GapRow(seq, seq, reason, {name: 1}, self._clock()), [])
@@ -232,6 +318,7 @@ class Outbox:
         day, and its new events would be taken for old ones. What was sent after that day may arrive twice.
         """
         with self._lock, self._reader_lock, self._changing(self._writer):
+            self._recent = ()
             shift = self.oldest() - 1
             self._epoch = self._new_epoch()
             self._restamp(shift)
@@ -244,43 +331,57 @@ class Outbox:
 
     # ---------------------------------------------------------------------------------------- keeping
 
-    def _row(self, event: Event, seq: int) -> tuple[int, int, int, bytes]:
-        try:
-            body = encode_event(event, source=self._source, epoch=self._epoch, seq=seq)
-        except (MessageError, ValueError, TypeError, OverflowError, OSError) as error:
-            log.error("the data of an event cannot be kept: %s", error)
-            bare = Event(
-                event.type.encode("utf-8", "replace").decode()[:200],
-                event.subject.encode("utf-8", "replace").decode()[:200],
-                event.time_ns if 0 <= event.time_ns < 2**63 else self._clock(),
-                event.priority,
-                {"omitted": str(error)[:500].encode("utf-8", "replace").decode()},
-            )
-            body = encode_event(bare, source=self._source, epoch=self._epoch, seq=seq)
-        return seq, seq, int(event.priority), body
+    def _rows(self, events: Sequence[Event], first: int, epoch: str) -> _Rows:
+        rows = _Rows()
+        extend, append, source = rows.values.extend, rows.bodies.append, self._source
+        for seq, event in enumerate(events, first):
+            try:
+                body = encode_event(event, source=source, epoch=epoch, seq=seq)
+            except (MessageError, ValueError, TypeError, OverflowError, OSError) as error:
+                body = self._encode_bare(event, seq, epoch, error)
+            priority = int(event.priority)
+            extend((seq, seq, priority, body))
+            append(body)
+            rows.count[priority] += 1
+            rows.bytes[priority] += len(body)
+        return rows
 
-    def _check_room(self, rows: Sequence[tuple[int, int, int, bytes]]) -> None:
-        alarms = sum(len(row[3]) + ROW_COST_BYTES for row in rows if row[2] == Priority.ALARM)
+    def _encode_bare(self, event: Event, seq: int, epoch: str, error: Exception) -> bytes:
+        """The event without its data, and why."""
+        log.error("the data of an event cannot be kept: %s", error)
+        bare = Event(
+            event.type.encode("utf-8", "replace").decode()[:200],
+            event.subject.encode("utf-8", "replace").decode()[:200],
+            event.time_ns if 0 <= event.time_ns < 2**63 else self._clock(),
+            event.priority,
+            {"omitted": str(error)[:500].encode("utf-8", "replace").decode()},
+        )
+        return encode_event(bare, source=self._source, epoch=epoch, seq=seq)
+
+    def _check_room(self, rows: _Rows) -> None:
+        count = rows.count[Priority.ALARM]
+        alarms = rows.bytes[Priority.ALARM] + count * ROW_COST_BYTES
         fixed = self._bytes[Priority.ALARM] + self._bytes[GAP]
-        if alarms and fixed + alarms > self._budget_bytes:
+        if count and fixed + alarms > self._budget_bytes:
             raise OutboxFull(
                 f"the outbox {self._path} holds {self._count[Priority.ALARM]} alarms that the cloud has not "
                 f"taken, which fills its budget of {self._budget_bytes} bytes: bring the uplink back, "
                 "or raise outbox.budget_bytes"
             )
 
-    def _keep(
-        self, rows: Sequence[tuple[int, int, int, bytes]], state: bytes | None, position: int | None
-    ) -> None:
-        self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    def _keep(self, rows: _Rows, state: bytes | None, position: int | None) -> None:
+        values = rows.values
+        for start in range(0, len(values), _STEP):
+            some = values[start : start + _STEP]
+            self._writer.execute(_insert(len(some) // _WIDTH), some)
         self._writer.execute(
             "UPDATE meta SET next_seq = ?, position = coalesce(?, position)",
-            (self._next + len(rows), position),
+            (self._next + len(values) // _WIDTH, position),
         )
         if state is not None:
             self._writer.execute("UPDATE app_state SET content = ?", (state,))
-        for _, _, priority, body in rows:
-            self._account(priority, 1, len(body))
+        for priority, count in enumerate(rows.count):
+            self._account(priority, count, rows.bytes[priority])
         if self.bytes > self._budget_bytes:
             self._evict(self.bytes - self._budget_bytes + int(SLACK_SHARE * self._budget_bytes))
 
@@ -313,6 +414,7 @@ class Outbox:
                 if freed >= wanted_bytes:
                     break
         before = self.bytes
+        self._recent = ()
         name = priority.name.lower()
         neighbours = self._gaps_around(victims[0], victims[-1])
         self._writer.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in victims])
@@ -364,6 +466,7 @@ class Outbox:
     def _replace(self, error: Exception, position: int | None) -> None:
         """Set a damaged file aside and begin a new one with what can be saved of it."""
         with self._reader_lock:
+            self._recent = ()
             self._disconnect()
             saved = _salvage(self._path)
             self.replaced = str(self._set_aside(error))

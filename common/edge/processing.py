@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from common.app import Reading, Sample
@@ -36,7 +37,10 @@ IDLE_S = 1.0
 RETRY_S = 0.5
 STOP_TRIES_S = 2.0
 """How long a stopping node goes on trying to commit what it has."""
+GROUP_EVENTS = 4000
+"""Events from which a group is committed although more readings wait: what is committed can be sent."""
 SUBJECTS_LIMIT = 256
+_PRIORITY_OF = attrgetter("priority")
 CLOCK_BACK_NS = 1_000_000_000
 CLOCK_AHEAD_NS = 300_000_000_000
 
@@ -163,6 +167,9 @@ class Processing:
             else:
                 events += self._decide(item)
                 position = item.position
+                if len(events) >= GROUP_EVENTS:
+                    self._commit(events, position)
+                    events, position = [], None
         if not items:
             events += self._adoption.events()
         if self._keeper is not None:
@@ -338,8 +345,5 @@ class Processing:
         )
 
     def _count(self, events: Sequence[Event]) -> None:
-        counts: dict[Priority, int] = {}
-        for event in events:
-            counts[event.priority] = counts.get(event.priority, 0) + 1
-        for priority, count in counts.items():
+        for priority, count in Counter(map(_PRIORITY_OF, events)).items():
             self._metrics.events.labels(Priority(priority).name.lower()).inc(count)

@@ -50,6 +50,8 @@ LONGEST_WAIT_S = 5.0
 PLAIN_BYTES = 8 * BATCH_LIMIT_BYTES
 """Most bytes of a batch before compression; one that does not fit the wire then is halved."""
 GOODBYE_S = 1.0
+FORGET_AGAIN_S = 0.02
+"""When to look again whether what the cloud has can be forgotten."""
 
 
 @dataclass(slots=True)
@@ -147,6 +149,7 @@ class Uplink:
             wait_s = min(self._settings.reconnect_last_s, 2 * wait_s)
 
     def _new_window(self) -> None:
+        self._owed = False
         self._epoch = self._outbox.epoch
         self._window = SendWindow(self._settings, self._outbox.oldest() - 1, self._chance)
 
@@ -297,6 +300,7 @@ class Uplink:
         status = self._status()
         if status != self._said:
             self._say(status)
+        forgotten = self._forget()
         if self._window.expired(time.monotonic()):
             self.traffic.timeouts += 1
             log.info("no answer from the cloud; sending again from %d", self._window.acked + 1)
@@ -306,8 +310,14 @@ class Uplink:
                 return linger_s
             if not self._send_batch(room):
                 break
-        now_s = time.monotonic()
-        return self._window.wait_s(now_s, self._outbox.last_seq)
+        wait_s = self._window.wait_s(time.monotonic(), self._outbox.last_seq)
+        return wait_s if forgotten and not self._stop.is_set() else min(wait_s, FORGET_AGAIN_S)
+
+    def _forget(self, *, wait: bool = False) -> bool:
+        """Forget what the cloud has, unless a commit runs just now: sending need not wait for that."""
+        if self._owed and self._outbox.acked(self._window.acked, wait=wait or self._stop.is_set()):
+            self._owed = False
+        return not self._owed
 
     def _linger_s(self, now_s: float, full: bool) -> float:
         """How much longer to wait for a fuller batch."""
@@ -374,7 +384,8 @@ class Uplink:
         last_seq = self._outbox.last_seq
         answer = self._window.answered(ack.high_water_mark, last_seq, now_s)
         if answer is Answer.PROGRESS:
-            self._outbox.acked(ack.high_water_mark)
+            self._owed = True
+            self._forget()
         elif answer is Answer.CLOUD_LOST:
             self._tell(
                 "cloud_lost",
@@ -387,6 +398,7 @@ class Uplink:
                 f"the cloud has events up to {ack.high_water_mark}, this node has numbered {last_seq} only: "
                 "it was put back to an earlier day; a new epoch begins",
             )
+            self._forget(wait=True)
             self._outbox.begin_epoch()
             self._new_window()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import given
@@ -47,6 +48,23 @@ def batch_of(bodies: list[bytes], first: int = 1, last: int | None = None, oldes
     return messages.encode_batch(
         bodies, source=SOURCE, epoch="e1", first=first, last=last, sent_ns=5, oldest=oldest
     )
+
+
+@given(events, st.integers(1, 2**62))
+def test_an_event_is_what_an_encoder_of_whole_events_would_write(sent: Event, seq: int) -> None:
+    whole = messages.WireEvent(
+        specversion="1.0",
+        id=f"e1-{seq}",
+        source=SOURCE,
+        type=sent.type,
+        time=messages.format_time(sent.time_ns),
+        subject=sent.subject,
+        epoch="e1",
+        seq=seq,
+        priority=sent.priority.name.lower(),
+        data=msgspec.Raw(msgspec.json.encode(sent.data)),
+    )
+    assert messages.encode_event(sent, source=SOURCE, epoch="e1", seq=seq) == msgspec.json.encode(whole)
 
 
 @given(events, st.integers(1, 2**62))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ class LatchedEdge(SumsEdge):
         alarms = [event for event in results if event.type == "sums.high"]
         if alarms and not self._latched:
             self._latched = True
-            results.append(replace(alarms[0], type="sums.latched"))
+            results.append(msgspec.structs.replace(alarms[0], type="sums.latched"))
         return results
 
     def snapshot(self) -> dict[str, Any]:

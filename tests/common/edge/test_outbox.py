@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -359,3 +360,37 @@ def test_a_path_that_is_no_file_is_told(tmp_path: Path) -> None:
     blocker.mkdir()
     with pytest.raises(OutboxError, match="cannot be opened"):
         Outbox(blocker, "/s/n", SMALL, lambda: FIRST_NS)
+
+
+def test_what_is_sent_from_memory_is_what_lies_in_the_file(open_outbox, tmp_path: Path) -> None:
+    outbox = open_outbox()
+    for count in (3, 1, 7):
+        outbox.commit([make_event(number) for number in range(count)])
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as file:
+        rows = [Pending(*row) for row in file.execute("SELECT seq, last, body FROM events ORDER BY seq")]
+    assert outbox.pending(0, 100, ALL) == rows
+    assert outbox.pending(2, 5, ALL) == rows[2:7]
+    assert 0 < len(outbox.pending(2, 9, 3 * len(rows[2].body))) <= 3
+    assert outbox.refused(4)
+    assert outbox.pending(0, 100, ALL)[3].body != rows[3].body
+
+
+def test_an_ack_waits_for_a_running_commit_only_if_told_to(open_outbox) -> None:
+    outbox = open_outbox()
+    outbox.commit([make_event(1)])
+    running, ended = threading.Event(), threading.Event()
+
+    def commit() -> None:
+        with outbox._lock:
+            running.set()
+            ended.wait(10)
+
+    other = threading.Thread(target=commit)
+    other.start()
+    running.wait(10)
+    assert not outbox.acked(1, wait=False)
+    assert outbox.events == 1
+    ended.set()
+    other.join()
+    assert outbox.acked(1, wait=False)
+    assert outbox.events == 0
