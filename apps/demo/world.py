@@ -100,9 +100,10 @@ class CloudSite:
         return file
 
     def client(self) -> CloudClient:
-        """The API with the administrator's token."""
+        """The API with the administrator's token. Raises `ShowError` while the cloud is not ready."""
+        file = self.file
         token = (self.folder / "secrets" / "admin-token").read_text("utf-8").strip()
-        return CloudClient(self.file.http_url, token)
+        return CloudClient(file.http_url, token)
 
     def add_links(
         self, rewrite: Rewriter | None = None, rewrite_http: Rewriter | None = None
