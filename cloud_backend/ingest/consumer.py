@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import Engine
 
@@ -34,6 +34,8 @@ _log = structlog.get_logger("edgeloop.ingest")
 ROOM_WAIT_S = 1.0
 """How long receiving waits for room in the inbox; far below the keep-alive, so the connection stands."""
 KEEP_ALIVE_S = 15
+LEAVE_S = 1.0
+"""How long stopping waits until the broker has the last ack: what it has not taken, a disconnect drops."""
 QUEUED_ACKS = 10_000
 """Most acks and hints that wait for the broker; a node whose ack is lost sends again and gets another."""
 
@@ -60,6 +62,7 @@ class Consumer:
         self._inbox = Inbox(settings.queue_events)
         self._counts: Counter[str] = Counter()
         self._subscribed = False
+        self._published: MQTTMessageInfo | None = None
         self._unwell = threading.Event()
         self._stopping = threading.Event()
         self._client = self._create_client(user, password)
@@ -93,10 +96,9 @@ class Consumer:
         self._stopping.set()
         if self._threads[1].is_alive():
             self._threads[1].join(timeout_s)
-        deadline = time.monotonic() + 1.0
-        while self._client.want_write() and self.connected and time.monotonic() < deadline:
-            self._stopping.wait(0)
-            time.sleep(0.01)
+        if self._published is not None:
+            with suppress(RuntimeError, ValueError):  # It was never queued; who waits for it sends again.
+                self._published.wait_for_publish(LEAVE_S)
         self._client.disconnect()
         if self._threads[0].is_alive():
             self._threads[0].join(timeout_s)
@@ -160,11 +162,11 @@ class Consumer:
             return
         if message.retain:
             return
-        self._counts["batches_received"] += 1
         if self._unwell.is_set() and len(self._inbox) >= self._settings.queue_events:
             self._counts["batches_dropped"] += 1
-            return
-        self._put(read_batch(site, node, message.payload, arrived_ns))
+        else:
+            self._put(read_batch(site, node, message.payload, arrived_ns))
+        self._counts["batches_received"] += 1
 
     def _on_status(self, _client: object, _user: object, message: MQTTMessage) -> None:
         try:
@@ -216,7 +218,7 @@ class Consumer:
 
     def _publish(self, topic: str, payload: bytes) -> None:
         if self._client.is_connected():
-            self._client.publish(topic, payload, qos=1)
+            self._published = self._client.publish(topic, payload, qos=1)
 
 
 def _first_line(error: BaseException) -> str:
