@@ -44,7 +44,7 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Most events in a batch."""
     linger_s: Positive = 0.05
     """How long a batch waits for more events."""
-    in_flight_batches: Count = 8
+    in_flight_batches: Count = 32
     """Most batches sent and not acked."""
     ack_timeout_s: Positive = 5.0
     """Silence after which a batch is sent again."""
