@@ -14,6 +14,11 @@ from sqlmodel import Field, SQLModel
 
 from common.messages import Priority
 
+ALERT_SQL = f"priority = {int(Priority.ALARM)} OR type = 'edgeloop.drift' OR type = 'edgeloop.adoption'"
+"""Events among which alerts are looked for, by an index of their own: few of all."""
+NOTABLE_SQL = f"priority >= {int(Priority.EVENT)}"
+"""What is more than telemetry: few of all events, so that an index of the newest costs ingest little."""
+
 
 class Stream(SQLModel, table=True):
     """One epoch of one node, and how far it is committed."""
@@ -38,12 +43,20 @@ class StoredEvent(SQLModel, table=True):
     __tablename__ = "event"
     __table_args__ = (
         Index(
-            "event_alarms",
+            "event_alerts",
             "time_ns",
             "stream_id",
             "seq",
-            sqlite_where=text(f"priority = {int(Priority.ALARM)}"),
-            postgresql_where=text(f"priority = {int(Priority.ALARM)}"),
+            sqlite_where=text(ALERT_SQL),
+            postgresql_where=text(ALERT_SQL),
+        ),
+        Index(
+            "event_notable",
+            "received_ns",
+            "stream_id",
+            "seq",
+            sqlite_where=text(NOTABLE_SQL),
+            postgresql_where=text(NOTABLE_SQL),
         ),
         {"sqlite_with_rowid": False},
     )
@@ -192,6 +205,10 @@ class SampleRow(SQLModel, table=True):
     """An uploaded (or partly uploaded) sample; its content lies in the sample store under its digest."""
 
     __tablename__ = "sample"
+    __table_args__ = (
+        Index("sample_newest", "received_ns", "digest"),
+        Index("sample_newest_of_app", "app", "received_ns", "digest"),
+    )
     digest: str = Field(primary_key=True)
     app: str = Field(index=True)
     node: str
@@ -229,6 +246,45 @@ class LabelRow(SQLModel, table=True):
     body: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     source: str
     created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class AlertAck(SQLModel, table=True):
+    """That a person has seen an alert; the first acknowledgement stays."""
+
+    __tablename__ = "alert_ack"
+    stream_id: int = Field(primary_key=True)
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    by: str
+    note: str = ""
+    acked_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Volume(SQLModel, table=True):
+    """What arrived from a node on a UTC day, by event type: the account of what left it as events.
+
+    Types beyond `cloud_backend.ingest.volumes.TYPES_LIMIT` a node and day are counted as ``other``.
+    """
+
+    __tablename__ = "volume"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    day: int = Field(primary_key=True)
+    """Days since 1970-01-01, by when the events arrived."""
+    node: str = Field(primary_key=True)
+    type: str = Field(primary_key=True)
+    events: int = Field(sa_column=Column(BigInteger, nullable=False))
+    bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Of the events' data, as it is stored."""
+
+
+class WebSession(SQLModel, table=True):
+    """A person who is signed in; ``digest`` is that of the session's token."""
+
+    __tablename__ = "web_session"
+    digest: str = Field(primary_key=True)
+    name: str
+    created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    used_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    expires_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 def cloud_metadata() -> MetaData:

@@ -53,7 +53,7 @@ def test_a_page_reads_about_as_many_rows_as_it_shows(filled: Engine, query: str)
         assert len(connection.execute(text(query)).all()) == (50 if query is not ALARMS_PAGE else 13)
         if filled.dialect.name == "sqlite":
             plan = " | ".join(row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
-            assert "SCAN event" not in plan or "event_alarms" in plan, plan
+            assert "SCAN event" not in plan or "event_alerts" in plan, plan
             assert "TEMP B-TREE" not in plan, plan
         else:
             lines = [row[0] for row in connection.execute(text(f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))]
