@@ -1,9 +1,9 @@
 """The transaction: what arrived goes into the store whole, and only then is acked.
 
 One transaction takes several batches of several nodes. In it: the mark of each stream is read and
-judged (`cloud_backend.ingest.ledger`), new events are inserted, marks moved, projections run, refusals
-kept. Nothing of it is remembered outside the database, so two clouds on one PostgreSQL, a restart or a
-restored backup need no care.
+judged (`cloud_backend.ingest.ledger`), new events are inserted and counted, marks moved, projections run,
+refusals kept. Nothing that it depends on is remembered outside the database, so two clouds on one
+PostgreSQL, a restart or a restored backup need no care.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from cloud_backend.ingest.clocks import NodeClocks
 from cloud_backend.ingest.ledger import Leave, Take, above, judge
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.quarantine import Refusal
+from cloud_backend.ingest.volumes import Tally, Volumes
 from cloud_backend.store.engine import is_outage
 from cloud_backend.store.tables import Node, StoredEvent, Stream
 from common.config import IngestSettings
@@ -40,6 +41,7 @@ from common.messages import GAP_TYPE, Ack, Gap, Malformed, Priority
 _log = structlog.get_logger("edgeloop.ingest")
 ROWS_PER_STATEMENT = 100
 """Rows in one INSERT: enough to spread the cost of a statement, and within SQLite's limit of parameters."""
+_TYPE, _BODY = COLUMNS.index("type"), COLUMNS.index("body")
 LOST_BY_CLOUD = "lost_by_cloud"
 """Reason of the gap for events that this cloud had acked and has lost since."""
 
@@ -95,6 +97,7 @@ class _Work:
     answers: list[Answer] = field(default_factory=list)
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
 
 
 class Committer:
@@ -106,6 +109,7 @@ class Committer:
         self._settings = settings
         self._clocks = NodeClocks(round(settings.clock_tolerance_s * 1e9))
         self._insert = _insert_statement(engine.dialect.name)
+        self._volumes = Volumes(engine.dialect.name)
         self.counts: Counter[str] = Counter()
         """Events, batches and what became of them since the start, for the status page."""
 
@@ -235,6 +239,8 @@ class Committer:
             projected=work.projected,
         )
         work.values += rows.values
+        kinds, bodies = rows.values[_TYPE :: len(COLUMNS)], rows.values[_BODY :: len(COLUMNS)]
+        work.tally.add(arrival.node, arrival.arrived_ns, kinds, bodies)
         malformed: list[Malformed] = batch.malformed + rows.malformed
         work.counts["events"] += len(rows.values) // len(COLUMNS)
         work.counts["malformed"] += len(malformed)
@@ -249,6 +255,7 @@ class Committer:
             connection.execute(_MOVE_MARK, sorted(moved, key=lambda row: row["number"]))
         if work.seen:
             connection.execute(_NOTE_SEEN, [work.seen[node] for node in sorted(work.seen)])
+        self._volumes.keep(connection, work.tally)
         work.refusals += self._projections.run(connection, work.projected)
         work.counts["quarantine_dropped"] += quarantine.keep(
             connection,

@@ -1,0 +1,104 @@
+"""What arrived, by node, UTC day and event type: counted in the transaction that stores it.
+
+A batch is tallied without I/O (`Tally`); at the end of the transaction one row for each key is added to
+(`Volumes.keep`). The day is that of the arrival, so a node's wrong clock does not matter. Types are
+whatever a node calls its events: of one node and day at most `TYPES_LIMIT` have a row of their own, the
+rest are `OTHER` together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, select
+
+from cloud_backend.store.tables import Volume
+
+DAY_NS = 86_400 * 1_000_000_000
+TYPES_LIMIT = 200
+"""Most types of a node and day."""
+TYPE_CHARACTERS = 200
+"""Longest type that gets a row."""
+OTHER = "other"
+_REMEMBERED = 4096
+"""Nodes and days whose types are remembered, so that the table need not be asked for them."""
+
+_volume = Volume.__table__.c  # type: ignore[attr-defined]
+_TYPES = (
+    select(_volume.day, _volume.node, _volume.type)
+    .where(_volume.day.in_(bindparam("days", expanding=True)))
+    .where(_volume.node.in_(bindparam("nodes", expanding=True)))
+)
+
+
+class Tally:
+    """Events and bytes of one transaction by ``(day, node)`` and type."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[int, str], Counter[str]] = {}
+        self.bytes: dict[tuple[int, str], Counter[str]] = {}
+
+    def add(self, node: str, arrived_ns: int, types: Sequence[str], bodies: Sequence[str]) -> None:
+        """Count the events of one batch; ``bodies`` are their data as JSON text."""
+        if not types:
+            return
+        key = (arrived_ns // DAY_NS, node)
+        self.events.setdefault(key, Counter()).update(types)
+        sizes = self.bytes.setdefault(key, Counter())
+        for kind, body in zip(types, bodies, strict=True):
+            sizes[kind] += len(body) if body.isascii() else len(body.encode())
+
+
+class Volumes:
+    """Adds tallies to the table. What it remembers between transactions only spares reading it."""
+
+    def __init__(self, dialect: str) -> None:
+        mark = "?" if dialect == "sqlite" else "%s"
+        self._upsert = (
+            f"INSERT INTO volume (day, node, type, events, bytes) VALUES ({', '.join([mark] * 5)}) "  # noqa: S608  constants
+            "ON CONFLICT (day, node, type) DO UPDATE SET "
+            "events = volume.events + excluded.events, bytes = volume.bytes + excluded.bytes"
+        )
+        self._known: dict[tuple[int, str], frozenset[str]] = {}
+
+    def keep(self, connection: Connection, tally: Tally) -> None:
+        """Add ``tally`` within the transaction of ``connection``."""
+        if not tally.events:
+            return
+        news = [key for key, types in tally.events.items() if not types.keys() <= self._known_of(key)]
+        if news:
+            self._read(connection, news)
+        rows: list[tuple[int, str, str, int, int]] = []
+        for key in sorted(tally.events):
+            rows += self._rows(key, tally)
+        connection.exec_driver_sql(self._upsert, rows)
+
+    def _rows(self, key: tuple[int, str], tally: Tally) -> list[tuple[int, str, str, int, int]]:
+        names = set(self._known_of(key))
+        events: Counter[str] = Counter()
+        sizes: Counter[str] = Counter()
+        for kind, count in tally.events[key].items():
+            name = kind
+            if kind not in names:
+                if len(names) >= TYPES_LIMIT or len(kind) > TYPE_CHARACTERS:
+                    name = OTHER
+                else:
+                    names.add(kind)
+            events[name] += count
+            sizes[name] += tally.bytes[key][kind]
+        return [(*key, name, events[name], sizes[name]) for name in sorted(events)]
+
+    def _known_of(self, key: tuple[int, str]) -> frozenset[str]:
+        return self._known.get(key, frozenset())
+
+    def _read(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> None:
+        """Remember the types that the table has; those of this transaction are not among them yet."""
+        if len(self._known) + len(keys) > _REMEMBERED:
+            self._known.clear()
+        wanted = {"days": sorted({day for day, _ in keys}), "nodes": sorted({node for _, node in keys})}
+        found: dict[tuple[int, str], set[str]] = {}
+        for day, node, kind in connection.execute(_TYPES, wanted):
+            found.setdefault((day, node), set()).add(kind)
+        for key in keys:
+            self._known[key] = frozenset(found.get(key, ()))
