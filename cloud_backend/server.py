@@ -164,6 +164,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
 def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
     """Run the API and the chores until a signal ends them."""
     from cloud_backend.api.application import create_api
+    from cloud_backend.dashboard import mount
 
     def announce() -> None:
         file = CloudFile(
@@ -206,11 +207,12 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
     )
     stack.callback(watch.stop)
     stack.callback(steward.stop)
+    api = create_api(cloud)
+    mount(api, cloud.apps)
     config = uvicorn.Config(
-        create_api(cloud),
+        api,
         log_config=None,
         access_log=False,
-        lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )

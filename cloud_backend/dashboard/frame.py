@@ -1,0 +1,202 @@
+"""The frame around every page: the rail, the theme, the banner; and how it is mounted.
+
+NiceGUI keeps its pages once per process, so a process mounts one dashboard.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
+from nicegui import ui
+
+import common.pages
+from cloud_backend.dashboard import alerts, apps, data, fleet, learning, models, node, rollouts, settings
+from common.app import AppSpec
+from common.pages import Ask, AskError, LabelForm, Text, View
+from common.pages.site import Banner, Build
+
+MOUNT = "/ui"
+RAIL = (
+    ("fleet", "Fleet", "lan"),
+    ("apps", "Apps", "apps"),
+    ("alerts", "Alerts", "notifications"),
+    ("models", "Models", "model_training"),
+    ("learning", "Learning", "school"),
+    ("rollouts", "Rollouts", "rocket_launch"),
+    ("data", "Data", "storage"),
+    ("settings", "Settings", "settings"),
+)
+"""Path, name and icon of each place in the rail; every app adds its own below them."""
+STYLE = Path(common.pages.__file__).with_name("style.css")
+THEME_COOKIE = "edgeloop-theme"
+WATCH_S = 2.0
+SLOW_MS = 1000.0
+"""A database that takes longer over the simplest question is told of."""
+PAGE_TIMEOUT_S = 10.0
+_TOGGLE_THEME = f"""() => {{
+  const dark = !document.body.classList.contains("body--dark");
+  const kept = `{THEME_COOKIE}=${{dark ? "dark" : "light"}}`;
+  document.cookie = `${{kept}};path={MOUNT};max-age=31536000;samesite=strict`;
+  Quasar.Dark.set(dark);
+}}"""
+_TOGGLE_RAIL = """(event) => {
+  const open = document.body.classList.toggle("rail-open");
+  event.currentTarget.setAttribute("aria-expanded", open);
+}"""
+
+
+class Frame:
+    """Adds pages below ``/ui/<base>``, as `common.pages.Site`; all of a dashboard share ``rail`` and ``forms``."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        rail: list[tuple[str, str, str]],
+        forms: dict[str, LabelForm],
+        base: str = "",
+    ) -> None:
+        self._client = client
+        self._rail = rail
+        self._base = base
+        self.forms = forms
+        """The apps' label forms, by app."""
+
+    def page(self, path: str, title: str, *, icon: str = "") -> Callable[[Build], Build]:
+        """Add a page; one with an icon also stands in the rail. See `common.pages.Site`."""
+        whole = "/".join(filter(None, (self._base, path)))
+        if icon:
+            self._rail.append((whole, title, icon))
+
+        def add(build: Build) -> Build:
+            async def visit(request: Request, **given: Any) -> None:
+                view, main = self._draw(request, title)
+                with main:
+                    await build(view, **given)
+
+            kind = inspect.Parameter.KEYWORD_ONLY
+            of_path = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
+            parameters = [inspect.Parameter("request", kind, annotation=Request)]
+            parameters += [each.replace(kind=kind) for each in of_path]
+            visit.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+            visit.__annotations__ = {each.name: each.annotation for each in parameters}
+            ui.page(f"/{whole}", title=f"{title} · edgeloop", response_timeout=PAGE_TIMEOUT_S)(visit)
+            return build
+
+        return add
+
+    def label_form(self, form: LabelForm) -> None:
+        """Keep an app's label form."""
+        self.forms[self._base.rpartition("/")[2]] = form
+
+    def _draw(self, request: Request, title: str) -> tuple[View, ui.element]:
+        """Draw the frame of one visit; the second item is where its page belongs."""
+        principal = request.state.principal
+        theme = request.cookies.get(THEME_COOKIE)
+        ui.dark_mode(None if theme not in ("dark", "light") else theme == "dark")
+        Text("a", "Skip to the page").classes("skip").props("href=#page")
+        with ui.element("div").classes("frame"):
+            self._draw_rail(request.url.path, principal.name)
+            with ui.element("div"):
+                with ui.element("header").classes("topbar"):
+                    menu = Text("button", "Menu").classes("action small")
+                    menu.props("type=button aria-expanded=false aria-controls=rail")
+                    menu.on("click", js_handler=_TOGGLE_RAIL)
+                    Text("a", "edgeloop").classes("brand").props(f"href={MOUNT}/fleet")
+                main = ui.element("main").classes("page").props("id=page tabindex=-1")
+        with main:
+            with ui.element("div").classes("banner").props("role=alert") as box:
+                text = ui.label()
+            box.set_visibility(False)
+            with ui.element("div").classes("page-head") as head:
+                heading = Text("h1", title)
+            ask = Ask(self._client, _token_of(request))
+            view = View(ask, Banner(box, text, {}), principal.name, head, heading)
+            ui.timer(WATCH_S, view.watch(_trouble))
+        return view, main
+
+    def _draw_rail(self, path: str, person: str) -> None:
+        with ui.element("nav").classes("rail").props('id=rail aria-label="Places"'):
+            Text("a", "edgeloop").classes("brand").props(f"href={MOUNT}/fleet")
+            for number, (place, name, icon) in enumerate(self._rail):
+                if number == len(RAIL):
+                    Text("div", "Pages of the apps").classes("rail-head")
+                entry = ui.element("a").classes("entry").props(f"href={MOUNT}/{place}")
+                if _is_current(path, place):
+                    entry.props("aria-current=page")
+                with entry:
+                    ui.icon(icon).props("aria-hidden=true")
+                    Text("span", name)
+            with ui.element("div").classes("rail-foot"):
+                Text("span", f"Signed in as {person}")
+                theme = Text("button", "Light or dark").classes("action small").props("type=button")
+                theme.on("click", js_handler=_TOGGLE_THEME)
+                with ui.element("form").props("method=post action=/sign-out"):
+                    Text("button", "Sign out").classes("action small").props("type=submit")
+
+
+def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
+    """Mount the dashboard on ``api``, with the pages of every app."""
+    transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+    client = httpx.AsyncClient(transport=transport, base_url="http://edgeloop")
+    rail = list(RAIL)
+    frame = Frame(client, rail, {})
+    for module in (fleet, node, apps, alerts, models, learning, rollouts, data, settings):
+        module.add_pages(frame)
+    for name, spec in sorted(apps_by_name.items()):
+        if spec.pages:
+            resolve_name(spec.pages)(Frame(client, rail, frame.forms, f"apps/{name}"))
+    ui.add_css(STYLE, shared=True)
+    ui.run_with(
+        api,
+        mount_path=MOUNT,
+        title="edgeloop",
+        favicon="🔁",
+        dark=None,
+        tailwind=False,
+        show_welcome_message=False,
+    )
+
+    @api.get("/", include_in_schema=False)
+    def _front() -> RedirectResponse:
+        return RedirectResponse(f"{MOUNT}/fleet", 303)
+
+    @api.get(MOUNT, include_in_schema=False)
+    def _front_of_pages() -> RedirectResponse:
+        return RedirectResponse(f"{MOUNT}/fleet", 303)
+
+
+async def _trouble(ask: Ask) -> str:
+    """What does not work in the cloud, in words for whoever looks at a page."""
+    try:
+        status = await ask.get("/v1/status")
+    except AskError as error:
+        return f"The cloud is unwell: {error}"
+    broker, database = status["broker"], status.get("database", {})
+    if not broker["alive"] or not broker["connected"]:
+        return "The broker does not answer: nodes keep what they have and send it later."
+    if status["ingest"].get("database") == "unwell":
+        return "The database takes nothing: nodes keep what they have and send it later."
+    if database.get("latency_ms", 0.0) > SLOW_MS:
+        return f"The database is slow: {database['latency_ms']:.0f} ms for the simplest question."
+    return ""
+
+
+def _is_current(path: str, place: str) -> bool:
+    own = path.removeprefix(f"{MOUNT}/").strip("/")
+    if place == "apps":
+        return own == place
+    if place == "fleet" and own.startswith("nodes/"):
+        return True
+    return own == place or own.startswith(f"{place}/")
+
+
+def _token_of(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else request.cookies.get("edgeloop-session", "")

@@ -1,0 +1,67 @@
+"""The public API, asked as the person who is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from common.errors import EdgeloopError
+
+
+class AskError(EdgeloopError):
+    """The API refused, or did not answer; ``status`` is 0 where there was no answer."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Ask:
+    """Requests to the cloud's API with a session's ``token``; all raise `AskError`, whose text can be shown."""
+
+    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+        self._client = client
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The JSON answer of ``GET path?query``; None values are left out."""
+        return (await self._send("GET", path, query=query)).json()
+
+    async def text(self, path: str, **query: Any) -> str:
+        """The answer as text, for logs."""
+        return (await self._send("GET", path, query=query)).text
+
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON answer of ``POST path``."""
+        answer = await self._send("POST", path, body=body or {})
+        return answer.json() if answer.content else None
+
+    async def delete(self, path: str) -> None:
+        """``DELETE path``."""
+        await self._send("DELETE", path)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> httpx.Response:
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        try:
+            answer = await self._client.request(method, path, params=given, json=body, headers=self._headers)
+        except httpx.HTTPError as error:
+            raise AskError(0, f"the cloud does not answer: {error}") from error
+        if answer.is_error:
+            raise AskError(answer.status_code, _detail(answer))
+        return answer
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the cloud answered {answer.status_code}"

@@ -1,0 +1,110 @@
+"""The frame's side of a page: `Site` adds pages, `View` is one visit of one.
+
+A `View` keeps a page live: what `View.live` is given runs at once and then about every second, never twice
+at a time. Where it fails, the page stays as it was and a banner says what is wrong, until it works again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nicegui import ui
+
+from common.pages.ask import Ask, AskError
+from common.pages.blocks import Text
+
+REFRESH_S = 1.0
+Build = Callable[..., Awaitable[None]]
+Refresh = Callable[[], Awaitable[None]]
+LabelForm = Callable[["View", dict[str, Any], Refresh], Awaitable[None]]
+"""Builds an app's form for one sample (as ``GET /v1/samples`` gives it) in the element that is open; it calls
+the last argument once a label is stored."""
+
+
+@dataclass(slots=True)
+class Banner:
+    """The line over a page that says what does not work."""
+
+    element: ui.element
+    text: ui.label
+    trouble: dict[str, str]
+    """What is wrong, by who found it."""
+
+    def tell(self, who: str, problem: str) -> None:
+        """Say what is wrong, or with an empty ``problem`` that all is well again."""
+        if self.trouble.get(who, "") == problem:
+            return
+        self.trouble[who] = problem
+        self.text.text = "; ".join(filter(None, self.trouble.values()))
+        self.element.set_visibility(bool(self.text.text))
+
+
+class View:
+    """One visit of one page.
+
+    ``person`` is who is signed in; ``head`` holds the page's heading and has room for buttons beside it.
+    """
+
+    def __init__(self, ask: Ask, banner: Banner, person: str, head: ui.element, heading: Text) -> None:
+        self.ask = ask
+        self.person = person
+        self.head = head
+        self._heading = heading
+        self._banner = banner
+
+    def name(self, heading: str) -> None:
+        """Give the page another heading, such as the name of what it shows."""
+        self._heading.text = heading
+        ui.page_title(f"{heading} · edgeloop")
+
+    async def live(self, refresh: Refresh, every_s: float = REFRESH_S) -> None:
+        """Run ``refresh`` now and then every ``every_s`` seconds while the page is open."""
+        name = refresh.__qualname__
+
+        async def guarded() -> None:
+            try:
+                await refresh()
+            except AskError as error:
+                if error.status == 401:
+                    ui.navigate.to("/sign-in")
+                self._banner.tell(name, f"This page cannot be brought up to date: {error}")
+            else:
+                self._banner.tell(name, "")
+
+        await guarded()
+        ui.timer(every_s, guarded, immediate=False)
+
+    def watch(self, trouble: Callable[[Ask], Awaitable[str]]) -> Refresh:
+        """A refresh that keeps the banner at what ``trouble`` finds."""
+
+        async def look() -> None:
+            self._banner.tell("cloud", await trouble(self.ask))
+
+        return look
+
+    async def act(self, doing: Awaitable[Any], done: str) -> bool:
+        """Do what a person asked for, and say how it went. Returns whether it was done."""
+        try:
+            await doing
+        except AskError as error:
+            ui.notify(str(error), type="negative", timeout=8000, close_button="Close")
+            return False
+        ui.notify(done, type="positive")
+        return True
+
+
+class Site(Protocol):
+    """What an app's ``pages`` callable is given; paths are relative to ``/ui/apps/<app>``."""
+
+    def page(self, path: str, title: str, *, icon: str = "") -> Callable[[Build], Build]:
+        """Add a page, built by ``async def build(view, **parameters of the path)``.
+
+        The one with an empty path is the app's front page.
+        """
+        ...
+
+    def label_form(self, form: LabelForm) -> None:
+        """Say how a sample of this app is labelled on the page *Learning*."""
+        ...
