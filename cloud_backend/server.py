@@ -193,6 +193,8 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
             f"edgeloop cloud is ready: {cloud.http_url}, broker {cloud.broker.kind} at "
             f"{cloud.mqtt_host}:{cloud.mqtt_port}, the token is in {cloud.access.admin_token_file}\n"
         )
+        if password := cloud.access.passwords.make():
+            sys.stdout.write(f"the dashboard's password, printed this once: {password}\n")
         sys.stdout.flush()
 
     settings = cloud.settings

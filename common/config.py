@@ -1,8 +1,9 @@
 """One typed, frozen settings tree, from TOML and the environment, passed in and never read at import.
 
 `load` merges, later over earlier: defaults, the TOML file, ``EDGELOOP_*`` variables (two underscores
-between levels: ``EDGELOOP_OUTBOX__BUDGET_BYTES=1000000``), and overrides of the command line. A wrong
-key is an error that names the nearest right one. Paths are relative to where the process runs.
+between levels: ``EDGELOOP_OUTBOX__BUDGET_BYTES=1000000``; a list's items stand between commas), and
+overrides of the command line. A wrong key is an error that names the nearest right one. Paths are relative
+to where the process runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import msgspec
 
@@ -28,6 +29,7 @@ RESERVED_VARIABLES = frozenset({"EDGELOOP_DATA", "EDGELOOP_TOKEN", "EDGELOOP_CLO
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Origin = Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$")]
 
 
 class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +149,8 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """URL by which nodes reach the API; empty derives it from host and port."""
     sample_limit_bytes: Count = 64 * 1024 * 1024
     """Largest sample that is taken."""
+    frame_ancestors: list[Origin] = []
+    """Origins (``http://127.0.0.1:9000``) of pages that may show the dashboard in a frame; empty is none."""
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -338,11 +342,22 @@ def _from_environment(kind: type[msgspec.Struct], environment: Mapping[str, str]
             continue
         path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         branch = value
+        if get_origin(_type_at(kind, path)) is list:
+            branch = [item.strip() for item in value.split(",") if item.strip()]  # type: ignore[assignment]
         for key in reversed(path):
             branch = {key: branch}  # type: ignore[assignment]
         _check_keys(kind, branch, variable)  # type: ignore[arg-type]
         _merge(tree, branch)  # type: ignore[arg-type]
     return tree
+
+
+def _type_at(kind: Any, path: list[str]) -> Any:
+    """The type of the setting at ``path``; None where there is none."""
+    for key in path:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return None
+        kind = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}.get(key)
+    return kind
 
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:

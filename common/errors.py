@@ -33,6 +33,7 @@ Catch at the depth that you care for::
     ├── StoreError             the database cannot be reached, used or upgraded
     ├── CloudError             the cloud cannot be reached, or refuses what a command asks
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
+        └── TooManyTries       too many wrong passwords: wait before the next
 
 A message says what is wrong, where, and what to do about it.
 """
@@ -175,3 +176,11 @@ class CloudError(EdgeloopError):
 
 class AccessDenied(EdgeloopError):
     """A token is missing, wrong, or not allowed to do this."""
+
+
+class TooManyTries(AccessDenied):
+    """Too many wrong passwords; ``wait_s`` is how long to wait before the next try."""
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s

@@ -2,6 +2,9 @@
 
 Tokens are 256 random bits, so a plain SHA-256 of one tells nothing. A node's MQTT password is kept in
 the form that Mosquitto reads (PBKDF2), so that its password file can be made anew from the store.
+
+People sign in with a name and a password, or the admin's token in its place, or a one-time ticket. Each
+way ends in a session, whose token is a bearer token too. A new password or a new admin's token ends all.
 """
 
 from __future__ import annotations
@@ -10,17 +13,22 @@ import base64
 import hashlib
 import hmac
 import secrets
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
+from cloud_backend.access.passwords import Passwords
 from cloud_backend.access.secrets import keep, open_folder
+from cloud_backend.access.sessions import Sessions
+from cloud_backend.access.tickets import Tickets
+from cloud_backend.access.tries import Tries
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Node
 from common.clock import Clock, anchored_clock
-from common.errors import AccessDenied
+from common.errors import AccessDenied, TooManyTries
 from common.messages import topics
 
 CLOUD_USER = "CLOUD"
@@ -32,11 +40,16 @@ _PASSWORD_ROUNDS = 101
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a token belongs to: ``kind`` is ``admin`` or ``node``; the others are empty for an admin."""
+    """Who a token belongs to: ``kind`` is ``admin`` or ``node``; ``node`` and ``site`` are a node's.
+
+    ``name`` is the person's at a session and ``admin`` for the admin's token; ``expires_ns`` a session's.
+    """
 
     kind: str
     node: str = ""
     site: str = ""
+    name: str = ""
+    expires_ns: int | None = None
 
 
 class Access:
@@ -46,16 +59,26 @@ class Access:
         folder = open_folder(secrets)
         self._engine = engine
         self._clock = clock or anchored_clock()
+        self._lock = threading.Lock()
+        self._tries = Tries()
         self.admin_token = keep(folder, ADMIN_TOKEN_FILE)
         self.admin_token_file = folder / ADMIN_TOKEN_FILE
         self.mqtt_password = keep(folder, "mqtt-password")
         """Password of `CLOUD_USER`."""
+        self.passwords = Passwords(folder)
+        self.sessions = Sessions(
+            engine, self._clock, lambda: self.admin_token.encode() + b"|" + self.passwords.mark()
+        )
+        self.tickets = Tickets(self._clock)
 
     def principal(self, token: str) -> Principal:
         """Whose token it is. Raises `AccessDenied` for one that is not known."""
         encoded = token.encode("utf-8", "surrogatepass")
         if hmac.compare_digest(encoded, self.admin_token.encode()):
-            return Principal("admin")
+            return Principal("admin", name="admin")
+        person = self.person(token)
+        if person is not None:
+            return person
         with Session(read_only(self._engine)) as session:
             node = session.exec(select(Node).where(Node.token_digest == _digest(encoded))).first()
         if node is None or not token:
@@ -63,6 +86,36 @@ class Access:
                 "the bearer token is not known here; `edgeloop fleet enrol` makes one for a node"
             )
         return Principal("node", node.name, node.site)
+
+    def person(self, token: str) -> Principal | None:
+        """Who is signed in with a session's token; None for any other token."""
+        found = self.sessions.find(token)
+        return found and Principal("admin", name=found.name, expires_ns=found.expires_ns)
+
+    def is_signed_in(self, token: str) -> bool:
+        """Whether a session's token is still valid; to ask is no use of it."""
+        try:
+            return self.sessions.is_valid(token)
+        except AccessDenied:
+            return False
+
+    def sign_in(self, name: str, password: str, address: str) -> str:
+        """The token of a new session for who knows the password, or the admin's token.
+
+        Raises:
+            TooManyTries: too many wrong ones came from ``address``, or from everywhere.
+            AccessDenied: it is neither.
+        """
+        with self._lock:
+            wait_s = self._tries.begin(address, self._clock())
+        if wait_s:
+            raise TooManyTries(f"too many wrong passwords: wait {wait_s} s, then try again", wait_s)
+        encoded = password.encode("utf-8", "surrogatepass")
+        if not (hmac.compare_digest(encoded, self.admin_token.encode()) or self.passwords.fits(password)):
+            raise AccessDenied("the password is wrong")
+        with self._lock:
+            self._tries.succeeded(address)
+        return self.sessions.start(name)
 
     def enrol(self, node: str, site: str) -> tuple[str, str]:
         """A new token and MQTT password for a node; what it had before stops working.

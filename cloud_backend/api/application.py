@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
-from cloud_backend.api import events, jobs, labels, models, nodes, problem, rollouts, samples, status
+from cloud_backend.api import (
+    events,
+    jobs,
+    labels,
+    models,
+    nodes,
+    problem,
+    rollouts,
+    samples,
+    sign_in,
+    sign_in_links,
+    status,
+)
 from cloud_backend.api.deps import AppDeps
 from cloud_backend.api.guard import BodyLimit, TokenGuard
+from cloud_backend.api.page_headers import PageHeaders
 from cloud_backend.api.updates import UpdateFiles
 
 if TYPE_CHECKING:
@@ -30,8 +43,9 @@ TAGS = [
     {"name": "samples", "description": "What nodes upload to learn from."},
     {"name": "labels", "description": "What turned out to be true."},
     {"name": "status", "description": "The cloud itself."},
+    {"name": "sessions", "description": "People who are signed in."},
 ]
-ROUTERS = (nodes, events, models, rollouts, jobs, samples, labels, status)
+ROUTERS = (nodes, events, models, rollouts, jobs, samples, labels, status, sign_in_links, sign_in)
 
 
 def create_api(cloud: Cloud) -> FastAPI:
@@ -42,7 +56,9 @@ def create_api(cloud: Cloud) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         redoc_url=None,
-        dependencies=[Depends(HTTPBearer(auto_error=False, description="The admin's or a node's token"))],
+        dependencies=[
+            Depends(HTTPBearer(auto_error=False, description="The admin's, a session's or a node's token"))
+        ],
     )
     api.state.cloud = cloud
     problem.install(api)
@@ -55,5 +71,7 @@ def create_api(cloud: Cloud) -> FastAPI:
     api.mount("/tuf/metadata", UpdateFiles(cloud.repository.metadata, immutable=False), name="tuf-metadata")
     api.mount("/tuf/targets", UpdateFiles(cloud.repository.targets, immutable=True), name="tuf-targets")
     api.add_middleware(BodyLimit, sample_limit_bytes=cloud.settings.http.sample_limit_bytes)
-    api.add_middleware(TokenGuard, principal_of=cloud.access.principal)  # added last, so it stands first
+    http = cloud.settings.http  # what is added last stands first
+    api.add_middleware(TokenGuard, access=cloud.access, public_url=http.public_url)
+    api.add_middleware(PageHeaders, frame_ancestors=http.frame_ancestors)
     return api

@@ -1,26 +1,52 @@
 """What stands before every route: who asks, and how much they send. Plain ASGI, so nothing passes by.
 
-- Everything needs a bearer token but `OPEN`. Who has none or a wrong one gets 401; a node on anything
-  but its uploads and the update files gets 403. What is not named here is the admin's.
+- Everything needs a bearer token but `OPEN` and `OPEN_PAGES`. Who has none or a wrong one gets 401; a node
+  on anything but its uploads and the update files gets 403. What is not named here is the admin's.
+- Without a bearer token the cookie of a session counts, on requests that come from our own pages only
+  (`cloud_backend.api.origins`). Where a page is asked for without one, the sign-in page answers.
+- A websocket needs the cookie and our own origin, and is closed soon after its session has ended.
 - A request body over its route's limit is refused with 413: by its Content-Length before a byte is
   read, and without one as soon as it has grown too long.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable
+import time
+from typing import Protocol
 
 from anyio import to_thread
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cloud_backend.access.tokens import Principal
+from cloud_backend.api import origins, sign_in_page
 from cloud_backend.api.problem import problem_response
+from cloud_backend.store.engine import is_outage
 from common.bundle import FILE_LIMIT_BYTES
 from common.errors import AccessDenied
 
+COOKIE = "edgeloop-session"
 OPEN = {("GET", "/healthz"), ("HEAD", "/healthz")}
+OPEN_PAGES: list[tuple[frozenset[str], re.Pattern[str]]] = [
+    (frozenset({"GET", "HEAD", "POST"}), re.compile(r"/sign-in")),
+    (frozenset({"GET"}), re.compile(r"/sign-in/[^/]+")),
+    (frozenset({"POST"}), re.compile(r"/sign-out")),
+    (
+        frozenset({"GET", "HEAD"}),
+        re.compile(r"/ui/_nicegui/[^/]+/(static|libraries|components|resources|esm)/.+"),
+    ),
+]
+"""Signing in and out, and the scripts and styles that any dashboard made with NiceGUI has."""
+SOCKETS = "/ui/_nicegui_ws/"
+_NO_PAGES = ("/ui/_nicegui/", SOCKETS)
+LOOK_AGAIN_S = 10.0
+"""Time after which a websocket's session is looked at again."""
 NODE_ROUTES: list[tuple[frozenset[str], re.Pattern[str]]] = [
     (frozenset({"GET", "HEAD"}), re.compile(r"/tuf/(metadata|targets)/.+")),
     (frozenset({"POST"}), re.compile(r"/v1/samples")),
@@ -28,50 +54,154 @@ NODE_ROUTES: list[tuple[frozenset[str], re.Pattern[str]]] = [
 ]
 """What a node may do with its token: look for models, and upload its own samples."""
 BODY_LIMIT_BYTES = 1024 * 1024
+FORM_LIMIT_BYTES = 16 * 1024
 _SAMPLE = re.compile(r"/v1/samples/[^/]+")
 _MODEL_FILE = re.compile(r"/v1/apps/[^/]+/models/[^/]+/files/[^/]+")
 
 
-class TokenGuard:
-    """Puts the request's `Principal` into ``scope["state"]["principal"]``, or refuses.
+class Access(Protocol):
+    """What the guard asks (`cloud_backend.access.tokens.Access`); it compares in constant time."""
 
-    ``principal_of(token)`` raises `AccessDenied`; it compares in constant time.
+    def principal(self, token: str) -> Principal:
+        """Whose token it is. Raises `AccessDenied`."""
+        ...
+
+    def person(self, token: str) -> Principal | None:
+        """Who is signed in with a session's token."""
+        ...
+
+    def is_signed_in(self, token: str) -> bool:
+        """Whether a session's token is still valid; asking is no use of it."""
+        ...
+
+
+class TokenGuard:
+    """Puts the request's `Principal` and its token into ``scope["state"]``, or refuses.
+
+    ``public_url`` is where browsers find the cloud behind a proxy, empty without one.
     """
 
-    def __init__(self, app: ASGIApp, principal_of: Callable[[str], object]) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, public_url: str = "", look_again_s: float = LOOK_AGAIN_S
+    ) -> None:
         self._app = app
-        self._principal_of = principal_of
+        self._access = access
+        self._public_url = public_url
+        self._look_again_s = look_again_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            else:
-                await send({"type": "websocket.close", "code": 1008})
-            return
-        if (scope["method"], scope["path"]) in OPEN:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        elif scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+        elif (scope["method"], scope["path"]) in OPEN or _matches(OPEN_PAGES, scope):
+            await self._app(scope, receive, send)
+        else:
+            try:
+                refusal = await self._refusal(scope)
+            except SQLAlchemyError as error:
+                if not is_outage(error):
+                    raise
+                refusal = _outage(scope)
+            await (refusal or self._app)(scope, receive, send)
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that may not pass; one that may gets its principal."""
+        authorization = Headers(scope=scope).get("authorization")
+        if authorization is None and (token := _cookie_of(scope)):
+            return await self._refusal_of_cookie(scope, token)
+        scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
+        if authorization is None and _is_page(scope):
+            return _to_sign_in(scope)
         if scheme.lower() != "bearer" or not token or len(token) > 512 or not token.isascii():
-            detail = "send the token as `Authorization: Bearer TOKEN`"
-            await problem_response(401, detail, kind="token")(scope, receive, send)
-            return
+            return problem_response(401, "send the token as `Authorization: Bearer TOKEN`", kind="token")
         try:
-            principal = await to_thread.run_sync(self._principal_of, token)
+            principal = await to_thread.run_sync(self._access.principal, token)
         except AccessDenied:
             headers = {"WWW-Authenticate": 'Bearer realm="edgeloop", error="invalid_token"'}
-            response = problem_response(401, "the token is not known here", kind="token", headers=headers)
-            await response(scope, receive, send)
-            return
-        if principal.kind != "admin" and not _node_may(scope["method"], scope["path"]):  # type: ignore[attr-defined]
+            return problem_response(401, "the token is not known here", kind="token", headers=headers)
+        if principal.kind != "admin" and not _matches(NODE_ROUTES, scope):
             headers = {"WWW-Authenticate": 'Bearer realm="edgeloop", error="insufficient_scope"'}
             detail = "a node's token is for its uploads and for /tuf only"
-            await problem_response(403, detail, kind="scope", headers=headers)(scope, receive, send)
+            return problem_response(403, detail, kind="scope", headers=headers)
+        scope.setdefault("state", {}).update(principal=principal, token=token)
+        return None
+
+    async def _refusal_of_cookie(self, scope: Scope, token: str) -> Response | None:
+        person = await self._person(token)
+        if person is None:
+            if _is_page(scope):
+                return _to_sign_in(scope)
+            return problem_response(401, "the session has ended: sign in again", kind="token")
+        reads = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        allowed = origins.may_read if reads else origins.may_change
+        if not allowed(scope, self._public_url):
+            return problem_response(403, "a page of another site cannot ask this", kind="origin")
+        scope.setdefault("state", {}).update(principal=person, token=token)
+        return None
+
+    async def _person(self, token: str) -> Principal | None:
+        try:
+            return await to_thread.run_sync(self._access.person, token)
+        except AccessDenied:
+            return None
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = _cookie_of(scope)
+        own = origins.origin_of(Headers(scope=scope).get("origin", "")) in origins.own_origins(
+            scope, self._public_url
+        )
+        person = None
+        if own and token and scope["path"].startswith(SOCKETS):
+            try:
+                person = await self._person(token)
+            except SQLAlchemyError as error:
+                if not is_outage(error):
+                    raise
+        if person is None:
+            await send({"type": "websocket.close", "code": 1008})
             return
-        scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
+        scope.setdefault("state", {}).update(principal=person, token=token)
+        watched = _WatchedSocket(self._access, token, receive, send, self._look_again_s)
+        await self._app(scope, watched.receive, watched.send)
+
+
+class _WatchedSocket:
+    """A websocket that is closed once its session is over, whatever it was doing."""
+
+    def __init__(self, access: Access, token: str, receive: Receive, send: Send, look_again_s: float) -> None:
+        self._access = access
+        self._token = token
+        self._receive = receive
+        self._send = send
+        self._look_again_s = look_again_s
+        self._look_at = time.monotonic() + look_again_s
+        self._closed = False
+
+    async def receive(self) -> Message:
+        while not (time.monotonic() >= self._look_at and await self._is_over()):
+            try:
+                async with asyncio.timeout(self._look_at - time.monotonic()):
+                    return await self._receive()
+            except TimeoutError:
+                continue
+        self._closed = True
+        await self._send({"type": "websocket.close", "code": 1008, "reason": "the session has ended"})
+        return {"type": "websocket.disconnect", "code": 1008}
+
+    async def send(self, message: Message) -> None:
+        if not self._closed:
+            await self._send(message)
+
+    async def _is_over(self) -> bool:
+        self._look_at = time.monotonic() + self._look_again_s
+        try:
+            return not await to_thread.run_sync(self._access.is_signed_in, self._token)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            return False  # nobody can say now
 
 
 class BodyLimit:
@@ -87,6 +217,8 @@ class BodyLimit:
             return self._sample_limit_bytes
         if method == "PUT" and _MODEL_FILE.fullmatch(path):
             return FILE_LIMIT_BYTES
+        if path in (origins.SIGN_IN, origins.SIGN_OUT):
+            return FORM_LIMIT_BYTES
         return BODY_LIMIT_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,5 +247,27 @@ class BodyLimit:
         await self._app(scope, bounded, send)
 
 
-def _node_may(method: str, path: str) -> bool:
-    return any(method in methods and pattern.fullmatch(path) for methods, pattern in NODE_ROUTES)
+def _matches(routes: list[tuple[frozenset[str], re.Pattern[str]]], scope: Scope) -> bool:
+    return any(scope["method"] in methods and path.fullmatch(scope["path"]) for methods, path in routes)
+
+
+def _is_page(scope: Scope) -> bool:
+    path = scope["path"]
+    return scope["method"] in ("GET", "HEAD") and origins.is_page(path) and not path.startswith(_NO_PAGES)
+
+
+def _cookie_of(scope: Scope) -> str:
+    token = cookie_parser(Headers(scope=scope).get("cookie", "")).get(COOKIE, "")
+    return token if len(token) <= 512 and token.isascii() else ""
+
+
+def _to_sign_in(scope: Scope) -> Response:
+    if origins.came_by_a_link(scope) and not _cookie_of(scope):
+        return sign_in_page.moving_page(origins.asked_page(scope))
+    return RedirectResponse(origins.sign_in_for(scope), 303, {"Cache-Control": "no-store"})
+
+
+def _outage(scope: Scope) -> Response:
+    if _is_page(scope):
+        return sign_in_page.outage_page(origins.asked_page(scope))
+    return problem_response(503, "the database cannot answer now: try again", kind="StoreError")

@@ -1,7 +1,8 @@
-"""``edgeloop cloud``: run a cloud, and look at one."""
+"""``edgeloop cloud``: run a cloud, look at one, and let people into its dashboard."""
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from cloud_backend.commands.connection import (
 from cloud_backend.commands.output import print_facts
 from common.cli import print_object
 from common.config import CloudSettings, load
+from common.errors import ConfigError
 
 app = typer.Typer(help="Run the cloud.", no_args_is_help=True)
 
@@ -60,6 +62,47 @@ def status(
         return
     apps = {f"app {name}": state for name, state in facts.pop("apps").items()}
     print_facts(facts | apps, json=False)
+
+
+@app.command()
+def password(
+    data: Annotated[Path, typer.Option(help="Folder of the cloud's state.")] = Path(DEFAULT_FOLDER),
+) -> None:
+    """Set the dashboard's password. Works while the cloud runs; everyone is signed out."""
+    from cloud_backend.access.passwords import LEAST_CHARACTERS, Passwords
+
+    secrets = data / "secrets"
+    if not secrets.is_dir():
+        raise ConfigError(f"{data} is not the data folder of a cloud: `edgeloop cloud up` makes one")
+    asked = f"New password (at least {LEAST_CHARACTERS} characters)"
+    Passwords(secrets).set(typer.prompt(asked, hide_input=True, confirmation_prompt="The same again"))
+    typer.echo("The password is set; whoever was signed in is signed out.")
+
+
+@app.command()
+def link(
+    name: Annotated[str, typer.Option(help="Whom the link signs in.", show_default="you")] = "",
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Print a link that opens the dashboard without a password, once."""
+    with connect(cloud, token_file, data) as client:
+        made = client.post("/v1/sign-in-links", {"name": name or _user()})
+    if json:
+        print_object(made)
+        return
+    typer.echo(made["url"])
+    typer.echo(f"It works once, within {made['expires_s']} s.", err=True)
+
+
+def _user() -> str:
+    """Who types; empty where the system has no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def address_of(text: str, option: str) -> dict[str, Any]:

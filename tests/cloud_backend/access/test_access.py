@@ -28,7 +28,7 @@ def test_the_admins_token_is_made_once_and_kept(access: Access, engine: Engine, 
     assert again.mqtt_password == access.mqtt_password != access.admin_token
     assert access.admin_token_file.read_text().strip() == access.admin_token
     assert len(access.admin_token) >= 43
-    assert access.principal(access.admin_token) == Principal("admin")
+    assert access.principal(access.admin_token) == Principal("admin", name="admin")
 
 
 def test_a_node_is_known_by_its_token(access: Access) -> None:
