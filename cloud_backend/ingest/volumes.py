@@ -44,10 +44,16 @@ class Tally:
         if not types:
             return
         key = (arrived_ns // DAY_NS, node)
-        self.events.setdefault(key, Counter()).update(types)
+        counts = Counter(types)
         sizes = self.bytes.setdefault(key, Counter())
-        for kind, body in zip(types, bodies, strict=True):
-            sizes[kind] += len(body) if body.isascii() else len(body.encode())
+        # Most events of a batch are of one type: they are sized together, as what the others leave.
+        most = max(counts, key=counts.__getitem__)
+        rest = _size("".join(bodies))
+        for kind, body in [(k, b) for k, b in zip(types, bodies, strict=True) if k != most]:
+            sizes[kind] += _size(body)
+            rest -= _size(body)
+        sizes[most] += rest
+        self.events.setdefault(key, Counter()).update(counts)
 
 
 class Volumes:
@@ -102,3 +108,7 @@ class Volumes:
             found.setdefault((day, node), set()).add(kind)
         for key in keys:
             self._known[key] = frozenset(found.get(key, ()))
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
