@@ -20,7 +20,7 @@ DASHBOARD = (
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'"
 )
-PLAIN = f"default-src 'none'; style-src '{STYLE_DIGEST}'; base-uri 'none'; form-action 'self'"
+PLAIN = f"default-src 'none'; style-src '{STYLE_DIGEST}'; img-src data:; base-uri 'none'; form-action 'self'"
 
 
 class PageHeaders:

@@ -34,15 +34,23 @@ button:hover, .button:hover { filter: brightness(1.1); }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .problem { padding: 10px 12px; margin: 0 0 18px; color: var(--bad); background: var(--bad-ground);
   border-left: 4px solid currentColor; border-radius: 6px; }
+h1 + .problem { margin-top: 14px; }
 details { margin: 22px 0 0; color: var(--quiet); font-size: 15px; }
 summary { cursor: pointer; color: var(--accent); }
 ul { margin: 10px 0 0; padding-left: 20px; }
 li { margin: 0 0 8px; }
 code { font: 13.5px/1.4 ui-monospace, monospace; color: var(--ink); overflow-wrap: anywhere; }
+.problem code { color: inherit; }
 """
 STYLE_DIGEST = f"sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}"
 """As the content security policy names it."""
 
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='4' fill='%230b5cad'/%3E"
+    "%3Cpath d='M4 8a4 4 0 0 1 7-2.6M12 8a4 4 0 0 1-7 2.6' stroke='%23fff' stroke-width='2' fill='none'/%3E"
+    "%3C/svg%3E"
+)
 _HELP = """
 <details><summary>Where do I find the password?</summary>
 <ul>
@@ -81,7 +89,7 @@ def sign_in_page(
 
 def used_link_page() -> HTMLResponse:
     """What a one-time link shows that was used before, or too late."""
-    body = f"""<h1>This link has been used</h1>
+    body = f"""<h1>This link does not work any more</h1>
 <p class="problem" role="alert">A sign-in link works once, within two minutes. Make a new one with
 <code>edgeloop cloud link</code>, or sign in with the password.</p>
 <a class="button" href="{SIGN_IN}">Sign in</a>"""
@@ -120,7 +128,7 @@ def _page(
 ) -> HTMLResponse:
     content = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">{head}
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="{_ICON}">{head}
 <style>{STYLE}</style></head>
 <body><main><p class="mark">edgeloop</p>
 {body}

@@ -153,6 +153,13 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
         if spec.pages:
             resolve_name(spec.pages)(Frame(client, rail, frame.forms, f"apps/{name}"))
     ui.add_css(STYLE, shared=True)
+
+    @api.get("/", include_in_schema=False)
+    @api.get(MOUNT, include_in_schema=False)
+    @api.get(f"{MOUNT}/", include_in_schema=False)
+    def _front() -> RedirectResponse:
+        return RedirectResponse(f"{MOUNT}/fleet", 303)
+
     ui.run_with(
         api,
         mount_path=MOUNT,
@@ -162,14 +169,6 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
         tailwind=False,
         show_welcome_message=False,
     )
-
-    @api.get("/", include_in_schema=False)
-    def _front() -> RedirectResponse:
-        return RedirectResponse(f"{MOUNT}/fleet", 303)
-
-    @api.get(MOUNT, include_in_schema=False)
-    def _front_of_pages() -> RedirectResponse:
-        return RedirectResponse(f"{MOUNT}/fleet", 303)
 
 
 async def _trouble(ask: Ask) -> str:
