@@ -19,6 +19,12 @@ Of the industrial app:
 ``node_cpu_percent``         of one core, one engine at 1 Hz
 ``adoption_s``               from a published deployment to a confirmed model on one node
 ``deployment_check_*``       what it costs the cloud that 10,000 nodes look and find nothing new
+
+Figures of `dashboard`, over a store that simulated nodes have filled:
+
+``page_first_paint_ms``      of each page, in Chromium on this machine; against ``query_ms``, what the page's
+                             requests cost without a browser
+``dashboard_resident_mb``    memory of the cloud's process, after all visits
 """
 
 from __future__ import annotations
@@ -91,19 +97,48 @@ def loop(
             show.note(f"adoption: {took.settings}")
 
 
+@app.command()
+def dashboard(
+    json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    nodes: Annotated[int, typer.Option(min=2, help="Simulated nodes.")] = 500,
+    events: Annotated[int, typer.Option(min=1000, help="Events in the store.")] = 2_000_000,
+) -> None:
+    """Every page of the dashboard over a large store, in a real browser (needs Chromium)."""
+    from apps.demo.page_measures import Dashboard
+
+    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, Dashboard(Path(folder)) as measures:
+        show = _Printer(json)
+        filled = measures.fill(nodes, events)
+        show.figure("dashboard_nodes", filled.nodes, "nodes")
+        show.figure("dashboard_events", filled.events, "events")
+        show.figure("dashboard_fill_s", filled.seconds, "s")
+        for time in measures.pages():
+            show.figure(
+                "page_first_paint_ms", time.first_paint_ms, "ms", "query_ms", time.query_ms, page=time.page
+            )
+            show.figure("page_first_paint_slowest_ms", time.slowest_ms, "ms", page=time.page)
+        show.figure("dashboard_resident_mb", measures.resident_mb(), "MB")
+
+
 class _Printer:
     def __init__(self, json: bool) -> None:
         self._json = json
 
     def figure(
-        self, name: str, value: float, unit: str, against: str | None = None, other: float | None = None
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        against: str | None = None,
+        other: float | None = None,
+        **more: str,
     ) -> None:
         from common.cli import print_figure
 
         if self._json:
-            print_figure(name, value, unit, against=against, against_value=other)
+            print_figure(name, value, unit, against=against, against_value=other, **more)
             return
-        line = f"{name:30s} {value:14,.2f} {unit}"
+        line = f"{' '.join([name, *more.values()]):40s} {value:14,.2f} {unit}"
         if against is not None and other:
             line += f"   {value / other:.2f} of {against}"
         typer.echo(line)

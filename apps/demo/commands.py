@@ -21,15 +21,22 @@ def demo(
     headless: Annotated[
         bool, typer.Option("--headless", help="Plain lines; exit code 1 if a step did not happen.")
     ] = False,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="The story by itself, in the terminal.")
+    ] = False,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open a browser, or only print the address.")
+    ] = True,
     minutes: Annotated[
-        float, typer.Option(min=0, help="Go on this long in all, to look around; 0 ends with the story.")
+        float,
+        typer.Option(min=0, help="How long to go on in all; 0: to the end of the story, or until Ctrl-C."),
     ] = 0.0,
     apps: Annotated[str, typer.Option(help="Apps to show, separated by commas.")] = "industrial",
     data: Annotated[
         Path | None, typer.Option(help="Folder that keeps what the show makes; it must be new or empty.")
     ] = None,
 ) -> None:
-    """Start a cloud and three virtual engines, and go round the loop twice."""
+    """Start a cloud and three virtual engines, and show the loop in a browser."""
     if context.invoked_subcommand is not None:
         return
     from apps.demo.show import APP
@@ -37,14 +44,22 @@ def demo(
     wanted = [name.strip() for name in apps.split(",")]
     if unknown := [name for name in wanted if name != APP]:
         raise typer.BadParameter(f"no show for {', '.join(unknown)}; there is one for {APP}")
+    if headless and terminal:
+        raise typer.BadParameter("--headless and --terminal exclude each other")
     if data is not None and data.exists() and any(data.iterdir()):
         raise typer.BadParameter(f"{data} is not empty: name a new folder")
     signal.signal(signal.SIGTERM, _interrupt)
     folder = data or Path(tempfile.mkdtemp(prefix="edgeloop-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
     failed = True
     try:
-        failed = _run(folder.absolute(), headless=headless, minutes=minutes, kept=data is not None)
+        if headless or terminal:
+            failed = _tell(folder.absolute(), headless=headless, minutes=minutes, kept=data is not None)
+        else:
+            _present(folder.absolute(), minutes=minutes, browser=browser)
+            failed = False
     except KeyboardInterrupt:
+        failed = headless or terminal
         typer.echo("Stopped; every process of the show has ended.")
     finally:
         if data is None and not failed:
@@ -56,8 +71,26 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _run(folder: Path, *, headless: bool, minutes: float, kept: bool) -> bool:
-    """Whether the show failed."""
+def _present(folder: Path, *, minutes: float, browser: bool) -> None:
+    """Show it in a browser, at the presenter's word."""
+    from apps.demo.player import Player
+    from apps.demo.serving import listen, serve
+    from apps.demo.show import APP, KIND, MACHINES
+    from apps.demo.stage import Stage
+
+    listener, origin = listen()
+    settings = {"http": {"frame_ancestors": [origin]}}
+    with (
+        listener,
+        Stage(folder, APP, KIND, MACHINES, cloud_settings=settings) as stage,
+        Player(stage) as player,
+    ):
+        player.chapter(0)
+        serve(stage, player, listener, origin, seconds=60 * minutes, browser=browser, say=_say)
+
+
+def _tell(folder: Path, *, headless: bool, minutes: float, kept: bool) -> bool:
+    """Tell the story by itself; whether it failed."""
     from rich.console import Console
 
     from apps.demo.show import APP, KIND, MACHINES, chapters_of, ending, watched
@@ -67,7 +100,6 @@ def _run(folder: Path, *, headless: bool, minutes: float, kept: bool) -> bool:
     began = time.monotonic()
     console = Console()
     live = not headless and console.is_terminal
-    folder.mkdir(parents=True, exist_ok=True)
     with Stage(folder, APP, KIND, MACHINES) as stage:
         chapters = chapters_of(stage, look_around_until=began + 60 * minutes)
         steps = sum(len(chapter.steps) for chapter in chapters)

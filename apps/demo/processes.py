@@ -182,7 +182,7 @@ class Children:
 
         try:
             child = Child(name, self._starter.submit(open_process).result(), log)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: the show ends, nothing is started any more.
             raise ShowError(f"cannot start {name}: {error}") from error
         with self._lock:
             self._children.append(child)

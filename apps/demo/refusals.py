@@ -8,42 +8,62 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from apps.demo.bad_models import spoil
 from apps.demo.learning import WAVE_TIMEOUT_S, WAVES
+from apps.demo.plant import KNOWN_FAULT, Plant
 from apps.demo.processes import ShowError
 from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
+from common.app import find_app
 from common.bundle import Bundle, open_bundle
 
+BAD_MODELS = {
+    "wrong": "the registry refuses wrong outputs",
+    "heavy": "the canary's golden cases refuse a slow model",
+    "late": "the canary takes back what fails live",
+}
+"""Faults of a model, and what becomes of each."""
 LONG_SOAK_S = 12.0
 """Soak of the last bad model: long enough that an engine comes to the end of its life."""
 
 
 @dataclass(slots=True)
 class Refusals:
-    """The last chapter's steps."""
+    """The chapter of the bad models; each act can be played again, with a version of its own."""
 
     stage: Stage
+    plant: Plant
     production: str = ""
-    bad: dict[str, str] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    """Versions that were handed in."""
 
     def chapter(self) -> Chapter:
         return Chapter(
             "Bad models",
             "Someone hands in three models that should not run, and approves by hand what can be approved.",
             [
-                Step("the registry refuses wrong outputs", self.refuse_wrong, ("gate",)),
-                Step("the canary's golden cases refuse a slow model", self.refuse_heavy, ("adopt",)),
-                Step("the canary takes back what fails live", self.revert_late, ("adopt", "roll out")),
-                Step("the fleet runs what it ran before", self.unharmed, ("infer",)),
+                *(self.step(fault) for fault in BAD_MODELS),
+                self.aftermath(),
             ],
         )
 
+    def step(self, fault: str) -> Step:
+        """The step of one of `BAD_MODELS`."""
+        title = BAD_MODELS[fault]
+        if fault == "wrong":
+            return Step(title, self.refuse_wrong, ("gate",), "/ui/models")
+        if fault == "heavy":
+            return Step(title, self.refuse_heavy, ("adopt",), "/ui/rollouts")
+        return Step(title, self.revert_late, ("adopt", "roll out"), "/ui/rollouts")
+
+    def aftermath(self) -> Step:
+        return Step("the fleet runs what it ran before", self.unharmed, ("infer",), "/ui/fleet")
+
     def refuse_wrong(self) -> str:
-        self.production = self.stage.ask("/v1/status")["apps"][self.stage.app]["production"]
         bad = self._spoil("wrong")
         self.stage.client.send_bundle(self.stage.app, bad)
         try:
@@ -62,6 +82,7 @@ class Refusals:
         return f"{_told(refused[0])}\nrollout {rollout['state']}: {rollout['reason']}"
 
     def revert_late(self) -> str:
+        before = self._let_engines_fail()
         version = self._hand_in("late")
         rollout = self._roll_out(version, soak_s=LONG_SOAK_S)
         reports = self._reports(version)
@@ -74,12 +95,15 @@ class Refusals:
         canary = stopped[0]["node"]
         path = " → ".join(dict.fromkeys(r["step"] for r in reports if r["node"] == canary))
         return (
-            f"{canary}: {path}\n{_told(stopped[0])}\n"
+            f"{before}{canary}: {path}\n{_told(stopped[0])}\n"
             f"rollout {rollout['state']} in wave {rollout['wave'] + 1} of {len(rollout['waves'])}, "
             f"with no person: {rollout['reason']}"
         )
 
     def unharmed(self) -> str:
+        self.stage.ready()
+        self.production = self.stage.production()
+
         def all_back() -> bool:
             nodes = [self.stage.node(node.name) for node in self.stage.nodes]
             return all(node["version"] == self.production and node["confirmed"] for node in nodes)
@@ -87,10 +111,29 @@ class Refusals:
         self.stage.wait(all_back, f"every node runs {self.production}", 30.0)
         return f"all {len(self.stage.nodes)} nodes run {self.production}, confirmed"
 
+    def _let_engines_fail(self) -> str:
+        """``late`` fails where the model says that little life is left: it must know the fault that grows."""
+        self.stage.ready()
+        if not self.stage.fault or self.stage.fault in self.plant.known():
+            return ""
+        first = self.stage.inject(KNOWN_FAULT)
+
+        def all_run() -> bool:
+            return all(self.stage.current_run(node)[0] >= first[node.name] for node in self.stage.nodes)
+
+        self.stage.wait(all_run, f"runs with fault {KNOWN_FAULT}", 40.0)
+        return f"the engines fail of {KNOWN_FAULT} again, which production knows\n"
+
     def _spoil(self, fault: str) -> Bundle:
-        registry = self.stage.cloud.folder / "models" / self.stage.app
-        good = open_bundle(registry / self.production, app=self.stage.app)
-        version = f"{self.production}-{fault}"
+        self.stage.ready()
+        self.production = self.stage.production()
+        folder = self.stage.cloud.folder / "models" / self.stage.app / self.production
+        if not folder.exists():
+            folder = find_app(self.stage.app).starter  # In production until a first rollout is done.
+        good = open_bundle(folder, app=self.stage.app)
+        times = sum(version.startswith(f"{self.production}-{fault}") for version in self.made)
+        version = f"{self.production}-{fault}" + (f"-{times + 1}" if times else "")
+        self.made.add(version)
         return spoil(good, fault, version, self.stage.folder / "bad" / version)
 
     def _hand_in(self, fault: str) -> str:
@@ -111,10 +154,21 @@ class Refusals:
             rollout = self.stage.ask(self.stage.app_path(f"rollouts/{id}"))
             return rollout if rollout["state"] != "running" else None
 
-        rollout = self.stage.wait(ended, f"the rollout of {version} stops", WAVE_TIMEOUT_S)
+        try:
+            rollout = self.stage.wait(ended, f"the rollout of {version} stops", WAVE_TIMEOUT_S)
+        except ShowError:
+            self._revert(id)
+            raise
         if rollout["state"] == "done":
+            self._revert(id)
             raise ShowError(f"the rollout of {version} went through")
         return rollout
+
+    def _revert(self, rollout: str) -> None:
+        """Clear up after an act that did not happen; the act's own error is what is told."""
+        with suppress(ShowError):
+            path = self.stage.app_path(f"rollouts/{rollout}/revert")
+            self.stage.client.post(path, {"reason": "the show clears up"})
 
     def _reports(self, version: str) -> list[dict[str, Any]]:
         """What nodes told about adopting a version, in each node's order."""

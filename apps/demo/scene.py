@@ -114,7 +114,7 @@ class Watcher:
         health = known.get("health") or {}
         scene = replace(
             old,
-            cut=any(link.is_cut for link in node.links),
+            cut=node.is_cut,
             state=known.get("state", "unknown"),
             version=known.get("version", ""),
             step=known.get("step", ""),

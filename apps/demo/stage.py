@@ -1,5 +1,8 @@
 """The stage of the show: one cloud, a few virtual machines with their nodes, and what can be asked of them.
 
+It can be set up again (`Stage.clear`), in a fresh folder, as often as wanted; `Stage.ready` puts right what
+an act before left undone (a node that was stopped, a network that is cut), so acts need no order.
+
 Everything here goes through what any user has: the command line, the HTTP API, the node's metrics on
 loopback, and the virtual source with its file of injected faults. The source is opened here a second time
 for its ground truth, which is what a plant's maintenance would know.
@@ -7,22 +10,29 @@ for its ground truth, which is what a plant's maintenance would know.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from apps.demo.client import CloudClient
 from apps.demo.processes import Children, ShowError, wait_until
+from apps.demo.scene import waiting_events
 from apps.demo.world import CloudSite, EdgeNode, Settings
 from common import durable
 from common.app import find_app
 
 T = TypeVar("T")
+SITE = "virtual-plant"
+SPEED = 60
+"""Cycles a second of a virtual engine; a flight an hour would be 1/3600."""
 SOAK_S = 4.0
-LATE_CYCLE = 100
+STOP_S = 4.0
+"""How long a process may drain when the stage is cleared: what it holds is thrown away anyway."""
+CAUGHT_UP_EVENTS = 60
+"""Events on the way at which a node counts as heard: a second of its machine."""
+LATE_CYCLE = 60
 """From this cycle on, a run may end before the cloud has heard of it."""
 
 CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.3, "silence_s": 60.0}}
@@ -63,32 +73,120 @@ class Truth:
 class Stage:
     """A context manager; what it starts, it stops."""
 
-    def __init__(self, folder: Path, app: str, kind: str, machines: Sequence[str]) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        app: str,
+        kind: str,
+        machines: Sequence[str],
+        *,
+        cloud_settings: Settings | None = None,
+    ) -> None:
         self.app = app
         self.kind = kind
         """Kind of the virtual source."""
-        self._truths: dict[str, list[Truth]] = {}
-        self._closing = ExitStack()
+        self.machines = tuple(machines)
         self.children = Children(folder / "logs")
-        self.cloud = CloudSite(self.children, folder / "cloud", settings=CLOUD_SETTINGS)
+        self._root = folder
+        self._cloud_settings = {**CLOUD_SETTINGS, **(cloud_settings or {})}
+        self._interruption = ""
+        self._lock = threading.Lock()
+        self._set_up(0)
+
+    def _set_up(self, number: int) -> None:
+        self.number = number
+        """How often the stage was cleared."""
+        self.folder = self._root / f"again-{number}" if number else self._root
+        self.fault = ""
+        """The fault that was injected last; empty while the machines wear as they always did."""
+        self._truths: dict[str, list[Truth]] = {}
+        self._client: CloudClient | None = None
+        self.cloud = CloudSite(self.children, self.folder / "cloud", settings=self._cloud_settings)
         self.nodes = [
-            EdgeNode(self.children, folder / name, name, app=app, settings=NODE_SETTINGS) for name in machines
+            EdgeNode(self.children, self.folder / name, name, app=self.app, settings=NODE_SETTINGS)
+            for name in self.machines
         ]
 
     def __enter__(self) -> Stage:
-        self._closing.enter_context(self.children)
-        for node in self.nodes:
-            self._closing.callback(node.close)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing.close()
+        self.interrupt("the show ends")
+        self.children.stop()
+        self._let_go()
 
-    @cached_property
+    @property
     def client(self) -> CloudClient:
         """The API; first used once the cloud has started."""
-        return self._closing.enter_context(self.cloud.client())
+        with self._lock:  # A live view asks from a thread of its own.
+            if self._client is None:
+                self._client = self.cloud.client()
+            return self._client
+
+    # ----------------------------------------------------------------------------------- setting it up
+
+    def start_nodes(self) -> list[dict[str, Any]]:
+        """Enrol and start the nodes that do not run yet; what the cloud knows of all once they are online."""
+        for node in self.nodes:
+            if not node.links:
+                node.enrol(self.cloud, SITE)
+            if not node.alive:
+                node.start(self.source(node), "--speed", str(SPEED))
+
+        def online() -> list[dict[str, Any]]:
+            known = {node["node"]: node for node in self.ask("/v1/nodes", limit=100)["items"]}
+            found = [known.get(node.name, {}) for node in self.nodes]
+            return found if all(n.get("state") == "online" and n.get("version") for n in found) else []
+
+        return self.wait(online, f"{len(self.nodes)} nodes are online", 40.0)
+
+    def ready(self, *, plugged: bool = True) -> None:
+        """Make sure that the cloud and all nodes run and, if ``plugged``, that no network is cut."""
+        if not self.cloud.alive:
+            self.cloud.start()
+        cut = [node for node in self.nodes if node.is_cut] if plugged else []
+        for node in cut:
+            node.restore()
+        if not all(node.alive for node in self.nodes):
+            self.start_nodes()
+        for node in cut:
+            # Where a machine is, is asked of the cloud: it must have heard of it.
+            self.wait(lambda node=node: self._caught_up(node), f"{node.name} has sent what it kept", 60.0)
+
+    def find_node(self, name: str) -> EdgeNode:
+        """The node called ``name``. Raises `ShowError` where there is none."""
+        found = next((node for node in self.nodes if node.name == name), None)
+        if found is None:
+            raise ShowError(f"there is no node {name!r}; there are {', '.join(self.machines)}")
+        return found
+
+    def clear(self) -> None:
+        """Stop all, and be as at the start, in a fresh folder. What the nodes hold is thrown away."""
+        running = [each.child for each in (*self.nodes, self.cloud) if each.alive]
+        for child in running:
+            child.terminate()
+        for child in running:
+            child.stop(STOP_S)
+        self._let_go()
+        self._set_up(self.number + 1)
+
+    def interrupt(self, reason: str) -> None:
+        """End the wait of the act that runs now, or of the next one: it fails for ``reason``."""
+        self._interruption = reason
+
+    def resume(self) -> None:
+        """Forget an interruption that no wait has heard of."""
+        self._interruption = ""
+
+    def _let_go(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.__exit__()
+                self._client = None
+        for node in self.nodes:
+            node.close()
+
+    # ------------------------------------------------------------------------------- what can be asked
 
     def ask(self, path: str, **query: Any) -> Any:
         """GET of the cloud's API. Raises `ShowError` while there is no cloud."""
@@ -102,6 +200,10 @@ class Stage:
     def wait(self, condition: Callable[[], T], what: str, timeout_s: float) -> T:
         """Wait for ``condition``; the death of any child ends the wait at once."""
         return wait_until(condition, what=what, timeout_s=timeout_s, poll_s=0.2, failed=self._death)
+
+    def production(self) -> str:
+        """The version in production."""
+        return self.ask("/v1/status")["apps"][self.app]["production"]
 
     def node(self, name: str) -> dict[str, Any]:
         """What the cloud knows of a node."""
@@ -134,6 +236,7 @@ class Stage:
     def inject(self, fault: str) -> dict[str, int]:
         """Let ``fault`` grow in the runs of all machines from the next one on; the first such run of each."""
         first: dict[str, int] = {}
+        self.fault = fault
         for node in self.nodes:
             run, cycle = self.current_run(node)
             first[node.name] = run + (1 if cycle < LATE_CYCLE else 2)
@@ -162,7 +265,13 @@ class Stage:
     def _inject_file(self, node: EdgeNode) -> Path:
         return node.folder / "inject.txt"
 
+    def _caught_up(self, node: EdgeNode) -> bool:
+        waiting = waiting_events(node)
+        return waiting is not None and waiting < CAUGHT_UP_EVENTS
+
     def _death(self) -> str | None:
+        if self._interruption:
+            return self._interruption
         if not self.cloud.alive:
             return self.cloud.child.death()
         return next(

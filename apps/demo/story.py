@@ -37,6 +37,8 @@ class Step:
     title: str
     act: Callable[[], str]
     shows: tuple[str, ...] = ()
+    page: str = ""
+    """Page of the dashboard that shows it; empty where the one before it still does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,10 @@ class EdgeNode:
         for link in self.links:
             link.restore()
 
+    @property
+    def is_cut(self) -> bool:
+        return any(link.is_cut for link in self.links)
+
     def bytes_up(self) -> int:
         """Bytes that have left this node so far, as its links have counted them."""
         return sum(link.bytes_up for link in self.links)
@@ -243,13 +247,17 @@ class EdgeNode:
 
 
 def variables(settings: Settings, prefix: str = ENVIRONMENT_PREFIX) -> dict[str, str]:
-    """Settings as environment variables: ``{"ota": {"poll_s": 1}}`` is ``EDGELOOP_OTA__POLL_S=1``."""
+    """Settings as environment variables: ``{"ota": {"poll_s": 1}}`` is ``EDGELOOP_OTA__POLL_S=1``.
+
+    A list's items stand between commas.
+    """
     found: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
             found |= variables(value, f"{prefix}{key.upper()}__")
         else:
-            found[prefix + key.upper()] = str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            found[prefix + key.upper()] = text
     return found
 
 

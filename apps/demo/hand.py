@@ -1,0 +1,100 @@
+"""What a presenter does by hand: single acts with a choice, in any order, again and again.
+
+They are the acts of the story (`apps.demo.show.Acts`), put together otherwise; nothing is done here that
+the story could not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apps.demo.learning import Turn
+from apps.demo.plant import KNOWN_FAULT, NEW_FAULTS
+from apps.demo.refusals import BAD_MODELS
+from apps.demo.show import Acts
+from apps.demo.story import Chapter, Step
+
+
+@dataclass(frozen=True, slots=True)
+class HandAct:
+    """A button, with what can be chosen beside it; ``chapter`` makes the chapter that is then played."""
+
+    name: str
+    title: str
+    choose: str
+    """What the choice is, for its label; empty where there is none."""
+    choices: tuple[str, ...]
+    chapter: Callable[[str], Chapter]
+
+
+class Hand:
+    """The acts by hand on one stage."""
+
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
+        self._turns: list[Turn] = []
+
+    def acts(self) -> list[HandAct]:
+        """All of them, in the order of the loop."""
+        machines = self._acts.stage.machines
+        unplugged = machines[1:] + machines[:1]  # The story's own node is the first choice.
+        faults = (*NEW_FAULTS, KNOWN_FAULT)
+        return [
+            HandAct("unplug", "Unplug the network", "Node", unplugged, self.unplug),
+            HandAct("plug-in", "Plug it in", "Node", unplugged, self.plug_in),
+            HandAct("inject", "Inject a fault", "Fault", faults, self.inject),
+            HandAct("work-orders", "Close work orders", "", (), self.close_work_orders),
+            HandAct("learn", "Start learning", "", (), self.learn),
+            HandAct("roll-out", "Roll out", "", (), self.roll_out),
+            HandAct("bad-model", "Roll out a bad one", "Model", tuple(BAD_MODELS), self.roll_out_bad),
+        ]
+
+    def unplug(self, machine: str) -> Chapter:
+        step, _ = self._acts.outages[machine].chapter().steps
+        return Chapter(f"Unplug {machine}", "It goes on deciding, and keeps what it cannot send.", [step])
+
+    def plug_in(self, machine: str) -> Chapter:
+        _, step = self._acts.outages[machine].chapter().steps
+        return Chapter(f"Plug {machine} in", "What it kept arrives, in order, once.", [step])
+
+    def inject(self, fault: str) -> Chapter:
+        turn = Turn(self._acts.stage, self._acts.plant, fault, chosen=True)
+        self._turns = [*self._turns[-8:], turn]
+        begin, find_drift, *_ = turn.chapters("by hand")[0].steps
+        return Chapter(
+            f"Inject {fault}", "All engines wear out in this way from now on.", [begin, find_drift]
+        )
+
+    def close_work_orders(self, _choice: str = "") -> Chapter:
+        page = f"/ui/apps/{self._acts.stage.app}"
+        step = Step(
+            "maintenance closes its work orders", self._acts.plant.close_work_orders, ("learn",), page
+        )
+        return Chapter("Close work orders", "What became of the newest runs, as the plant knows it.", [step])
+
+    def learn(self, _choice: str = "") -> Chapter:
+        turn = self._latest()
+        _, _, *collect = turn.chapters("by hand")[0].steps
+        learn = turn.chapters("by hand")[1].steps
+        return Chapter(
+            "Start learning",
+            "What the nodes uploaded, what the plant filed, a job, and the gate.",
+            [*collect, *learn],
+        )
+
+    def roll_out(self, _choice: str = "") -> Chapter:
+        *waves, _compare = self._latest().chapters("by hand")[2].steps
+        return Chapter("Roll out", "The newest model that the gate has let through, in two waves.", waves)
+
+    def roll_out_bad(self, fault: str) -> Chapter:
+        refusals = self._acts.refusals
+        return Chapter(
+            f"A bad model: {fault}",
+            "Someone hands in a model that should not run.",
+            [refusals.step(fault), refusals.aftermath()],
+        )
+
+    def _latest(self) -> Turn:
+        """The turn whose fault began last, in the story or by hand."""
+        return max([*self._acts.turns, *self._turns], key=lambda turn: turn.began_s)

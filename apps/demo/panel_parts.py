@@ -1,0 +1,144 @@
+"""The parts of the show's panel. Each keeps its place, and sends the browser only what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+
+from apps.demo.hand import HandAct
+from apps.demo.player import Line, ToldChapter
+from common.pages import Text
+
+TONES = {"not yet": "", "running": "info", "paused": "info", "done": "good", "failed": "bad"}
+
+
+def button(text: str, pressed: Callable[[], None], kind: str = "") -> Text:
+    """A button. One that `enable` has switched off keeps the focus, so a presenter may go on pressing it."""
+    made = Text("button", text).classes(f"action {kind}").props("type=button")
+    made.on("click", lambda: pressed())
+    return made
+
+
+def enable(element: Element, on: bool) -> None:
+    """Show whether a button can be pressed now."""
+    element.props(f"aria-disabled={str(not on).lower()}")
+
+
+class Tick:
+    """A box that can be ticked; ticked at first."""
+
+    def __init__(self) -> None:
+        self.value = True
+        box = ui.element("input").props("type=checkbox checked")
+        box.on("change", self._changed, js_handler="(event) => emit(event.target.checked)")
+
+    def _changed(self, event: Any) -> None:
+        self.value = bool(event.args)
+
+
+class Evidence:
+    """What happened in a chapter: a line for each step, the step that runs, or why one did not happen."""
+
+    def __init__(self, *, titled: bool = False) -> None:
+        self._told: tuple[Line, ...] = ()
+        with ui.element("div").classes("evidence"):
+            self._title = Text("h3", "") if titled else None
+            self._lines = ui.element("ul").classes("lines")
+            self._doing = Text("p", "").classes("doing")
+            self._reason = Text("p", "").classes("reason")
+
+    def show(self, chapter: ToldChapter | None) -> None:
+        """Show how far ``chapter`` is."""
+        if chapter is None:
+            return
+        if self._title is not None:
+            self._title.text = f"{chapter.title}: {chapter.state}"
+        if chapter.lines[: len(self._told)] != self._told:
+            self._lines.clear()
+            self._told = ()
+        with self._lines:
+            for line in chapter.lines[len(self._told) :]:
+                self._add(line)
+        self._told = chapter.lines
+        self._doing.text = f"{chapter.doing} …" if chapter.state == "running" else ""
+        failed = chapter.state == "failed"
+        self._reason.text = f"{chapter.doing}: {chapter.reason}" if failed else ""
+
+    def _add(self, line: Line) -> None:
+        first, *rest = line.evidence.splitlines() or [""]
+        with ui.element("li"):
+            with ui.element("p"):
+                Text("strong", line.title)
+                Text("span", f" {line.seconds:.1f} s").classes("hint")
+            Text("p", first)
+            if rest:
+                Text("pre", "\n".join(rest)).classes("log").props("tabindex=0")
+
+
+class ChapterRow:
+    """A chapter of the story, with the button that plays it from its start."""
+
+    def __init__(self, number: int, chapter: ToldChapter, play: Callable[[], None]) -> None:
+        self._shown: ToldChapter | None = None
+        with ui.element("li").classes("chapter") as self._item:
+            with ui.element("details") as self._details:
+                with ui.element("summary"):
+                    Text("span", f"{number + 1}. {chapter.title}").classes("chapter-title")
+                    self._state = Text("span", "").classes("badge")
+                Text("p", chapter.text).classes("hint")
+                self._evidence = Evidence()
+            self._play = button("Play", play, "small")
+            self._play.props(f'aria-label="Play chapter {number + 1}"')
+
+    def show(self, chapter: ToldChapter, *, busy: bool) -> None:
+        """Show how far it is; a chapter that begins opens."""
+        enable(self._play, not busy)
+        if chapter == self._shown:
+            return
+        before, self._shown = self._shown, chapter
+        happened = (
+            f" {len(chapter.lines)} of {chapter.steps}" if chapter.state in ("running", "paused") else ""
+        )
+        self._state.text = chapter.state + happened
+        self._state.classes(replace=f"badge {TONES[chapter.state]}")
+        self._evidence.show(chapter)
+        if before is None or before.state != chapter.state:
+            if chapter.state in ("running", "failed"):
+                self._details.props("open")
+                self._item.classes(add="now")
+                # Only the narrator's own column moves, and only as far as it must.
+                ui.run_javascript(f"getHtmlElement({self._item.id}).scrollIntoView({{block: 'nearest'}})")
+            elif chapter.state == "not yet":
+                self._details.props(remove="open")
+            if chapter.state in ("done", "not yet"):
+                self._item.classes(remove="now")
+
+
+class HandRow:
+    """An act by hand, with its choice."""
+
+    def __init__(self, act: HandAct, press: Callable[[str, str], None]) -> None:
+        self._act = act
+        self._choice = act.choices[0] if act.choices else ""
+        with ui.element("div").classes("hand"):
+            self._button = button(act.title, lambda: press(act.name, self._choice), "small")
+            self._options: dict[str, Text] = {}
+            if act.choices:
+                select = ui.element("select").props(f'aria-label="{act.choose}: {act.title}"')
+                with select:
+                    for choice in act.choices:
+                        self._options[choice] = Text("option", choice).props(f"value={choice}")
+                select.on("change", self._choose, js_handler="(event) => emit(event.target.value)")
+
+    def show(self, *, busy: bool, unplugged: tuple[str, ...]) -> None:
+        """Show whether it can be pressed, and which nodes have no network."""
+        enable(self._button, not busy)
+        for choice, option in self._options.items():
+            option.text = f"{choice} (unplugged)" if choice in unplugged else choice
+
+    def _choose(self, event: Any) -> None:
+        if event.args in self._act.choices:
+            self._choice = event.args
