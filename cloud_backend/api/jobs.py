@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import select
 from sqlmodel import Session, col
@@ -42,13 +42,21 @@ def show_job(app: AppName, id: JobId, session: SessionDep) -> JobPublic:
 
 
 @router.get("/{id}/log", response_class=PlainTextResponse, responses=responses(404, 422))
-def show_log(app: AppName, id: JobId, session: SessionDep, cloud: CloudDep) -> Response:
-    """The last 256 KiB of a job's log."""
+def show_log(
+    app: AppName,
+    id: JobId,
+    session: SessionDep,
+    cloud: CloudDep,
+    last_bytes: Annotated[
+        int, Query(ge=1, le=LOG_TAIL_BYTES, description="so much of its end")
+    ] = LOG_TAIL_BYTES,
+) -> Response:
+    """The end of a job's log, at most 256 KiB."""
     path = cloud.jobs.log_path(_find(session, app, id).id)
     try:
         with path.open("rb") as log:
             log.seek(0, 2)
-            log.seek(max(0, log.tell() - LOG_TAIL_BYTES))
+            log.seek(max(0, log.tell() - last_bytes))
             return PlainTextResponse(log.read().decode("utf-8", "replace"))
     except FileNotFoundError:
         return PlainTextResponse("")

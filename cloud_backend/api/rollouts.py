@@ -11,6 +11,7 @@ from sqlmodel import Session, col
 from cloud_backend.api.deps import AppName, CloudDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
+from cloud_backend.api.progress import ProgressPublic, progress_of
 from cloud_backend.api.shapes import AdoptionPublic, Reason, RolloutPublic, StartRollout
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Adoption, RolloutRow
@@ -51,6 +52,13 @@ def list_adoptions(app: AppName, id: RolloutId, session: SessionDep, paging: Pag
     query = select(Adoption).where(col(Adoption.rollout) == id)
     keys = [col(Adoption.stream_id), col(Adoption.seq)]
     return page_of(session, query, keys, [int, int], paging, AdoptionPublic.of)
+
+
+@router.get("/{id}/progress", responses=responses(404, 422))
+def show_progress(app: AppName, id: RolloutId, session: SessionDep, cloud: CloudDep) -> ProgressPublic:
+    """How far a rollout is: its waves, how many nodes stand where, what decides, and the nodes in trouble."""
+    row = _find(session, app, id)
+    return progress_of(session, row, cloud.settings.rollout, cloud.rollouts.started_ns, cloud.clock())
 
 
 @router.post("/{id}/halt", responses=responses(404, 409, 413, 422))

@@ -99,7 +99,8 @@ class Rollouts:
         self._settings = settings
         self._hint = hint
         self._clock = clock or anchored_clock()
-        self._started_ns = self._clock()
+        self.started_ns = self._clock()
+        """Nobody's silence is counted before this."""
         self._lock = threading.RLock()
 
     def start(
@@ -235,7 +236,7 @@ class Rollouts:
             return None
         nodes = {node.name: node for node in self._known_nodes(session, row.app, row.created_ns)}
         inside = nodes_of(published, row.version, row.id, [_traits(node) for node in nodes.values()])
-        begun_ns = max(row.wave_started_ns, self._started_ns)
+        begun_ns = max(row.wave_started_ns, self.started_ns)
         members = [Member(t.node, max(begun_ns, nodes[t.node].enrolled_ns)) for t in inside]
         rules = WaveRules(
             row.wave, len(row.waves), row.soak_s, self._settings.silence_s, self._settings.failure_share

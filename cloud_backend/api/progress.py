@@ -1,0 +1,213 @@
+"""How far a rollout is: what is read for it, and its public form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, Field
+from sqlalchemy import func, or_, select
+from sqlmodel import Session, col
+
+from cloud_backend.ota.rollouts import TELLING_STEPS
+from cloud_backend.ota.standing import (
+    Course,
+    LastStep,
+    Reached,
+    Standing,
+    failures_to_revert,
+    standings,
+    states,
+)
+from cloud_backend.ota.waves import NodeReport, Outcome
+from cloud_backend.store.tables import Adoption, Node, RolloutRow
+from common.config import RolloutSettings
+from common.deployment import Constraint, NodeTraits, matches
+
+NODES_LIMIT = 200
+"""Most nodes that are listed; all are counted."""
+
+
+class WaveProgress(BaseModel):
+    """One wave: the nodes that it adds to those of the waves before."""
+
+    number: int = Field(description="1 is the first")
+    share: float = Field(description="share of the nodes that the rollout has reached at its end")
+    state: str = Field(description="waiting, running, done or stopped")
+    nodes: int
+    states: dict[str, int] = Field(description="how many of them are in each state")
+
+
+class Deciding(BaseModel):
+    """What decides about the present wave, counted over all nodes that the rollout has reached."""
+
+    nodes: int
+    adopted: int
+    failed: int
+    silent: int
+    waiting: int
+    failures_to_revert: int = Field(description="so many failed or silent nodes revert the rollout")
+    deadline_ns: int = Field(description="a node that has not answered by then counts as silent")
+
+
+class RolloutNode(BaseModel):
+    """Where one node stands; ``version`` is what it runs now."""
+
+    node: str
+    site: str
+    virtual: bool
+    version: str
+    wave: int
+    state: str
+    outcome: str | None
+    step: str
+    reason: str
+    time_ns: int
+
+    @classmethod
+    def of(cls, found: Standing) -> RolloutNode:
+        return cls(
+            node=found.node,
+            site=found.site,
+            virtual=found.virtual,
+            version=found.version,
+            wave=found.wave + 1,
+            state=found.state,
+            outcome=found.outcome,
+            step=found.step,
+            reason=found.reason,
+            time_ns=found.time_ns,
+        )
+
+
+class ProgressPublic(BaseModel):
+    """How far a rollout is, by wave and by node."""
+
+    id: str
+    app: str
+    version: str
+    state: str
+    waves: list[WaveProgress]
+    states: dict[str, int] = Field(description="how many nodes are in each state, over all waves")
+    deciding: Deciding | None = Field(description="null once the rollout has ended")
+    nodes_total: int
+    nodes: list[RolloutNode] = Field(description="at most 200, those in trouble first")
+
+
+def progress_of(
+    session: Session, row: RolloutRow, settings: RolloutSettings, started_ns: int, now_ns: int
+) -> ProgressPublic:
+    """Read how far a rollout is; ``started_ns`` is when this cloud began to count."""
+    course = Course(
+        id=row.id,
+        version=row.version,
+        state=row.state,
+        waves=row.waves,
+        wave=row.wave,
+        began_ns=max(row.wave_started_ns, started_ns),
+        deadline_s=row.soak_s + settings.silence_s,
+        failure_share=settings.failure_share,
+    )
+    found = standings(
+        course,
+        _reached(session, row, settings),
+        _last_steps(session, row),
+        _reports(session, row),
+        now_ns if row.ended_ns is None else row.ended_ns,
+    )
+    return ProgressPublic(
+        id=row.id,
+        app=row.app,
+        version=row.version,
+        state=row.state,
+        waves=[_wave(course, number, found) for number in range(len(row.waves))],
+        states=states(found),
+        deciding=_deciding(course, found) if row.ended_ns is None else None,
+        nodes_total=len(found),
+        nodes=[RolloutNode.of(each) for each in found[:NODES_LIMIT]],
+    )
+
+
+def _wave(course: Course, number: int, found: list[Standing]) -> WaveProgress:
+    own = [each for each in found if each.wave == number]
+    if number > course.wave:
+        state = "waiting" if course.state == "running" else "stopped"
+    elif number < course.wave or course.state == "done":
+        state = "done"
+    else:
+        state = "running" if course.state == "running" else "stopped"
+    return WaveProgress(
+        number=number + 1, share=course.waves[number], state=state, nodes=len(own), states=states(own)
+    )
+
+
+def _deciding(course: Course, found: list[Standing]) -> Deciding:
+    outcomes = Counter(each.outcome for each in found if each.outcome is not None)
+    nodes = sum(outcomes.values())
+    return Deciding(
+        nodes=nodes,
+        adopted=outcomes[Outcome.ADOPTED],
+        failed=outcomes[Outcome.FAILED],
+        silent=outcomes[Outcome.SILENT],
+        waiting=outcomes[Outcome.WAITING],
+        failures_to_revert=failures_to_revert(course, nodes),
+        deadline_ns=course.began_ns + int(course.deadline_s * 1e9),
+    )
+
+
+def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> list[Reached]:
+    """The nodes that the rollout means: those that were heard of around its time, or that reported."""
+    oldest_ns = row.created_ns - int(settings.absent_s * 1e9)
+    reported = select(Adoption.node).where(col(Adoption.rollout) == row.id)  # type: ignore[call-overload]
+    query: Any = select(
+        Node.name,
+        Node.site,
+        Node.profile,
+        Node.tags,
+        Node.virtual,
+        Node.version,
+        Node.enrolled_ns,  # type: ignore[call-overload]
+    ).where(
+        col(Node.app) == row.app,
+        or_(col(Node.last_seen_ns) >= oldest_ns, col(Node.name).in_(reported)),
+    )
+    if row.ended_ns is not None:
+        query = query.where(col(Node.enrolled_ns) <= row.ended_ns)
+    bound = msgspec.convert(row.constraint, Constraint)
+    return [
+        Reached(name, site, virtual, version, enrolled_ns)
+        for name, site, profile, tags, virtual, version, enrolled_ns in session.execute(query)
+        if matches(bound, NodeTraits(name, site, profile, tuple(tags)))
+    ]
+
+
+def _last_steps(session: Session, row: RolloutRow) -> list[LastStep]:
+    rank = func.row_number().over(
+        partition_by=col(Adoption.node),
+        order_by=(
+            col(Adoption.received_ns).desc(),
+            col(Adoption.stream_id).desc(),
+            col(Adoption.seq).desc(),
+        ),
+    )
+    ranked = (
+        select(Adoption.node, Adoption.step, Adoption.reason, Adoption.time_ns, rank.label("rank"))  # type: ignore[call-overload]
+        .where(col(Adoption.rollout) == row.id, col(Adoption.version) == row.version)
+        .subquery()
+    )
+    query = select(ranked.c.node, ranked.c.step, ranked.c.reason, ranked.c.time_ns).where(ranked.c.rank == 1)
+    return [LastStep(*found) for found in session.execute(query)]
+
+
+def _reports(session: Session, row: RolloutRow) -> list[NodeReport]:
+    query = (
+        select(Adoption.node, Adoption.step, Adoption.reason)  # type: ignore[call-overload]
+        .where(
+            col(Adoption.rollout) == row.id,
+            col(Adoption.version) == row.version,
+            col(Adoption.step).in_(TELLING_STEPS),
+        )
+        .order_by(col(Adoption.received_ns), col(Adoption.stream_id), col(Adoption.seq))
+    )
+    return [NodeReport(*found) for found in session.execute(query)]

@@ -1,0 +1,161 @@
+"""Where each node of a rollout stands, for people to look at. No I/O, no clock of its own. Rules:
+
+- A node belongs to the first wave that reaches it, by the nodes' own arithmetic (`common.deployment`).
+- Its state follows from the newest step that it reported about the rollout's version. A refusal that does
+  not stand (`cloud_backend.ota.waves.PASSING_REASONS`) is ``retrying``.
+- Where the rollout was reverted, a node that had switched and runs another version now is ``reverted``.
+- What decides is counted over the nodes that the present wave has reached, as `decide` counts it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cloud_backend.ota.waves import PASSING_REASONS, Member, NodeReport, Outcome, outcomes
+from common.deployment import position_of
+
+
+class State(StrEnum):
+    """Where one node stands; the order is that of a list that shows trouble first."""
+
+    REVERTED = "reverted"
+    REFUSED = "refused"
+    RETRYING = "retrying"
+    SOAKING = "soaking"
+    SHADOW = "shadow"
+    DOWNLOADING = "downloading"
+    WAITING = "waiting"
+    CONFIRMED = "confirmed"
+
+
+_STATES: Mapping[str, State] = {
+    "offered": State.DOWNLOADING,
+    "downloaded": State.DOWNLOADING,
+    "verified": State.DOWNLOADING,
+    "golden": State.SHADOW,
+    "shadow": State.SOAKING,
+    "switched": State.SOAKING,
+    "confirmed": State.CONFIRMED,
+    "reverted": State.REVERTED,
+    "refused": State.REFUSED,
+}
+_ORDER = {state: number for number, state in enumerate(State)}
+_SWITCHED = (State.SOAKING, State.CONFIRMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A node that the rollout means; ``version`` is what it runs now."""
+
+    node: str
+    site: str
+    virtual: bool
+    version: str
+    enrolled_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastStep:
+    """The newest step that a node reported about the rollout's version."""
+
+    node: str
+    step: str
+    reason: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A rollout: its version, its waves as shares, how far it is, and the rules that judge it."""
+
+    id: str
+    version: str
+    state: str
+    waves: Sequence[float]
+    wave: int
+    began_ns: int
+    """When the present wave began, or the cloud if that was later."""
+    deadline_s: float
+    failure_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one node stands; ``wave`` counts from 0, ``outcome`` is None where its wave has not begun."""
+
+    node: str
+    site: str
+    virtual: bool
+    version: str
+    wave: int
+    state: State
+    outcome: Outcome | None
+    step: str
+    reason: str
+    time_ns: int
+
+
+def standings(
+    course: Course,
+    reached: Iterable[Reached],
+    last: Iterable[LastStep],
+    reports: Iterable[NodeReport],
+    now_ns: int,
+) -> list[Standing]:
+    """Every node of the rollout, trouble first. ``reports`` are the steps that tell, as for `outcomes`."""
+    nodes = list(reached)
+    waves = {node.node: _wave_of(node.node, course) for node in nodes}
+    members = [
+        Member(node.node, max(course.began_ns, node.enrolled_ns))
+        for node in nodes
+        if waves[node.node] <= course.wave
+    ]
+    found = outcomes(members, reports, now_ns, course.deadline_s)
+    steps = {step.node: step for step in last}
+    all_ = [
+        _standing(course, node, waves[node.node], steps.get(node.node), found.get(node.node))
+        for node in nodes
+    ]
+    silent = Outcome.SILENT
+    return sorted(all_, key=lambda each: (each.outcome != silent, _ORDER[each.state], each.wave, each.node))
+
+
+def failures_to_revert(course: Course, nodes: int) -> int:
+    """How many failed or silent nodes of ``nodes`` revert the rollout; at least one."""
+    return max(1, math.ceil(course.failure_share * nodes - 1e-9))
+
+
+def states(nodes: Iterable[Standing]) -> dict[str, int]:
+    """How many nodes stand where; states without nodes are left out."""
+    return dict(Counter(str(each.state) for each in nodes))
+
+
+def _wave_of(node: str, course: Course) -> int:
+    position = position_of(node, course.id)
+    return next(number for number, share in enumerate(course.waves) if position < share)
+
+
+def _standing(
+    course: Course, node: Reached, wave: int, last: LastStep | None, outcome: Outcome | None
+) -> Standing:
+    state = _STATES.get(last.step, State.WAITING) if last is not None else State.WAITING
+    if last is not None and state is State.REFUSED and last.reason in PASSING_REASONS:
+        state = State.RETRYING
+    if course.state == "reverted" and state in _SWITCHED and node.version != course.version:
+        state = State.REVERTED
+    return Standing(
+        node.node,
+        node.site,
+        node.virtual,
+        node.version,
+        wave,
+        state,
+        outcome,
+        last.step if last is not None else "",
+        last.reason if last is not None else "",
+        last.time_ns if last is not None else 0,
+    )
