@@ -180,7 +180,9 @@ class CloudApp(Protocol):
     def router(self, deps: Any) -> Any:
         """A FastAPI router with the app's routes, mounted under ``/v1/apps/<app>``.
 
-        ``deps`` offers ``session`` and ``admin`` dependencies and ``add_label(session, Label)``.
+        ``deps`` offers ``session`` and ``admin`` dependencies, ``add_label(session, Label)``, and
+        ``labels(session, app, subject=, group=, kinds=, before=, limit=)``: labels with their ids, newest
+        first, those with an id below ``before``.
         """
         ...
 

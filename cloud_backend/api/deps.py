@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
-from sqlmodel import Session
+from sqlalchemy import select
+from sqlmodel import Session, col
 
 from cloud_backend.api.problem import problem
 from cloud_backend.store.engine import read_only
@@ -75,6 +76,29 @@ def add_label(session: Session, label: Label) -> None:
     )
 
 
+def labels_of(
+    session: Session,
+    app: str,
+    *,
+    subject: str | None = None,
+    group: str | None = None,
+    kinds: Sequence[str] = (),
+    before: int | None = None,
+    limit: int = 100,
+) -> list[tuple[int, Label]]:
+    """Labels of an app with their ids, newest first; those with an id below ``before``, where it is given."""
+    query = select(LabelRow).where(col(LabelRow.app) == app)
+    for column, wanted in ((LabelRow.subject, subject), (LabelRow.group, group)):
+        if wanted is not None:
+            query = query.where(col(column) == wanted)
+    if kinds:
+        query = query.where(col(LabelRow.kind).in_(kinds))
+    if before is not None:
+        query = query.where(col(LabelRow.id) < before)
+    rows = session.scalars(query.order_by(col(LabelRow.id).desc()).limit(limit))
+    return [(row.id or 0, Label(**row.model_dump(exclude={"id"}))) for row in rows]
+
+
 def _admin(request: Request) -> Any:
     """The admin; the guard has let nobody else through."""
     if request.state.principal.kind != "admin":
@@ -91,3 +115,7 @@ class AppDeps:
     @staticmethod
     def add_label(session: Session, label: Label) -> None:
         add_label(session, label)
+
+    @staticmethod
+    def labels(session: Session, app: str, **which: Any) -> list[tuple[int, Label]]:
+        return labels_of(session, app, **which)

@@ -1,51 +1,16 @@
-"""The cloud's side: machines by horizon, curves and work orders, the same on both databases."""
+"""The cloud's side: machines, curves and alarms from events, the same on both databases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-import pytest
-from sqlmodel import Session, SQLModel, create_engine, select
+from sqlmodel import Session, select
 
-from apps.industrial.cloud import IndustrialCloud, Machine, RulPoint, WorkOrder, outcome_of
-from common.app import Label, ReceivedEvent
-from common.messages import Priority
+from apps.industrial.cloud import IndustrialCloud
+from apps.industrial.tables import Machine, MaintenanceAlarm, RulPoint
+from tests.apps.industrial.received import cleared, due, rul
 
 APP = IndustrialCloud()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgres").url()
-    engine = create_engine(url)
-    tables = [table.__table__ for table in APP.tables()]
-    SQLModel.metadata.create_all(engine, tables=tables)
-    with Session(engine) as session:
-        yield session
-        session.rollback()
-    SQLModel.metadata.drop_all(engine, tables=tables)
-    engine.dispose()
-
-
-def received(seq: int, type: str = "rul", machine: str = "engine-1", **data: Any) -> ReceivedEvent:
-    return ReceivedEvent(
-        site="plant",
-        node="node-1",
-        epoch="e1",
-        seq=seq,
-        type=f"industrial.{type}",
-        subject=machine,
-        time_ns=seq * 10**9,
-        priority=Priority.TELEMETRY,
-        body=msgspec.json.encode({"version": "v1", **data}),
-    )
-
-
-def rul(seq: int, cycle: int, rul_cycles: float, machine: str = "engine-1", run: int = 0) -> ReceivedEvent:
-    values = {"rul_cycles": rul_cycles, "lower_cycles": rul_cycles - 5, "upper_cycles": rul_cycles + 5}
-    return received(seq, machine=machine, run=run, cycle=cycle, novelty=0.4, **values)
 
 
 def test_a_machine_shows_its_latest_cycle_and_its_whole_curve(session: Session) -> None:
@@ -61,69 +26,38 @@ def test_a_machine_shows_its_latest_cycle_and_its_whole_curve(session: Session) 
 
 
 def test_projecting_again_changes_nothing(session: Session) -> None:
-    events = [
-        rul(1, 1, 40), received(2, "maintenance_due", sensors=["Ps30", "phi"]), rul(3, 2, 30),
-        received(4, "maintenance_cleared"), rul(5, 3, 29),
-    ]  # fmt: skip
+    events = [rul(1, 1, 40), due(2, 1), rul(3, 2, 30), cleared(4, 2), rul(5, 3, 29), due(6, 3)]
 
     def state() -> list[Any]:
         session.expire_all()
         return [
-            row.model_dump() for table in (Machine, RulPoint) for row in session.exec(select(table)).all()
+            row.model_dump()
+            for table in (Machine, RulPoint, MaintenanceAlarm)
+            for row in session.exec(select(table)).all()
         ]
 
     APP.project(session, events)
     once = state()
     APP.project(session, events)
     assert state() == once
-    assert len(once) == 4
+    assert len(once) == 6
 
 
 def test_an_alarm_stands_with_its_reasons_until_it_is_cleared(session: Session) -> None:
-    APP.project(session, [rul(1, 1, 40), received(2, "maintenance_due", sensors=["Ps30", "phi"])])
+    APP.project(session, [rul(1, 1, 40), due(2, 1)])
     machine = session.get(Machine, "engine-1")
     assert machine is not None
-    assert (machine.due, machine.explanation) == (True, "Ps30,phi")
+    assert (machine.due, machine.explanation, machine.horizon_cycles) == (True, "Ps30,phi", 25.0)
     APP.project(session, [rul(3, 2, 39)])
     session.refresh(machine)
     assert machine.due
-    APP.project(session, [received(4, "maintenance_cleared")])
+    APP.project(session, [cleared(4, 2)])
     session.refresh(machine)
-    assert (machine.due, machine.explanation) == (False, "")
+    assert (machine.due, machine.explanation, machine.horizon_cycles) == (False, "", 25.0)
 
 
-def label(kind: str, **body: Any) -> Label:
-    return Label("industrial", "engine-1", "engine-1/run-0", kind, body, "work-order", 1)
-
-
-def test_a_failure_tells_how_wrong_the_edge_had_been(session: Session) -> None:
-    APP.project(session, [rul(c, c, r) for c, r in ((1, 103), (2, 101), (3, 97))] + [rul(9, 1, 7, run=1)])
-    found = outcome_of(session, label("failure", cycle=100))
-    assert (found.points, found.end_cycle, found.versions) == (3, 100, ["v1"])
-    assert found.rmse_cycles == pytest.approx(((4**2 + 3**2 + 0**2) / 3) ** 0.5)
-
-
-def test_error_is_measured_against_the_capped_life(session: Session) -> None:
-    APP.project(session, [rul(1, 1, 125), rul(2, 2, 125)])
-    assert outcome_of(session, label("failure", cycle=300)).rmse_cycles == 0
-
-
-def test_an_inspection_counts_with_what_was_left(session: Session) -> None:
-    APP.project(session, [rul(1, 10, 50)])
-    found = outcome_of(session, label("inspection", cycle=20, remaining_cycles=40))
-    assert (found.end_cycle, found.rmse_cycles) == (60, 0)
-
-
-def test_a_run_that_no_node_watched_has_no_error(session: Session) -> None:
-    found = outcome_of(session, label("failure", cycle=20))
-    assert (found.points, found.rmse_cycles) == (0, None)
-
-
-@pytest.mark.parametrize(
-    "change", [{"machine": ""}, {"run": -1}, {"kind": "wish"}, {"cycle": 0}, {"remaining_cycles": -1}]
-)
-def test_a_work_order_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
-    good = {"machine": "engine-1", "run": 0, "kind": "failure", "cycle": 200}
-    WorkOrder(**good)
-    with pytest.raises(ValueError, match=next(iter(change))):
-        WorkOrder(**good | change)
+def test_an_alarm_is_kept_with_where_it_was_raised_and_ended(session: Session) -> None:
+    APP.project(session, [rul(1, 1, 40), due(2, 1), cleared(3, 9), due(4, 12), due(5, 3, run=1)])
+    kept = session.exec(select(MaintenanceAlarm).order_by(MaintenanceAlarm.run, MaintenanceAlarm.cycle)).all()
+    assert [(a.run, a.cycle, a.cleared_cycle) for a in kept] == [(0, 1, 9), (0, 12, None), (1, 3, None)]
+    assert list(kept[0].sensors.items()) == [("Ps30", 9.5), ("phi", 4.0)]

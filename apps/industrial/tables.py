@@ -1,0 +1,74 @@
+"""The industrial app's projections: one row a cycle, one a machine, and one an alarm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Field as Column
+from sqlmodel import Session, SQLModel
+
+
+class RulPoint(SQLModel, table=True):
+    """What the edge said about one cycle of one run."""
+
+    __tablename__ = "industrial_rul"
+    __table_args__ = {"sqlite_with_rowid": False}
+    machine: str = Column(primary_key=True)
+    run: int = Column(primary_key=True)
+    cycle: int = Column(primary_key=True)
+    rul_cycles: float
+    lower_cycles: float
+    upper_cycles: float
+    novelty: float
+    version: str
+    time_ns: int = Column(sa_type=sa.BigInteger)
+
+
+class Machine(SQLModel, table=True):
+    """The latest state of one machine."""
+
+    __tablename__ = "industrial_machine"
+    __table_args__ = (sa.Index("industrial_machine_horizon", "lower_cycles", "machine"),)
+    machine: str = Column(primary_key=True)
+    site: str
+    node: str
+    run: int
+    cycle: int
+    rul_cycles: float
+    lower_cycles: float
+    upper_cycles: float
+    novelty: float
+    version: str
+    due: bool = False
+    """Whether the maintenance alarm stands."""
+    explanation: str = ""
+    """Sensors behind the standing alarm, strongest first."""
+    horizon_cycles: float | None = None
+    """The maintenance horizon of its node, as its newest alarm told it."""
+    time_ns: int = Column(sa_type=sa.BigInteger)
+
+
+class MaintenanceAlarm(SQLModel, table=True):
+    """A maintenance alarm: where in a run it was raised and ended, and the sensors behind it."""
+
+    __tablename__ = "industrial_alarm"
+    __table_args__ = {"sqlite_with_rowid": False}
+    machine: str = Column(primary_key=True)
+    run: int = Column(primary_key=True)
+    cycle: int = Column(primary_key=True)
+    horizon_cycles: float
+    sensors: dict[str, float] = Column(sa_type=sa.JSON)
+    """Cycles of remaining life that each sensor takes off, strongest first."""
+    version: str
+    cleared_cycle: int | None = None
+    reason: str = ""
+    """Why it ended."""
+    time_ns: int = Column(sa_type=sa.BigInteger)
+
+
+def insert_into(session: Session, table: type[SQLModel]) -> Any:
+    """An insert with the ``on_conflict_...`` of the session's database."""
+    dialect = session.get_bind().dialect.name
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table.__table__)  # type: ignore[attr-defined]
