@@ -142,10 +142,17 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     sent_ns: int = 0
 
 
-class Hint(msgspec.Struct, frozen=True):
-    """Tells a node to look now; ``look`` is ``deployment``."""
+class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tells a node to look now. A node ignores a ``look`` that it does not know.
+
+    ``deployment``: whether there is another model for it; ``golden``: whether the live model still passes its
+    golden cases on this device; ``revert``: back from ``version`` to the model before. None of them names a
+    model to run: whoever has the broker can only choose among models that the node has verified itself.
+    """
 
     look: str
+    version: str = ""
+    """The model that a ``revert`` is about: a node that runs another by now ignores it. Empty for any."""
 
 
 class Malformed(NamedTuple):

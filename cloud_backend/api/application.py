@@ -9,7 +9,9 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 from cloud_backend.api import (
+    alerts,
     events,
+    fleet,
     jobs,
     labels,
     models,
@@ -45,7 +47,20 @@ TAGS = [
     {"name": "status", "description": "The cloud itself."},
     {"name": "sessions", "description": "People who are signed in."},
 ]
-ROUTERS = (nodes, events, models, rollouts, jobs, samples, labels, status, sign_in_links, sign_in)
+ROUTERS = (
+    nodes,
+    fleet,
+    events,
+    alerts,
+    models,
+    rollouts,
+    jobs,
+    samples,
+    labels,
+    status,
+    sign_in_links,
+    sign_in,
+)
 
 
 def create_api(cloud: Cloud) -> FastAPI:

@@ -1,4 +1,4 @@
-"""Committed events, alarms among them, and what was quarantined.
+"""Committed events, the newest of the fleet, health over time, and what was quarantined.
 
 Lists go through a table by its key. Where a filter has no index, a page looks at `SCAN_ROWS` rows at
 most: it may then hold few items, or none, and still have a ``next``.
@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from sqlalchemy import ColumnElement, and_, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, and_, select, tuple_
 from sqlmodel import Session, col
 
+from cloud_backend.api import recent
 from cloud_backend.api.deps import SessionDep
+from cloud_backend.api.figures import HealthPoint
 from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.api.shapes import EventPublic, QuarantinedPublic
@@ -21,10 +23,16 @@ from common.messages import Priority
 
 router = APIRouter(prefix="/v1", tags=["events"])
 SCAN_ROWS = 20_000
+RECENT_LIMIT = 200
+HEALTH_TYPE = "edgeloop.node.health"
 Order = Annotated[Literal["oldest", "newest"], Query(description="which come first, within a stream")]
 TypeFilter = Annotated[str | None, Query(max_length=200, description="only events of this type")]
 PriorityFilter = Annotated[
     Literal["sample", "telemetry", "event", "alarm"] | None, Query(description="only this priority")
+]
+
+LeastPriority = Annotated[
+    Literal["sample", "telemetry", "event", "alarm"], Query(description="only this priority and higher ones")
 ]
 
 
@@ -34,10 +42,11 @@ def list_events(
     paging: Paging,
     type: TypeFilter = None,
     priority: PriorityFilter = None,
+    least_priority: LeastPriority = "sample",
     order: Order = "oldest",
 ) -> Page[EventPublic]:
     """Events of all nodes, stream by stream, in order."""
-    return _page(session, paging, None, _filters(type, priority), order)
+    return _page(session, paging, None, _filters(type, priority, least_priority), order)
 
 
 @router.get("/nodes/{node}/events", responses=responses(422))
@@ -47,37 +56,40 @@ def list_events_of_node(
     paging: Paging,
     type: TypeFilter = None,
     priority: PriorityFilter = None,
+    least_priority: LeastPriority = "sample",
     order: Order = "oldest",
 ) -> Page[EventPublic]:
     """Events of one node in order; a new epoch comes after the one before."""
     streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
-    return _page(session, paging, list(streams), _filters(type, priority), order)
+    return _page(session, paging, list(streams), _filters(type, priority, least_priority), order)
 
 
-@router.get("/alerts", responses=responses(422))
-def list_alerts(session: SessionDep, paging: Paging) -> Page[EventPublic]:
-    """Events of priority ``alarm``, newest first by the time at which they were captured."""
-    key = tuple_(col(StoredEvent.time_ns), col(StoredEvent.stream_id), col(StoredEvent.seq))
-    # The literal, not a parameter: only then does the partial index of alarms serve the query.
-    query = (
-        select(StoredEvent, Stream)
-        .join(Stream, col(Stream.id) == col(StoredEvent.stream_id))
-        .where(col(StoredEvent.priority) == literal_column(str(int(Priority.ALARM))))
-        .order_by(
-            col(StoredEvent.time_ns).desc(), col(StoredEvent.stream_id).desc(), col(StoredEvent.seq).desc()
-        )
-        .limit(paging.limit + 1)
+@router.get("/events/recent", responses=responses(422))
+def list_recent_events(
+    session: SessionDep,
+    limit: Annotated[int, Query(ge=1, le=RECENT_LIMIT, description="most items")] = 50,
+    app: Annotated[str | None, Query(max_length=63, description="only of nodes that run this app")] = None,
+    least_priority: LeastPriority = "sample",
+) -> Page[EventPublic]:
+    """The newest events of the whole fleet by when they arrived, newest first; the only page."""
+    if least_priority in ("sample", "telemetry"):
+        least = Priority[least_priority.upper()]
+        places = recent.newest_of_streams(session, limit, app, least)
+    else:
+        places = recent.newest_notable(session, limit, app, alarms_only=least_priority == "alarm")
+    return Page(items=[EventPublic.of(*row) for row in recent.rows_at(session, places)], next=None)
+
+
+@router.get("/nodes/{node}/health-history", responses=responses(422))
+def list_health(
+    node: Annotated[str, Path(max_length=63)], session: SessionDep, paging: Paging
+) -> Page[HealthPoint]:
+    """The newest health reports of a node as points, oldest first; ``next`` is the page before them."""
+    streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
+    page = _page(session, paging, list(streams), _filters(HEALTH_TYPE, None), "newest")
+    return Page(
+        items=[HealthPoint.of(event.time_ns, event.data) for event in page.items[::-1]], next=page.next
     )
-    after = paging.after([int, int, int])
-    if after is not None:
-        query = query.where(key < after)
-    rows = session.execute(query).all()
-    following = None
-    if len(rows) > paging.limit:
-        rows = rows[: paging.limit]
-        last = rows[-1][0]
-        following = cursor_of((last.time_ns, last.stream_id, last.seq))
-    return Page(items=[EventPublic.of(event, stream) for event, stream in rows], next=following)
 
 
 @router.get("/quarantine", responses=responses(422))
@@ -87,12 +99,16 @@ def list_quarantine(session: SessionDep, paging: Paging) -> Page[QuarantinedPubl
     return page_of(session, query, [col(Quarantined.id)], [int], paging, QuarantinedPublic.of)
 
 
-def _filters(type: str | None, priority: str | None) -> list[ColumnElement[bool]]:
+def _filters(
+    type: str | None, priority: str | None, least_priority: str = "sample"
+) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
     if type is not None:
         filters.append(col(StoredEvent.type) == type)
     if priority is not None:
         filters.append(col(StoredEvent.priority) == int(Priority[priority.upper()]))
+    if least_priority != "sample":
+        filters.append(col(StoredEvent.priority) >= int(Priority[least_priority.upper()]))
     return filters
 
 

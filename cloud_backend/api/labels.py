@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 from sqlmodel import col
 
-from cloud_backend.api.deps import AppName, CloudDep, SessionDep
+from cloud_backend.api.deps import AppName, CloudDep, PrincipalDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.api.shapes import AddLabel, LabelPublic
@@ -18,9 +18,12 @@ router = APIRouter(prefix="/v1/apps/{app}/labels", tags=["labels"])
 
 
 @router.post("", status_code=201, responses=responses(404, 413, 422))
-def add(app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep) -> LabelPublic:
+def add(
+    app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep, principal: PrincipalDep
+) -> LabelPublic:
     """Say what turned out to be true about a subject in a group."""
-    row = LabelRow(app=app, created_ns=cloud.clock(), **asked.model_dump())
+    source = asked.source or f"person:{principal.name}"
+    row = LabelRow(app=app, created_ns=cloud.clock(), **(asked.model_dump() | {"source": source}))
     session.add(row)
     session.flush()
     label = LabelPublic.of(row)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Request
 from sqlalchemy import select
 from sqlmodel import col
 
-from cloud_backend.api.deps import NAME, AppName, CloudDep, SessionDep
+from cloud_backend.api.deps import NAME, AppName, CloudDep, PrincipalDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.shapes import AddModel, Ancestor, Done, LineagePublic, ModelFull, ModelPublic, Promote
@@ -57,11 +57,13 @@ def show_lineage(app: AppName, version: Version, cloud: CloudDep) -> LineagePubl
 
 
 @router.post("/{version}/promote", responses=responses(404, 409, 413, 422))
-def promote(app: AppName, version: Version, asked: Promote, cloud: CloudDep) -> ModelPublic:
+def promote(
+    app: AppName, version: Version, asked: Promote, cloud: CloudDep, principal: PrincipalDep
+) -> ModelPublic:
     """Approve a version by hand, so that it may be rolled out; who did it is part of its record."""
     row = cloud.registry.row(app, version)
     if row.state in ("candidate", "refused"):
-        cloud.registry.set_state(app, version, "approved", approved_by=asked.by)
+        cloud.registry.set_state(app, version, "approved", approved_by=asked.by or principal.name)
     return ModelPublic.of(cloud.registry.row(app, version))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from sqlalchemy import select
 from sqlmodel import col
 
@@ -43,9 +43,22 @@ def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
 
 
 @router.get("", responses=responses(422))
-def list_nodes(session: SessionDep, paging: Paging) -> Page[NodePublic]:
-    """All nodes, by name."""
-    return page_of(session, select(Node), [col(Node.name)], [str], paging, NodePublic.of, newest_first=False)
+def list_nodes(
+    session: SessionDep,
+    paging: Paging,
+    state: Annotated[Literal["online", "offline", "unknown"] | None, Query()] = None,
+    site: Annotated[str | None, Query(max_length=63)] = None,
+    app: Annotated[str | None, Query(max_length=63)] = None,
+    name: Annotated[str | None, Query(max_length=63, description="how names begin")] = None,
+) -> Page[NodePublic]:
+    """Nodes, by name."""
+    query = select(Node)
+    for column, wanted in ((Node.state, state), (Node.site, site), (Node.app, app)):
+        if wanted is not None:
+            query = query.where(col(column) == wanted)
+    if name:
+        query = query.where(col(Node.name).startswith(name.lower(), autoescape=True))
+    return page_of(session, query, [col(Node.name)], [str], paging, NodePublic.of, newest_first=False)
 
 
 @router.get("/{node}", responses=responses(404, 422))
@@ -65,9 +78,14 @@ def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[
 
 @router.post("/{node}/hint", status_code=202, responses=responses(404, 413, 422))
 def hint(node: NodeName, asked: Hint, session: SessionDep, cloud: CloudDep) -> Done:
-    """Tell a node to look for a deployment now, rather than at its next poll."""
-    site = _find(session, node).site
-    cloud.consumer.hint(site, node, asked.look)
+    """Tell a node to look for a deployment now, to prove its live model on its golden cases, or to go back.
+
+    It is no more than a hint: a node that is offline does not get it. What the node does about it, it tells
+    by an event (``edgeloop.golden``, ``edgeloop.adoption``).
+    """
+    row = _find(session, node)
+    version = asked.version or (row.version if asked.look == "revert" else "")
+    cloud.consumer.hint(row.site, node, asked.look, version)
     return Done(id=node)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from fastapi import Depends, Query
 from pydantic import BaseModel
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlmodel import Session
 
 from cloud_backend.api.problem import problem
@@ -73,18 +73,29 @@ def page_of(
     public: Callable[[Any], T],
     *,
     newest_first: bool = True,
+    scan_rows: int | None = None,
 ) -> Page[T]:
     """One page of ``query``, ordered by the columns ``keys``, which must identify a row and be indexed.
 
-    ``query`` selects one entity; ``kinds`` are the keys' Python types.
+    ``query`` selects one entity; ``kinds`` are the keys' Python types. With ``scan_rows`` a page looks at so
+    many rows at most, for a filter that has no index: it may then hold few items and still have a ``next``.
     """
     after = paging.after(kinds)
     place = tuple_(*keys)
     if after is not None:
         query = query.where(place < after if newest_first else place > after)
-    query = query.order_by(*(key.desc() if newest_first else key.asc() for key in keys))
-    rows = session.scalars(query.limit(paging.limit + 1)).all()
+    ordering = [key.desc() if newest_first else key.asc() for key in keys]
+    query = query.order_by(*ordering)
     following = None
+    if scan_rows is not None:
+        beyond = select(*keys).order_by(*ordering).offset(scan_rows - 1).limit(1)
+        if after is not None:
+            beyond = beyond.where(place < after if newest_first else place > after)
+        horizon = session.execute(beyond).first()
+        if horizon is not None:
+            query = query.where(place >= tuple(horizon) if newest_first else place <= tuple(horizon))
+            following = cursor_of(tuple(horizon))
+    rows = session.scalars(query.limit(paging.limit + 1)).all()
     if len(rows) > paging.limit:
         rows = rows[: paging.limit]
         following = cursor_of([getattr(rows[-1], key.key) for key in keys])

@@ -7,24 +7,34 @@ interruption ``HEAD`` (or announcing it again) says where to go on. A node sees 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
 
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
 from sqlmodel import col
 from starlette.requests import ClientDisconnect
 
 from cloud_backend.api.deps import CloudDep, PrincipalDep, SamplesDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import OFFSET_HEADER, problem, responses
-from cloud_backend.api.shapes import AnnounceSample, SamplePublic, UploadCountPublic, UploadPublic
-from cloud_backend.store.tables import SampleRow, UploadCount
+from cloud_backend.api.sample_content import read_content
+from cloud_backend.api.shapes import (
+    AnnounceSample,
+    SampleContent,
+    SamplePublic,
+    UploadCountPublic,
+    UploadPublic,
+)
+from cloud_backend.store.tables import LabelRow, SampleRow, UploadCount
 from cloud_backend.training.samples import Announced, Upload
 
 router = APIRouter(prefix="/v1", tags=["samples"])
 SampleId = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the sample")]
+SCAN_ROWS = 20_000
+_SAME_APP = col(LabelRow.app) == col(SampleRow.app)
+_SAME_GROUP = col(LabelRow.group) == col(SampleRow.group)
 WRITE_BYTES = 256 * 1024
 """Bytes that are gathered before they go to disk."""
 
@@ -89,16 +99,39 @@ def list_samples(
     paging: Paging,
     app: Annotated[str | None, Query(max_length=63)] = None,
     group: Annotated[str | None, Query(max_length=200)] = None,
+    labelled: Annotated[bool | None, Query(description="only those whose group has a label, or none")] = None,
+    order: Annotated[
+        Literal["id", "newest"], Query(description="by id, or those that arrived last first")
+    ] = "id",
 ) -> Page[SamplePublic]:
-    """Stored samples, by id."""
+    """Stored samples. With ``labelled`` a page may hold few of them, or none, and still have a ``next``."""
     query = select(SampleRow).where(col(SampleRow.complete))
     if app is not None:
         query = query.where(col(SampleRow.app) == app)
     if group is not None:
         query = query.where(col(SampleRow.group) == group)
-    return page_of(
-        session, query, [col(SampleRow.digest)], [str], paging, SamplePublic.of, newest_first=False
+    scan = None
+    if labelled is not None:
+        has_label = exists().where(_SAME_APP, _SAME_GROUP)
+        query, scan = query.where(has_label if labelled else ~has_label), SCAN_ROWS
+    newest = order == "newest"
+    keys: list[Any] = (
+        [col(SampleRow.received_ns), col(SampleRow.digest)] if newest else [col(SampleRow.digest)]
     )
+    kinds = [int, str] if newest else [str]
+    page = page_of(session, query, keys, kinds, paging, _itself, newest_first=newest, scan_rows=scan)
+    labels = _labels_of(session, page.items)
+    items = [SamplePublic.of(row, labels.get((row.app, row.group), 0)) for row in page.items]
+    return Page(items=items, next=page.next)
+
+
+@router.get("/samples/{id}/content", responses=responses(404, 413, 422))
+def show_content(id: SampleId, session: SessionDep, samples: SamplesDep) -> SampleContent:
+    """The arrays of a sample as nested lists, for drawing; a large sample is refused."""
+    row = session.get(SampleRow, id)
+    if row is None or not row.complete:
+        raise problem(404, f"there is no sample {id}")
+    return SampleContent(id=id, arrays=read_content(samples.path(id)))
 
 
 @router.get("/uploads", responses=responses(422))
@@ -128,6 +161,21 @@ async def _blocks(request: Request) -> AsyncIterator[bytes]:
         yield bytes(gathered)
     if lost is not None:
         raise lost
+
+
+def _labels_of(session: SessionDep, rows: Sequence[SampleRow]) -> dict[tuple[str, str], int]:
+    """How many labels the groups of ``rows`` have, by app and group."""
+    groups = sorted({row.group for row in rows})
+    query = (
+        select(LabelRow.app, LabelRow.group, func.count())  # type: ignore[call-overload]
+        .where(col(LabelRow.group).in_(groups))
+        .group_by(col(LabelRow.app), col(LabelRow.group))
+    )
+    return {(app, group): count for app, group, count in session.execute(query)}
+
+
+def _itself(row: Any) -> Any:
+    return row
 
 
 def _node(principal: PrincipalDep) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -76,9 +76,12 @@ class NodePublic(BaseModel):
 
 
 class Hint(Asked):
-    """What a node should look at now."""
+    """What a node should do now: look for a ``deployment``, run the live model's ``golden`` cases, or
+    ``revert`` to the model before. ``version`` is the model that is to be left; by default the one that the
+    node last reported. A node that runs another by then stays with it."""
 
-    look: Annotated[str, Field(pattern="^deployment$")] = "deployment"
+    look: Literal["deployment", "golden", "revert"] = "deployment"
+    version: Annotated[str, Field(pattern=rf"^({NAME[1:-1]})?$")] = ""
 
 
 class EventPublic(BaseModel):
@@ -111,6 +114,35 @@ class EventPublic(BaseModel):
             clock_offset_ms=event.clock_offset_ms,
             data=json.loads(event.body),
         )
+
+
+class AcknowledgedPublic(BaseModel):
+    """Who saw an alert first, and when."""
+
+    by: str
+    at_ns: int
+    note: str
+
+
+class AlertPublic(EventPublic):
+    """An event that a person should look at; ``acknowledged`` is null while nobody did."""
+
+    acknowledged: AcknowledgedPublic | None = None
+
+    @classmethod
+    def about(
+        cls, event: tables.StoredEvent, stream: tables.Stream, ack: tables.AlertAck | None
+    ) -> AlertPublic:
+        alert = cls(**EventPublic.of(event, stream).model_dump())
+        if ack is not None:
+            alert.acknowledged = AcknowledgedPublic(by=ack.by, at_ns=ack.acked_ns, note=ack.note)
+        return alert
+
+
+class Acknowledge(Asked):
+    """Say that an alert was seen."""
+
+    note: Annotated[str, Field(max_length=500)] = ""
 
 
 class QuarantinedPublic(BaseModel):
@@ -183,7 +215,9 @@ class AddModel(Asked):
 class Promote(Asked):
     """Approve a version by hand."""
 
-    by: Annotated[str, Field(min_length=1, max_length=100, description="who approves")] = "admin"
+    by: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="who approves; by default who asks")
+    ] = None
 
 
 class Ancestor(BaseModel):
@@ -350,10 +384,19 @@ class SamplePublic(BaseModel):
     attributes: dict[str, Any]
     size: int
     received_ns: int
+    labels: Annotated[int, Field(description="labels of its group")] = 0
 
     @classmethod
-    def of(cls, row: tables.SampleRow) -> SamplePublic:
-        return cls(id=row.digest, **row.model_dump(include=set(cls.model_fields) - {"id"}))
+    def of(cls, row: tables.SampleRow, labels: int = 0) -> SamplePublic:
+        fields = row.model_dump(include=set(cls.model_fields) - {"id", "labels"})
+        return cls(id=row.digest, labels=labels, **fields)
+
+
+class SampleContent(BaseModel):
+    """The arrays of a sample by name, as nested lists; NaN and infinity are null."""
+
+    id: str
+    arrays: dict[str, Any]
 
 
 class UploadCountPublic(BaseModel):
@@ -377,7 +420,9 @@ class AddLabel(Asked):
     group: Text
     kind: Annotated[str, Field(min_length=1, max_length=100)]
     body: Annotated[dict[str, Any], Field(max_length=100)]
-    source: Annotated[str, Field(min_length=1, max_length=100)] = "person"
+    source: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="by default ``person:`` and who asks")
+    ] = None
 
 
 class LabelPublic(BaseModel):
@@ -410,10 +455,18 @@ class AppStatus(BaseModel):
     rollout: str | None
 
 
+class DatabaseStatus(BaseModel):
+    """The database, and how long it takes to answer."""
+
+    kind: str
+    latency_ms: float
+
+
 class StatusPublic(BaseModel):
     """The state of the cloud in one look."""
 
     edgeloop: str
+    database: DatabaseStatus
     broker: dict[str, Any]
     ingest: dict[str, Any]
     counts: dict[str, int]

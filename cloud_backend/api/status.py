@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import version as installed_version
 
 from fastapi import APIRouter
@@ -11,7 +12,7 @@ from sqlmodel import Session, col
 
 from cloud_backend.api.deps import CloudDep, SessionDep
 from cloud_backend.api.problem import problem_response, responses
-from cloud_backend.api.shapes import AppStatus, Health, StatusPublic
+from cloud_backend.api.shapes import AppStatus, DatabaseStatus, Health, StatusPublic
 from cloud_backend.store.tables import AppState, Node, RolloutRow, Stream, UploadCount
 
 router = APIRouter(tags=["status"])
@@ -28,7 +29,10 @@ def health(session: SessionDep, cloud: CloudDep) -> JSONResponse:
 
 @router.get("/v1/status", responses=responses())
 def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
-    """Broker, ingest, counts, and per app the version in production."""
+    """Broker, database, ingest, counts, and per app the version in production."""
+    began_s = time.perf_counter()
+    session.execute(text("SELECT 1"))
+    latency_ms = round((time.perf_counter() - began_s) * 1e3, 3)
     nodes = dict(session.execute(select(Node.app, func.count()).group_by(col(Node.app))).all())
     uploads = session.execute(
         select(func.count(), func.sum(UploadCount.samples), func.sum(UploadCount.bytes_received))
@@ -44,6 +48,7 @@ def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
     parts = cloud.status()
     return StatusPublic(
         edgeloop=installed_version("edgeloop"),
+        database=DatabaseStatus(kind=cloud.engine.dialect.name, latency_ms=latency_ms),
         broker=parts["broker"],
         ingest=parts["ingest"],
         counts=counts,

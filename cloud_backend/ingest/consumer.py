@@ -103,9 +103,9 @@ class Consumer:
         if self._threads[0].is_alive():
             self._threads[0].join(timeout_s)
 
-    def hint(self, site: str, node: str, look: str = "deployment") -> None:
+    def hint(self, site: str, node: str, look: str = "deployment", version: str = "") -> None:
         """Tell one node to look now. A node that is offline does not get it; it looks by itself in time."""
-        self._publish(topics(site, node).hint, encode(Hint(look)))
+        self._publish(topics(site, node).hint, encode(Hint(look, version)))
 
     # ------------------------------------------------------------------------------------- receiving
 

@@ -128,7 +128,11 @@ def test_a_hint_goes_to_a_known_node(admin: TestClient) -> None:
     admin.post("/v1/nodes", json={"node": "press-9", "site": "plant"})
     assert admin.post("/v1/nodes/press-9/hint", json={}).status_code == 202
     assert admin.post("/v1/nodes/absent/hint", json={}).status_code == 404
-    assert admin.post("/v1/nodes/press-9/hint", json={"look": "away"}).status_code == 422
+    for look in ("deployment", "golden", "revert"):
+        assert admin.post("/v1/nodes/press-9/hint", json={"look": look}).status_code == 202
+    assert admin.post("/v1/nodes/press-9/hint", json={"look": "revert", "version": "v2"}).status_code == 202
+    for wrong in ({"look": "away"}, {"version": "../v2"}, {"look": "revert", "version": "V 2"}):
+        assert admin.post("/v1/nodes/press-9/hint", json=wrong).status_code == 422
 
 
 def test_nodes_come_in_pages_each_once(admin: TestClient, cloud: Cloud) -> None:
@@ -214,7 +218,7 @@ def test_alerts_use_their_index(cloud: Cloud) -> None:
             "WHERE event.priority = 3 AND (time_ns, stream_id, seq) < (9, 9, 9) "
             "ORDER BY time_ns DESC, stream_id DESC, seq DESC LIMIT 10"
         ).all()
-    assert "event_alarms" in str(plan)
+    assert "event_alerts" in str(plan)
 
 
 def test_quarantine_shows_the_start_of_what_was_refused(admin: TestClient, cloud: Cloud) -> None:
@@ -319,7 +323,9 @@ def test_labels_are_kept_and_listed(admin: TestClient) -> None:
     label = {"subject": "m", "group": "g-labels", "kind": "outcome", "body": {"gain": 2.0}}
     answer = admin.post(f"/v1/apps/{NAME}/labels", json=label)
     assert answer.status_code == 201
-    assert answer.json()["source"] == "person"
+    assert answer.json()["source"] == "person:admin"
+    said = admin.post(f"/v1/apps/{NAME}/labels", json=label | {"group": "g-said", "source": "a teacher"})
+    assert said.json()["source"] == "a teacher"
     assert [item["body"] for item in all_items(admin, f"/v1/apps/{NAME}/labels", group="g-labels")] == [
         {"gain": 2.0}
     ]
@@ -409,6 +415,10 @@ def test_a_bundle_from_outside_is_added_and_promoted(admin: TestClient, cloud: C
     promoted = admin.post(f"{models}/outside-1/promote", json={"by": "a person"}).json()
     assert (promoted["state"], promoted["approved_by"]) == ("approved", "a person")
     assert admin.post(f"{models}/absent/promote", json={}).status_code == 404
+    bundle = make_bundle(tmp_path / "c", app=NAME, version="outside-2", gain=3.0)
+    put_bundle(admin, bundle.path, "outside-2", bundle.files())
+    assert admin.post(models, json={"version": "outside-2"}).status_code == 201
+    assert admin.post(f"{models}/outside-2/promote", json={}).json()["approved_by"] == "admin"
 
 
 def test_a_bundle_that_is_not_what_it_says_is_refused(admin: TestClient, tmp_path: Path) -> None:
@@ -458,6 +468,8 @@ def test_status_tells_what_runs(admin: TestClient, cloud: Cloud) -> None:
     status = admin.get("/v1/status").json()
     assert status["broker"]["kind"] == cloud.broker.kind
     assert status["broker"]["alive"] is True
+    assert status["database"]["kind"] == "sqlite"
+    assert 0 <= status["database"]["latency_ms"] < 1000
     assert status["apps"][NAME]["production"] == "starter-1"
     assert status["counts"]["nodes"] >= 1
     assert "industrial" in status["apps"]

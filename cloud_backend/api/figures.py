@@ -1,0 +1,89 @@
+"""The public forms of figures: the fleet as a whole, what arrived, what left each node, health over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class FleetPublic(BaseModel):
+    """The fleet as a whole. Counts of what nodes did are since each node's last start."""
+
+    nodes: int
+    states: dict[str, int] = Field(description="nodes by state: online, offline, unknown")
+    apps: dict[str, int] = Field(description="nodes by app; empty for those that have not reported yet")
+    sites: dict[str, int] = Field(description="nodes by site")
+    versions: dict[str, dict[str, int]] = Field(description="per app, nodes by the version that is live")
+    virtual: int = Field(description="nodes whose readings are simulated")
+    drifting: int = Field(description="nodes whose readings are unlike training")
+    outbox_events: int = Field(description="events that wait on nodes, as last reported")
+    bytes_sent: int = Field(description="bytes that nodes sent")
+    bytes_raw: int = Field(description="bytes of all readings: what sending everything would have cost")
+    readings: int
+    open_alarms: int = Field(description="alarms among the newest that nobody has acknowledged")
+    open_alarms_more: bool = Field(description="whether there may be more than `open_alarms`")
+    samples: int = Field(description="samples that arrived since nodes were enrolled")
+    sample_bytes: int
+
+
+class VolumePublic(BaseModel):
+    """What arrived on a UTC day, of one event type."""
+
+    day: str = Field(description="YYYY-MM-DD")
+    type: str
+    events: int
+    bytes: int = Field(description="of the events' data, as they are stored")
+
+
+class AccountPublic(BaseModel):
+    """What left a node, against what it has seen."""
+
+    node: str
+    site: str
+    app: str
+    virtual: bool
+    events: int = Field(description="events that arrived in the days asked for")
+    event_bytes: int = Field(description="of their data, as they are stored")
+    samples: int = Field(description="samples that arrived since the node was enrolled")
+    sample_bytes: int
+    samples_refused: int
+    bytes_sent: int = Field(description="bytes that the node sent since its last start, as it counts them")
+    bytes_raw: int = Field(description="bytes of all its readings since its last start")
+
+
+class HealthPoint(BaseModel):
+    """One health report of a node; null where it did not tell."""
+
+    time_ns: int
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    outbox_events: int | None
+    bytes_sent: int | None
+    bytes_raw: int | None
+    readings: int | None
+    cpu_s: float | None
+    rss_bytes: int | None
+
+    @classmethod
+    def of(cls, time_ns: int, health: Any) -> HealthPoint:
+        facts = health if isinstance(health, dict) else {}
+        floats = {name: number(facts, name) for name in ("latency_p50_ms", "latency_p99_ms", "cpu_s")}
+        names = ("outbox_events", "bytes_sent", "bytes_raw", "readings", "rss_bytes")
+        return cls(time_ns=time_ns, **floats, **{name: whole(facts, name) for name in names})
+
+
+def number(facts: Mapping[str, Any], name: str) -> float | None:
+    """A finite number among what a node told; None for anything else, for a node may tell anything."""
+    value = facts.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def whole(facts: Mapping[str, Any], name: str) -> int | None:
+    """A count among what a node told; None for anything else."""
+    value = number(facts, name)
+    return None if value is None else int(value)

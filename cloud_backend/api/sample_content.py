@@ -1,0 +1,49 @@
+"""The content of a sample as JSON values, within limits that suit a drawing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud_backend.api.problem import problem
+from common.errors import SampleError
+from common.samples import decode_sample
+
+FILE_LIMIT_BYTES = 2 * 1024 * 1024
+PLAIN_LIMIT_BYTES = 16 * 1024 * 1024
+VALUES_LIMIT = 200_000
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """The arrays of the sample at ``path`` by name, as nested lists.
+
+    What JSON has no number for (NaN, infinity) is None; a complex number is ``[real, imaginary]``. Raises a
+    404 problem where the file is gone, and a 413 one for a sample over the limits.
+    """
+    try:
+        size = path.stat().st_size
+        if size > FILE_LIMIT_BYTES:
+            raise problem(413, f"the sample has {size} bytes; at most {FILE_LIMIT_BYTES} are shown")
+        arrays = decode_sample(path.read_bytes(), limit_bytes=PLAIN_LIMIT_BYTES)
+    except FileNotFoundError:
+        raise problem(404, "the content of this sample is not there") from None
+    except SampleError as error:
+        raise problem(413, f"the sample is too large to be shown: {error}") from error
+    count = sum(array.size for array in arrays.values())
+    if count > VALUES_LIMIT:
+        raise problem(413, f"the sample has {count} values; at most {VALUES_LIMIT} are shown")
+    return {name: _plain(array) for name, array in arrays.items()}
+
+
+def _plain(array: NDArray[Any]) -> Any:
+    if array.dtype.kind == "c":
+        return _plain(np.stack([array.real, array.imag], axis=-1))
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        return array.tolist() if finite.all() else np.where(finite, array.astype(object), None).tolist()
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8", "replace").tolist()
+    return array.tolist()

@@ -1,0 +1,100 @@
+"""Samples as people look at them: the newest, those without a label, and their content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from cloud_backend.cloud import Cloud
+from common.samples import encode_sample
+from tests.cloud_backend.api.test_routes import PROBLEM, all_items, announcement, sample_of, send
+from tests.cloud_backend.learner import NAME
+
+
+def upload(node: TestClient, content: bytes, **changes: Any) -> str:
+    id = node.post("/v1/samples", json=announcement(content, **changes)).json()["id"]
+    assert send(node, id, 0, content).json()["complete"]
+    return str(id)
+
+
+def test_samples_that_arrived_last_come_first(admin: TestClient, node: TestClient) -> None:
+    sent = [upload(node, sample_of(200 + number), group=f"newest-{number % 3}") for number in range(7)]
+    for count in range(2):
+        label = {"subject": "m", "group": "newest-1", "kind": "outcome", "body": {"gain": count}}
+        assert admin.post(f"/v1/apps/{NAME}/labels", json=label).status_code == 201
+    for limit in (2, 500):
+        newest = all_items(admin, "/v1/samples", order="newest", limit=limit, app=NAME)
+        assert [item["id"] for item in newest[:7]] == sent[::-1]
+        times = [item["received_ns"] for item in newest]
+        assert times == sorted(times, reverse=True)
+    assert [item["labels"] for item in newest[:7]] == [0, 0, 2, 0, 0, 2, 0]
+    assert [item["id"] for item in all_items(admin, "/v1/samples")] == sorted(i["id"] for i in newest)
+    assert admin.get("/v1/samples?order=oldest").status_code == 422
+
+
+def test_samples_with_and_without_a_label(
+    admin: TestClient, node: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(node, sample_of(300), group="with-label")
+    upload(node, sample_of(301), group="without-label")
+    label = {"subject": "m", "group": "with-label", "kind": "outcome", "body": {}}
+    assert admin.post(f"/v1/apps/{NAME}/labels", json=label).status_code == 201
+    for rows in (20_000, 1):
+        monkeypatch.setattr("cloud_backend.api.samples.SCAN_ROWS", rows)
+        for order in ("id", "newest"):
+            labelled = all_items(admin, "/v1/samples", labelled=True, order=order)
+            groups = {item["group"] for item in labelled}
+            assert "with-label" in groups
+            assert all(item["labels"] for item in labelled)
+            bare = all_items(admin, "/v1/samples", labelled=False, order=order)
+            assert "without-label" in {item["group"] for item in bare}
+            assert not any(item["labels"] for item in bare)
+            assert len(labelled) + len(bare) == len(all_items(admin, "/v1/samples", order=order))
+
+
+def test_the_content_of_a_sample_can_be_drawn(admin: TestClient, node: TestClient) -> None:
+    values = np.array([[1.5, np.nan, -np.inf], [0.25, 2.0, 3.0]], np.float32)
+    arrays = {
+        "values": values,
+        "steps": np.arange(3),
+        "names": np.array(["a", "ü"]),
+        "raw": np.array([b"x\xff"]),
+        "phase": np.array([1 + 2j]),
+        "on": np.array(True),
+    }
+    id = upload(node, encode_sample(arrays))
+    answer = admin.get(f"/v1/samples/{id}/content")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "id": id,
+        "arrays": {
+            "values": [[1.5, None, None], [0.25, 2.0, 3.0]],
+            "steps": [0, 1, 2],
+            "names": ["a", "ü"],
+            "raw": ["x\ufffd"],
+            "phase": [[1.0, 2.0]],
+            "on": True,
+        },
+    }
+    assert node.get(f"/v1/samples/{id}/content").status_code == 403
+    assert admin.get(f"/v1/samples/{'b' * 64}/content").status_code == 404
+    assert admin.get("/v1/samples/short/content").status_code == 422
+
+
+def test_content_that_is_too_much_to_draw_is_refused(
+    admin: TestClient, node: TestClient, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = upload(node, encode_sample({"values": np.zeros(200_001, np.int8)}))
+    vast = upload(node, encode_sample({"values": np.zeros((10, 10), "S200000")}))
+    gone = upload(node, sample_of(400))
+    for id, word in ((many, "200001 values"), (vast, "too large")):
+        answer = admin.get(f"/v1/samples/{id}/content")
+        assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+        assert word in answer.json()["detail"]
+    monkeypatch.setattr("cloud_backend.api.sample_content.FILE_LIMIT_BYTES", 1000)
+    assert admin.get(f"/v1/samples/{gone}/content").status_code == 413
+    cloud.jobs.samples.path(gone).unlink()
+    assert admin.get(f"/v1/samples/{gone}/content").status_code == 404
