@@ -27,10 +27,19 @@ def print_object(facts: Any) -> None:
 
 
 def print_figure(
-    figure: str, value: float, unit: str, *, against: str | None = None, against_value: float | None = None
+    figure: str,
+    value: float,
+    unit: str,
+    *,
+    against: str | None = None,
+    against_value: float | None = None,
+    **more: str,
 ) -> None:
-    """A measured figure as one JSON line; with ``against`` also its ratio to what the same run measured."""
-    facts: dict[str, Any] = {"figure": figure, "value": value, "unit": unit}
+    """A measured figure as one JSON line; with ``against`` also its ratio to what the same run measured.
+
+    ``more`` tells of what it was measured, where one figure is measured of several things.
+    """
+    facts: dict[str, Any] = {"figure": figure, "value": value, "unit": unit, **more}
     if against is not None and against_value is not None:
         facts |= {"against": against, "against_value": against_value, "ratio": value / against_value}
     print_object(facts)
