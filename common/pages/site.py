@@ -6,6 +6,7 @@ at a time. Where it fails, the page stays as it was and a banner says what is wr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from common.pages.ask import Ask, AskError
 from common.pages.blocks import Text
 
 REFRESH_S = 1.0
+PATIENCE_S = 4.0
+SLOW = f"The cloud has not answered for {PATIENCE_S:g} s: its database is slow. What is shown may be old."
 Build = Callable[..., Awaitable[None]]
 Refresh = Callable[[], Awaitable[None]]
 LabelForm = Callable[["View", dict[str, Any], Refresh], Awaitable[None]]
@@ -37,7 +40,7 @@ class Banner:
         if self.trouble.get(who, "") == problem:
             return
         self.trouble[who] = problem
-        self.text.text = "; ".join(filter(None, self.trouble.values()))
+        self.text.text = " ".join(dict.fromkeys(filter(None, self.trouble.values())))
         self.element.set_visibility(bool(self.text.text))
 
 
@@ -65,11 +68,13 @@ class View:
 
         async def guarded() -> None:
             try:
-                await refresh()
+                await asyncio.wait_for(refresh(), PATIENCE_S)
             except AskError as error:
                 if error.status == 401:
                     ui.navigate.to("/sign-in")
                 self._banner.tell(name, f"This page cannot be brought up to date: {error}")
+            except TimeoutError:
+                self._banner.tell(name, SLOW)
             else:
                 self._banner.tell(name, "")
 
@@ -80,7 +85,10 @@ class View:
         """A refresh that keeps the banner at what ``trouble`` finds."""
 
         async def look() -> None:
-            self._banner.tell("cloud", await trouble(self.ask))
+            try:
+                self._banner.tell("cloud", await asyncio.wait_for(trouble(self.ask), PATIENCE_S))
+            except TimeoutError:
+                self._banner.tell("cloud", SLOW)
 
         return look
 
