@@ -33,4 +33,5 @@ SPEC = AppSpec(
     train="apps.industrial.train",
     virtual="apps.industrial.virtual:open_source",
     virtual_kinds=("turbofan",),
+    pages="apps.industrial.pages:add_pages",
 )

@@ -1,0 +1,338 @@
+"""A machine's page: its remaining life over a run, why its alarm stands, its sensors and its work orders."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from apps.industrial import charts
+from apps.industrial.features import UNITS, USED_CHANNELS
+from apps.industrial.order_form import ORDERS, OrderForm, told_end
+from common.pages import AskError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
+
+POINTS_LIMIT = 500
+RUNS = 20
+ORDERS_SHOWN = 10
+REFRESH_S = 2.0
+ORDERS_REFRESH_S = 10.0
+CURRENT = -1
+"""The choice of a run that goes on with the machine."""
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+ORDER_COLUMNS = (
+    Column("run", "Run", kind="number"),
+    Column("end", "What was found"),
+    Column("fault", "Note"),
+    Column("error", "Edge off by", kind="number", hint="RMSE of the predictions over the run, in cycles"),
+    Column("bias", "On average", kind="number", hint="Above 0: the edge was too hopeful"),
+    Column("versions", "Models", kind="code"),
+    Column("created", "Closed", kind="ago"),
+)
+SENSOR_COLUMNS = (
+    Column("sensor", "Sensor"),
+    Column("share", "Cycles that it takes off", kind="bar"),
+)
+
+
+class MachinePage:
+    """One visit of a machine's page."""
+
+    def __init__(self, view: View, machine: str) -> None:
+        self._view = view
+        self._machine = machine
+        self._path = f"/v1/apps/industrial/machines/{quote(machine, safe='')}"
+        self._runs: dict[int, dict[str, Any]] = {}
+        self._older_runs: int | None = None
+        self._chosen = CURRENT
+        self._drawn_run: int | None = None
+        self._points: list[dict[str, Any]] = []
+        self._drawn_sample: tuple[int, str] | None = None
+        self._order_pages: list[int | None] = [None]
+        self._older_orders: int | None = None
+
+    async def build(self) -> None:
+        """Build the page, and keep it up to date."""
+        self._view.name(self._machine)
+        try:
+            state = await self._view.ask.get(self._path)
+            await self._read_runs(None)
+            node = await self._node(state["node"])
+        except AskError as error:
+            if error.status != 404:
+                raise
+            empty(str(error), "Machines that have reported are listed on the page Machines.")
+            return
+        self._draw_head(state, node)
+        with ui.element("div").classes("tiles"):
+            self._tiles = {
+                name: Tile(name) for name in ("Remaining life", "Maintenance", "Novelty", "Run", "Model")
+            }
+        self._draw_curve()
+        with ui.element("div").classes("grid"):
+            with card("Why the alarm was raised"):
+                self._why = Text("p", "").classes("hint")
+                self._sensors = Table("Sensors behind the alarm", SENSOR_COLUMNS, nothing="No alarm.")
+            with card("Close a work order", "What turned out to be true is what models learn from."):
+                self._form = OrderForm(self._view, self._refresh_all)
+        with card("Sensors of this run", wide=True):
+            self._sensor_box = ui.element("div").classes("stack")
+        self._draw_orders()
+        await self._view.live(self._refresh, REFRESH_S)
+        await self._view.live(self._refresh_orders, ORDERS_REFRESH_S)
+
+    # ------------------------------------------------------------------------------------- drawing
+
+    def _draw_head(self, state: Mapping[str, Any], node: Mapping[str, Any]) -> None:
+        with self._view.head:
+            if node.get("virtual"):
+                Badge("virtual", "info")
+            with ui.element("nav").classes("crumbs").props('aria-label="Where this is"'):
+                Text("a", "All machines").props("href=/ui/apps/industrial")
+                Text("span", " · node ")
+                Text("a", state["node"]).props["href"] = f"/ui/nodes/{quote(state['node'], safe='')}"
+                Text("span", f" · site {state['site']}")
+
+    def _draw_curve(self) -> None:
+        with card("Remaining life over the run", "With its 90 % interval, capped at 125 cycles.", wide=True):
+            with ui.element("div").classes("row-of"):
+                self._choice = ui.select(
+                    self._run_names(), value=CURRENT, label="Run", on_change=self._choose
+                ).props("outlined dense")
+                self._more_runs = action("Earlier runs", self._read_more_runs)
+                self._span = Text("p", "").classes("hint")
+            self._chart = Chart(f"Remaining life of {self._machine}", {"series": []}, height_px=340)
+
+    def _draw_orders(self) -> None:
+        with card("Work orders", "Closed runs beside what the edge had said while they lasted.", wide=True):
+            self._orders = Table(
+                "Work orders",
+                ORDER_COLUMNS,
+                nothing="No work order of this machine is closed.",
+                what_to_do="Close one above, or send it: POST /v1/apps/industrial/work-orders.",
+            )
+            with ui.element("div").classes("row-of"):
+                self._newer = action("Newer", self._newer_orders)
+                self._older = action("Older", self._more_orders)
+
+    # ------------------------------------------------------------------------------------- reading
+
+    async def _node(self, name: str) -> dict[str, Any]:
+        try:
+            return await self._view.ask.get(f"/v1/nodes/{quote(name, safe='')}")
+        except AskError as error:
+            if error.status != 404:
+                raise
+            return {}
+
+    async def _read_runs(self, cursor: int | None, limit: int = RUNS) -> None:
+        page = await self._view.ask.get(f"{self._path}/runs", limit=limit, cursor=cursor)
+        self._runs |= {run["run"]: run for run in page["items"]}
+        if limit == RUNS:
+            self._older_runs = page["next"]
+
+    async def _read_more_runs(self) -> None:
+        await self._read_runs(self._older_runs)
+        self._show_choice()
+
+    async def _read_points(self, run: int) -> None:
+        if run != self._drawn_run:
+            self._drawn_run, self._points = run, []
+        query = {"after_cycle": self._points[-1]["cycle"]} if self._points else {"newest": True}
+        found = await self._view.ask.get(f"{self._path}/runs/{run}", limit=POINTS_LIMIT, **query)
+        self._points = [*self._points, *found][-POINTS_LIMIT:]
+
+    async def _closed(self, run: int) -> dict[str, Any] | None:
+        page = await self._view.ask.get(ORDERS, machine=self._machine, run=run, limit=1)
+        return next(iter(page["items"]), None)
+
+    # ---------------------------------------------------------------------------------- bringing up
+
+    async def _choose(self, event: Any) -> None:
+        self._chosen = event.value
+        await self._refresh()
+
+    async def _refresh_all(self) -> None:
+        await self._refresh()
+        await self._refresh_orders()
+
+    async def _refresh(self) -> None:
+        state = await self._view.ask.get(self._path)
+        known = max(self._runs, default=CURRENT)
+        await self._read_runs(None, limit=1)
+        if max(self._runs, default=CURRENT) != known:
+            self._show_choice()
+        run = state["run"] if self._chosen == CURRENT else self._chosen
+        await self._read_points(run)
+        closed = await self._closed(run)
+        about = self._runs.get(run)
+        alarms = about["alarms"] if about else []
+        self._show_tiles(state)
+        self._span.text = span_of(about, self._points)
+        self._chart.show(charts.curve(self._points, state["horizon_cycles"], alarms, closed))
+        self._why.text = why(alarms)
+        self._sensors.show(sensor_rows(alarms[0]["sensors"]) if alarms else [])
+        if self._points:
+            self._form.show(self._machine, run, self._points[-1]["cycle"], closed)
+        await self._show_sensors(run, run == state["run"])
+
+    async def _refresh_orders(self) -> None:
+        page = await self._view.ask.get(
+            ORDERS, machine=self._machine, limit=ORDERS_SHOWN, cursor=self._order_pages[-1]
+        )
+        self._older_orders = page["next"]
+        self._orders.show([order_row(order) for order in page["items"]])
+        self._newer.set_visibility(len(self._order_pages) > 1)
+        self._older.set_visibility(self._older_orders is not None)
+
+    async def _more_orders(self) -> None:
+        if self._older_orders is not None:
+            self._order_pages.append(self._older_orders)
+        await self._refresh_orders()
+
+    async def _newer_orders(self) -> None:
+        if len(self._order_pages) > 1:
+            self._order_pages.pop()
+        await self._refresh_orders()
+
+    def _run_names(self) -> dict[int, str]:
+        names = {run: f"Run {run}, {about['points']} cycles" for run, about in self._runs.items()}
+        newest = max(names, default=None)
+        current = {CURRENT: "Current run" if newest is None else f"Current run ({newest})"}
+        return current | {run: names[run] for run in sorted(names, reverse=True) if run != newest}
+
+    def _show_choice(self) -> None:
+        self._choice.set_options(self._run_names())
+        self._more_runs.set_visibility(self._older_runs is not None)
+
+    def _show_tiles(self, state: Mapping[str, Any]) -> None:
+        lower, upper = state["lower_cycles"], state["upper_cycles"]
+        tone = "bad" if state["due"] else ""
+        self._tiles["Remaining life"].show(
+            f"{state['rul_cycles']:.0f} cycles", f"{lower:.0f} to {upper:.0f} (90 %)", tone
+        )
+        self._tiles["Maintenance"].show(
+            "due" if state["due"] else "not due", f"horizon {state['horizon_cycles']:g} cycles", tone
+        )
+        novel = state["novelty"] > 1
+        self._tiles["Novelty"].show(
+            f"{state['novelty']:.2f}",
+            "unlike what the model knows" if novel else "like what the model knows",
+            "warn" if novel else "",
+        )
+        self._tiles["Run"].show(str(state["run"]), f"cycle {state['cycle']}, {ago(state['time_ns'])}")
+        self._tiles["Model"].show(state["version"])
+
+    async def _show_sensors(self, run: int, goes_on: bool) -> None:
+        """Draw the sensors of a run once it is known whether its values were uploaded."""
+        group = f"{self._machine}/run-{run}"
+        if self._drawn_sample is not None and self._drawn_sample[0] == run and self._drawn_sample[1]:
+            return
+        found = await self._view.ask.get("/v1/samples", app="industrial", group=group, limit=1)
+        sample = next(iter(found["items"]), None)
+        drawn = (run, sample["id"] if sample else "")
+        if drawn == self._drawn_sample:
+            return
+        self._drawn_sample = drawn
+        self._sensor_box.clear()
+        with self._sensor_box:
+            if sample is None:
+                empty(
+                    "The sensor values of this run stayed on the node.",
+                    "It goes on. A run is uploaded when it has ended, where it may be worth learning from."
+                    if goes_on
+                    else "The privacy policy: a run is uploaded only where it may be worth learning from.",
+                    icon="lock",
+                )
+                return
+            await self._draw_sensors(sample)
+
+    async def _draw_sensors(self, sample: Mapping[str, Any]) -> None:
+        try:
+            content = await self._view.ask.get(f"/v1/samples/{sample['id']}/content")
+        except AskError as error:
+            Text("p", f"The sensor values of this run cannot be drawn: {error}").classes("hint")
+            return
+        reasons = ", ".join(f"{name} {score:.2f}" for name, score in sample["reasons"].items())
+        Text("p", f"Uploaded as a sample, {sample['size'] / 1000:.1f} kB, because of: {reasons}.").classes(
+            "hint"
+        )
+        values, channels = content["values"], sample["attributes"]["channels"]
+        first = int(sample["attributes"].get("first_cycle", 1))
+        cycles = range(first, first + len(values))
+        small = "display: grid; gap: 12px 16px; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr))"
+        with ui.element("div").style(small):
+            for name in USED_CHANNELS:
+                place = channels.index(name)
+                with ui.element("div"):
+                    Text("h3", charts.titled(name))
+                    about = f"{name} over the cycles of the run"
+                    Chart(about, charts.sensor(cycles, [row[place] for row in values]), height_px=110)
+
+
+def why(alarms: Sequence[Mapping[str, Any]]) -> str:
+    """What a run's newest alarm says, in words."""
+    if not alarms:
+        return "In this run no maintenance alarm was raised."
+    alarm = alarms[0]
+    text = (
+        f"Raised at cycle {alarm['cycle']} by model {alarm['version']}: the lower bound stayed under the "
+        f"horizon of {alarm['horizon_cycles']:g} cycles."
+    )
+    if alarm["cleared_cycle"] is None:
+        text += " It stands."
+    else:
+        text += f" It ended at cycle {alarm['cleared_cycle']} ({alarm['reason'] or 'cleared'})."
+    if len(alarms) > 1:
+        text += f" It is the newest of {len(alarms)} in this run."
+    return text
+
+
+def sensor_rows(sensors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The sensors behind an alarm, each against the strongest."""
+    most = max((abs(cycles) for cycles in sensors.values()), default=0.0) or 1.0
+    return [
+        {
+            "id": name,
+            "sensor": charts.titled(name) if name in UNITS else name,
+            "share": abs(cycles) / most,
+            "share_text": f"{cycles:.1f}",
+        }
+        for name, cycles in sensors.items()
+    ]
+
+
+def order_row(order: Mapping[str, Any]) -> dict[str, Any]:
+    """A closed work order as a row of the table."""
+    watched = order["points"] > 0
+    return {
+        "id": f"{order['run']}/{order['created_ns']}",
+        "run": order["run"],
+        "end": told_end(order).capitalize(),
+        "fault": order["note"].strip().partition("\n")[0],
+        "error": f"{order['rmse_cycles']:.1f} cycles" if watched else "not watched",
+        "bias": f"{order['bias_cycles']:+.1f}" if watched else "",
+        "versions": ", ".join(order["versions"]),
+        "created": order["created_ns"],
+    }
+
+
+def span_of(run: Mapping[str, Any] | None, points: Sequence[Mapping[str, Any]]) -> str:
+    """Which cycles of a run are seen and shown."""
+    if run is None or not points:
+        return ""
+    text = f"Cycles {run['first_cycle']} to {run['last_cycle']}"
+    if points[0]["cycle"] > run["first_cycle"]:
+        text += f", of which the last {len(points)} are shown"
+    return text + "."
+
+
+def ago(time_ns: int) -> str:
+    """Time that has passed, as the tables show it."""
+    seconds = max(0, round((time.time_ns() - time_ns) / 1e9))
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "now"

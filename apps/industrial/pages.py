@@ -1,0 +1,156 @@
+"""The industrial app's pages: machines by horizon, and each machine with its runs and work orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from apps.industrial import charts
+from apps.industrial.features import RUL_CAP_CYCLES
+from apps.industrial.machine_page import MachinePage
+from apps.industrial.order_form import label_form
+from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, View, action, card
+
+HERE = "/ui/apps/industrial"
+API = "/v1/apps/industrial"
+PAGE_MACHINES = 25
+REFRESH_S = 2.0
+COLUMNS = (
+    Column("machine", "Machine", kind="link"),
+    Column("virtual", "Source", kind="badge", hint="Whether the readings are simulated"),
+    Column("node", "Node", kind="link"),
+    Column("site", "Site"),
+    Column(
+        "left",
+        "Remaining cycles",
+        kind="bar",
+        hint=f"Bar: the lower bound, of {RUL_CAP_CYCLES:g} cycles; red under the horizon",
+    ),
+    Column("novelty", "Novelty", kind="number", hint="Above 1: unlike what the model knows"),
+    Column("alarm", "Alarm", kind="badge"),
+    Column("sensors", "Sensors behind it"),
+    Column("version", "Model", kind="code"),
+    Column("cycle", "Run, cycle", kind="number"),
+    Column("time", "Last cycle", kind="ago"),
+)
+
+
+def add_pages(site: Site) -> None:
+    """Add the app's pages and its label form."""
+
+    @site.page("", "Machines", icon="precision_manufacturing")
+    async def machines(view: View) -> None:
+        await show_machines(view)
+
+    @site.page("machines/{machine}", "Machine")
+    async def one_machine(view: View, machine: str) -> None:
+        await MachinePage(view, machine).build()
+
+    site.label_form(label_form)
+
+
+class VirtualNodes:
+    """Which nodes are virtual, each asked for once in a visit."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._known: dict[str, bool] = {}
+
+    async def among(self, nodes: Sequence[str]) -> set[str]:
+        """Those of ``nodes`` that are virtual."""
+        for node in set(nodes) - self._known.keys():
+            try:
+                answer = await self._ask.get(f"/v1/nodes/{quote(node, safe='')}")
+            except AskError as error:
+                if error.status != 404:
+                    raise
+                answer = {"virtual": False}
+            self._known[node] = answer["virtual"]
+        return {node for node in nodes if self._known[node]}
+
+
+async def show_machines(view: View) -> None:
+    """Build the front page."""
+    places: list[str | None] = [None]
+    """Cursors of the pages up to the one that is shown."""
+    following: str | None = None
+    nodes = VirtualNodes(view.ask)
+
+    with ui.element("div").classes("tiles"):
+        count, due, least, novel = (Tile(n) for n in ("Machines", "Due now", "Least remaining", "Novel"))
+    with card("Remaining life", "The machines with the least certain life first.", wide=True) as drawn:
+        chart = Chart("Remaining cycles of each machine against its horizon", {"series": []})
+    with card("Machines by horizon", "Lower bound of the remaining cycles first.", wide=True):
+        table = Table(
+            "Machines by horizon",
+            COLUMNS,
+            nothing="No machine has reported yet.",
+            what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
+            "edgeloop node run --app industrial --source ... --enrolment NAME.json",
+        )
+        with ui.element("div").classes("row-of"):
+
+            async def onward() -> None:
+                if following is not None:
+                    places.append(following)
+                await refresh()
+
+            async def back() -> None:
+                if len(places) > 1:
+                    places.pop()
+                await refresh()
+
+            previous = action("Previous", back)
+            more = action("More", onward)
+
+    async def refresh() -> None:
+        nonlocal following
+        summary = await view.ask.get(f"{API}/summary")
+        page = await view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=places[-1])
+        items, following = page["items"], page["next"]
+        virtual = await nodes.among([machine["node"] for machine in items])
+        count.show(f"{summary['machines']:,}", "that have reported")
+        alarms, unlike = summary["due"], summary["novel"]
+        due.show(str(alarms), "maintenance alarm stands" if alarms else "no alarm", "bad" if alarms else "")
+        novel.show(str(unlike), "unlike what the model knows", "warn" if unlike else "")
+        first = summary["least"]
+        if first is not None:
+            tone = "bad" if first["due"] else ""
+            least.show(f"{first['lower_cycles']:.0f} cycles", f"at least, {first['machine']}", tone)
+        drawn.set_visibility(bool(items))
+        chart.element.style(f"height: {90 + 24 * min(len(items), charts.CHART_MACHINES)}px")
+        chart.show(charts.intervals(items))
+        table.show([machine_row(machine, virtual) for machine in items])
+        previous.set_visibility(len(places) > 1)
+        more.set_visibility(following is not None)
+
+    await view.live(refresh, REFRESH_S)
+
+
+def machine_row(machine: Mapping[str, Any], virtual: set[str]) -> dict[str, Any]:
+    """A machine as a row of the table."""
+    lower, upper, horizon = machine["lower_cycles"], machine["upper_cycles"], machine["horizon_cycles"]
+    novelty = machine["novelty"]
+    return {
+        "id": machine["machine"],
+        "machine": machine["machine"],
+        "machine_href": f"{HERE}/machines/{quote(machine['machine'], safe='')}",
+        "virtual": "virtual" if machine["node"] in virtual else "",
+        "virtual_tone": "info",
+        "node": machine["node"],
+        "node_href": f"/ui/nodes/{quote(machine['node'], safe='')}",
+        "site": machine["site"],
+        "left": lower / RUL_CAP_CYCLES,
+        "left_text": f"{machine['rul_cycles']:.0f} ({lower:.0f} to {upper:.0f})",
+        "left_tone": "bad" if lower < horizon else "",
+        "novelty": f"{novelty:.2f}" + (" novel" if novelty > 1 else ""),
+        "alarm": "due" if machine["due"] else "",
+        "alarm_tone": "bad",
+        "sensors": ", ".join(machine["explanation"]),
+        "version": machine["version"],
+        "cycle": f"{machine['run']}, {machine['cycle']}",
+        "time": machine["time_ns"],
+    }
