@@ -6,13 +6,14 @@ the story could not do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apps.demo.learning import Turn
 from apps.demo.plant import KNOWN_FAULT, NEW_FAULTS
 from apps.demo.refusals import BAD_MODELS
 from apps.demo.show import Acts
+from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
 
 
@@ -26,6 +27,20 @@ class HandAct:
     """What the choice is, for its label; empty where there is none."""
     choices: tuple[str, ...]
     chapter: Callable[[str], Chapter]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What can be played on a stage."""
+
+    story: Sequence[Chapter]
+    by_hand: Sequence[HandAct]
+
+
+def script_of(stage: Stage) -> Script:
+    """The show's own script, with acts that have not been played yet."""
+    acts = Acts(stage)
+    return Script(acts.story(again=True), Hand(acts).acts())
 
 
 class Hand:

@@ -164,7 +164,9 @@ class Turn:
         if not self.before_cycles:
             self.collect_samples()
             self.close_work_orders()
-        answer = self.stage.client.post(self.stage.app_path("jobs"), {"parameters": {}, "seed": 1})
+        answer = self.stage.client.post(
+            self.stage.app_path("jobs"), {"parameters": self.stage.training, "seed": 1}
+        )
         self.job = answer["id"]
         seen: list[str] = []
 

@@ -62,14 +62,12 @@ class Window:
         with ui.element("div").classes("show").props("data-tab=story"):
             self._draw_tabs()
             with ui.element("main").classes("narrator").props("id=story"):
-                self._draw_head()
-                self._draw_controls()
-                with ui.element("ol").classes("chapters"):
-                    self._rows = [
-                        ChapterRow(number, chapter, lambda number=number: self._press(player.chapter, number))
-                        for number, chapter in enumerate(player.told.chapters)
-                    ]
-                self._draw_hand()
+                with ui.element("div").classes("narrator-top"):
+                    self._draw_head()
+                    self._draw_controls()
+                with ui.element("div").classes("narrator-rest"):
+                    self._draw_story()
+                    self._draw_hand()
             with ui.element("section").classes("stage").props('id=dashboard aria-label="Dashboard"'):
                 self._board = Board(stage)
 
@@ -101,7 +99,7 @@ class Window:
         with ui.element("header").classes("narrator-head"):
             Text("h1", "edgeloop: the show")
             Text("span", "virtual").classes("badge warn")
-            Text("p", "A cloud and three virtual engines, as real processes on this machine.").classes("hint")
+            Text("p", "Virtual engines; cloud and nodes are real processes here.").classes("hint")
         with ui.element("ul").classes("loop").props('aria-label="The loop"'):
             self._loop = {name: Text("li", name) for name in LOOP}
 
@@ -111,7 +109,7 @@ class Window:
             self._next = button("Next", lambda: self._press(player.next), "main")
             self._play = button("Play all", lambda: self._press(player.play))
             self._stop = button("Stop", lambda: self._press(player.stop))
-            self._reset = button("Reset the stage", lambda: self._press(player.reset))
+            self._reset = button("Reset stage", lambda: self._press(player.reset))
         with ui.element("div").classes("status").props("role=status"):
             self._status = Text("p", "")
         with ui.element("div").classes("refusal").props("role=alert"):
@@ -119,6 +117,13 @@ class Window:
         with ui.element("label").classes("follow"):
             self._follow = Tick()
             Text("span", "The dashboard follows the story")
+
+    def _draw_story(self) -> None:
+        with ui.element("ol").classes("chapters").props('aria-label="Chapters"'):
+            self._rows = [
+                ChapterRow(number, chapter, lambda number=number: self._press(self._player.chapter, number))
+                for number, chapter in enumerate(self._player.told.chapters)
+            ]
 
     def _draw_hand(self) -> None:
         with ui.element("section").classes("by-hand").props("aria-labelledby=by-hand"):

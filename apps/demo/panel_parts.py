@@ -48,7 +48,7 @@ class Evidence:
             self._title = Text("h3", "") if titled else None
             self._lines = ui.element("ul").classes("lines")
             self._doing = Text("p", "").classes("doing")
-            self._reason = Text("p", "").classes("reason")
+            self._reason = Text("p", "").classes("reason").props("tabindex=0")
 
     def show(self, chapter: ToldChapter | None) -> None:
         """Show how far ``chapter`` is."""

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from apps.demo.hand import Hand, HandAct
+from apps.demo.hand import HandAct, Script, script_of
 from apps.demo.processes import ShowError
-from apps.demo.show import Acts
 from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
 from common.errors import EdgeloopError
@@ -78,8 +77,9 @@ class Told:
 class Player:
     """A context manager; what it plays ends with it."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, script: Callable[[Stage], Script] = script_of) -> None:
         self._stage = stage
+        self._make_script = script
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -100,14 +100,14 @@ class Player:
         upcoming = ""
         if (place := self._place) is not None:
             chapter, step = place
-            upcoming = self._chapters[chapter].steps[step].title
+            upcoming = self._script.story[chapter].steps[step].title
         cut = tuple(node.name for node in self._stage.nodes if node.is_cut)
         return replace(self._told, upcoming=upcoming, unplugged=cut)
 
     @property
-    def hand(self) -> list[HandAct]:
+    def hand(self) -> Sequence[HandAct]:
         """What can be done by hand."""
-        return self._hand.acts()
+        return self._script.by_hand
 
     # ------------------------------------------------------------------------------ the presenter's word
 
@@ -126,7 +126,7 @@ class Player:
 
     def chapter(self, number: int) -> None:
         """Play a chapter (from 0) from its start."""
-        title = self._chapters[number].title
+        title = self._script.story[number].title
         self._start(title, lambda: self._play_chapter(number))
 
     def by_hand(self, name: str, choice: str = "") -> None:
@@ -174,14 +174,12 @@ class Player:
             self._thread.start()
 
     def _load(self) -> None:
-        acts = Acts(self._stage)
-        self._chapters = acts.story(again=True)
-        self._hand = Hand(acts)
+        self._script = self._make_script(self._stage)
         self._place: tuple[int, int] | None = (0, 0)
         self._stopped = False
 
     def _fresh(self) -> tuple[ToldChapter, ...]:
-        return tuple(ToldChapter(each.title, each.text, len(each.steps)) for each in self._chapters)
+        return tuple(ToldChapter(each.title, each.text, len(each.steps)) for each in self._script.story)
 
     def _play_next(self) -> bool:
         """Whether a step was played and happened."""
@@ -191,10 +189,10 @@ class Player:
         return self._play_step(chapter, step)
 
     def _play_chapter(self, number: int) -> bool:
-        return all(self._play_step(number, step) for step in range(len(self._chapters[number].steps)))
+        return all(self._play_step(number, step) for step in range(len(self._script.story[number].steps)))
 
     def _play_step(self, number: int, place: int) -> bool:
-        chapter = self._chapters[number]
+        chapter = self._script.story[number]
         told = self._told.chapters[number]
         if place == 0:
             told = ToldChapter(chapter.title, chapter.text, len(chapter.steps))
@@ -210,7 +208,7 @@ class Player:
         if place + 1 < len(chapter.steps):
             self._place = (number, place + 1)
         else:
-            self._place = (number + 1, 0) if number + 1 < len(self._chapters) else None
+            self._place = (number + 1, 0) if number + 1 < len(self._script.story) else None
         return True
 
     def _play_by_hand(self, chapter: Chapter, told: ToldChapter | None = None) -> None:
@@ -222,7 +220,7 @@ class Player:
 
     def _reset(self) -> None:
         text = "Everything is stopped and thrown away; a new cloud and new nodes start in a fresh folder."
-        told = ToldChapter("Reset the stage", text, 1 + len(self._chapters[0].steps))
+        told = ToldChapter("Reset the stage", text, 1 + len(self._script.story[0].steps))
         began = time.monotonic()
 
         def clear() -> str:

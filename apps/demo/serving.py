@@ -47,6 +47,7 @@ def serve(
         api,
         mount_path="/",
         title="edgeloop: the show",
+        language="en-US",
         favicon="🔁",
         dark=None,
         tailwind=False,

@@ -11,7 +11,8 @@ for its ground truth, which is what a plant's maintenance would know.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +29,8 @@ SITE = "virtual-plant"
 SPEED = 60
 """Cycles a second of a virtual engine; a flight an hour would be 1/3600."""
 SOAK_S = 4.0
-STOP_S = 4.0
-"""How long a process may drain when the stage is cleared: what it holds is thrown away anyway."""
+STOP_S = 2.0
+"""How long the processes may drain when the stage is cleared: what they hold is thrown away anyway."""
 CAUGHT_UP_EVENTS = 60
 """Events on the way at which a node counts as heard: a second of its machine."""
 LATE_CYCLE = 60
@@ -81,11 +82,14 @@ class Stage:
         machines: Sequence[str],
         *,
         cloud_settings: Settings | None = None,
+        training: Mapping[str, Any] | None = None,
     ) -> None:
         self.app = app
         self.kind = kind
         """Kind of the virtual source."""
         self.machines = tuple(machines)
+        self.training = dict(training or {})
+        """Parameters of the training jobs."""
         self.children = Children(folder / "logs")
         self._root = folder
         self._cloud_settings = {**CLOUD_SETTINGS, **(cloud_settings or {})}
@@ -165,8 +169,9 @@ class Stage:
         running = [each.child for each in (*self.nodes, self.cloud) if each.alive]
         for child in running:
             child.terminate()
+        deadline = time.monotonic() + STOP_S
         for child in running:
-            child.stop(STOP_S)
+            child.stop(max(0.1, deadline - time.monotonic()))
         self._let_go()
         self._set_up(self.number + 1)
 

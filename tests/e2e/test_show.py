@@ -1,0 +1,125 @@
+"""The acts of the show on a real stage, in another order than the story's, and again after a reset.
+
+Each test takes the stage as it finds it: no test needs another one, as no act needs another one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from apps.demo.player import Player, ToldChapter
+from apps.demo.processes import ShowError, wait_until
+from apps.demo.show import APP, KIND, MACHINES
+from apps.demo.stage import Stage
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
+ACT_S = 150.0
+RESET_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+    folder: Path = tmp_path_factory.mktemp("show")
+    with Stage(folder, APP, KIND, MACHINES) as stage, Player(stage) as player:
+        yield player
+
+
+def played(player: Player, act: Callable[..., None], *given: object) -> None:
+    act(*given)
+    player.wait(ACT_S)
+
+
+def by_hand(player: Player, name: str, choice: str = "") -> ToldChapter:
+    played(player, player.by_hand, name, choice)
+    told = player.told.by_hand
+    assert told is not None
+    print(
+        told.title, told.state, *(f"  {line.seconds:.1f} s {line.evidence}" for line in told.lines), sep="\n"
+    )
+    print(told.reason)
+    return told
+
+
+def chapter(player: Player, number: int) -> ToldChapter:
+    played(player, player.chapter, number)
+    told = player.told.chapters[number]
+    print(told)
+    return told
+
+
+def test_a_bad_model_is_stopped_before_anything_was_ever_rolled_out(player: Player):
+    told = by_hand(player, "bad-model", "heavy")
+    assert told.state == "done", told.reason
+    assert "refused (golden)" in told.lines[0].evidence
+
+
+def test_what_an_act_lacks_is_said(player: Player):
+    played(player, player.reset)
+    assert "let the cloud learn first" in by_hand(player, "roll-out").reason
+    assert "no new fault" in by_hand(player, "learn").reason
+    assert "unplug it first" in by_hand(player, "plug-in", MACHINES[2]).reason
+
+
+def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
+    for machine in (MACHINES[2], MACHINES[0], MACHINES[2]):
+        assert by_hand(player, "unplug", machine).state == "done"
+        assert player.told.unplugged == (machine,)
+        told = by_hand(player, "plug-in", machine)
+        assert told.state == "done", told.reason
+        assert "0 missing, 0 doubled" in told.lines[-1].evidence
+    assert chapter(player, 2).state == "done"
+
+
+def test_the_loop_turns_by_hand_with_a_node_that_was_left_unplugged(player: Player):
+    assert by_hand(player, "unplug", MACHINES[0]).state == "done"
+    told = by_hand(player, "inject", "lpt")
+    assert told.state == "done", told.reason
+    assert not player.told.unplugged
+    assert by_hand(player, "work-orders").state == "done"
+    told = by_hand(player, "learn")
+    assert told.state == "done", told.reason
+    assert "passed" in told.lines[-1].evidence
+    told = by_hand(player, "roll-out")
+    assert told.state == "done", told.reason
+    told = by_hand(player, "inject", "lpt")
+    assert "has learnt lpt" in told.lines[-1].evidence
+    told = by_hand(player, "bad-model", "late")
+    assert told.state == "done", told.reason
+    assert "reverted" in told.lines[0].evidence
+
+
+def test_the_count_leaves_nodes_that_go_on(player: Player):
+    told = chapter(player, len(player.told.chapters) - 1)
+    assert told.state == "done", told.reason
+    assert "0 lost, 0 doubled" in told.lines[0].evidence
+    assert chapter(player, 1).state == "done"
+
+
+def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_the_acts_play_again(player: Player):
+    assert by_hand(player, "unplug", MACHINES[1]).state == "done"
+    began = time.monotonic()
+    played(player, player.reset)
+    seconds = time.monotonic() - began
+    print(f"reset: {seconds:.1f} s")
+    told = player.told
+    assert seconds < RESET_S
+    assert [each.state for each in told.chapters] == ["done"] + ["not yet"] * (len(told.chapters) - 1)
+    assert not told.unplugged
+    assert by_hand(player, "unplug", MACHINES[1]).state == "done"
+
+
+def test_one_act_at_a_time_and_a_stopped_one_says_so(player: Player):
+    player.by_hand("inject", "bearing")
+    with pytest.raises(ShowError, match="Inject a fault is running"):
+        player.next()
+    player.stop()
+    player.wait(30)
+    told = player.told.by_hand
+    assert told is not None
+    assert re.search("stopped", told.reason)
+    wait_until(lambda: not player.told.busy, what="the presenter may choose again", timeout_s=5)
