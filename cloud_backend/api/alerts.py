@@ -23,7 +23,7 @@ from cloud_backend.store.tables import Adoption, AlertAck, StoredEvent, Stream
 from common.messages import Priority
 
 router = APIRouter(prefix="/v1/alerts", tags=["events"])
-SCAN_ROWS = 20_000
+SCAN_ROWS = 5000
 OPEN_LIMIT = 1000
 """Open alarms are counted among this many of the newest."""
 ASKED_FOR = ("operator", "superseded", "recalled")

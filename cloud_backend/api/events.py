@@ -74,10 +74,10 @@ def list_recent_events(
     """The newest events of the whole fleet by when they arrived, newest first; the only page."""
     if least_priority in ("sample", "telemetry"):
         least = Priority[least_priority.upper()]
-        places = recent.newest_of_streams(session, limit, app, least)
+        rows = recent.newest_of_streams(session, limit, app, least)
     else:
-        places = recent.newest_notable(session, limit, app, alarms_only=least_priority == "alarm")
-    return Page(items=[EventPublic.of(*row) for row in recent.rows_at(session, places)], next=None)
+        rows = recent.newest_notable(session, limit, app, alarms_only=least_priority == "alarm")
+    return Page(items=[EventPublic.of(*row) for row in rows], next=None)
 
 
 @router.get("/nodes/{node}/health-history", responses=responses(422))

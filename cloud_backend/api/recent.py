@@ -2,95 +2,115 @@
 
 What is more than telemetry has an index of its own. The rest is found from the streams: the arrival of
 each stream's last event is one look-up, and only the streams that moved last are read, from their ends.
-A filter on telemetry looks at the last `TAIL_ROWS` events of a stream at most.
+Filters look at a bounded number of rows (`SCAN_ROWS`, `TAIL_FACTOR`), so what they give may be short.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, literal_column, select, tuple_
+from sqlalchemy import Row, and_, func, literal_column, or_, select
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from cloud_backend.store.tables import Node, StoredEvent, Stream
 from common.messages import Priority
 
-SCAN_ROWS = 20_000
-TAIL_ROWS = 1000
-Place = tuple[int, int, int]
-"""``(received_ns, stream_id, seq)`` of an event."""
+SCAN_ROWS = 5000
+TAIL_FACTOR = 4
+"""How many times the events that are wanted are looked at from the end of a stream, under a filter."""
+Place = tuple[int, int]
+"""``(stream_id, seq)`` of an event."""
+Found = list[Row[tuple[StoredEvent, Stream]]]
 
-_PLACE: tuple[Any, ...] = (col(StoredEvent.received_ns), col(StoredEvent.stream_id), col(StoredEvent.seq))
-# Literals, not parameters: only then does the partial index serve the query.
-_NOTABLE = col(StoredEvent.priority) >= literal_column(str(int(Priority.EVENT)))
+_ORDER: tuple[Any, ...] = (
+    col(StoredEvent.received_ns).desc(),
+    col(StoredEvent.stream_id).desc(),
+    col(StoredEvent.seq).desc(),
+)
 
 
-def newest_notable(session: Session, limit: int, app: str | None, *, alarms_only: bool) -> list[Place]:
-    """Places of the newest events that are more than telemetry, newest first."""
-    ordering = [key.desc() for key in _PLACE]
-    query = select(*_PLACE).where(_NOTABLE).order_by(*ordering)
-    if alarms_only or app is not None:
-        horizon = session.execute(query.offset(SCAN_ROWS - 1).limit(1)).first()
-        if horizon is not None:
-            query = query.where(tuple_(*_PLACE) >= tuple(horizon))
-    if alarms_only:
-        query = query.where(col(StoredEvent.priority) == int(Priority.ALARM))
+def newest_notable(session: Session, limit: int, app: str | None, *, alarms_only: bool) -> Found:
+    """The newest events that are more than telemetry, newest first."""
+    # A literal, not a parameter: only then does the partial index serve the query.
+    notable = col(StoredEvent.priority) >= literal_column(str(int(Priority.EVENT)))
+    query = select(col(StoredEvent.stream_id), col(StoredEvent.seq), col(StoredEvent.priority))
+    filtered = alarms_only or app is not None
+    rows = session.execute(query.where(notable).order_by(*_ORDER).limit(SCAN_ROWS if filtered else limit))
+    streams = set(session.scalars(_streams_of(app))) if app is not None else None
+    wanted = (
+        (stream, seq)
+        for stream, seq, priority in rows
+        if (streams is None or stream in streams) and (not alarms_only or priority == Priority.ALARM)
+    )
+    return _rows_at(session, list(islice(wanted, limit)))
+
+
+def newest_of_streams(session: Session, limit: int, app: str | None, least: Priority) -> Found:
+    """The newest events of any kind from priority ``least`` on, newest first."""
+    depth = limit if least == Priority.SAMPLE else TAIL_FACTOR * limit
+    end = aliased(StoredEvent)
+    from_the_end = (
+        select(col(end.received_ns))
+        .where(col(end.stream_id) == col(Stream.id))
+        .order_by(col(end.seq).desc())
+        .limit(1)
+    )
+    moved = select(col(Stream.id).label("id"), from_the_end.scalar_subquery().label("moved_ns"))
     if app is not None:
-        query = query.join(Stream, col(Stream.id) == col(StoredEvent.stream_id)).where(_runs(app))
-    return [tuple(row) for row in session.execute(query.limit(limit))]  # type: ignore[misc]
-
-
-def newest_of_streams(session: Session, limit: int, app: str | None, least: Priority) -> list[Place]:
-    """Places of the newest events of any kind from priority ``least`` on, newest first."""
-    last = (
-        select(col(StoredEvent.received_ns))
-        .where(col(StoredEvent.stream_id) == col(Stream.id))
-        .order_by(col(StoredEvent.seq).desc())
+        moved = moved.where(col(Stream.id).in_(_streams_of(app)))
+    each = moved.subquery()
+    newest = (  # More streams than events are wanted cannot be among them.
+        select(each.c.id)
+        .where(each.c.moved_ns.is_not(None))
+        .order_by(each.c.moved_ns.desc())
+        .limit(limit)
+        .subquery()
+    )
+    tail = aliased(StoredEvent)
+    first = (
+        select(col(tail.seq))
+        .where(col(tail.stream_id) == newest.c.id)
+        .order_by(col(tail.seq).desc())
+        .offset(depth - 1)
         .limit(1)
         .scalar_subquery()
     )
-    streams = select(col(Stream.id).label("id"), last.label("moved_ns"))
-    if app is not None:
-        streams = streams.where(_runs(app))
-    moved = streams.subquery()
-    found: list[Place] = []
-    for number, moved_ns in session.execute(
-        select(moved.c.id, moved.c.moved_ns)
-        .where(moved.c.moved_ns.is_not(None))
-        .order_by(moved.c.moved_ns.desc())
-        .limit(limit)
-    ).all():
-        if len(found) == limit and found[-1][0] > moved_ns:
-            break
-        found = sorted([*found, *_tail(session, number, limit, least)], reverse=True)[:limit]
-    return found
-
-
-def rows_at(session: Session, places: Sequence[Place]) -> list[Row[tuple[StoredEvent, Stream]]]:
-    """The events at ``places`` with their streams, in that order."""
-    rows: dict[Place, Row[tuple[StoredEvent, Stream]]] = {}
-    for number in {place[1] for place in places}:
-        query = (
-            select(StoredEvent, Stream)
-            .join(Stream, col(Stream.id) == col(StoredEvent.stream_id))
-            .where(col(StoredEvent.stream_id) == number)
-            .where(col(StoredEvent.seq).in_([seq for _, stream, seq in places if stream == number]))
+    query = (
+        select(StoredEvent, Stream)
+        .select_from(newest)
+        .join(Stream, col(Stream.id) == newest.c.id)
+        .join(
+            StoredEvent,
+            and_(col(StoredEvent.stream_id) == newest.c.id, col(StoredEvent.seq) >= func.coalesce(first, 0)),
         )
-        for row in session.execute(query):
-            rows[row[0].received_ns, row[0].stream_id, row[0].seq] = row
+        .order_by(*_ORDER)
+        .limit(limit)
+    )
+    if least != Priority.SAMPLE:
+        query = query.where(col(StoredEvent.priority) >= int(least))
+    return list(session.execute(query))
+
+
+def _rows_at(session: Session, places: Sequence[Place]) -> Found:
+    """The events at ``places`` with their streams, in that order."""
+    if not places:
+        return []
+    seqs: dict[int, list[int]] = {}
+    for stream, seq in places:
+        seqs.setdefault(stream, []).append(seq)
+    # Not an IN of pairs: SQLite would go through the whole table for that.
+    at = or_(
+        *(and_(col(StoredEvent.stream_id) == s, col(StoredEvent.seq).in_(each)) for s, each in seqs.items())
+    )
+    query = select(StoredEvent, Stream).join(Stream, col(Stream.id) == col(StoredEvent.stream_id)).where(at)
+    rows = {(row[0].stream_id, row[0].seq): row for row in session.execute(query)}
     return [rows[place] for place in places if place in rows]
 
 
-def _tail(session: Session, stream: int, limit: int, least: Priority) -> list[Place]:
-    tail = select(*_PLACE, col(StoredEvent.priority)).where(col(StoredEvent.stream_id) == stream)
-    tail = tail.order_by(col(StoredEvent.seq).desc())
-    if least == Priority.SAMPLE:
-        return [tuple(row[:3]) for row in session.execute(tail.limit(limit))]  # type: ignore[misc]
-    rows = session.execute(tail.limit(TAIL_ROWS))
-    return [tuple(row[:3]) for row in rows if row[3] >= least][:limit]  # type: ignore[misc]
-
-
-def _runs(app: str) -> ColumnElement[bool]:
-    """Whether a stream is of a node that runs ``app``."""
-    return col(Stream.node).in_(select(col(Node.name)).where(col(Node.app) == app))
+def _streams_of(app: str) -> Any:
+    """Ids of the streams of the nodes that run ``app``."""
+    nodes = select(col(Node.name)).where(col(Node.app) == app)
+    return select(col(Stream.id)).where(col(Stream.node).in_(nodes))
