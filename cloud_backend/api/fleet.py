@@ -18,6 +18,7 @@ from sqlmodel import Session, col
 from cloud_backend.api.alerts import count_open_alarms
 from cloud_backend.api.deps import CloudDep, SessionDep
 from cloud_backend.api.figures import AccountPublic, FleetPublic, VolumePublic, whole
+from cloud_backend.api.nodes import WhichNodes
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.ingest.volumes import DAY_NS
@@ -94,9 +95,14 @@ def list_volumes(
 
 
 @router.get("/audit", responses=responses(422))
-def list_audit(session: SessionDep, cloud: CloudDep, paging: Paging, days: Days = 14) -> Page[AccountPublic]:
-    """Per node what left it, as events and as samples, against the bytes of all that it has seen; by name."""
-    nodes = page_of(session, select(Node), [col(Node.name)], [str], paging, _itself, newest_first=False)
+def list_audit(
+    session: SessionDep, cloud: CloudDep, paging: Paging, which: WhichNodes, days: Days = 14
+) -> Page[AccountPublic]:
+    """Per node what left it, as events and as samples, against the bytes of all that it has seen; by name.
+
+    Filters and cursors are those of ``GET /v1/nodes``, so that both lists can be read side by side.
+    """
+    nodes = page_of(session, which.nodes(), [col(Node.name)], [str], paging, _itself, newest_first=False)
     names = [node.name for node in nodes.items]
     sums = _sums_of(session, names, _days(cloud, days))
     rows = session.scalars(select(UploadCount).where(col(UploadCount.node).in_(names)))

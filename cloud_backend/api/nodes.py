@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
-from sqlalchemy import select
+from fastapi import APIRouter, Depends, Path, Query
+from sqlalchemy import Select, select
 from sqlmodel import col
 
 from cloud_backend.api.deps import CloudDep, SessionDep
@@ -17,6 +17,33 @@ from common.errors import AccessDenied
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
 NodeName = Annotated[str, Path(max_length=63, description="name of a node")]
+
+
+class NodeFilter:
+    """``?state=&site=&app=&name=`` of a request for nodes."""
+
+    def __init__(
+        self,
+        state: Annotated[Literal["online", "offline", "unknown"] | None, Query()] = None,
+        site: Annotated[str | None, Query(max_length=63)] = None,
+        app: Annotated[str | None, Query(max_length=63)] = None,
+        name: Annotated[str | None, Query(max_length=63, description="how names begin")] = None,
+    ) -> None:
+        self._wanted = ((Node.state, state), (Node.site, site), (Node.app, app))
+        self._name = name
+
+    def nodes(self) -> Select[Any]:
+        """The nodes that fit."""
+        query = select(Node)
+        for column, wanted in self._wanted:
+            if wanted is not None:
+                query = query.where(col(column) == wanted)
+        if self._name:
+            query = query.where(col(Node.name).startswith(self._name.lower(), autoescape=True))
+        return query
+
+
+WhichNodes = Annotated[NodeFilter, Depends()]
 
 
 @router.post("", status_code=201, responses=responses(409, 413, 422))
@@ -43,22 +70,10 @@ def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
 
 
 @router.get("", responses=responses(422))
-def list_nodes(
-    session: SessionDep,
-    paging: Paging,
-    state: Annotated[Literal["online", "offline", "unknown"] | None, Query()] = None,
-    site: Annotated[str | None, Query(max_length=63)] = None,
-    app: Annotated[str | None, Query(max_length=63)] = None,
-    name: Annotated[str | None, Query(max_length=63, description="how names begin")] = None,
-) -> Page[NodePublic]:
+def list_nodes(session: SessionDep, paging: Paging, which: WhichNodes) -> Page[NodePublic]:
     """Nodes, by name."""
-    query = select(Node)
-    for column, wanted in ((Node.state, state), (Node.site, site), (Node.app, app)):
-        if wanted is not None:
-            query = query.where(col(column) == wanted)
-    if name:
-        query = query.where(col(Node.name).startswith(name.lower(), autoescape=True))
-    return page_of(session, query, [col(Node.name)], [str], paging, NodePublic.of, newest_first=False)
+    keys = [col(Node.name)]
+    return page_of(session, which.nodes(), keys, [str], paging, NodePublic.of, newest_first=False)
 
 
 @router.get("/{node}", responses=responses(404, 422))

@@ -95,6 +95,10 @@ class Frame:
         """Keep an app's label form."""
         self.forms[self._base.rpartition("/")[2]] = form
 
+    def front_pages(self, app: str) -> list[tuple[str, str]]:
+        """Path and title of the pages of ``app`` that stand in the rail."""
+        return [(place, title) for place, title, _ in self._rail if f"{place}/".startswith(f"apps/{app}/")]
+
     def _draw(self, request: Request, title: str) -> tuple[View, ui.element]:
         """Draw the frame of one visit; the second item is where its page belongs."""
         principal = request.state.principal
@@ -164,6 +168,7 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
         api,
         mount_path=MOUNT,
         title="edgeloop",
+        language="en-US",
         favicon="🔁",
         dark=None,
         tailwind=False,

@@ -1,13 +1,303 @@
-"""The page *Node*."""
+"""The page of one node: what it runs and says, how it does, what left it, and what it can be told to do."""
 
 from __future__ import annotations
 
-from common.pages import Site, View, empty
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from cloud_backend.dashboard import charts, words
+from cloud_backend.dashboard.commands import Commands
+from common.pages import (
+    Ask,
+    AskError,
+    Badge,
+    Chart,
+    Column,
+    Facts,
+    Site,
+    Table,
+    Tile,
+    View,
+    action,
+    card,
+    empty,
+)
+
+LIVE_EVENTS = 30
+TIMELINE_EVENTS = 30
+TIMELINE_LIMIT = 1000
+ADOPTIONS = 30
+HISTORY_POINTS = 300
+DAYS = 14
+SLOWER_S = 4.0
+EVENT_COLUMNS = (
+    Column("at", "When", kind="ago"),
+    Column("type", "Type", kind="badge"),
+    Column("says", "Says"),
+)
+ADOPTION_COLUMNS = (
+    Column("at", "When", kind="ago"),
+    Column("step", "Step", kind="badge"),
+    Column("version", "Version"),
+    Column("before", "From"),
+    Column("rollout", "Rollout", kind="link"),
+    Column("reason", "Reason"),
+)
 
 
 def add_pages(site: Site) -> None:
     """Add the page."""
 
-    @site.page("node", "Node")
-    async def show(view: View) -> None:
-        empty("Nothing here yet.", "Soon.")
+    @site.page("nodes/{node}", "Node")
+    async def show(view: View, node: str) -> None:
+        view.name(node)
+        place = f"/v1/nodes/{quote(node, safe='')}"
+        try:
+            await view.ask.get(place)
+        except AskError as error:
+            if error.status not in (404, 422):
+                raise
+            empty(
+                f"There is no node {node}.",
+                "The page Fleet lists the nodes; Settings enrols one.",
+                "search_off",
+            )
+            return
+        await _show_node(view, node, place)
+
+
+async def _show_node(view: View, node: str, place: str) -> None:
+    badges = Badges(view)
+    commands = Commands(view, node)
+    tiles = Tiles()
+    with ui.element("div").classes("grid"):
+        with card("Latency", "From a reading to its decision, on the node, as it reported."):
+            latency = Chart("Latency over time in milliseconds", charts.latency_over_time([]), height_px=200)
+        with card("Backlog", "Events that waited in the outbox for the cloud."):
+            backlog = Chart("Events in the outbox over time", charts.backlog_over_time([]), height_px=200)
+        with card("Timeline", "Events, alarms, drift, adoptions and problems."):
+            timeline = Timeline(view.ask, place)
+        with card("Live", f"The newest {LIVE_EVENTS} events of any kind."):
+            live = Table("Newest events", EVENT_COLUMNS, nothing="The node has sent nothing yet.")
+        with card("Adoption log", "How models came to run here.", wide=True):
+            adoptions = Table(
+                "Steps of adoption",
+                ADOPTION_COLUMNS,
+                nothing="It runs the model that it came with.",
+                what_to_do="Roll a model out on the page Rollouts.",
+            )
+        with card(
+            "What left this node", f"As the cloud counted it in {DAYS} days. All else stayed on the node."
+        ):
+            left = Facts({})
+            volumes = Chart("Events by day and type", charts.volume_by_day([], "bytes"), height_px=200)
+        with card("About"):
+            about = Facts({})
+
+    async def refresh() -> None:
+        facts, newest, _ = await asyncio.gather(
+            view.ask.get(place),
+            view.ask.get(f"{place}/events", limit=LIVE_EVENTS, order="newest"),
+            timeline.refresh(),
+        )
+        badges.show(facts)
+        tiles.show(facts, time.time_ns())
+        commands.show(facts, timeline.newest)
+        live.show([event_row(event) for event in newest["items"]])
+        about.show(facts_of(facts))
+
+    async def refresh_slowly() -> None:
+        history, steps, days, accounts = await asyncio.gather(
+            view.ask.get(f"{place}/health-history", limit=HISTORY_POINTS),
+            view.ask.get(f"{place}/adoptions", limit=ADOPTIONS),
+            view.ask.get("/v1/volumes", days=DAYS, node=node),
+            view.ask.get("/v1/audit", days=DAYS, name=node, limit=1),
+        )
+        latency.show(charts.latency_over_time(history["items"]))
+        backlog.show(charts.backlog_over_time(history["items"]))
+        adoptions.show([adoption_row(step, number) for number, step in enumerate(steps["items"])])
+        volumes.show(charts.volume_by_day(days["items"], "bytes"))
+        for account in accounts["items"]:
+            if account["node"] == node:
+                left.show(account_facts(account))
+                tiles.show_account(account)
+
+    await view.live(refresh)
+    await view.live(refresh_slowly, SLOWER_S)
+
+
+class Badges:
+    """State, and what else must be said of a node, beside its name."""
+
+    def __init__(self, view: View) -> None:
+        with view.head:
+            self._state, self._virtual, self._drift, self._soak = (Badge() for _ in range(4))
+
+    def show(self, node: Mapping[str, Any]) -> None:
+        """Show what holds for ``node``; a badge without a word is not seen."""
+        health = node["health"]
+        self._state.show(node["state"], words.STATE_TONES.get(node["state"], ""))
+        self._virtual.show("virtual" if node["virtual"] else "", "info")
+        self._drift.show("drifting" if health.get("drift") is True else "", "warn")
+        self._soak.show("fails in its soak" if health.get("soak_ok") is False else "", "bad")
+
+
+class Tiles:
+    """A node in one line."""
+
+    def __init__(self) -> None:
+        with ui.element("div").classes("tiles"):
+            self._model = Tile("Model")
+            self._seen = Tile("Seen")
+            self._backlog = Tile("Backlog")
+            self._latency = Tile("Latency p50")
+            self._sent = Tile("Sent, of everything")
+            self._samples = Tile("Samples that left")
+
+    def show(self, node: Mapping[str, Any], now_ns: int) -> None:
+        """Show what the node reported last."""
+        health = node["health"]
+        slot = f"slot {node['slot']}, {node['step']}" if node["slot"] else "it has not reported yet"
+        self._model.show(node["version"] or words.NONE, slot)
+        connected = health.get("connected")
+        note = {True: "connected at its last report", False: "not connected at its last report"}
+        self._seen.show(words.since(node["last_seen_ns"], now_ns), note.get(connected, ""))
+        waiting = words.number(health, "outbox_events")
+        self._backlog.show(words.count(waiting), words.size(words.number(health, "outbox_bytes")))
+        self._latency.show(
+            words.milliseconds(words.number(health, "latency_p50_ms")),
+            f"p99 {words.milliseconds(words.number(health, 'latency_p99_ms'))}",
+        )
+        sent, raw = words.number(health, "bytes_sent"), words.number(health, "bytes_raw")
+        self._sent.show(words.percent(sent, raw), f"{words.size(sent)} of {words.size(raw)}")
+
+    def show_account(self, account: Mapping[str, Any]) -> None:
+        """Show how many samples left the node."""
+        self._samples.show(words.count(account["samples"]), words.size(account["sample_bytes"]))
+
+
+class Timeline:
+    """The node's events above telemetry, newest first; older ones come on request."""
+
+    def __init__(self, ask: Ask, place: str) -> None:
+        self._ask = ask
+        self._place = f"{place}/events"
+        self._events: list[Mapping[str, Any]] = []
+        self._cursor: str | None = None
+        self._table = Table("Timeline", EVENT_COLUMNS, nothing="Nothing but telemetry so far.")
+        with ui.element("div").classes("row-of"):
+            self._more = action("Older", self._show_older)
+        self._more.set_visibility(False)
+
+    @property
+    def newest(self) -> Sequence[Mapping[str, Any]]:
+        """The events of the timeline, newest first."""
+        return self._events
+
+    async def refresh(self) -> None:
+        """Put what is new on top."""
+        page = await self._page(None)
+        if not self._events:
+            self._cursor = page["next"]
+        self._events = joined(page["items"], self._events)
+        self._show()
+
+    async def _show_older(self) -> None:
+        with contextlib.suppress(AskError):  # the next refresh meets it as well, and the banner tells
+            page = await self._page(self._cursor)
+            self._cursor = page["next"]
+            self._events += page["items"]
+            self._show()
+
+    async def _page(self, cursor: str | None) -> Any:
+        return await self._ask.get(
+            self._place, limit=TIMELINE_EVENTS, order="newest", least_priority="event", cursor=cursor
+        )
+
+    def _show(self) -> None:
+        self._table.show([event_row(event) for event in self._events])
+        self._more.set_visibility(self._cursor is not None and len(self._events) < TIMELINE_LIMIT)
+
+
+def joined(
+    newest: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """``newest`` before what was ``known``, each event once, at most `TIMELINE_LIMIT`."""
+    there = {identity(event) for event in newest}
+    return [*newest, *(event for event in known if identity(event) not in there)][:TIMELINE_LIMIT]
+
+
+def identity(event: Mapping[str, Any]) -> str:
+    """What tells an event from all others, as text."""
+    return f"{event['node']}/{event['epoch']}/{event['seq']}"
+
+
+def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the timeline; the subject is named where it is not the node itself."""
+    says = words.gist(event["type"], event["data"])
+    subject = event["subject"]
+    return {
+        "id": identity(event),
+        "at": event["time_ns"],
+        "type": event["type"],
+        "type_tone": words.PRIORITY_TONES.get(event["priority"], ""),
+        "says": f"{subject}: {says}" if subject not in ("", event["node"]) else says,
+    }
+
+
+def adoption_row(step: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """A row of the adoption log, from what ``GET /v1/nodes/{node}/adoptions`` gives."""
+    tone = words.STEP_TONES.get(step["step"], "") if step["ok"] else "bad"
+    return {
+        "id": f"{step['time_ns']}/{step['step']}/{number}",
+        "at": step["time_ns"],
+        "step": step["step"],
+        "step_tone": tone,
+        "version": step["version"],
+        "before": step["from_version"],
+        "rollout": step["rollout"],
+        "rollout_href": f"/ui/rollouts/{quote(step['app'], safe='')}/{quote(step['rollout'], safe='')}",
+        "reason": step["reason"],
+    }
+
+
+def account_facts(account: Mapping[str, Any]) -> dict[str, str]:
+    """What left a node, in words, from what ``GET /v1/audit`` gives."""
+    return {
+        "Events": f"{words.count(account['events'])}, {words.size(account['event_bytes'])}",
+        "Samples": f"{words.count(account['samples'])}, {words.size(account['sample_bytes'])}",
+        "Samples refused": words.count(account["samples_refused"]),
+        "Sent since its start": words.size(account["bytes_sent"]),
+        "Everything it sensed": words.size(account["bytes_raw"]),
+    }
+
+
+def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
+    """What else there is to know about a node, from what ``GET /v1/nodes/{node}`` gives."""
+    health = node["health"]
+    counts = {
+        "Readings": "readings",
+        "Failed inferences": "inference_failures",
+        "Unusable readings": "unusable",
+        "Dropped readings": "dropped",
+        "Samples waiting": "samples_waiting",
+    }
+    cpu_s = words.number(health, "cpu_s")
+    offset_ms = node["clock_offset_ms"]
+    return {
+        "App": node["app"] or words.NONE,
+        "Site": node["site"],
+        "Profile": node["profile"] or words.NONE,
+        "Tags": ", ".join(node["tags"]) or words.NONE,
+        **{name: words.count(words.number(health, key)) for name, key in counts.items()},
+        "Memory": words.size(words.number(health, "rss_bytes")),
+        "CPU time": words.NONE if cpu_s is None else f"{words.figure(cpu_s)} s",
+        "Clock": "right" if not offset_ms else f"wrong by {offset_ms:,} ms, corrected on arrival",
+        "Enrolled": words.since(node["enrolled_ns"], time.time_ns()),
+    }

@@ -9,11 +9,11 @@ export default {
       <table v-if="rows.length">
         <caption class="only-read">{{ caption }}</caption>
         <thead><tr>
-          <th v-for="c in columns" :key="c.name" scope="col" :class="c.kind" :title="c.hint || null">{{ c.label }}</th>
+          <th v-for="c in columns" :key="c.name" scope="col" :class="c.kind + '-cell'" :title="c.hint || null">{{ c.label }}</th>
         </tr></thead>
         <tbody>
           <tr v-for="row in rows" :key="row.id">
-            <td v-for="c in columns" :key="c.name" :class="c.kind" :data-label="c.label">
+            <td v-for="c in columns" :key="c.name" :class="c.kind + '-cell'" :data-label="c.label">
               <a v-if="c.kind === 'link' && row[c.name + '_href']" :href="row[c.name + '_href']">{{ row[c.name] }}</a>
               <span v-else-if="c.kind === 'badge' && row[c.name]" class="badge" :class="row[c.name + '_tone']">{{ row[c.name] }}</span>
               <time v-else-if="c.kind === 'ago'" :title="full(row[c.name])">{{ ago(row[c.name]) }}</time>

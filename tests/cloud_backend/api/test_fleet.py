@@ -122,6 +122,15 @@ def test_the_audit_sets_what_left_a_node_against_what_it_saw(admin: TestClient, 
     assert longer["fleet-001"] == 71
 
 
+def test_the_audit_can_be_read_beside_a_filtered_list_of_nodes(admin: TestClient, fleet: Cloud) -> None:
+    first = admin.get("/v1/nodes", params={"name": "fleet-0", "limit": 2}).json()
+    asked = {"name": "fleet-0", "limit": 3, "cursor": first["next"]}
+    nodes, audit = (admin.get(path, params=asked).json()["items"] for path in ("/v1/nodes", "/v1/audit"))
+    assert [item["node"] for item in audit] == [item["node"] for item in nodes] and len(audit) == 3
+    assert admin.get("/v1/audit", params={"site": "nowhere"}).json()["items"] == []
+    assert admin.get("/v1/audit", params={"state": "asleep"}).status_code == 422
+
+
 def test_health_over_time(admin: TestClient, cloud: Cloud) -> None:
     with Session(cloud.engine) as session:
         stream = Stream(site="s", node="ill", epoch="e", high_water_mark=60, created_ns=1)

@@ -1,0 +1,98 @@
+"""Options of the charts that several pages show, made from what the API gives.
+
+Tooltips are drawn as text (``richText``), never as HTML: names in them come from nodes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TOOLTIP = {"trigger": "axis", "confine": True, "renderMode": "richText"}
+SERIES_LIMIT = 7
+"""Series of a chart; what is beyond them is shown as *all other*."""
+OTHERS = "all other"
+_GREY = "#7b8794"
+_Points = Sequence[Mapping[str, Any]]
+
+
+def latency_over_time(points: _Points) -> dict[str, Any]:
+    """Median and 99th percentile of the time to a decision, in ms."""
+    return _over_time(points, {"p50": "latency_p50_ms", "p99": "latency_p99_ms"}, "{value} ms")
+
+
+def backlog_over_time(points: _Points) -> dict[str, Any]:
+    """Events that waited in the outbox."""
+    return _over_time(points, {"events that wait": "outbox_events"}, "{value}", area=True)
+
+
+def _over_time(
+    points: _Points, names: Mapping[str, str], labels: str, *, area: bool = False
+) -> dict[str, Any]:
+    series = [
+        {
+            "name": name,
+            "type": "line",
+            "showSymbol": False,
+            "data": [[point["time_ns"] // 1_000_000, _rounded(point[key])] for point in points],
+            **({"areaStyle": {"opacity": 0.15}} if area else {}),
+        }
+        for name, key in names.items()
+    ]
+    return {
+        "tooltip": TOOLTIP,
+        "xAxis": {"type": "time", "splitLine": {"show": False}},
+        "yAxis": {"type": "value", "min": 0, "axisLabel": _labels(labels)},
+        "series": series,
+        **({} if points else _nothing("No health report yet")),
+    }
+
+
+def volume_by_day(volumes: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
+    """Stacked bars by event type of ``what`` (``events`` or ``bytes``) that arrived each UTC day.
+
+    ``volumes`` are items of ``GET /v1/volumes``. Bytes are shown in kB.
+    """
+    totals: dict[str, float] = defaultdict(float)
+    by_day: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for each in volumes:
+        totals[each["type"]] += each[what]
+    shown = sorted(totals, key=lambda kind: (-totals[kind], kind))
+    named = shown if len(shown) <= SERIES_LIMIT else shown[: SERIES_LIMIT - 1]
+    for each in volumes:
+        kind = each["type"] if each["type"] in named else OTHERS
+        by_day[each["day"]][kind] += each[what]
+    days = sorted(by_day)
+    scale, labels = (1000, "{value} kB") if what == "bytes" else (1, "{value}")
+    series = [
+        {
+            "name": kind,
+            "type": "bar",
+            "stack": "all",
+            "barMaxWidth": 42,
+            "data": [round(by_day[day].get(kind, 0) / scale, 1) for day in days],
+        }
+        for kind in [*named, *([OTHERS] if len(named) < len(shown) else [])]
+    ]
+    return {
+        "tooltip": TOOLTIP,
+        "legend": {"type": "scroll", "top": 0, "left": 0, "textStyle": {"color": _GREY}, "icon": "roundRect"},
+        "xAxis": {"type": "category", "data": days},
+        "yAxis": {"type": "value", "axisLabel": _labels(labels)},
+        "series": series,
+        **({} if volumes else _nothing("Nothing has arrived in these days")),
+    }
+
+
+def _labels(text: str) -> dict[str, Any]:
+    return {"formatter": text, "color": _GREY, "hideOverlap": True}
+
+
+def _nothing(text: str) -> dict[str, Any]:
+    style = {"color": _GREY, "fontSize": 14, "fontWeight": "normal"}
+    return {"title": {"text": text, "left": "center", "top": "middle", "textStyle": style}}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
