@@ -39,7 +39,7 @@ OPEN_PAGES: list[tuple[frozenset[str], re.Pattern[str]]] = [
     (frozenset({"POST"}), re.compile(r"/sign-out")),
     (
         frozenset({"GET", "HEAD"}),
-        re.compile(r"/ui/_nicegui/[^/]+/(static|libraries|components|resources|esm)/.+"),
+        re.compile(r"/ui/_nicegui/\d[^/]*/(static|libraries|components|resources|esm)/.+"),
     ),
 ]
 """Signing in and out, and the scripts and styles that any dashboard made with NiceGUI has."""

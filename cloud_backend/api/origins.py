@@ -21,8 +21,8 @@ FOREIGN = ("cross-site", "same-site")
 _PATH_LIMIT = 2000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HTTP = {"ws": "http", "wss": "https"}
-_PAGE = re.compile(r"/ui(?:[/?][!-~]*)?")
-"""Pages that a browser may be sent on to: visible ASCII, as URLs are."""
+_PAGE = re.compile(r"/ui(?:[/?][A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
+"""Pages that a browser may be sent on to, in the characters that a URL's path and query have (RFC 3986)."""
 
 
 def own_origins(scope: Scope, public_url: str) -> set[str]:
@@ -85,7 +85,7 @@ def is_page(path: str) -> bool:
 
 def local_page(path: str) -> str:
     """``path`` if it is a page of the dashboard, and the first page for anything else."""
-    fits = len(path) <= _PATH_LIMIT and "\\" not in path and _PAGE.fullmatch(path)
+    fits = len(path) <= _PATH_LIMIT and _PAGE.fullmatch(path)
     return path if fits else HOME
 
 

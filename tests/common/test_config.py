@@ -56,6 +56,21 @@ def test_a_wrong_variable_is_named() -> None:
         load(NodeSettings, environment={"EDGELOOP_UPLINK__LINGER": "1"})
 
 
+def test_a_variable_holds_a_list_between_commas() -> None:
+    origins = "http://127.0.0.1:9000, https://show.example"
+    loaded = load(CloudSettings, environment={"EDGELOOP_HTTP__FRAME_ANCESTORS": origins})
+    assert loaded.http.frame_ancestors == ["http://127.0.0.1:9000", "https://show.example"]
+    assert load(NodeSettings, environment={"EDGELOOP_TAGS": ""}).tags == []
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "show.example", "https://show.example/page", "http://a; script-src *"]
+)
+def test_only_origins_may_frame_the_dashboard(origin: str) -> None:
+    with pytest.raises(ConfigError, match="frame_ancestors"):
+        load(CloudSettings, overrides={"http": {"frame_ancestors": [origin]}})
+
+
 def test_variables_of_the_command_line_are_not_settings() -> None:
     load(NodeSettings, environment={"EDGELOOP_DATA": "/data", "EDGELOOP_TOKEN": "secret"})
 

@@ -17,6 +17,7 @@ from cloud_backend.registry import Registry
 from cloud_backend.server import build
 from cloud_backend.training import Jobs, SampleStore
 from common.config import CloudSettings, HttpSettings, MqttSettings
+from tests.cloud_backend.api.browsers import PAGES, PASSWORD, new_browser
 from tests.cloud_backend.learner import ENTRY, NAME, make_learner
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,4 +82,20 @@ def node(api: FastAPI, cloud: Cloud) -> Iterator[TestClient]:
     cloud.broker.add_node("plant", "n1", password)
     headers = {"Authorization": f"Bearer {token}"}
     with TestClient(api, headers=headers, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def site(cloud: Cloud) -> FastAPI:
+    """The API with pages under ``/ui`` and a password, as people see it."""
+    cloud.access.passwords.set(PASSWORD)
+    api = create_api(cloud)
+    api.mount("/ui", PAGES)
+    return api
+
+
+@pytest.fixture
+def browser(site: FastAPI) -> Iterator[TestClient]:
+    """A browser that nobody has signed in with."""
+    with new_browser(site) as client:
         yield client
