@@ -19,6 +19,8 @@ from apps.demo.player import Player
 from apps.demo.stage import Stage
 
 HOST = "127.0.0.1"
+RECONNECT_S = 10.0
+"""How long a window may be gone before it starts anew: the machine is busy when a model is trained."""
 DRAIN_S = 1
 """How long a window may hold up the end of the show."""
 
@@ -52,6 +54,7 @@ def serve(
         dark=None,
         tailwind=False,
         show_welcome_message=False,
+        reconnect_timeout=RECONNECT_S,
     )
     told: list[str] = []
 
