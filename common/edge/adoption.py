@@ -12,7 +12,7 @@ switch and at a reversal the next app goes on from the snapshot of the one befor
 said (an alarm that is up) stays said. `common.edge.trial` judges; `common.edge.slots` remembers.
 
 Threads: `Adoption.process`, `events` and `committed` belong to the process thread; `offer`, `recall`,
-`resettle`, `refuse`, `note` to the ota thread; `health` may be called from anywhere.
+`go_back`, `resettle`, `refuse`, `note`, `tell` to the ota thread; `health` may be called from anywhere.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from common.bundle import Bundle, Manifest
 from common.clock import Clock
 from common.config import OtaSettings
 from common.edge.instance import Instance, carry_on, scales_of
-from common.edge.slot_state import Order, Report
+from common.edge.slot_state import Content, Order, Report
 from common.edge.slots import Slots
 from common.edge.trial import Outcome, Trial, Verdict
 from common.errors import EdgeloopError, ReadingError
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 ADOPTION_TYPE = "edgeloop.adoption"
 INFERENCE_TYPE = "edgeloop.inference"
+OPERATOR = "operator"
+"""Reason of what a person asked for."""
 
 
 Create = Callable[[Bundle, Mapping[str, Any]], tuple[EdgeApp, Any]]
@@ -97,6 +99,13 @@ class _Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class _GoBack:
+    instance: Instance
+    content: Content
+    left: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Resettle:
     instance: Instance
     order: Order
@@ -114,7 +123,7 @@ class Adoption:
         self._create = create
         self._settings = settings
         self._clock = clock
-        self._orders: queue.SimpleQueue[_Candidate | _Recall | _Resettle] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Candidate | _Recall | _GoBack | _Resettle] = queue.SimpleQueue()
         self._pending = 0
         self._lock = threading.Lock()
         self._notes: deque[Event] = deque(maxlen=256)
@@ -237,8 +246,23 @@ class Adoption:
         self._give(candidate)
 
     def recall(self, reason: str) -> None:
-        """The cloud no longer wants what is on trial: drop it, or go back to the previous model."""
+        """What is on trial is no longer wanted: drop it, or go back to the previous model.
+
+        With the reason `OPERATOR` the version is given up until a newer serial names it.
+        """
         self._give(_Recall(reason))
+
+    def go_back(self, content: Content, left: str) -> None:
+        """A person wants ``content``, which the idle slot holds whole, not the confirmed model ``left``."""
+        order = Order(version=content.version, serial=self._slots.state.seen_serial, rollout="")
+        try:
+            bundle = self._slots.idle()
+            instance = Instance(bundle, *self._create(bundle, content.settings))
+        except Exception as error:
+            log.exception("the model %s cannot be loaded", content.version)
+            self.refuse(order, "load_failed", f"{type(error).__name__}: {error}")
+            return
+        self._give(_GoBack(instance, content, left))
 
     def resettle(self, order: Order) -> None:
         """Go on with the live model under other settings."""
@@ -257,6 +281,10 @@ class Adoption:
             self._slots.change(lambda state: state.gave_up(order, reason, detail, now_ns))
             return
         self.note("refused", order, ok=False, reason=reason, detail=detail)
+
+    def tell(self, event: Event) -> None:
+        """Tell of something that need not survive a crash."""
+        self._notes.append(event)
 
     def note(
         self, step: str, order: Order | None, *, ok: bool = True, reason: str = "", detail: str = ""
@@ -323,7 +351,7 @@ class Adoption:
             log.exception("the previous model %s cannot be loaded beside the new one", bundle.version)
             return None
 
-    def _give(self, order: _Candidate | _Recall | _Resettle) -> None:
+    def _give(self, order: _Candidate | _Recall | _GoBack | _Resettle) -> None:
         with self._lock:
             self._pending += 1
         self._orders.put(order)
@@ -338,6 +366,8 @@ class Adoption:
                 self._begin_shadow(order)
             elif isinstance(order, _Recall):
                 self._obey_recall(order)
+            elif isinstance(order, _GoBack):
+                self._obey_go_back(order)
             else:
                 self._obey_resettle(order)
             with self._lock:
@@ -370,12 +400,28 @@ class Adoption:
         beside = self._beside
         if beside is None:
             return
-        if beside.phase == "shadow":
-            self.note("refused", beside.order, ok=False, reason=recall.reason, detail="dropped in shadow")
-            self._slots.change(lambda state: state.settled())
-            self._beside = None
+        if beside.phase == "soak":
+            by = "a person" if recall.reason == OPERATOR else "the cloud"
+            self._revert(beside, Verdict(False, recall.reason, f"{by} asks for the previous model again"))
+            return
+        self._beside, order = None, beside.order
+        if recall.reason == OPERATOR and order is not None:
+            detail, now_ns = "a person had it dropped in shadow", self._clock()
+            self._slots.change(
+                lambda state: state.gave_up(order, OPERATOR, detail, now_ns, through=state.seen_serial)
+            )
         else:
-            self._revert(beside, Verdict(False, recall.reason, "the cloud asks for the previous model again"))
+            self.note("refused", order, ok=False, reason=recall.reason, detail="dropped in shadow")
+            self._slots.change(lambda state: state.settled())
+
+    def _obey_go_back(self, wish: _GoBack) -> None:
+        if self._beside is not None or self._live.bundle.version != wish.left:
+            return
+        detail = "a person asks for the model before" + (" (the starter)" if wish.content.starter else "")
+        log.warning("back from %s to %s: %s", wish.left, wish.content.version, detail)
+        self._slots.change(lambda state: state.gone_back(wish.content, OPERATOR, detail, self._clock()))
+        carry_on(wish.instance, self._live)
+        self._live = wish.instance
 
     def _obey_resettle(self, change: _Resettle) -> None:
         if self._beside is not None or change.instance.bundle.version != self._live.bundle.version:
@@ -453,7 +499,10 @@ class Adoption:
         bad, previous = self._live, soak.instance or self._load_previous()
         log.warning("the model %s is reverted (%s): %s", bad.bundle.version, verdict.reason, verdict.detail)
         if previous is not None:
-            self._slots.change(lambda state: state.reverted(verdict.reason, verdict.detail, self._clock()))
+            through = self._slots.state.seen_serial if verdict.reason == OPERATOR else 0
+            self._slots.change(
+                lambda state: state.reverted(verdict.reason, verdict.detail, self._clock(), through=through)
+            )
         else:
             bundle = self._slots.fall_back(f"{verdict.reason}: {verdict.detail}")
             previous = Instance(bundle, *self._create(bundle, {}))

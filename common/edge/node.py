@@ -54,7 +54,7 @@ from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.uplink import Uplink
 from common.errors import ConfigError, SourceError
-from common.messages import NAME_PATTERN, Event, Priority, Status
+from common.messages import NAME_PATTERN, Event, Hint, Priority, Status
 
 log = logging.getLogger(__name__)
 
@@ -320,6 +320,7 @@ class Node:
             self._clock,
             status=self._status,
             look=self.look_now.set,
+            hint=self._take_hint,
             report=self.processing.tell,
         )
 
@@ -342,7 +343,12 @@ class Node:
             self.slots,
             self.adoption,
             lambda bundle: load_model(bundle, profile),
+            clock=self._clock,
         )
+
+    def _take_hint(self, hint: Hint) -> None:
+        if self.ota is not None and self.ota.wishes.ask(hint):
+            self.look_now.set()
 
     def _on_commit(self) -> None:
         if self.uplink is not None:

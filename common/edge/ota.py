@@ -35,6 +35,7 @@ from common.bundle import (
     open_bundle,
     read_manifest,
 )
+from common.clock import Clock
 from common.config import Enrolment, OtaSettings
 from common.deployment import (
     DEPLOYMENT_LIMIT_BYTES,
@@ -51,6 +52,7 @@ from common.edge.golden import check_golden
 from common.edge.slot_state import Order
 from common.edge.slots import Slots, clear_slot
 from common.edge.trust import TrustedRepository
+from common.edge.wishes import Wishes
 from common.errors import BundleError, BundleIncompatible, GoldenCaseFailed, UpdateRefused
 from common.messages import NAME_PATTERN
 
@@ -81,6 +83,7 @@ class Ota:
         load: Callable[[Bundle], Model],
         *,
         user_agent: str = "edgeloop-node",
+        clock: Clock = time.time_ns,
     ) -> None:
         self._folder = folder
         self._app = app
@@ -93,6 +96,7 @@ class Ota:
         self._repository = TrustedRepository(
             folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher
         )
+        self.wishes = Wishes(slots, adoption, load, clock)
         self._order: Order | None = None
         self._offered: tuple[str, int] | None = None
         self._told: tuple[str, str, int] | None = None
@@ -101,9 +105,13 @@ class Ota:
         """Count of refusals by reason, for the metrics."""
 
     def run(self, stop: threading.Event, look_now: threading.Event) -> None:
-        """Look every ``poll_s`` (jittered), and at once when ``look_now`` is set, until ``stop`` is."""
+        """Look every ``poll_s`` (jittered), and at once when ``look_now`` is set, until ``stop`` is.
+
+        What an operator wished for (`wishes`) is done before each look.
+        """
         while not stop.is_set():
             look_now.clear()
+            self.wishes.fulfil()
             self.look()
             due = time.monotonic() + self._settings.poll_s * random.uniform(0.8, 1.2)  # noqa: S311
             while not stop.is_set() and not look_now.is_set():
@@ -129,6 +137,7 @@ class Ota:
         self._slots.change(lambda state: state.saw(floors, document.serial if document else 0))
         if document is None:
             return
+        self.wishes.withdrawn = frozenset(document.withdrawn)
         self._order = self._order_of(document)
         if self._should_adopt(self._order):
             self._adopt(self._order)

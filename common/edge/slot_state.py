@@ -175,8 +175,13 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             "confirmed", True, time_ns, reason="already", from_version=self.version
         )
 
-    def reverted(self, reason: str, detail: str, time_ns: int, *, blame: bool = True) -> SlotState:
-        """The previous model is live again; the present one is given up if it is to ``blame``."""
+    def reverted(
+        self, reason: str, detail: str, time_ns: int, *, blame: bool = True, through: int = 0
+    ) -> SlotState:
+        """The previous model is live again; the present one is given up if it is to ``blame``.
+
+        It may come again with a serial above the one that brought it, or above ``through`` if that is higher.
+        """
         if self.previous is None:
             return self
         reported = self._with_report(
@@ -192,7 +197,15 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             attempt=None,
             attempts=0,
         )
-        return back.without(self.version, self.serial) if blame else back
+        return back.without(self.version, max(self.serial, through)) if blame else back
+
+    def gone_back(self, content: Content, reason: str, detail: str, time_ns: int) -> SlotState:
+        """A person wants another model than the present one: ``content``, which the idle slot holds whole.
+
+        Whatever deployment this node has seen so far does not bring the present one back.
+        """
+        prepared = with_changes(self, previous=content)
+        return prepared.reverted(reason, detail, time_ns, through=self.seen_serial)
 
     def fallen_back(self, starter: str, detail: str, time_ns: int) -> SlotState:
         """Both slots were damaged; the starter was put into the idle one and is live now."""
@@ -208,8 +221,8 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             boots=0,
         )
 
-    def gave_up(self, order: Order, reason: str, detail: str, time_ns: int) -> SlotState:
-        """A candidate was refused before it became live."""
+    def gave_up(self, order: Order, reason: str, detail: str, time_ns: int, *, through: int = 0) -> SlotState:
+        """A candidate was refused before it became live; ``through`` is that of `reverted`."""
         report = Report(
             version=order.version,
             from_version=self.version,
@@ -222,7 +235,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             time_ns=time_ns,
         )
         return with_changes(
-            self.without(order.version, order.serial),
+            self.without(order.version, max(order.serial, through)),
             attempt=None,
             attempts=0,
             unreported=[*self.unreported, report][-REPORT_LIMIT:],

@@ -93,6 +93,10 @@ class Slots:
                 log.warning("the previous model in %s cannot be opened: %s", self.idle_path(), error)
                 return None
 
+    def idle(self) -> Bundle:
+        """The bundle in the slot that does not run, whole. Raises `BundleError`."""
+        return open_bundle(self.idle_path(), app=self._app)
+
     def idle_path(self) -> Path:
         """Folder of the slot that does not run."""
         return self._folder / OTHER[self._state.live]

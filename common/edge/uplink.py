@@ -69,8 +69,8 @@ class Traffic:
 class Uplink:
     """Sends what is in the outbox and forgets what the cloud has.
 
-    ``status`` tells what to say when connected; ``look`` is set by a hint of the cloud; ``report`` takes
-    events about the uplink itself.
+    ``status`` tells what to say when connected; ``look`` is called when there may be another model, ``hint``
+    with any other hint of the cloud; ``report`` takes events about the uplink itself.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Uplink:
         *,
         status: Callable[[], Status],
         look: Callable[[], None],
+        hint: Callable[[Hint], None],
         report: Callable[[Event], None],
         chance: random.Random | None = None,
     ) -> None:
@@ -91,6 +92,7 @@ class Uplink:
         self._clock = clock
         self._status = status
         self._look = look
+        self._hint = hint
         self._report = report
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, guards nothing
         self._topics = topics(enrolment.site, enrolment.node)
@@ -367,8 +369,10 @@ class Uplink:
         try:
             if message.topic == self._topics.ack:
                 self._hear(decode(bytes(message.payload), Ack))
-            elif decode(bytes(message.payload), Hint).look == "deployment":
+            elif (hint := decode(bytes(message.payload), Hint)).look == "deployment":
                 self._look()
+            else:
+                self._hint(hint)
         except MessageError as error:
             log.warning("a message on %s is not readable: %s", message.topic, error)
         except OutboxError as error:

@@ -75,6 +75,7 @@ class Running:
     def __init__(self, outbox: Outbox, port: int, settings: UplinkSettings, password: str) -> None:
         self.outbox = outbox
         self.looks = threading.Event()
+        self.hints: list[Hint] = []
         self.reports: list[Event] = []
         self.version = "1"
         self.uplink = Uplink(
@@ -84,6 +85,7 @@ class Running:
             anchored_clock(),
             status=lambda: Status("online", "sums", self.version),
             look=self.looks.set,
+            hint=self.hints.append,
             report=self.reports.append,
             chance=random.Random(1),
         )
@@ -234,6 +236,18 @@ def test_a_hint_makes_the_node_look(start, cloud: Cloud) -> None:
     running.looks.clear()
     cloud.client.publish(TOPICS.hint, encode(Hint("deployment")))
     assert running.looks.wait(10)
+    assert running.hints == []
+
+
+def test_other_hints_are_handed_on(start, cloud: Cloud) -> None:
+    running = start()
+    wait_for(lambda: running.uplink.connected, "a connection")
+    running.looks.clear()
+    sent = [Hint("golden"), Hint("revert", "v2"), Hint("a word of the future")]
+    for hint in sent:
+        cloud.client.publish(TOPICS.hint, encode(hint))
+    wait_for(lambda: running.hints == sent, "three hints")
+    assert not running.looks.is_set()
 
 
 def test_an_event_that_the_cloud_cannot_read_becomes_a_gap_and_the_rest_arrives(
