@@ -168,9 +168,14 @@ def main(path: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_cloud, name="cloud-watch", daemon=True).start()
     folder = path.parent
+    said = ""
     with (folder / PROGRESS).open("ab", buffering=0) as lines:
 
         def report(fraction: float, message: str) -> None:
+            nonlocal said
+            if message != said:
+                said = message
+                print(f"{fraction:4.0%}  {message}", flush=True)
             lines.write(msgspec.json.encode(Progress(fraction, message[:500])) + b"\n")
             if cancelled.is_set():
                 raise TrainingError("the job was cancelled")

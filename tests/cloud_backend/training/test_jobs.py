@@ -147,7 +147,9 @@ def test_a_job_learns_from_labelled_samples_and_is_approved(bench: Bench) -> Non
     assert {"samples", "held_out_samples", "labels", "seeded"} <= set(lineage.data)
     assert (lineage.job, lineage.seed, lineage.parent) == (id, 5, "starter-1")
     assert lineage.code.startswith("0.1.0")
-    assert "training with" in bench.jobs.log_path(id).read_text()
+    log = bench.jobs.log_path(id).read_text()
+    assert "training with" in log
+    assert "100%  approved" in log
 
 
 def test_what_is_held_out_is_never_trained_on(bench: Bench) -> None:

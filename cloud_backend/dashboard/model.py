@@ -1,0 +1,394 @@
+"""The page of one version: what it is, how good, where it came from, and against another version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from cloud_backend.dashboard import comparing, lineage, words
+from cloud_backend.dashboard.asking import CAN_GO_OUT, ask_reason, ask_rollout
+from cloud_backend.dashboard.waves import history_row
+from common.pages import (
+    Ask,
+    AskError,
+    Badge,
+    Chart,
+    Column,
+    Facts,
+    Site,
+    Table,
+    Text,
+    View,
+    action,
+    card,
+    empty,
+)
+from common.pages.blocks import Tone
+
+STATE_TONES: Mapping[str, Tone] = {
+    "production": "good",
+    "approved": "info",
+    "candidate": "",
+    "refused": "bad",
+    "retired": "",
+}
+OTHERS = 100
+ROLLOUTS = 100
+SLOWER_S = 3.0
+COLUMNS_SHOWN = 8
+TENSOR_COLUMNS = (
+    Column("name", "Name", kind="code"),
+    Column("way", "Way"),
+    Column("shape", "Shape"),
+    Column("unit", "Unit"),
+    Column("holds", "Holds"),
+)
+LINEAGE_COLUMNS = (
+    Column("version", "Version", kind="link"),
+    Column("what", "Made from"),
+    Column("name", "Name", kind="link"),
+    Column("detail", "Digest or detail", kind="code"),
+)
+ROLLOUT_COLUMNS = (
+    Column("rollout", "Rollout", kind="link"),
+    Column("state", "State", kind="badge"),
+    Column("reason", "Reason"),
+    Column("began", "Begun", kind="ago"),
+)
+
+
+def add_pages(site: Site) -> None:
+    """Add the page."""
+
+    @site.page("models/{app}/{version}", "Model")
+    async def show(view: View, app: str, version: str) -> None:
+        view.name(version)
+        place = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}"
+        try:
+            found = await view.ask.get(place)
+        except AskError as error:
+            if error.status not in (404, 422):
+                raise
+            empty(f"{app} has no version {version}.", "The page Models lists the versions.", "search_off")
+            return
+        await _show_model(view, place, found)
+
+
+async def approve(view: View, app: str, version: str) -> bool:
+    """Ask who approves a version, and approve it. Returns whether that was done."""
+    place = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}/promote"
+
+    async def send(who: str) -> bool:
+        body = {"by": who or view.person}
+        return await view.act(view.ask.post(place, body), f"{version} is approved by {body['by']}.")
+
+    return await ask_reason(
+        f"Approve {version}?",
+        "It may be rolled out from then on, whatever the gate found. Who approved it stays in its record.",
+        "Approve",
+        send,
+        label="Approved by",
+        value=view.person,
+    )
+
+
+async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
+    app, version, manifest = found["app"], found["version"], found["manifest"]
+    about = f"/v1/apps/{quote(app, safe='')}"
+    chain, jobs, job = await asyncio.gather(
+        view.ask.get(f"{place}/lineage"),
+        view.ask.get(f"{about}/jobs", limit=20),
+        job_of(view.ask, found),
+    )
+    judged = [job] if job else []
+    gauge = comparing.gauge_of([*judged, *jobs["items"]])
+    crumbs(("Models", "/ui/models"), (app, "/ui/models"))
+    with view.head:
+        badge = Badge()
+        with ui.element("div").classes("row-of"):
+            out = action(
+                "Roll out", lambda: ask_rollout(view, app, version), icon="rocket_launch", tone="main"
+            )
+            promote = action("Approve", lambda: approve(view, app, version), icon="verified")
+    verdict = Text("p", "")
+    with ui.element("div").classes("row-of"):
+        for name, href in origins(found):
+            Text("a", name).props["href"] = href
+    facts = Facts({})
+    with ui.element("div").classes("grid uneven"):
+        with card("Measured", measured_hint(gauge)):
+            _show_measured(found, gauge)
+        with card("Against another version"):
+            comparison = Comparison(view.ask, about, found, job, gauge)
+        with card("Lineage", lineage.sentence(chain["chain"]), wide=True):
+            _show_lineage(app, chain["chain"])
+        with card("Inputs and outputs", "What the model takes and gives on the node."):
+            _show_tensors(manifest)
+        with card("Rollouts of this version"):
+            rollouts = Table(
+                "Rollouts of this version",
+                ROLLOUT_COLUMNS,
+                nothing="It was never rolled out.",
+                what_to_do="An approved version can be rolled out with the button above.",
+            )
+
+    async def refresh() -> None:
+        now, listed = await asyncio.gather(
+            view.ask.get(place), view.ask.get(f"{about}/rollouts", limit=ROLLOUTS)
+        )
+        own = [row for row in listed["items"] if row["version"] == version]
+        badge.show(now["state"], STATE_TONES.get(now["state"], ""))
+        verdict.text = state_sentence(now, job, own)
+        facts.show(facts_of(now))
+        out.set_visibility(now["state"] in CAN_GO_OUT and bool(now["created_ns"]))
+        promote.set_visibility(now["state"] in ("candidate", "refused"))
+        rollouts.show([history_row(row) for row in own])
+
+    await view.live(refresh, SLOWER_S)
+    await comparison.fill()
+
+
+def crumbs(*places: tuple[str, str]) -> None:
+    """The way to this page, above its heading."""
+    with ui.element("nav").classes("crumbs row-of").props('aria-label="Way to this page"') as way:
+        for number, (name, href) in enumerate(places):
+            if number:
+                Text("span", "›").props("aria-hidden=true")
+            Text("a", name).props["href"] = href
+    way.move(target_index=0)
+
+
+async def job_of(ask: Ask, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The job that made a version, if this cloud knows it."""
+    if not found["job"]:
+        return None
+    try:
+        return await ask.get(f"/v1/apps/{quote(found['app'], safe='')}/jobs/{quote(found['job'], safe='')}")
+    except AskError as error:
+        if error.status not in (404, 422):
+            raise
+        return None
+
+
+class Comparison:
+    """The version beside another one, which a person chooses; first its parent, or what is in production."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        about: str,
+        found: Mapping[str, Any],
+        job: Mapping[str, Any] | None,
+        gauge: comparing.Gauge,
+    ) -> None:
+        self._ask, self._about, self._found, self._job, self._gauge = ask, about, found, job, gauge
+        self._choice = ui.select([], label="Compare with", on_change=self._show).props("outlined dense")
+        self._ground = Text("p", "").classes("hint")
+        self._box = ui.element("div").classes("stack")
+
+    async def fill(self) -> None:
+        """Offer the other versions, and show the first comparison."""
+        models = (await self._ask.get(f"{self._about}/models", limit=OTHERS))["items"]
+        own = self._found["version"]
+        others = {m["version"]: f"{m['version']} ({m['state']})" for m in models if m["version"] != own}
+        if not others:
+            self._choice.set_visibility(False)
+            self._ground.text = "There is no other version of this app."
+            return
+        self._choice.set_options(others, value=first_other(self._found, models))
+
+    async def _show(self) -> None:
+        version = self._choice.value
+        if not version:
+            return
+        try:
+            other = await self._ask.get(f"{self._about}/models/{quote(version, safe='')}")
+            other_job = await job_of(self._ask, other)
+        except AskError as error:
+            self._ground.text = f"This comparison cannot be made now: {error}"
+            return
+        if self._choice.value != version:
+            return  # another one was chosen meanwhile
+        both = comparing.pair(self._found, other, self._job, other_job)
+        self._ground.text = both.ground
+        self._box.clear()
+        with self._box:
+            _compare_table("Figure", self._found, other, both.figures, both.other_figures, self._gauge)
+            if both.slices or both.other_slices:
+                _compare_table("Slice", self._found, other, both.slices, both.other_slices, self._gauge)
+
+
+def _compare_table(
+    what: str,
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    own: Mapping[str, float],
+    others: Mapping[str, float],
+    gauge: comparing.Gauge,
+) -> None:
+    if what == "Figure":
+        rows = comparing.rows(own, others, {name: gauge.direction(name) for name in [*own, *others]})
+    else:
+        rows = comparing.rows(own, others, gauge.higher_is_better)
+    Table(
+        f"{what}s of {one['version']} and {other['version']}",
+        (
+            Column("name", what),
+            Column("own", one["version"], kind="number"),
+            Column("other", other["version"], kind="number"),
+            Column("change", "This one is", kind="badge"),
+        ),
+        nothing="Neither has any figure.",
+    ).show(rows)
+
+
+def first_other(found: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
+    """The version to compare with first: what is in production, else the parent, else the next one."""
+    others = [each for each in models if each["version"] != found["version"]]
+    for each in others:
+        if each["state"] == "production":
+            return each["version"]
+    names = [each["version"] for each in others]
+    return found["parent"] if found["parent"] in names else names[0]
+
+
+def _show_measured(found: Mapping[str, Any], gauge: comparing.Gauge) -> None:
+    names = sorted(found["figures"], key=lambda name: name != gauge.figure)
+    Table(
+        "Figures",
+        (Column("name", "Figure"), Column("value", "Value", kind="number"), Column("note", "", kind="badge")),
+        nothing="Nothing was measured.",
+    ).show(
+        [
+            {
+                "id": name,
+                "name": name,
+                "value": comparing.figure(found["figures"][name]),
+                "note": "the gate's figure" if name == gauge.figure else "",
+                "note_tone": "info",
+            }
+            for name in names
+        ]
+    )
+    slice_columns = (Column("name", "Slice"), Column("bar", gauge.figure or "Value", kind="bar"))
+    Table("Slices", slice_columns, nothing="No slice was measured.").show(comparing.bars(found["slices"]))
+
+
+def _show_lineage(app: str, chain: Sequence[Mapping[str, Any]]) -> None:
+    drawn = lineage.drawing(chain)
+    with (
+        ui.element("div").classes("wide-drawing").props('tabindex=0 role=region aria-label="Lineage"') as box
+    ):
+        box.style("overflow-x: auto; max-width: 100%")
+        chart = Chart(lineage.sentence(chain), drawn.options, height_px=drawn.height_px)
+        chart.element.style(f"width: {drawn.width_px}px; min-width: {drawn.width_px}px")
+    if len(chain) > lineage.DRAWN:
+        Text("p", f"The drawing shows the newest {lineage.DRAWN} versions; the text has all.").classes("hint")
+    with ui.element("details"):
+        Text("summary", "The same as text, with whole digests")
+        Table("Lineage as text", LINEAGE_COLUMNS).show(lineage.text_rows(app, chain))
+
+
+def _show_tensors(manifest: Mapping[str, Any]) -> None:
+    Table("Inputs and outputs", TENSOR_COLUMNS).show(tensor_rows(manifest))
+    for tensor in [*manifest.get("inputs", []), *manifest.get("outputs", [])]:
+        names = tensor.get("columns", [])
+        if len(names) > COLUMNS_SHOWN:
+            with ui.element("details"):
+                Text("summary", f"All {len(names)} columns of {tensor['name']}")
+                Text("p", ", ".join(names)).classes("hint")
+
+
+def measured_hint(gauge: comparing.Gauge) -> str:
+    """What was measured and which way is better."""
+    if not gauge.figure:
+        return "On what no training job saw, when the version was made."
+    way = {True: ": higher is better", False: ": lower is better", None: ""}[gauge.higher_is_better]
+    return f"On what no training job saw, when the version was made. The gate judges by {gauge.figure}{way}."
+
+
+def state_sentence(
+    found: Mapping[str, Any], job: Mapping[str, Any] | None, rollouts: Sequence[Mapping[str, Any]]
+) -> str:
+    """What the state of a version means, and why it is in it."""
+    by = found["approved_by"]
+    state = found["state"]
+    if state == "production":
+        return "In production: nodes run it unless a rollout gives them another one."
+    if state == "approved":
+        return f"Approved by {by or 'nobody who is named'}: it can be rolled out."
+    if state == "candidate":
+        return "A candidate that nobody has approved."
+    if state == "retired":
+        return "It was in production before."
+    taken_back = next((row for row in rollouts if row["state"] == "reverted"), None)
+    if taken_back is not None:
+        return f"Refused after rollout {taken_back['id']} was reverted: {taken_back['reason']}."
+    reasons = (job or {}).get("gate", {}).get("reasons") or []
+    return f"Refused by the gate: {'; '.join(map(str, reasons))}." if reasons else "Refused."
+
+
+def facts_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """What the manifest says of a version, as names and values."""
+    manifest = found["manifest"]
+    made = manifest.get("lineage", {})
+    drift = manifest.get("drift")
+    latency = words.number(manifest.get("limits", {}), "latency_ms")
+    facts = {
+        "Task": manifest.get("task", words.NONE),
+        "Trained": made.get("trained_at") or words.NONE,
+        "Approved by": found["approved_by"] or "nobody",
+        "Precision": manifest.get("precision", words.NONE),
+        "Licence": manifest.get("licence", words.NONE),
+        "Promises": f"at most {words.milliseconds(latency)} a run" if latency is not None else "nothing",
+        "Watches for drift": (
+            f"{drift['output']} over {comparing.figure(drift['threshold'])}, which was so in "
+            f"{words.percent(drift['rate'], 1.0)} of the training data"
+            if drift
+            else "no"
+        ),
+        "Manifest": f"sha256 {found['manifest_digest'][:16]}…",
+    }
+    if not found["job"]:
+        facts["Made by"] = origin(found)
+    return {name: str(value) for name, value in facts.items()}
+
+
+def origin(found: Mapping[str, Any]) -> str:
+    """What made a version, in words."""
+    return found["job"] or ("came with the app" if not found["created_ns"] else "added from outside")
+
+
+def origins(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Links to what a version came from."""
+    app, links = found["app"], []
+    if found["parent"]:
+        links.append((f"Parent {found['parent']}", lineage.version_path(app, found["parent"])))
+    if found["job"]:
+        links.append((f"Trained by {found['job']}", lineage.job_path(app, found["job"])))
+    return links
+
+
+def tensor_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the model's inputs and outputs."""
+    rows: list[dict[str, Any]] = []
+    for way in ("input", "output"):
+        for tensor in manifest.get(f"{way}s", []):
+            shape = " × ".join("any" if size is None else str(size) for size in tensor.get("shape", []))
+            names = tensor.get("columns", [])
+            listed = ", ".join(names) if len(names) <= COLUMNS_SHOWN else f"{len(names)} columns"
+            rows.append(
+                {
+                    "id": f"{way} {tensor['name']}",
+                    "name": tensor["name"],
+                    "way": way,
+                    "shape": f"{tensor['dtype']}, {shape or 'one value'}",
+                    "unit": tensor.get("unit", "") or words.NONE,
+                    "holds": listed or tensor.get("preprocessing", "") or words.NONE,
+                }
+            )
+    return rows
