@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.industrial.features import RUL_CAP_CYCLES, SCALE, UNITS, USED_CHANNELS
 from common.pages.blocks import CHART_COLOURS
@@ -47,7 +49,8 @@ def intervals(machines: Sequence[Json]) -> dict[str, Any]:
             "nameLocation": "middle",
             "nameGap": 28,
             "min": 0,
-            "max": _ceiling(shown),
+            "max": RUL_CAP_CYCLES,
+            "interval": 25,
         },
         "yAxis": {
             "type": "category",
@@ -103,16 +106,31 @@ def curve(
 
     line = {"type": "line", "showSymbol": False, "connectNulls": True}
     band = {**line, "stack": "band", "silent": True, "lineStyle": {"opacity": 0}, "tooltip": {"show": False}}
+    band["itemStyle"] = {"color": _LIFE, "opacity": 0.3}
     width = [None if row is None else round(row["upper_cycles"] - row["lower_cycles"], 1) for row in rows]
     bound = {**line, "lineStyle": {"width": 1, "opacity": 0.45}, "color": _LIFE}
-    marks = [{"yAxis": horizon, "name": f"horizon {horizon:g}", "lineStyle": {"color": _AMBER}}]
+    marks: list[dict[str, Any]] = [
+        {
+            "yAxis": horizon,
+            "name": f"horizon {horizon:g}",
+            "lineStyle": {"color": _AMBER},
+            "label": {"position": "insideStartTop"},
+        }
+    ]
     marks += [_upright(alarm["cycle"], "alarm", _RED) for alarm in alarms if alarm["cycle"] in of_cycle]
     marks += [
         _upright(cycle, f"model {version[:_NAME_LIMIT]}", _INDIGO) for cycle, version in changes(points)
     ]
+    if outcome is not None and end in cycles:
+        marks.append(_upright(end, "failure" if outcome["kind"] == "failure" else "end of life", _AMBER))
     series = [
         {**band, "data": values("lower_cycles")},
-        {**band, "areaStyle": {"color": _LIFE, "opacity": 0.16}, "data": width},
+        {
+            **band,
+            "name": "90 % interval",
+            "areaStyle": {"color": _LIFE, "opacity": 0.16},
+            "data": width,
+        },
         {**bound, "name": "Upper bound", "data": values("upper_cycles")},
         {
             **line,
@@ -142,9 +160,7 @@ def curve(
         )
     return {
         "grid": {"left": 28, "right": 24, "top": 44, "bottom": 26, "containLabel": True},
-        "legend": _legend(
-            "Remaining life", "Lower bound", "Upper bound", *(["What was true"] if end else [])
-        ),
+        "legend": _legend("Remaining life", "90 % interval", *(["What was true"] if end else [])),
         "tooltip": {"trigger": "axis", **_TEXT_TOOLTIP},
         "xAxis": {
             "type": "category",
@@ -162,6 +178,8 @@ def curve(
             "nameLocation": "middle",
             "nameGap": 34,
             "min": 0,
+            "max": RUL_CAP_CYCLES,
+            "interval": 25,
         },
         "series": series,
     }
@@ -176,47 +194,76 @@ def changes(points: Sequence[Json]) -> list[tuple[int, str]]:
     ]
 
 
-def sensor(cycles: Sequence[int], values: Sequence[float | None]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class SensorRun:
+    """The sensor values of a run, ``(cycles, used channels)``; NaN where nothing was measured."""
+
+    first_cycle: int
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sample: Json, content: Json) -> SensorRun | None:
+        """From a sample and its content as the API gives them; None where they are not those of a run."""
+        attributes = sample["attributes"]
+        first, channels = attributes.get("first_cycle", 1), attributes.get("channels")
+        if not isinstance(first, int) or not isinstance(channels, list):
+            return None
+        try:
+            values = np.array(content["arrays"]["values"], np.float64)
+            used = values[:, [channels.index(name) for name in USED_CHANNELS]]
+        except (KeyError, ValueError, TypeError, IndexError):
+            return None
+        return cls(first, used) if len(used) else None
+
+    @property
+    def cycles(self) -> list[int]:
+        return list(range(self.first_cycle, self.first_cycle + len(self.values)))
+
+    def of_channel(self, channel: str) -> list[float | None]:
+        """The values of a used channel as a chart takes them."""
+        return _plain(self.values[:, USED_CHANNELS.index(channel)])
+
+    def moves(self) -> NDArray[np.float64]:
+        """How far each value is from the start of the run, in units of its sensor's noise."""
+        return (self.values - _mean(self.values[: self._edge])) / SCALE
+
+    def telling(self) -> list[tuple[str, float]]:
+        """The channels that moved most from the start to the end, and by how much of their noise."""
+        moved = np.nan_to_num(_mean(self.moves()[-self._edge :]))
+        return [(USED_CHANNELS[place], float(moved[place])) for place in np.argsort(-np.abs(moved))[:TELLING]]
+
+    @property
+    def _edge(self) -> int:
+        return max(1, min(20, len(self.values) // 4))
+
+
+def sensor(run: SensorRun, channel: str) -> dict[str, Any]:
     """One sensor over a run, small."""
+    values = run.of_channel(channel)
+    upright: dict[str, Any] = {"type": "value", "scale": True, "splitNumber": 2}
+    if len(levels := {value for value in values if value is not None}) == 1:
+        level = levels.pop()
+        upright |= {"min": level - 1.0, "max": level + 1.0, "interval": 1.0}
     return {
         "grid": {"left": 4, "right": 12, "top": 8, "bottom": 4, "containLabel": True},
         "legend": {"show": False},
         "tooltip": {"trigger": "axis", **_TEXT_TOOLTIP},
         "xAxis": {
             "type": "value",
-            "min": cycles[0],
-            "max": cycles[-1],
+            "min": run.cycles[0],
+            "max": run.cycles[-1],
             "splitLine": {"show": False},
             "splitNumber": 3,
         },
-        "yAxis": {"type": "value", "scale": True, "splitNumber": 2},
-        "series": [_dots("", cycles, values)],
+        "yAxis": upright,
+        "series": [_dots(channel, run.cycles, values, _LIFE)],
     }
 
 
-def telling(values: Sequence[Sequence[float | None]], channels: Sequence[str]) -> list[tuple[str, float]]:
-    """The channels that moved most from the start to the end of a run, and by how much of their noise."""
-    table = _table(values, channels)
-    edge = max(1, min(20, len(table) // 4))
-    moved = (np.nanmean(table[-edge:], axis=0) - np.nanmean(table[:edge], axis=0)) / SCALE
-    order = np.argsort(-np.abs(moved))[:TELLING]
-    return [(USED_CHANNELS[place], float(moved[place])) for place in order]
-
-
-def telling_chart(
-    cycles: Sequence[int], values: Sequence[Sequence[float | None]], channels: Sequence[str]
-) -> dict[str, Any]:
+def telling(run: SensorRun) -> dict[str, Any]:
     """The most telling channels over a run, each as its move from the start in units of its noise."""
-    table = _table(values, channels)
-    edge = max(1, min(20, len(table) // 4))
-    moves = (table - np.nanmean(table[:edge], axis=0)) / SCALE
-    names = [name for name, _ in telling(values, channels)]
-    series = [
-        _dots(name, cycles, [round(v, 2) for v in moves[:, USED_CHANNELS.index(name)].tolist()])
-        for name in names
-    ]
-    for place, each in enumerate(series):
-        each["color"] = CHART_COLOURS[place]
+    names = [name for name, _ in run.telling()]
+    moves = run.moves().round(2)
     return {
         "grid": {"left": 28, "right": 16, "top": 36, "bottom": 26, "containLabel": True},
         "legend": _legend(*names),
@@ -226,8 +273,8 @@ def telling_chart(
             "name": "cycle of the run",
             "nameLocation": "middle",
             "nameGap": 26,
-            "min": cycles[0],
-            "max": cycles[-1],
+            "min": run.cycles[0],
+            "max": run.cycles[-1],
         },
         "yAxis": {
             "type": "value",
@@ -235,7 +282,10 @@ def telling_chart(
             "nameLocation": "middle",
             "nameGap": 30,
         },
-        "series": series,
+        "series": [
+            _dots(name, run.cycles, _plain(moves[:, USED_CHANNELS.index(name)]), colour)
+            for name, colour in zip(names, CHART_COLOURS, strict=False)
+        ],
     }
 
 
@@ -245,21 +295,25 @@ def titled(channel: str) -> str:
     return f"{channel} ({unit})" if unit else channel
 
 
-def _dots(name: str, cycles: Sequence[int], values: Sequence[float | None]) -> dict[str, Any]:
+def _dots(name: str, cycles: Sequence[int], values: Sequence[float | None], colour: str) -> dict[str, Any]:
     """Single values as small dots: noise is not joined to a line that means nothing."""
     return {
         "type": "scatter",
         "name": name,
         "symbolSize": 3,
-        "color": _LIFE,
+        "color": colour,
         "data": [[cycle, value] for cycle, value in zip(cycles, values, strict=True)],
     }
 
 
-def _table(values: Sequence[Sequence[float | None]], channels: Sequence[str]) -> np.ndarray:
-    """``(cycles, used channels)``; NaN where nothing was measured."""
-    whole = np.array(values, np.float64)
-    return whole[:, [list(channels).index(name) for name in USED_CHANNELS]]
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values.round(4).tolist()]
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the cycles of what was measured; NaN where nothing was."""
+    count = np.isfinite(values).sum(axis=0)
+    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _axis(cycles: Sequence[int], end: int | None) -> tuple[list[int], int]:
@@ -282,8 +336,3 @@ def _legend(*names: str) -> dict[str, Any]:
 
 def _is_under(machine: Json) -> bool:
     return bool(machine["due"]) or machine["lower_cycles"] < machine["horizon_cycles"]
-
-
-def _ceiling(machines: Sequence[Json]) -> float:
-    most = max((max(m["upper_cycles"], m["horizon_cycles"]) for m in machines), default=0.0)
-    return max(130.0, 10 * np.ceil(most / 10)) if most > 60 else max(60.0, most)

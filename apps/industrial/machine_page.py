@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from nicegui import ui
 
 from apps.industrial import charts
-from apps.industrial.features import UNITS, USED_CHANNELS
-from apps.industrial.order_form import ORDERS, OrderForm, told_end
+from apps.industrial.features import UNITS
+from apps.industrial.order_form import ORDERS, OrderForm, told_end, verdict
+from apps.industrial.run_sensors import RunSensors
 from common.pages import AskError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
 
 POINTS_LIMIT = 500
@@ -23,7 +25,7 @@ CURRENT = -1
 """The choice of a run that goes on with the machine."""
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 ORDER_COLUMNS = (
-    Column("run", "Run", kind="number"),
+    Column("run", "Run", kind="link"),
     Column("end", "What was found"),
     Column("fault", "Note"),
     Column("error", "Edge off by", kind="number", hint="RMSE of the predictions over the run, in cycles"),
@@ -38,18 +40,17 @@ SENSOR_COLUMNS = (
 
 
 class MachinePage:
-    """One visit of a machine's page."""
+    """One visit of a machine's page; ``run`` is the one to show, its current one where it is None."""
 
-    def __init__(self, view: View, machine: str) -> None:
+    def __init__(self, view: View, machine: str, run: int | None = None) -> None:
         self._view = view
         self._machine = machine
         self._path = f"/v1/apps/industrial/machines/{quote(machine, safe='')}"
         self._runs: dict[int, dict[str, Any]] = {}
         self._older_runs: int | None = None
-        self._chosen = CURRENT
+        self._chosen = CURRENT if run is None else run
         self._drawn_run: int | None = None
         self._points: list[dict[str, Any]] = []
-        self._drawn_sample: tuple[int, str] | None = None
         self._order_pages: list[int | None] = [None]
         self._older_orders: int | None = None
 
@@ -59,6 +60,10 @@ class MachinePage:
         try:
             state = await self._view.ask.get(self._path)
             await self._read_runs(None)
+            if self._chosen not in (CURRENT, *self._runs):
+                await self._read_run(self._chosen)
+            if self._chosen not in self._runs:
+                self._chosen = CURRENT
             node = await self._node(state["node"])
         except AskError as error:
             if error.status != 404:
@@ -78,7 +83,7 @@ class MachinePage:
             with card("Close a work order", "What turned out to be true is what models learn from."):
                 self._form = OrderForm(self._view, self._refresh_all)
         with card("Sensors of this run", wide=True):
-            self._sensor_box = ui.element("div").classes("stack")
+            self._values = RunSensors(self._view, self._machine)
         self._draw_orders()
         await self._view.live(self._refresh, REFRESH_S)
         await self._view.live(self._refresh_orders, ORDERS_REFRESH_S)
@@ -99,9 +104,10 @@ class MachinePage:
         with card("Remaining life over the run", "With its 90 % interval, capped at 125 cycles.", wide=True):
             with ui.element("div").classes("row-of"):
                 self._choice = ui.select(
-                    self._run_names(), value=CURRENT, label="Run", on_change=self._choose
+                    self._run_names(), value=self._chosen, label="Run", on_change=self._choose
                 ).props("outlined dense")
                 self._more_runs = action("Earlier runs", self._read_more_runs)
+                self._more_runs.set_visibility(self._older_runs is not None)
                 self._span = Text("p", "").classes("hint")
             self._chart = Chart(f"Remaining life of {self._machine}", {"series": []}, height_px=340)
 
@@ -127,22 +133,32 @@ class MachinePage:
                 raise
             return {}
 
-    async def _read_runs(self, cursor: int | None, limit: int = RUNS) -> None:
-        page = await self._view.ask.get(f"{self._path}/runs", limit=limit, cursor=cursor)
+    async def _read_runs(self, before: int | None) -> None:
+        page = await self._view.ask.get(f"{self._path}/runs", limit=RUNS, cursor=before)
         self._runs |= {run["run"]: run for run in page["items"]}
-        if limit == RUNS:
-            self._older_runs = page["next"]
+        self._older_runs = page["next"]
+
+    async def _read_run(self, run: int | None) -> None:
+        """Read about one run only, the newest where it is None."""
+        before = None if run is None else run + 1
+        page = await self._view.ask.get(f"{self._path}/runs", limit=1, cursor=before)
+        self._runs |= {run["run"]: run for run in page["items"]}
 
     async def _read_more_runs(self) -> None:
-        await self._read_runs(self._older_runs)
-        self._show_choice()
+        with suppress(AskError):  # the next refresh says so on the banner
+            await self._read_runs(self._older_runs)
+            self._show_choice()
 
     async def _read_points(self, run: int) -> None:
         if run != self._drawn_run:
             self._drawn_run, self._points = run, []
         query = {"after_cycle": self._points[-1]["cycle"]} if self._points else {"newest": True}
         found = await self._view.ask.get(f"{self._path}/runs/{run}", limit=POINTS_LIMIT, **query)
-        self._points = [*self._points, *found][-POINTS_LIMIT:]
+        if run != self._drawn_run:
+            return  # another run was chosen meanwhile
+        known = self._points[-1]["cycle"] if self._points else 0
+        new = [point for point in found if point["cycle"] > known]
+        self._points = [*self._points, *new][-POINTS_LIMIT:]
 
     async def _closed(self, run: int) -> dict[str, Any] | None:
         page = await self._view.ask.get(ORDERS, machine=self._machine, run=run, limit=1)
@@ -152,31 +168,38 @@ class MachinePage:
 
     async def _choose(self, event: Any) -> None:
         self._chosen = event.value
-        await self._refresh()
+        with suppress(AskError):
+            await self._refresh()
 
     async def _refresh_all(self) -> None:
-        await self._refresh()
-        await self._refresh_orders()
+        with suppress(AskError):
+            await self._refresh()
+            await self._refresh_orders()
 
     async def _refresh(self) -> None:
         state = await self._view.ask.get(self._path)
         known = max(self._runs, default=CURRENT)
-        await self._read_runs(None, limit=1)
+        await self._read_run(None)
         if max(self._runs, default=CURRENT) != known:
             self._show_choice()
         run = state["run"] if self._chosen == CURRENT else self._chosen
         await self._read_points(run)
         closed = await self._closed(run)
+        if run != self._drawn_run:
+            return  # another run was chosen meanwhile
         about = self._runs.get(run)
         alarms = about["alarms"] if about else []
         self._show_tiles(state)
-        self._span.text = span_of(about, self._points)
+        self._span.text = " ".join(
+            filter(None, (span_of(about, self._points), verdict(closed) if closed is not None else ""))
+        )
         self._chart.show(charts.curve(self._points, state["horizon_cycles"], alarms, closed))
         self._why.text = why(alarms)
+        self._sensors.set_visibility(bool(alarms))
         self._sensors.show(sensor_rows(alarms[0]["sensors"]) if alarms else [])
         if self._points:
             self._form.show(self._machine, run, self._points[-1]["cycle"], closed)
-        await self._show_sensors(run, run == state["run"])
+        await self._values.show(run, run == state["run"])
 
     async def _refresh_orders(self) -> None:
         page = await self._view.ask.get(
@@ -190,18 +213,21 @@ class MachinePage:
     async def _more_orders(self) -> None:
         if self._older_orders is not None:
             self._order_pages.append(self._older_orders)
-        await self._refresh_orders()
+        with suppress(AskError):
+            await self._refresh_orders()
 
     async def _newer_orders(self) -> None:
         if len(self._order_pages) > 1:
             self._order_pages.pop()
-        await self._refresh_orders()
+        with suppress(AskError):
+            await self._refresh_orders()
 
     def _run_names(self) -> dict[int, str]:
-        names = {run: f"Run {run}, {about['points']} cycles" for run, about in self._runs.items()}
-        newest = max(names, default=None)
-        current = {CURRENT: "Current run" if newest is None else f"Current run ({newest})"}
-        return current | {run: names[run] for run in sorted(names, reverse=True) if run != newest}
+        newest = max(self._runs, default=None)
+        names = {CURRENT: "Current run" if newest is None else f"Current run ({newest})"}
+        for run in sorted(self._runs, reverse=True):
+            names[run] = f"Run {run}, {self._runs[run]['points']} cycles"
+        return names
 
     def _show_choice(self) -> None:
         self._choice.set_options(self._run_names())
@@ -225,51 +251,10 @@ class MachinePage:
         self._tiles["Run"].show(str(state["run"]), f"cycle {state['cycle']}, {ago(state['time_ns'])}")
         self._tiles["Model"].show(state["version"])
 
-    async def _show_sensors(self, run: int, goes_on: bool) -> None:
-        """Draw the sensors of a run once it is known whether its values were uploaded."""
-        group = f"{self._machine}/run-{run}"
-        if self._drawn_sample is not None and self._drawn_sample[0] == run and self._drawn_sample[1]:
-            return
-        found = await self._view.ask.get("/v1/samples", app="industrial", group=group, limit=1)
-        sample = next(iter(found["items"]), None)
-        drawn = (run, sample["id"] if sample else "")
-        if drawn == self._drawn_sample:
-            return
-        self._drawn_sample = drawn
-        self._sensor_box.clear()
-        with self._sensor_box:
-            if sample is None:
-                empty(
-                    "The sensor values of this run stayed on the node.",
-                    "It goes on. A run is uploaded when it has ended, where it may be worth learning from."
-                    if goes_on
-                    else "The privacy policy: a run is uploaded only where it may be worth learning from.",
-                    icon="lock",
-                )
-                return
-            await self._draw_sensors(sample)
 
-    async def _draw_sensors(self, sample: Mapping[str, Any]) -> None:
-        try:
-            content = await self._view.ask.get(f"/v1/samples/{sample['id']}/content")
-        except AskError as error:
-            Text("p", f"The sensor values of this run cannot be drawn: {error}").classes("hint")
-            return
-        reasons = ", ".join(f"{name} {score:.2f}" for name, score in sample["reasons"].items())
-        Text("p", f"Uploaded as a sample, {sample['size'] / 1000:.1f} kB, because of: {reasons}.").classes(
-            "hint"
-        )
-        values, channels = content["values"], sample["attributes"]["channels"]
-        first = int(sample["attributes"].get("first_cycle", 1))
-        cycles = range(first, first + len(values))
-        small = "display: grid; gap: 12px 16px; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr))"
-        with ui.element("div").style(small):
-            for name in USED_CHANNELS:
-                place = channels.index(name)
-                with ui.element("div"):
-                    Text("h3", charts.titled(name))
-                    about = f"{name} over the cycles of the run"
-                    Chart(about, charts.sensor(cycles, [row[place] for row in values]), height_px=110)
+def machine_href(machine: str) -> str:
+    """Where a machine's page is."""
+    return f"/ui/apps/industrial/machines/{quote(machine, safe='')}"
 
 
 def why(alarms: Sequence[Mapping[str, Any]]) -> str:
@@ -309,7 +294,8 @@ def order_row(order: Mapping[str, Any]) -> dict[str, Any]:
     watched = order["points"] > 0
     return {
         "id": f"{order['run']}/{order['created_ns']}",
-        "run": order["run"],
+        "run": f"Run {order['run']}",
+        "run_href": f"{machine_href(order['machine'])}?run={order['run']}",
         "end": told_end(order).capitalize(),
         "fault": order["note"].strip().partition("\n")[0],
         "error": f"{order['rmse_cycles']:.1f} cycles" if watched else "not watched",

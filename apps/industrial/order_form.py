@@ -41,7 +41,8 @@ class OrderForm:
             self._told.text = ""
             self._note.value = ""
             self._left.value = None
-        if self._cycle.value in (None, self._suggested):
+            self._cycle.value = cycle
+        elif self._cycle.value in (None, self._suggested):
             self._cycle.value = cycle
         self._suggested = cycle
         about = f"Run {run} of {machine}, seen up to cycle {cycle}."
@@ -77,27 +78,29 @@ class OrderForm:
 
 async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
     """Label one sample, which is a run of a machine: what it looks like, and what became of it."""
-    attributes = sample["attributes"]
-    machine, run = sample["subject"], int(attributes.get("run", 0))
-    first, last = int(attributes.get("first_cycle", 1)), int(attributes.get("last_cycle", 1))
-    Text("h3", f"{machine}, run {run}: cycles {first} to {last}")
+    machine, _, number = sample["group"].rpartition("/run-")
+    if machine != sample["subject"] or not number.isdecimal():
+        Text("p", f"{sample['group']} names no run of a machine, so no work order can be closed on it.")
+        return
+    Text("h3", f"{machine}, run {number}")
+    last = 1
     try:
         content = await view.ask.get(f"/v1/samples/{sample['id']}/content")
+        closed = await view.ask.get(ORDERS, machine=machine, run=number, limit=1)
     except AskError as error:
-        Text("p", f"Its sensor values cannot be drawn: {error}").classes("hint")
+        Text("p", f"This run cannot be shown: {error}").classes("hint")
+        return
+    run = charts.SensorRun.of(sample, content)
+    if run is None:
+        Text("p", "Its values are not those of a turbofan's sensors, so they are not drawn.").classes("hint")
     else:
-        values, channels = content["values"], attributes.get("channels", [])
-        moved = ", ".join(f"{name} {noise:+.0f}" for name, noise in charts.telling(values, channels))
-        Text("p", f"Moved most, in units of their noise: {moved}.").classes("hint")
-        cycles = range(first, first + len(values))
-        Chart(
-            f"The most telling sensors of {machine}, run {run}",
-            charts.telling_chart(cycles, values, channels),
-            height_px=200,
-        )
+        last = run.cycles[-1]
+        moved = ", ".join(f"{name} {noise:+.0f}" for name, noise in run.telling())
+        about = f"Cycles {run.first_cycle} to {last}. Moved most, in units of their noise: {moved}."
+        Text("p", about).classes("hint")
+        Chart(f"The most telling sensors of {machine}, run {number}", charts.telling(run), height_px=200)
     form = OrderForm(view, stored)
-    closed = await view.ask.get(ORDERS, machine=machine, run=run, limit=1)
-    form.show(machine, run, last, next(iter(closed["items"]), None))
+    form.show(machine, int(number), last, next(iter(closed["items"]), None))
 
 
 def told_end(outcome: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -10,11 +11,10 @@ from nicegui import ui
 
 from apps.industrial import charts
 from apps.industrial.features import RUL_CAP_CYCLES
-from apps.industrial.machine_page import MachinePage
+from apps.industrial.machine_page import MachinePage, machine_href
 from apps.industrial.order_form import label_form
 from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, View, action, card
 
-HERE = "/ui/apps/industrial"
 API = "/v1/apps/industrial"
 PAGE_MACHINES = 25
 REFRESH_S = 2.0
@@ -30,8 +30,7 @@ COLUMNS = (
         hint=f"Bar: the lower bound, of {RUL_CAP_CYCLES:g} cycles; red under the horizon",
     ),
     Column("novelty", "Novelty", kind="number", hint="Above 1: unlike what the model knows"),
-    Column("alarm", "Alarm", kind="badge"),
-    Column("sensors", "Sensors behind it"),
+    Column("alarm", "Alarm", kind="badge", hint="With the sensors behind it, strongest first"),
     Column("version", "Model", kind="code"),
     Column("cycle", "Run, cycle", kind="number"),
     Column("time", "Last cycle", kind="ago"),
@@ -46,8 +45,8 @@ def add_pages(site: Site) -> None:
         await show_machines(view)
 
     @site.page("machines/{machine}", "Machine")
-    async def one_machine(view: View, machine: str) -> None:
-        await MachinePage(view, machine).build()
+    async def one_machine(view: View, machine: str, run: int | None = None) -> None:
+        await MachinePage(view, machine, run).build()
 
     site.label_form(label_form)
 
@@ -91,20 +90,24 @@ async def show_machines(view: View) -> None:
             what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             "edgeloop node run --app industrial --source ... --enrolment NAME.json",
         )
-        with ui.element("div").classes("row-of"):
+        with ui.element("div").classes("row-of") as turning:
 
             async def onward() -> None:
                 if following is not None:
                     places.append(following)
-                await refresh()
+                await turned()
 
             async def back() -> None:
                 if len(places) > 1:
                     places.pop()
-                await refresh()
+                await turned()
 
             previous = action("Previous", back)
             more = action("More", onward)
+
+    async def turned() -> None:
+        with suppress(AskError):  # the next refresh says so on the banner
+            await refresh()
 
     async def refresh() -> None:
         nonlocal following
@@ -124,6 +127,7 @@ async def show_machines(view: View) -> None:
         chart.element.style(f"height: {90 + 24 * min(len(items), charts.CHART_MACHINES)}px")
         chart.show(charts.intervals(items))
         table.show([machine_row(machine, virtual) for machine in items])
+        turning.set_visibility(len(places) > 1 or following is not None)
         previous.set_visibility(len(places) > 1)
         more.set_visibility(following is not None)
 
@@ -137,19 +141,20 @@ def machine_row(machine: Mapping[str, Any], virtual: set[str]) -> dict[str, Any]
     return {
         "id": machine["machine"],
         "machine": machine["machine"],
-        "machine_href": f"{HERE}/machines/{quote(machine['machine'], safe='')}",
+        "machine_href": machine_href(machine["machine"]),
         "virtual": "virtual" if machine["node"] in virtual else "",
         "virtual_tone": "info",
         "node": machine["node"],
         "node_href": f"/ui/nodes/{quote(machine['node'], safe='')}",
         "site": machine["site"],
         "left": lower / RUL_CAP_CYCLES,
-        "left_text": f"{machine['rul_cycles']:.0f} ({lower:.0f} to {upper:.0f})",
+        "left_text": f"{machine['rul_cycles']:.0f} ({lower:.0f}–{upper:.0f})",
         "left_tone": "bad" if lower < horizon else "",
         "novelty": f"{novelty:.2f}" + (" novel" if novelty > 1 else ""),
-        "alarm": "due" if machine["due"] else "",
+        "alarm": ": ".join(filter(None, ("due", ", ".join(machine["explanation"]))))
+        if machine["due"]
+        else "",
         "alarm_tone": "bad",
-        "sensors": ", ".join(machine["explanation"]),
         "version": machine["version"],
         "cycle": f"{machine['run']}, {machine['cycle']}",
         "time": machine["time_ns"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Iterator
+from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
@@ -72,6 +74,11 @@ def test_the_starter_is_a_whole_bundle_of_this_app_under_15_mb(spec: AppSpec) ->
 def test_the_app_and_its_parts_say_what_they_are(spec: AppSpec) -> None:
     for part in (spec.load_edge(), spec.load_cloud(), spec.load_train(), spec.load_virtual(), spec.settings):
         assert (part.__doc__ or type(part).__doc__ or "").strip()
+
+
+def test_the_apps_pages_take_a_site(spec: AppSpec) -> None:
+    if spec.pages is not None:
+        assert list(inspect.signature(resolve_name(spec.pages)).parameters) == ["site"]
 
 
 def test_a_virtual_source_says_so_and_repeats_itself(spec: AppSpec, readings: list[Reading]) -> None:

@@ -1,0 +1,92 @@
+"""The pages' rows and words, from what the API gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apps.industrial.machine_page import machine_href, order_row, sensor_rows, span_of, why
+from apps.industrial.order_form import told_end, verdict
+from apps.industrial.pages import machine_row
+
+
+def machine(**more: Any) -> dict[str, Any]:
+    return {
+        "machine": "engine 1/a", "site": "plant", "node": "node-1", "run": 3, "cycle": 40, "rul_cycles": 37.2,
+        "lower_cycles": 25.0, "upper_cycles": 43.4, "novelty": 0.241, "version": "v1", "due": True,
+        "explanation": ["Ps30", "phi"], "horizon_cycles": 30.0, "time_ns": 5,
+    } | more  # fmt: skip
+
+
+def order(**more: Any) -> dict[str, Any]:
+    return {
+        "machine": "engine-1", "run": 3, "kind": "failure", "cycle": 100, "remaining_cycles": 0, "points": 90,
+        "note": "fan\nblade 7", "rmse_cycles": 6.91, "bias_cycles": 2.06, "versions": ["v1", "v2"],
+        "created_ns": 9,
+    } | more  # fmt: skip
+
+
+def test_a_machine_under_its_horizon_is_shown_so_with_its_interval() -> None:
+    row = machine_row(machine(), {"node-1"})
+    assert (row["left"], row["left_text"], row["left_tone"]) == (0.2, "37 (25–43)", "bad")
+    assert (row["alarm"], row["virtual"], row["novelty"]) == ("due: Ps30, phi", "virtual", "0.24")
+    assert row["machine_href"] == "/ui/apps/industrial/machines/engine%201%2Fa"
+
+
+def test_a_machine_that_is_well_has_no_alarm() -> None:
+    row = machine_row(machine(due=False, explanation=[], lower_cycles=60.0, novelty=1.4), set())
+    assert (row["alarm"], row["left_tone"], row["virtual"], row["novelty"]) == ("", "", "", "1.40 novel")
+
+
+@pytest.mark.parametrize(
+    ("bias", "leaning"),
+    [(2.06, "2.1 too high"), (-3.0, "3.0 too low"), (0.2, "neither too high nor too low")],
+)
+def test_a_closed_run_tells_how_far_off_the_edge_was(bias: float, leaning: str) -> None:
+    told = verdict(order(bias_cycles=bias))
+    assert told.startswith("Over 90 cycles the edge was off by 6.9 cycles")
+    assert leaning in told
+
+
+def test_a_run_that_no_node_watched_has_nothing_to_compare_with() -> None:
+    unwatched = order(points=0, rmse_cycles=None, bias_cycles=None)
+    assert "No node had watched" in verdict(unwatched)
+    assert (order_row(unwatched)["error"], order_row(unwatched)["bias"]) == ("not watched", "")
+
+
+def test_a_work_order_is_a_row_with_the_first_line_of_its_note() -> None:
+    row = order_row(order())
+    assert (row["fault"], row["error"], row["bias"]) == ("fan", "6.9 cycles", "+2.1")
+    assert row["run_href"] == f"{machine_href('engine-1')}?run=3"
+    assert (
+        told_end(order(kind="inspection", remaining_cycles=12)) == "inspection at cycle 100, 12 cycles left"
+    )
+
+
+def alarm(**more: Any) -> dict[str, Any]:
+    ended = {"cleared_cycle": None, "reason": ""}
+    return {"cycle": 80, "version": "v1", "horizon_cycles": 30.0, **ended} | more
+
+
+def test_an_alarm_says_since_when_and_whether_it_stands() -> None:
+    assert "no maintenance alarm" in why([])
+    assert "Raised at cycle 80 by model v1" in why([alarm()])
+    assert "It stands." in why([alarm()])
+    ended = why([alarm(cleared_cycle=90, reason="recovered"), alarm(cycle=20)])
+    assert "ended at cycle 90 (recovered)" in ended
+    assert "newest of 2" in ended
+
+
+def test_sensors_behind_an_alarm_are_measured_against_the_strongest() -> None:
+    rows = sensor_rows({"Ps30": 8.0, "own": -4.0})
+    assert [(row["sensor"], row["share"], row["share_text"]) for row in rows] == [
+        ("Ps30 (psia)", 1.0, "8.0"), ("own", 0.5, "-4.0"),
+    ]  # fmt: skip
+
+
+def test_a_long_run_says_which_cycles_are_shown() -> None:
+    run = {"first_cycle": 1, "last_cycle": 900}
+    assert span_of(run, [{"cycle": 1}]) == "Cycles 1 to 900."
+    assert span_of(run, [{"cycle": 401}] * 500) == "Cycles 1 to 900, of which the last 500 are shown."
+    assert span_of(None, []) == ""
