@@ -35,6 +35,13 @@ class Board:
             Text("p", "The dashboard comes as soon as the cloud answers.")
             self._trouble = Text("p", "").classes("hint")
 
+    def close(self) -> None:
+        """Show nothing: this cloud is about to end."""
+        if self._signed_in is not None:
+            self._signed_in = None
+            self._curtain.set_visibility(True)
+            self._go("about:blank")
+
     async def refresh(self, number: int, page: str) -> None:
         """Be signed in at the cloud of stage ``number``, and go to ``page`` where it is another one."""
         if number != self._signed_in:

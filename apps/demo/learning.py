@@ -164,9 +164,7 @@ class Turn:
         if not self.before_cycles:
             self.collect_samples()
             self.close_work_orders()
-        answer = self.stage.client.post(
-            self.stage.app_path("jobs"), {"parameters": self.stage.training, "seed": 1}
-        )
+        answer = self.stage.client.post(self.stage.app_path("jobs"), {"parameters": {}, "seed": 1})
         self.job = answer["id"]
         seen: list[str] = []
 
@@ -179,8 +177,8 @@ class Turn:
 
         job = self.stage.wait(ended, "the training job ends", JOB_TIMEOUT_S)
         if job["state"] != "done":
-            reasons = "; ".join(job["gate"].get("reasons", []))
-            raise ShowError(f"the job ended as {job['state']}: {job['message']} {reasons}")
+            reasons = "; ".join(job["gate"].get("reasons", [])) or job["message"]
+            raise ShowError(f"the job ended as {job['state']}: {reasons}")
         self.version = job["version"]
         self.plant.note_taught(self.version)
         seconds = (job["ended_ns"] - job["started_ns"]) / 1e9

@@ -61,14 +61,14 @@ class Window:
         self._told: Told | None = None
         with ui.element("div").classes("show").props("data-tab=story"):
             self._draw_tabs()
-            with ui.element("main").classes("narrator").props("id=story"):
+            with ui.element("section").classes("narrator").props("id=story aria-label=Story"):
                 with ui.element("div").classes("narrator-top"):
                     self._draw_head()
                     self._draw_controls()
                 with ui.element("div").classes("narrator-rest"):
                     self._draw_story()
                     self._draw_hand()
-            with ui.element("section").classes("stage").props('id=dashboard aria-label="Dashboard"'):
+            with ui.element("section").classes("stage").props("id=dashboard aria-label=Dashboard"):
                 self._board = Board(stage)
 
     async def refresh(self) -> None:
@@ -81,7 +81,10 @@ class Window:
             self._by_hand.show(told.by_hand)
             self._show_controls(told)
             self._show_loop(told.shows, before.shows if before else ())
-        await self._board.refresh(told.stage, told.page if self._follow.value else "")
+        if told.clearing:
+            self._board.close()
+        else:
+            await self._board.refresh(told.stage, told.page if self._follow.value else "")
 
     # ------------------------------------------------------------------------------------------- drawing
 
@@ -99,7 +102,7 @@ class Window:
         with ui.element("header").classes("narrator-head"):
             Text("h1", "edgeloop: the show")
             Text("span", "virtual").classes("badge warn")
-            Text("p", "Virtual engines; cloud and nodes are real processes here.").classes("hint")
+            Text("p", "Virtual engines; the cloud and the nodes are real.").classes("hint")
         with ui.element("ul").classes("loop").props('aria-label="The loop"'):
             self._loop = {name: Text("li", name) for name in LOOP}
 

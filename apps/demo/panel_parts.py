@@ -12,6 +12,8 @@ from apps.demo.hand import HandAct
 from apps.demo.player import Line, ToldChapter
 from common.pages import Text
 
+TABLE_GAP = "   "
+"""What stands between the columns of a table in a step's evidence."""
 TONES = {"not yet": "", "running": "info", "paused": "info", "done": "good", "failed": "bad"}
 
 
@@ -25,6 +27,11 @@ def button(text: str, pressed: Callable[[], None], kind: str = "") -> Text:
 def enable(element: Element, on: bool) -> None:
     """Show whether a button can be pressed now."""
     element.props(f"aria-disabled={str(not on).lower()}")
+
+
+def bring_near(element: Element) -> None:
+    """Bring it into view: only the narrator's own column moves, and only as far as it must."""
+    ui.run_javascript(f"getHtmlElement({element.id}).scrollIntoView({{block: 'nearest'}})")
 
 
 class Tick:
@@ -44,7 +51,7 @@ class Evidence:
 
     def __init__(self, *, titled: bool = False) -> None:
         self._told: tuple[Line, ...] = ()
-        with ui.element("div").classes("evidence"):
+        with ui.element("div").classes("evidence") as self._box:
             self._title = Text("h3", "") if titled else None
             self._lines = ui.element("ul").classes("lines")
             self._doing = Text("p", "").classes("doing")
@@ -54,8 +61,9 @@ class Evidence:
         """Show how far ``chapter`` is."""
         if chapter is None:
             return
-        if self._title is not None:
-            self._title.text = f"{chapter.title}: {chapter.state}"
+        if self._title is not None and self._title.text != (title := f"{chapter.title}: {chapter.state}"):
+            self._title.text = title
+            bring_near(self._box)
         if chapter.lines[: len(self._told)] != self._told:
             self._lines.clear()
             self._told = ()
@@ -68,14 +76,17 @@ class Evidence:
         self._reason.text = f"{chapter.doing}: {chapter.reason}" if failed else ""
 
     def _add(self, line: Line) -> None:
-        first, *rest = line.evidence.splitlines() or [""]
+        rows = line.evidence.splitlines()
+        table = [row for row in rows if TABLE_GAP in row]
         with ui.element("li"):
             with ui.element("p"):
                 Text("strong", line.title)
                 Text("span", f" {line.seconds:.1f} s").classes("hint")
-            Text("p", first)
-            if rest:
-                Text("pre", "\n".join(rest)).classes("log").props("tabindex=0")
+            for row in rows:
+                if row not in table:
+                    Text("p", row)
+            if table:
+                Text("pre", "\n".join(table)).classes("log").props("tabindex=0")
 
 
 class ChapterRow:
@@ -109,8 +120,7 @@ class ChapterRow:
             if chapter.state in ("running", "failed"):
                 self._details.props("open")
                 self._item.classes(add="now")
-                # Only the narrator's own column moves, and only as far as it must.
-                ui.run_javascript(f"getHtmlElement({self._item.id}).scrollIntoView({{block: 'nearest'}})")
+                bring_near(self._item)
             elif chapter.state == "not yet":
                 self._details.props(remove="open")
             if chapter.state in ("done", "not yet"):

@@ -71,6 +71,8 @@ class Told:
     """Page of the dashboard that shows what was played last."""
     stage: int = 0
     """How often the stage was set up again."""
+    clearing: bool = False
+    """Whether the cloud of this stage is about to end."""
     unplugged: tuple[str, ...] = ()
 
 
@@ -224,9 +226,10 @@ class Player:
         began = time.monotonic()
 
         def clear() -> str:
+            self._tell(clearing=True)
             self._stage.clear()
             self._load()
-            self._tell(chapters=self._fresh(), stage=self._stage.number)
+            self._tell(chapters=self._fresh(), stage=self._stage.number, clearing=False)
             return "cloud and nodes have ended"
 
         def show(now: ToldChapter) -> None:

@@ -29,6 +29,7 @@ def listen() -> tuple[socket.socket, str]:
     """The panel's socket, on a port that is free, and its origin."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind((HOST, 0))
+    listener.listen()  # From now on a browser that comes early waits instead of being refused.
     return listener, f"http://{HOST}:{listener.getsockname()[1]}"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ SITE = "virtual-plant"
 SPEED = 60
 """Cycles a second of a virtual engine; a flight an hour would be 1/3600."""
 SOAK_S = 4.0
-STOP_S = 2.0
+STOP_S = 1.5
 """How long the processes may drain when the stage is cleared: what they hold is thrown away anyway."""
 CAUGHT_UP_EVENTS = 60
 """Events on the way at which a node counts as heard: a second of its machine."""
@@ -82,14 +82,11 @@ class Stage:
         machines: Sequence[str],
         *,
         cloud_settings: Settings | None = None,
-        training: Mapping[str, Any] | None = None,
     ) -> None:
         self.app = app
         self.kind = kind
         """Kind of the virtual source."""
         self.machines = tuple(machines)
-        self.training = dict(training or {})
-        """Parameters of the training jobs."""
         self.children = Children(folder / "logs")
         self._root = folder
         self._cloud_settings = {**CLOUD_SETTINGS, **(cloud_settings or {})}

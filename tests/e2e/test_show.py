@@ -5,15 +5,19 @@ Each test takes the stage as it finds it: no test needs another one, as no act n
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 
+from apps.demo.browser import DESKTOP, find_chromium, open_browser
 from apps.demo.player import Player, ToldChapter
-from apps.demo.processes import ShowError, wait_until
+from apps.demo.processes import Child, Children, ShowError, edgeloop, tail, wait_until
 from apps.demo.show import APP, KIND, MACHINES
 from apps.demo.stage import Stage
 
@@ -58,15 +62,8 @@ def test_a_bad_model_is_stopped_before_anything_was_ever_rolled_out(player: Play
     assert "refused (golden)" in told.lines[0].evidence
 
 
-def test_what_an_act_lacks_is_said(player: Player):
-    played(player, player.reset)
-    assert "let the cloud learn first" in by_hand(player, "roll-out").reason
-    assert "no new fault" in by_hand(player, "learn").reason
-    assert "unplug it first" in by_hand(player, "plug-in", MACHINES[2]).reason
-
-
 def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
-    for machine in (MACHINES[2], MACHINES[0], MACHINES[2]):
+    for machine in (MACHINES[2], MACHINES[0]):
         assert by_hand(player, "unplug", machine).state == "done"
         assert player.told.unplugged == (machine,)
         told = by_hand(player, "plug-in", machine)
@@ -100,7 +97,7 @@ def test_the_count_leaves_nodes_that_go_on(player: Player):
     assert chapter(player, 1).state == "done"
 
 
-def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_the_acts_play_again(player: Player):
+def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_an_act_says_what_it_lacks(player: Player):
     assert by_hand(player, "unplug", MACHINES[1]).state == "done"
     began = time.monotonic()
     played(player, player.reset)
@@ -110,6 +107,9 @@ def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_the_acts_play_again(p
     assert seconds < RESET_S
     assert [each.state for each in told.chapters] == ["done"] + ["not yet"] * (len(told.chapters) - 1)
     assert not told.unplugged
+    assert "let the cloud learn first" in by_hand(player, "roll-out").reason
+    assert "no new fault" in by_hand(player, "learn").reason
+    assert "unplug it first" in by_hand(player, "plug-in", MACHINES[2]).reason
     assert by_hand(player, "unplug", MACHINES[1]).state == "done"
 
 
@@ -123,3 +123,63 @@ def test_one_act_at_a_time_and_a_stopped_one_says_so(player: Player):
     assert told is not None
     assert re.search("stopped", told.reason)
     wait_until(lambda: not player.told.busy, what="the presenter may choose again", timeout_s=5)
+
+
+# ------------------------------------------------------------------------------------------------ the panel
+
+
+def address(show: Child) -> str:
+    """The newest address that the show has printed."""
+
+    def printed() -> list[str]:
+        return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
+
+    return wait_until(printed, what="the show prints its address", timeout_s=60, failed=show.death)[-1]
+
+
+def test_the_panel_plays_a_chapter_and_resets_beside_the_dashboard(children: Children, tmp_path: Path):
+    if find_chromium() is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    show = children.start("show", edgeloop("demo", "--no-browser", "--data", str(tmp_path / "show")))
+    complaints: list[str] = []
+    with open_browser() as browser:
+        page = browser.new_page(viewport=DESKTOP)
+        page.set_default_timeout(60_000)
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        first = address(show)
+        page.goto(first)
+        dashboard = page.frame_locator("iframe")
+        dashboard.get_by_role("heading", name="Fleet").wait_for()
+        assert page.get_by_text("virtual", exact=True).is_visible()
+        assert urllib3.request("GET", first, retries=False).status == 401
+        chapters = page.locator(".chapter")
+        chapters.nth(0).get_by_text("done", exact=True).wait_for()
+        page.get_by_role("button", name="Play chapter 3").press("Enter")
+        dashboard.get_by_role("heading", name=MACHINES[1]).wait_for()
+        chapters.nth(2).get_by_text("done", exact=True).wait_for()
+        assert "0 missing, 0 doubled" in chapters.nth(2).inner_text()
+        assert serious(page) == []
+        page.get_by_role("button", name="Reset stage").click()
+        chapters.nth(2).get_by_text("not yet", exact=True).wait_for()
+        dashboard.get_by_role("heading", name="Fleet").wait_for()
+        chapters.nth(0).get_by_text("done", exact=True).wait_for()
+        assert complaints == []
+        os.kill(show.pid, signal.SIGINT)
+        assert show.wait(40) == 0, tail(show.log)
+    assert "every process of the show has ended" in show.log.read_text()
+
+
+def serious(page: object) -> list[str]:
+    """What axe-core finds on the panel; the dashboard has tests of its own."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"iframes": False}).response["violations"]
+    return [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+
+
+def test_the_show_ends_by_itself_after_its_minutes(children: Children, tmp_path: Path):
+    show = children.start(
+        "show", edgeloop("demo", "--no-browser", "--minutes", "0.1", "--data", str(tmp_path / "show"))
+    )
+    assert show.wait(60) == 0, tail(show.log)
