@@ -25,13 +25,26 @@ SAMPLE_LIMIT_BYTES = 200_000
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def database() -> str:
+    """URL of the database; empty for the cloud's own SQLite file."""
+    return ""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def either_database(request: pytest.FixtureRequest) -> str:
+    """For modules that run on both: ``from ... import either_database as database``."""
+    return str(request.getfixturevalue("postgres").url()) if request.param == "postgresql" else ""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Cloud]:
     folder = tmp_path_factory.mktemp("cloud")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("LEARNER_STARTER", str(folder / "starter"))
         settings = CloudSettings(
             data=str(folder),
+            database=database,
             http=HttpSettings(port=0, sample_limit_bytes=SAMPLE_LIMIT_BYTES),
             mqtt=MqttSettings(port=0),
         )

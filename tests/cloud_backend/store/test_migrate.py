@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
@@ -32,6 +33,54 @@ def test_events_lie_in_the_order_of_their_key_on_sqlite(engine: Engine) -> None:
     with engine.connect() as connection:
         definition = connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = 'event'"))
     assert "WITHOUT ROWID" in str(definition)
+
+
+def at(engine: Engine, revision: str) -> None:
+    """Bring the schema up or down to ``revision``."""
+    settings = migrate.config()
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        present = MigrationContext.configure(connection).get_current_revision() or ""
+        move = command.upgrade if revision > present else command.downgrade
+        move(settings, revision)
+
+
+def test_a_database_of_the_first_schema_keeps_what_it_has(new_url: Callable[[], str]) -> None:
+    engine = open_store(new_url(), upgrade=False)
+    at(engine, "0001")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO event (stream_id, seq, type, subject, time_ns, received_ns, priority, body) "
+                "VALUES (1, 1, 'x.alarm', 'm', 1, 1, 3, '{}'), (1, 2, 'x.value', 'm', 2, 2, 1, '{}')"
+            )
+        )
+    migrate.upgrade(engine)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT seq FROM event ORDER BY seq")).all() == [(1,), (2,)]
+        assert "volume" in inspect(connection).get_table_names()
+    engine.dispose()
+
+
+def test_a_schema_goes_back_and_forth(new_url: Callable[[], str]) -> None:
+    engine = open_store(new_url(), upgrade=False)
+    at(engine, "0001")
+    first = _shape(engine)
+    at(engine, "0002")
+    assert _shape(engine) != first
+    at(engine, "0001")
+    assert _shape(engine) == first
+    engine.dispose()
+
+
+def _shape(engine: Engine) -> dict[str, set[str]]:
+    """The indexes of every table, by table."""
+    with engine.connect() as connection:
+        inspector = inspect(connection)
+        return {
+            name: {str(index["name"]) for index in inspector.get_indexes(name)}
+            for name in inspector.get_table_names()
+        }
 
 
 def test_opening_again_changes_nothing(new_url: Callable[[], str]) -> None:

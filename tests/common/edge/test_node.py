@@ -18,15 +18,18 @@ import msgspec
 import pytest
 import urllib3
 
+from cloud_backend.access.tokens import CLOUD_USER, hash_password
 from common.app import AppSpec
 from common.bundle import DriftSpec
-from common.config import CurationSettings, NodeSettings, OutboxSettings, TelemetrySettings
+from common.config import CurationSettings, Enrolment, NodeSettings, OutboxSettings, TelemetrySettings
 from common.edge.node import Node
 from common.edge.outbox import Outbox
 from common.edge.state import encode_state
 from common.errors import ConfigError, SourceFormatError
-from common.messages import WireEvent, decode_event
+from common.messages import Hint, WireEvent, decode_event, encode, topics
+from tests.brokers import MqttClient, make_broker
 from tests.builders import FIRST_NS, make_app, make_bundle, wait_for
+from tests.updates import UpdateSite
 
 COUNT = 300
 SOURCE = f"virtual:sums?count={COUNT}"
@@ -359,7 +362,12 @@ def _pending(node: Node) -> list[WireEvent]:
 
 def test_health_is_told_again_and_again(make_node, tmp_path: Path) -> None:
     node = make_node(telemetry=TelemetrySettings(health_s=0.05))
-    wait_for(lambda: len(facts(_pending(node), "edgeloop.node.health")) >= 3, "three of them")
+
+    def all_told() -> bool:
+        told = facts(_pending(node), "edgeloop.node.health")
+        return len(told) >= 3 and told[-1]["readings"] == COUNT
+
+    wait_for(all_told, "three of them, the last about all readings")
     run_through(node)
     last = facts(kept(tmp_path / "data"), "edgeloop.node.health")[-1]
     assert last["readings"] == COUNT
@@ -367,6 +375,31 @@ def test_health_is_told_again_and_again(make_node, tmp_path: Path) -> None:
     assert last["rss_bytes"] > 10**6
     assert last["confirmed"] is True
     assert last["version"] == "starter-1"
+
+
+def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, spec: AppSpec) -> None:
+    users = {user: hash_password("pw") for user in (CLOUD_USER, "plant/node-1")}
+    site = UpdateSite(tmp_path / "cloud")
+    broker = make_broker("iotcore", tmp_path / "broker", lambda: users)
+    broker.start()
+    enrolment = Enrolment(
+        "node-1", "plant", site.server.url, "127.0.0.1", broker.port, "pw", "t", site.repository.root()
+    )
+    source, data = f"{SOURCE}&rate_hz=100", str(tmp_path / "data")
+    settings = NodeSettings(app=spec.name, source=source, data=data, speed=1.0, profile="cpu")
+    node = Node(settings, enrolment, spec)
+    node.start()
+    try:
+        wait_for(lambda: node.uplink is not None and node.uplink.connected, "a connection")
+        with MqttClient(broker.port, CLOUD_USER, "pw") as cloud:
+            for look in ("dance", "golden"):
+                cloud.publish(topics("plant", "node-1").hint, encode(Hint(look)))
+            (proof,) = wait_for(lambda: facts(_pending(node), "edgeloop.golden"), "the proof")
+    finally:
+        node.stop()
+        broker.stop()
+        site.server.close()
+    assert (proof["passed"], proof["version"]) == (True, "starter-1")
 
 
 def test_metrics_and_healthz_answer_on_loopback(make_node, tmp_path: Path) -> None:
