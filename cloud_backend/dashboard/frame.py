@@ -120,7 +120,7 @@ class Frame:
             box.set_visibility(False)
             with ui.element("div").classes("page-head") as head:
                 heading = Text("h1", title)
-            ask = Ask(self._client, _token_of(request))
+            ask = Ask(self._client, request.state.token)
             view = View(ask, Banner(box, text, {}), principal.name, head, heading)
             ui.timer(WATCH_S, view.watch(_trouble))
         return view, main
@@ -199,8 +199,3 @@ def _is_current(path: str, place: str) -> bool:
     if place == "fleet" and own.startswith("nodes/"):
         return True
     return own == place or own.startswith(f"{place}/")
-
-
-def _token_of(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" else request.cookies.get("edgeloop-session", "")

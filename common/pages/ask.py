@@ -19,7 +19,7 @@ class AskError(EdgeloopError):
 
 
 class Ask:
-    """Requests to the cloud's API with a session's ``token``; all raise `AskError`, whose text can be shown."""
+    """Requests to the cloud's API with a session's ``token``; all raise `AskError`, fit to be shown."""
 
     def __init__(self, client: httpx.AsyncClient, token: str) -> None:
         self._client = client

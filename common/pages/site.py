@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nicegui import ui
+from nicegui import context, ui
 
 from common.pages.ask import Ask, AskError
 from common.pages.blocks import Text
@@ -56,6 +56,7 @@ class View:
         self.head = head
         self._heading = heading
         self._banner = banner
+        self._slow: dict[str, asyncio.Future[None]] = {}
 
     def name(self, heading: str) -> None:
         """Give the page another heading, such as the name of what it shows."""
@@ -67,30 +68,44 @@ class View:
         name = refresh.__qualname__
 
         async def guarded() -> None:
+            problem = ""
             try:
-                await asyncio.wait_for(refresh(), PATIENCE_S)
+                await refresh()
             except AskError as error:
                 if error.status == 401:
                     ui.navigate.to("/sign-in")
-                self._banner.tell(name, f"This page cannot be brought up to date: {error}")
-            except TimeoutError:
-                self._banner.tell(name, SLOW)
-            else:
-                self._banner.tell(name, "")
+                problem = f"This page cannot be brought up to date: {error}"
+            self._banner.tell(name, problem)
 
-        await guarded()
-        ui.timer(every_s, guarded, immediate=False)
+        await self._patiently(guarded, name)
+        ui.timer(every_s, lambda: self._patiently(guarded, name), immediate=False)
 
     def watch(self, trouble: Callable[[Ask], Awaitable[str]]) -> Refresh:
         """A refresh that keeps the banner at what ``trouble`` finds."""
 
         async def look() -> None:
-            try:
-                self._banner.tell("cloud", await asyncio.wait_for(trouble(self.ask), PATIENCE_S))
-            except TimeoutError:
-                self._banner.tell("cloud", SLOW)
+            self._banner.tell("cloud", await trouble(self.ask))
 
-        return look
+        return lambda: self._patiently(look, "cloud")
+
+    async def _patiently(self, work: Refresh, name: str) -> None:
+        """Wait for ``work`` only so long; one that takes longer goes on, and is not begun again meanwhile."""
+        if name in self._slow:
+            return
+        place = context.slot
+
+        async def in_place() -> None:
+            with place:
+                await work()
+
+        task = asyncio.ensure_future(in_place())
+        await asyncio.wait([task], timeout=PATIENCE_S)
+        if task.done():
+            task.result()
+            return
+        self._slow[name] = task
+        self._banner.tell(name, SLOW)
+        task.add_done_callback(lambda _: self._slow.pop(name))
 
     async def act(self, doing: Awaitable[Any], done: str) -> bool:
         """Do what a person asked for, and say how it went. Returns whether it was done."""

@@ -11,11 +11,12 @@ import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from apps.demo.browser import DESKTOP, PHONE, find_chromium, open_browser
-from apps.demo.show import APP, KIND, MACHINES
+from apps.demo.show import APP, KIND, MACHINES, Acts
 from apps.demo.stage import Stage
 from common.messages import Event, Priority, encode_batch, encode_event, topics
 from tests.brokers import MqttClient
@@ -158,6 +159,108 @@ def test_an_event_appears_within_two_seconds(visitor: Visitor, stage: Stage) -> 
         began = time.monotonic()
         page.get_by_text("a-subject-to-see").first.wait_for()
         assert time.monotonic() - began < 2.0
+
+
+def test_a_node_is_unplugged_and_plugged_in(visitor: Visitor, stage: Stage) -> None:
+    node = stage.find_node(MACHINES[1])
+    page = visitor.open(f"nodes/{node.name}")
+    page.get_by_text("online", exact=True).first.wait_for()
+    node.cut()
+    page.get_by_text("offline", exact=True).first.wait_for(timeout=60_000)
+    node.restore()
+    page.get_by_text("online", exact=True).first.wait_for(timeout=60_000)
+
+
+def test_a_node_runs_its_golden_cases_when_it_is_told_to(visitor: Visitor) -> None:
+    page = visitor.open(f"nodes/{MACHINES[0]}")
+    page.get_by_role("button", name="Run golden cases").click()
+    page.get_by_role("status").get_by_text("passed").first.wait_for()
+
+
+def test_an_alert_is_acknowledged_with_who_and_why(visitor: Visitor) -> None:
+    page = visitor.open("alerts")
+    page.get_by_role("button", name="Acknowledge").first.click()
+    page.get_by_label("Note (what you do about it)").fill("Ordered the parts.")
+    page.get_by_role("dialog").get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("Robin").first.wait_for()
+    page.get_by_label("Show").click()
+    page.get_by_role("option", name="Acknowledged").click()
+    page.get_by_text("Ordered the parts.").first.wait_for()
+
+
+def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> None:
+    """A sample is labelled, a candidate trained, rolled out, halted and reverted: all on the pages."""
+    turn = Acts(stage).turns[0]
+    for act in (turn.begin, turn.collect_samples, turn.close_work_orders):
+        act()
+    page = visitor.open("learning")
+    page.get_by_role("button", name="Label").first.click()
+    page.get_by_role("button", name="Close work order").click()
+    page.get_by_text("the edge was off by").wait_for()
+    page.get_by_role("button", name="Close", exact=True).click()
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_text("approved").first.wait_for(timeout=120_000)
+
+    page = visitor.open("rollouts")
+    page.get_by_role("button", name="Start a rollout").click()
+    page.get_by_label("Soak in seconds").fill("600")
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Halt").click()
+    page.get_by_role("dialog").get_by_role("button", name="Halt").click()
+    page.get_by_text("halted").first.wait_for()
+    page.get_by_role("button", name="Revert").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Revert").click()
+    page.get_by_text("reverted").first.wait_for()
+    rollout = stage.ask(stage.app_path("rollouts"), limit=1)["items"][0]
+    assert rollout["state"] == "reverted"
+
+
+def test_markup_from_a_node_is_shown_as_text(visitor: Visitor, stage: Stage) -> None:
+    """Every text that a node sends is markup that would run; every page shows it as text, or not at all."""
+    now_ns = time.time_ns()
+    life = {"run": 1, "cycle": 2, "rul_cycles": 9.0, "lower_cycles": 1.0, "upper_cycles": 20.0}
+    life |= {"novelty": 2.0, "version": MARKUP}
+    health = {"version": MARKUP, "slot": MARKUP, "step": MARKUP, "confirmed": True, "drift": True}
+    health |= {"readings": MARKUP, "latency_p50_ms": MARKUP, "bytes_raw": MARKUP, "outbox_events": MARKUP}
+    adoption = {"version": MARKUP, "step": "refused", "ok": False, "reason": MARKUP, "detail": MARKUP}
+    adoption |= {"app": APP, "rollout": MARKUP, "from_version": MARKUP}
+    started = {"app": APP, "version": MARKUP, "slot": MARKUP, "profile": MARKUP, "tags": [MARKUP]}
+    alarm = life | {"horizon_cycles": 30.0, "sensors": [MARKUP], "sensor_cycles": [-3.0]}
+    with Stranger(stage, "hostile") as node:
+        node.send(
+            Event("edgeloop.node.started", MARKUP, now_ns, Priority.EVENT, started),
+            Event("edgeloop.node.health", MARKUP, now_ns, Priority.TELEMETRY, health),
+            Event("industrial.rul", MARKUP, now_ns, Priority.TELEMETRY, life),
+            Event("industrial.maintenance_due", MARKUP, now_ns, Priority.ALARM, alarm),
+            Event("edgeloop.adoption", MARKUP, now_ns, Priority.EVENT, adoption),
+            Event("edgeloop.drift", MARKUP, now_ns, Priority.EVENT, {"state": "drift", "version": MARKUP}),
+            Event(f"edgeloop.{MARKUP}", MARKUP, now_ns, Priority.EVENT, {"detail": MARKUP, MARKUP: MARKUP}),
+        )
+        seen = f"/v1/nodes/{node.name}/events"
+        stage.wait(lambda: len(stage.ask(seen)["items"]) == 7, "what the hostile node sent", 20)
+    label = {"subject": MARKUP, "group": MARKUP, "kind": MARKUP, "body": {MARKUP: MARKUP}, "source": MARKUP}
+    stage.client.post(stage.app_path("labels"), label)
+    order = {"machine": MARKUP, "run": 1, "kind": "failure", "cycle": 7, "note": MARKUP}
+    stage.client.post(stage.app_path("work-orders"), order)
+    shown = 0
+    for path in (*PATHS, "nodes/hostile", f"apps/{APP}/machines/{quote(MARKUP, safe='')}"):
+        page = visitor.open(path)
+        page.wait_for_timeout(1500)  # Two refreshes: what arrives late is drawn by them.
+        assert page.evaluate("window.broken") is None, path
+        assert page.locator("img[src=x]").count() == 0, path
+        shown += page.get_by_text(MARKUP).count()
+    assert shown > 0
+
+
+def test_another_site_can_post_nothing(visitor: Visitor, stage: Stage) -> None:
+    url = stage.cloud.file.http_url
+    body = {"node": "forged", "site": "plant"}
+    refused = visitor.context.request.post(
+        f"{url}/v1/nodes", data=body, headers={"Origin": "http://evil.example"}
+    )
+    assert refused.status == 403
+    taken = visitor.context.request.post(f"{url}/v1/nodes", data=body, headers={"Origin": url})
+    assert taken.status == 201
 
 
 class Stranger:
