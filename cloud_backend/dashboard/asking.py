@@ -123,7 +123,7 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
     await dialog
     dialog.delete()
     if started:
-        ui.navigate.to(f"/ui/rollouts/{quote(app, safe='')}/{quote(started[0], safe='')}")
+        ui.navigate.to(f"/rollouts/{quote(app, safe='')}/{quote(started[0], safe='')}")
 
 
 def versions_offered(models: Sequence[Mapping[str, Any]]) -> list[str]:

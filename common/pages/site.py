@@ -17,6 +17,8 @@ from common.pages.ask import Ask, AskError
 from common.pages.blocks import Text
 
 REFRESH_S = 1.0
+_SIGN_IN = "location.assign('/sign-in?next=' + encodeURIComponent(location.pathname))"
+"""By script: `ui.navigate` stays below the dashboard's mount."""
 PATIENCE_S = 4.0
 SLOW = f"The cloud has not answered for {PATIENCE_S:g} s: its database is slow. What is shown may be old."
 Build = Callable[..., Awaitable[None]]
@@ -73,7 +75,7 @@ class View:
                 await refresh()
             except AskError as error:
                 if error.status == 401:
-                    ui.navigate.to("/sign-in")
+                    ui.run_javascript(_SIGN_IN)
                 problem = f"This page cannot be brought up to date: {error}"
             self._banner.tell(name, problem)
 
