@@ -53,7 +53,7 @@ _TOGGLE_RAIL = """(event) => {
 
 
 class Frame:
-    """Adds pages below ``/ui/<base>``, as `common.pages.Site`; all of a dashboard share ``rail`` and ``forms``."""
+    """Adds pages below ``/ui/<base>``, as a `Site`; those of a dashboard share ``rail`` and ``forms``."""
 
     def __init__(
         self,
