@@ -331,7 +331,8 @@ def _upright(cycle: int, name: str, colour: str) -> dict[str, Any]:
 
 
 def _legend(*names: str) -> dict[str, Any]:
-    return {"top": 0, "left": 0, "textStyle": {"color": _GREY}, "icon": "roundRect", "data": list(names)}
+    look = {"textStyle": {"color": _GREY}, "icon": "roundRect", "itemWidth": 14, "itemGap": 12}
+    return {"top": 0, "left": 0, **look, "data": list(names)}
 
 
 def _is_under(machine: Json) -> bool:
