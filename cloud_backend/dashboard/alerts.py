@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -12,12 +12,11 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard import words
-from common.pages import Ask, AskError, Column, Site, Table, Text, Tile, View, action, card
-from common.pages.blocks import Tone
+from cloud_backend.dashboard.asking import ask_reason
+from common.pages import AskError, Badge, Column, Site, Table, View, action, card
 
-PAGE_ALERTS = 50
+PAGE_ALERTS = 20
 SHOWN_LIMIT = 1000
-NOTE_CHARACTERS = 500
 STATES = {"open": "Open", "acknowledged": "Acknowledged", "": "All"}
 PRIORITIES = {"alarm": "Alarms", "event": "Warnings"}
 """Alarms of the apps; and what the platform warns of: drift, and models that were given up."""
@@ -25,9 +24,7 @@ COLUMNS = (
     Column("at", "When", kind="ago"),
     Column("type", "Type", kind="code"),
     Column("node", "Node", kind="link"),
-    Column("subject", "About"),
     Column("says", "Says"),
-    Column("state", "State", kind="badge"),
     Column("seen", "Seen by"),
     Column("acknowledge", "Do", kind="action"),
 )
@@ -38,9 +35,8 @@ def add_pages(site: Site) -> None:
 
     @site.page("alerts", "Alerts")
     async def show(view: View, state: str = "open") -> None:
-        with ui.element("div").classes("tiles"):
-            alarms = Tile("Open alarms")
-            drifting = Tile("Drifting nodes", link="/ui/fleet")
+        with view.head:
+            alarms, drifting = Badge(), Badge()
         with ui.element("div").classes("row-of"):
             choice = ui.select(STATES, label="Show", value=state if state in STATES else "open")
             choice.props("outlined dense")
@@ -59,9 +55,9 @@ def add_pages(site: Site) -> None:
             )
             waiting = fleet["open_alarms"]
             more = "+" if fleet["open_alarms_more"] else ""
-            tone: Tone = "bad" if waiting else "good"
-            alarms.show(words.count(waiting) + more, "nobody has acknowledged them" if waiting else "", tone)
-            drifting.show(words.count(fleet["drifting"]), "", "warn" if fleet["drifting"] else "")
+            alarms.show(f"{words.count(waiting)}{more} open alarms", "bad" if waiting else "good")
+            drifts = words.plural(fleet["drifting"], "drifting node")
+            drifting.show(drifts, "warn" if fleet["drifting"] else "")
 
         async def chosen() -> None:
             for alerts in lists:
@@ -87,7 +83,6 @@ class AlertList:
 
     def __init__(self, view: View, priority: str, choice: ui.select) -> None:
         self._view = view
-        self._ask: Ask = view.ask
         self._priority = priority
         self._choice = choice
         self._shown = _Shown()
@@ -100,6 +95,8 @@ class AlertList:
         self._table.on_action(self._acknowledge)
         with ui.element("div").classes("row-of"):
             self._more = action("Older", self._show_older)
+            self._all = action("Acknowledge all of these", self._acknowledge_shown)
+        self._all.set_visibility(False)
         self._more.set_visibility(False)
 
     def start_again(self) -> None:
@@ -126,7 +123,7 @@ class AlertList:
             self._show()
 
     async def _page(self, cursor: str | None) -> Any:
-        return await self._ask.get(
+        return await self._view.ask.get(
             "/v1/alerts",
             limit=PAGE_ALERTS,
             priority=self._priority,
@@ -134,57 +131,54 @@ class AlertList:
             cursor=cursor,
         )
 
+    def _alerts(self) -> list[Mapping[str, Any]]:
+        """What is shown, each once: the newest page moves on while older ones stay."""
+        found = {words.identity(alert): alert for alert in [*self._shown.newest, *self._shown.older]}
+        return list(found.values())
+
     def _show(self) -> None:
-        rows = {row["id"]: row for row in map(alert_row, [*self._shown.newest, *self._shown.older])}
-        self._table.show(list(rows.values()))
+        rows = [alert_row(alert) for alert in self._alerts()]
+        self._table.show(rows)
+        self._all.set_visibility(sum(bool(row["acknowledge"]) for row in rows) > 1)
         self._more.set_visibility(self._shown.cursor is not None and len(rows) < SHOWN_LIMIT)
 
     async def _acknowledge(self, alert: str, _column: str) -> None:
-        with ui.dialog() as dialog, ui.element("div").classes("card"):
-            Text("h2", "Acknowledge this alert")
-            Text("p", f"It is noted that {self._view.person} has seen it, and when.").classes("hint")
-            note = ui.input("Note (what you do about it)").props(
-                f"outlined dense autofocus maxlength={NOTE_CHARACTERS}"
-            )
+        await self._acknowledge_all([alert], "Acknowledge this alert")
 
-            async def yes() -> None:
-                dialog.submit(True)
+    async def _acknowledge_shown(self) -> None:
+        rows = [alert_row(alert) for alert in self._alerts()]
+        waiting = [row["id"] for row in rows if row["acknowledge"]]
+        if waiting:
+            await self._acknowledge_all(waiting, f"Acknowledge {words.plural(len(waiting), 'alert')}")
 
-            async def no() -> None:
-                dialog.submit(False)
+    async def _acknowledge_all(self, alerts: Sequence[str], title: str) -> None:
+        async def send(note: str) -> bool:
+            return await self._view.act(self._send(alerts, note), "Acknowledged.")
 
-            note.on("keydown.enter", yes)
-            with ui.element("div").classes("row-of"):
-                action("Acknowledge", yes, tone="main")
-                action("Cancel", no)
-        confirmed = await dialog
-        body = {"note": (note.value or "").strip()[:NOTE_CHARACTERS]}
-        dialog.delete()
-        if not confirmed:
-            return
-        node, epoch, seq = (quote(part, safe="") for part in alert.split("/"))
-        doing = self._ask.post(f"/v1/alerts/{node}/{epoch}/{seq}/acknowledge", body)
-        if await self._view.act(doing, "Acknowledged."):
-            self._shown.older = [each for each in self._shown.older if alert_row(each)["id"] != alert]
-            with contextlib.suppress(AskError):
+        who = f"It is noted that {self._view.person} has seen it, and when."
+        if await ask_reason(title, who, "Acknowledge", send, label="Note (what you do about it)"):
+            self.start_again()
+            with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells
                 await self.refresh()
+
+    async def _send(self, alerts: Sequence[str], note: str) -> None:
+        for alert in alerts:
+            node, epoch, seq = (quote(part, safe="") for part in alert.split("/"))
+            await self._view.ask.post(f"/v1/alerts/{node}/{epoch}/{seq}/acknowledge", {"note": note})
 
 
 def alert_row(alert: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the list, from what ``GET /v1/alerts`` gives."""
     seen = alert["acknowledged"]
     return {
-        "id": f"{alert['node']}/{alert['epoch']}/{alert['seq']}",
+        "id": words.identity(alert),
         "about": f"{alert['type']} of {alert['node']}",
         "at": alert["time_ns"],
         "type": alert["type"],
         "node": alert["node"],
         "node_href": f"/ui/nodes/{alert['node']}",
-        "subject": alert["subject"],
-        "says": words.gist(alert["type"], alert["data"]),
-        "state": "acknowledged" if seen else "open",
-        "state_tone": "" if seen else words.PRIORITY_TONES.get(alert["priority"], "warn"),
-        "seen": seen_by(seen) if seen else "",
+        "says": words.about(alert),
+        "seen": seen_by(seen) if seen else "nobody yet",
         "acknowledge": "" if seen else "Acknowledge",
     }
 

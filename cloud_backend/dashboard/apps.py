@@ -10,6 +10,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard import words
+from cloud_backend.dashboard.fleet import model_page
 from common.pages import Column, Facts, Table, Text, View, card, empty
 
 if TYPE_CHECKING:
@@ -59,14 +60,12 @@ class AppCard:
             what_to_do=f"Start one: edgeloop node run --app {name} --source URI --data DIR --enrolment FILE",
         )
         links = [(f"/ui/{place}", title) for place, title in pages]
-        links += [
-            (f"/ui/fleet?app={quote(name, safe='')}", "Its nodes"),
-            ("/ui/models", "Its models"),
-            ("/ui/rollouts", "Its rollouts"),
-        ]
+        links += [(f"/ui/fleet?app={quote(name, safe='')}", "Its nodes"), ("/ui/models", "Its models")]
         with ui.element("div").classes("row-of"):
             for href, title in links:
                 Text("a", title).props["href"] = href
+            self._rollout = Text("a", "Its rollouts")
+            self._rollout.props["href"] = "/ui/rollouts"
 
     def show(self, app: Mapping[str, Any], versions: Mapping[str, int]) -> None:
         """Show what ``GET /v1/status`` says of the app, and which version its nodes run."""
@@ -75,10 +74,22 @@ class AppCard:
                 "In production": app["production"] or "nothing yet",
                 "Nodes": words.count(app["nodes"]),
                 "Deployment": f"number {app['serial']}" if app["serial"] else "none so far",
-                "Rollout": app["rollout"] or "none is running",
+                "Rollout": "one is running" if app["rollout"] else "none is running",
             }
         )
+        self._show_rollout(app["rollout"])
         self._versions.show(version_rows(self._name, app["production"], versions))
+
+    def _show_rollout(self, rollout: str | None) -> None:
+        page = (
+            f"/ui/rollouts/{quote(self._name, safe='')}/{quote(rollout, safe='')}"
+            if rollout
+            else "/ui/rollouts"
+        )
+        if page != self._rollout.props["href"]:
+            self._rollout.props["href"] = page
+            self._rollout.text = "The rollout that is running" if rollout else "Its rollouts"
+            self._rollout.update()
 
 
 def version_rows(name: str, production: str, versions: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -88,7 +99,7 @@ def version_rows(name: str, production: str, versions: Mapping[str, int]) -> lis
         {
             "id": version,
             "version": version or "not reported yet",
-            "version_href": f"/ui/models/{quote(name, safe='')}/{quote(version, safe='')}" if version else "",
+            "version_href": model_page(name, version),
             "share": number / nodes,
             "share_text": f"{words.count(number)} of {words.count(nodes)}",
             "state": "in production" if version == production else "",

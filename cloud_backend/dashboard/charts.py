@@ -6,7 +6,8 @@ Tooltips are drawn as text (``richText``), never as HTML: names in them come fro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 TOOLTIP = {"trigger": "axis", "confine": True, "renderMode": "richText"}
@@ -45,14 +46,14 @@ def _over_time(
         "xAxis": {"type": "time", "splitLine": {"show": False}},
         "yAxis": {"type": "value", "min": 0, "axisLabel": _labels(labels)},
         "series": series,
-        **({} if points else _nothing("No health report yet")),
+        "title": _title("" if points else "No health report yet"),
     }
 
 
 def volume_by_day(volumes: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
     """Stacked bars by event type of ``what`` (``events`` or ``bytes``) that arrived each UTC day.
 
-    ``volumes`` are items of ``GET /v1/volumes``. Bytes are shown in kB.
+    ``volumes`` are items of ``GET /v1/volumes``.
     """
     totals: dict[str, float] = defaultdict(float)
     by_day: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -63,15 +64,17 @@ def volume_by_day(volumes: Sequence[Mapping[str, Any]], what: str) -> dict[str, 
     for each in volumes:
         kind = each["type"] if each["type"] in named else OTHERS
         by_day[each["day"]][kind] += each[what]
-    days = sorted(by_day)
-    scale, labels = (1000, "{value} kB") if what == "bytes" else (1, "{value}")
+    days = _every_day(by_day)
+    scale, unit = _scale(
+        max((sum(by_day[day].values()) for day in days), default=0) if what == "bytes" else 0
+    )
     series = [
         {
             "name": kind,
             "type": "bar",
             "stack": "all",
             "barMaxWidth": 42,
-            "data": [round(by_day[day].get(kind, 0) / scale, 1) for day in days],
+            "data": [round(by_day[day].get(kind, 0) / scale, 2) for day in days],
         }
         for kind in [*named, *([OTHERS] if len(named) < len(shown) else [])]
     ]
@@ -79,19 +82,36 @@ def volume_by_day(volumes: Sequence[Mapping[str, Any]], what: str) -> dict[str, 
         "tooltip": TOOLTIP,
         "legend": {"type": "scroll", "top": 0, "left": 0, "textStyle": {"color": _GREY}, "icon": "roundRect"},
         "xAxis": {"type": "category", "data": days},
-        "yAxis": {"type": "value", "axisLabel": _labels(labels)},
+        "yAxis": {"type": "value", "axisLabel": _labels(f"{{value}}{unit}")},
         "series": series,
-        **({} if volumes else _nothing("Nothing has arrived in these days")),
+        "title": _title("" if volumes else "Nothing has arrived in these days"),
     }
+
+
+def _every_day(found: Iterable[str]) -> list[str]:
+    """The days from the first to the last, those between them too, as ``YYYY-MM-DD``."""
+    days = sorted(date.fromisoformat(day) for day in found)
+    if not days:
+        return []
+    return [(days[0] + timedelta(number)).isoformat() for number in range((days[-1] - days[0]).days + 1)]
+
+
+def _scale(most_bytes: float) -> tuple[float, str]:
+    """By what bytes are divided on an axis, and the unit of what is left; 0 is for plain counts."""
+    for length, unit in ((1e9, " GB"), (1e6, " MB"), (1e3, " kB")):
+        if most_bytes >= 2 * length:
+            return length, unit
+    return 1.0, " B" if most_bytes else ""
 
 
 def _labels(text: str) -> dict[str, Any]:
     return {"formatter": text, "color": _GREY, "hideOverlap": True}
 
 
-def _nothing(text: str) -> dict[str, Any]:
+def _title(text: str) -> dict[str, Any]:
+    """What stands in the middle of an empty chart; taken back by name, for charts keep what is left out."""
     style = {"color": _GREY, "fontSize": 14, "fontWeight": "normal"}
-    return {"title": {"text": text, "left": "center", "top": "middle", "textStyle": style}}
+    return {"show": bool(text), "text": text, "left": "center", "top": "middle", "textStyle": style}
 
 
 def _rounded(value: float | None) -> float | None:

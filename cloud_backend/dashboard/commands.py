@@ -15,6 +15,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard import words
+from cloud_backend.dashboard.asking import ask_sure
 from common.pages import Badge, Text, View, action
 from common.pages.blocks import Tone
 
@@ -89,7 +90,7 @@ class Commands:
         with view.head, ui.element("div").classes("row-of"):
             action("Look for updates", lambda: self._tell("deployment"), icon="sync")
             action("Run golden cases", lambda: self._tell("golden"), icon="fact_check")
-            action("Revert", self._ask_first, icon="undo", tone="bad")
+            action("Revert", self._revert, icon="undo", tone="bad")
         with ui.element("div").classes("row-of").props("role=status") as self._line:
             self._badge = Badge()
             self._text = Text("span", "")
@@ -105,31 +106,20 @@ class Commands:
         self._text.text = f"{_ASKED[self._look]}: {found.text}"
         self._line.set_visibility(True)
 
-    async def _tell(self, look: Look) -> None:
+    async def _tell(self, look: Look) -> bool:
         asked_ns = time.time_ns()
         body = {"look": look} | ({"version": self._version} if look == "revert" and self._version else {})
         doing = self._view.ask.post(f"/v1/nodes/{quote(self._node, safe='')}/hint", body)
-        if await self._view.act(doing, f"{self._node} was told."):
+        told = await self._view.act(doing, f"{self._node} was told.")
+        if told:
             self._look, self._asked_ns = look, asked_ns
+        return told
 
-    async def _ask_first(self) -> None:
-        with ui.dialog() as dialog, ui.element("div").classes("card"):
-            Text("h2", f"Take {self._node} back from {self._version or 'its model'}?")
-            Text(
-                "p",
-                "The node goes back to the model that it ran before, which it has verified. It does not "
-                "take this version again until a newer deployment names it.",
-            )
-            with ui.element("div").classes("row-of"):
-                action("Revert", _submit(dialog, True), tone="bad")
-                action("Leave it", _submit(dialog, False))
-        if await dialog:
-            await self._tell("revert")
-        dialog.delete()
-
-
-def _submit(dialog: ui.dialog, what: bool) -> Any:
-    async def submit() -> None:
-        dialog.submit(what)
-
-    return submit
+    async def _revert(self) -> None:
+        await ask_sure(
+            f"Take {self._node} back from {self._version or 'its model'}?",
+            "The node goes back to the model that it ran before, which it has verified. It does not take "
+            "this version again until a newer deployment names it.",
+            "Revert",
+            lambda: self._tell("revert"),
+        )

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
+from cloud_backend.dashboard.asking import ask_sure
 from common.messages import NAME_PATTERN
 from common.pages import AskError, Text, View, action
 
@@ -22,7 +23,9 @@ class EnrolmentForm:
         self._view = view
         with ui.element("div").classes("row-of"):
             self._node, self._site = (
-                ui.input(label, validation={_RULE: _fits}).props("outlined dense maxlength=63")
+                ui.input(label, validation={_RULE: _fits}).props(
+                    "outlined dense maxlength=63 hide-bottom-space"
+                )
                 for label in ("Name of the node", "Site")
             )
             action("Enrol", self._enrol, icon="add_link", tone="main")
@@ -33,17 +36,27 @@ class EnrolmentForm:
         self._node.value, self._site.value = node, site
         if not (self._node.validate() and self._site.validate()):
             return
-        if await self._is_enrolled(node) and not await _confirmed(node):
+        if not await self._is_enrolled(node):
+            await self._send(node, site)
             return
+        await ask_sure(
+            f"{node} is enrolled already",
+            "It would get new credentials. The old ones end at once: the node needs the new file.",
+            "New credentials",
+            lambda: self._send(node, site),
+        )
+
+    async def _send(self, node: str, site: str) -> bool:
         self._place.clear()
         made: list[Mapping[str, Any]] = []
 
         async def ask() -> None:
             made.append(await self._view.ask.post("/v1/nodes", {"node": node, "site": site}))
 
-        if await self._view.act(ask(), f"{node} is enrolled."):
+        done = await self._view.act(ask(), f"{node} is enrolled.")
+        if done:
             self._show(made[0])
-            self._node.value = ""
+        return done
 
     async def _is_enrolled(self, node: str) -> bool:
         try:
@@ -86,22 +99,3 @@ def enrolment_file(enrolment: Mapping[str, Any]) -> str:
 
 def _fits(value: str | None) -> bool:
     return NAME_PATTERN.fullmatch((value or "").strip()) is not None
-
-
-async def _confirmed(node: str) -> bool:
-    with ui.dialog() as dialog, ui.element("div").classes("card"):
-        Text("h2", f"{node} is enrolled already")
-        Text("p", "It would get new credentials. The old ones end at once: the node needs the new file.")
-
-        async def yes() -> None:
-            dialog.submit(True)
-
-        async def no() -> None:
-            dialog.submit(False)
-
-        with ui.element("div").classes("row-of"):
-            action("New credentials", yes, tone="bad")
-            action("Leave it", no)
-    answer = bool(await dialog)
-    dialog.delete()
-    return answer

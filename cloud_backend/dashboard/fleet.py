@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import ui
 
@@ -18,20 +19,19 @@ from cloud_backend.dashboard import words
 from common.pages import Ask, AskError, Column, Site, Table, Tile, View, action, card
 
 PAGE_NODES = 100
-FEED_EVENTS = 8
+FEED_EVENTS = 6
 ACCOUNTS_EVERY_S = 5.0
 STATES = {"": "Any state", "online": "online", "offline": "offline", "unknown": "unknown"}
 NODE_COLUMNS = (
     Column("node", "Node", kind="link"),
     Column("state", "State", kind="badge"),
-    Column("app", "App"),
-    Column("site", "Site"),
-    Column("version", "Model"),
+    Column("place", "App, site"),
+    Column("version", "Model", kind="link"),
     Column("step", "Slot, step", kind="badge", hint="The slot that is live, and how far its model is"),
     Column("backlog", "Backlog", kind="number", hint="Events that wait in the node's outbox"),
     Column("latency", "p50 / p99", kind="number", hint="Time from a reading to its decision, on the node"),
-    Column("network", "Network", kind="bar", hint="Bytes sent, against everything to the cloud"),
-    Column("left", "Samples that left", kind="number", hint="All else that was sensed stayed on the node"),
+    Column("network", "Network", kind="number", hint="Bytes sent, against everything to the cloud"),
+    Column("left", "Samples", kind="number", hint="That left the node; all else that it sensed stayed there"),
     Column("seen", "Seen", kind="ago", hint="When the node last reported"),
     Column("source", "Source", kind="badge", hint="Whether what the node senses is simulated"),
 )
@@ -40,7 +40,6 @@ FEED_COLUMNS = (
     Column("node", "Node", kind="link"),
     Column("priority", "Priority", kind="badge"),
     Column("type", "Type", kind="code"),
-    Column("subject", "About"),
     Column("says", "Says"),
 )
 
@@ -221,15 +220,14 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
         "node_href": f"/ui/nodes/{node['node']}",
         "state": node["state"],
         "state_tone": words.STATE_TONES.get(node["state"], ""),
-        "app": node["app"] or words.NONE,
-        "site": node["site"],
+        "place": f"{node['app'] or words.NONE}, {node['site']}",
         "version": node["version"] or words.NONE,
+        "version_href": model_page(node["app"], node["version"]),
         "step": step,
         "step_tone": words.STEP_TONES.get(node["step"], ""),
         "backlog": words.count(words.number(health, "outbox_events")),
         "latency": words.NONE if p50 is None else f"{words.figure(p50)} / {words.milliseconds(p99)}",
-        "network": sent / raw if sent is not None and raw else None,
-        "network_text": f"{words.percent(sent, raw)} of {words.size(raw)}",
+        "network": f"{words.percent(sent, raw)} of {words.size(raw)}" if raw else words.NONE,
         "left": f"{words.count(account['samples'])} · {words.size(account['sample_bytes'])}"
         if account
         else "",
@@ -242,16 +240,20 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
 def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a feed of events, from what ``GET /v1/events/recent`` gives."""
     return {
-        "id": f"{event['node']}/{event['epoch']}/{event['seq']}",
+        "id": words.identity(event),
         "at": event["received_ns"],
         "node": event["node"],
         "node_href": f"/ui/nodes/{event['node']}",
         "priority": event["priority"],
         "priority_tone": words.PRIORITY_TONES.get(event["priority"], ""),
         "type": event["type"],
-        "subject": event["subject"],
-        "says": words.gist(event["type"], event["data"]),
+        "says": words.about(event),
     }
+
+
+def model_page(app: str, version: str) -> str:
+    """The page of a version; empty where a node has not reported one."""
+    return f"/ui/models/{quote(app, safe='')}/{quote(version, safe='')}" if app and version else ""
 
 
 def _choices(word: str, found: Mapping[str, int]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from common.pages import (
     Facts,
     Site,
     Table,
+    Text,
     Tile,
     View,
     action,
@@ -36,10 +37,12 @@ ADOPTIONS = 30
 HISTORY_POINTS = 300
 DAYS = 14
 SLOWER_S = 4.0
+SCROLLED = "max-height: 460px; overflow-y: auto"
+"""Lists that go on and on keep to a window of their own."""
 EVENT_COLUMNS = (
     Column("at", "When", kind="ago"),
-    Column("type", "Type", kind="badge"),
-    Column("says", "Says"),
+    Column("priority", "Priority", kind="badge"),
+    Column("says", "What"),
 )
 ADOPTION_COLUMNS = (
     Column("at", "When", kind="ago"),
@@ -85,6 +88,7 @@ async def _show_node(view: View, node: str, place: str) -> None:
             timeline = Timeline(view.ask, place)
         with card("Live", f"The newest {LIVE_EVENTS} events of any kind."):
             live = Table("Newest events", EVENT_COLUMNS, nothing="The node has sent nothing yet.")
+            live.style(SCROLLED)
         with card("Adoption log", "How models came to run here.", wide=True):
             adoptions = Table(
                 "Steps of adoption",
@@ -92,6 +96,7 @@ async def _show_node(view: View, node: str, place: str) -> None:
                 nothing="It runs the model that it came with.",
                 what_to_do="Roll a model out on the page Rollouts.",
             )
+            adoptions.style(SCROLLED)
         with card(
             "What left this node", f"As the cloud counted it in {DAYS} days. All else stayed on the node."
         ):
@@ -106,8 +111,8 @@ async def _show_node(view: View, node: str, place: str) -> None:
             view.ask.get(f"{place}/events", limit=LIVE_EVENTS, order="newest"),
             timeline.refresh(),
         )
-        badges.show(facts)
-        tiles.show(facts, time.time_ns())
+        badges.show(facts, time.time_ns())
+        tiles.show(facts)
         commands.show(facts, timeline.newest)
         live.show([event_row(event) for event in newest["items"]])
         about.show(facts_of(facts))
@@ -138,14 +143,17 @@ class Badges:
     def __init__(self, view: View) -> None:
         with view.head:
             self._state, self._virtual, self._drift, self._soak = (Badge() for _ in range(4))
+            self._seen = Text("span", "").classes("hint")
 
-    def show(self, node: Mapping[str, Any]) -> None:
+    def show(self, node: Mapping[str, Any], now_ns: int) -> None:
         """Show what holds for ``node``; a badge without a word is not seen."""
         health = node["health"]
         self._state.show(node["state"], words.STATE_TONES.get(node["state"], ""))
         self._virtual.show("virtual" if node["virtual"] else "", "info")
         self._drift.show("drifting" if health.get("drift") is True else "", "warn")
         self._soak.show("fails in its soak" if health.get("soak_ok") is False else "", "bad")
+        seen = node["last_seen_ns"]
+        self._seen.text = f"seen {words.since(seen, now_ns)}" if seen else "never seen yet"
 
 
 class Tiles:
@@ -154,20 +162,16 @@ class Tiles:
     def __init__(self) -> None:
         with ui.element("div").classes("tiles"):
             self._model = Tile("Model")
-            self._seen = Tile("Seen")
             self._backlog = Tile("Backlog")
             self._latency = Tile("Latency p50")
             self._sent = Tile("Sent, of everything")
             self._samples = Tile("Samples that left")
 
-    def show(self, node: Mapping[str, Any], now_ns: int) -> None:
+    def show(self, node: Mapping[str, Any]) -> None:
         """Show what the node reported last."""
         health = node["health"]
         slot = f"slot {node['slot']}, {node['step']}" if node["slot"] else "it has not reported yet"
         self._model.show(node["version"] or words.NONE, slot)
-        connected = health.get("connected")
-        note = {True: "connected at its last report", False: "not connected at its last report"}
-        self._seen.show(words.since(node["last_seen_ns"], now_ns), note.get(connected, ""))
         waiting = words.number(health, "outbox_events")
         self._backlog.show(words.count(waiting), words.size(words.number(health, "outbox_bytes")))
         self._latency.show(
@@ -191,6 +195,7 @@ class Timeline:
         self._events: list[Mapping[str, Any]] = []
         self._cursor: str | None = None
         self._table = Table("Timeline", EVENT_COLUMNS, nothing="Nothing but telemetry so far.")
+        self._table.style(SCROLLED)
         with ui.element("div").classes("row-of"):
             self._more = action("Older", self._show_older)
         self._more.set_visibility(False)
@@ -229,25 +234,18 @@ def joined(
     newest: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """``newest`` before what was ``known``, each event once, at most `TIMELINE_LIMIT`."""
-    there = {identity(event) for event in newest}
-    return [*newest, *(event for event in known if identity(event) not in there)][:TIMELINE_LIMIT]
-
-
-def identity(event: Mapping[str, Any]) -> str:
-    """What tells an event from all others, as text."""
-    return f"{event['node']}/{event['epoch']}/{event['seq']}"
+    there = {words.identity(event) for event in newest}
+    return [*newest, *(event for event in known if words.identity(event) not in there)][:TIMELINE_LIMIT]
 
 
 def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the timeline; the subject is named where it is not the node itself."""
-    says = words.gist(event["type"], event["data"])
-    subject = event["subject"]
+    """A row of the timeline or of the live events, from what ``GET /v1/nodes/{node}/events`` gives."""
     return {
-        "id": identity(event),
+        "id": words.identity(event),
         "at": event["time_ns"],
-        "type": event["type"],
-        "type_tone": words.PRIORITY_TONES.get(event["priority"], ""),
-        "says": f"{subject}: {says}" if subject not in ("", event["node"]) else says,
+        "priority": event["priority"],
+        "priority_tone": words.PRIORITY_TONES.get(event["priority"], ""),
+        "says": f"{event['type']} · {words.about(event)}",
     }
 
 

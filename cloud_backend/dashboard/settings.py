@@ -14,7 +14,14 @@ from cloud_backend.dashboard.enrolment import EnrolmentForm
 from common.pages import Badge, Facts, Site, Text, View, card
 
 EVERY_S = 2.0
-COUNTS = ("nodes", "nodes_online", "streams", "committed", "samples", "sample_bytes_received")
+COUNTS = {
+    "nodes": "Nodes enrolled",
+    "nodes_online": "Nodes online",
+    "committed": "Events committed",
+    "streams": "Streams of events",
+    "samples": "Samples received",
+    "sample_bytes_received": "Their size",
+}
 _SET_THEME = """() => {{
   document.cookie = "{cookie}={kept};path={path};max-age={age};samesite=strict";
   Quasar.Dark.set({dark});
@@ -73,14 +80,13 @@ def session_facts(session: Mapping[str, Any]) -> dict[str, str]:
 def cloud_facts(status: Mapping[str, Any]) -> dict[str, str]:
     """What the cloud is, from what ``GET /v1/status`` gives."""
     broker, database = status["broker"], status["database"]
-    names = {name: in_words(name) for name in COUNTS}
     return {
         "Version": status["edgeloop"],
         "Broker": f"{broker['kind']} at {broker['host']}:{broker['port']}",
         "Database": f"{database['kind']}, answers in {words.milliseconds(database['latency_ms'])}",
         **{
             label: (words.size if "bytes" in name else words.count)(words.number(status["counts"], name))
-            for name, label in names.items()
+            for name, label in COUNTS.items()
         },
     }
 

@@ -14,7 +14,7 @@ from common.pages.blocks import Tone
 
 NONE = "–"
 GIST_CHARACTERS = 220
-GIST_VALUES = 7
+GIST_VALUES = 8
 _VALUE_CHARACTERS = 80
 _LIST_VALUES = 4
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -105,10 +105,25 @@ def gist(kind: str, data: Any) -> str:
     return _cut(tell(data) if tell else _pairs(data), GIST_CHARACTERS)
 
 
+def about(event: Mapping[str, Any]) -> str:
+    """What an event of the API says, and of what, where that is not the node itself."""
+    says = gist(event["type"], event["data"])
+    subject = event["subject"]
+    if subject == event["node"] or subject in says:
+        return says
+    return f"{_cut(subject, _VALUE_CHARACTERS)}: {says}"
+
+
+def identity(event: Mapping[str, Any]) -> str:
+    """What tells an event from all others, as text."""
+    return f"{event['node']}/{event['epoch']}/{event['seq']}"
+
+
 def _adoption(data: Mapping[str, Any]) -> str:
     said = f"{_word(data, 'step')} {_word(data, 'version')}".strip()
-    why = " ".join(filter(None, (_word(data, "reason"), _word(data, "detail"))))
-    return f"{said}: {why}" if why else said
+    reason, detail = _word(data, "reason"), _word(data, "detail", GIST_CHARACTERS)
+    said += f" ({reason})" if reason else ""
+    return f"{said}: {detail}" if detail else said
 
 
 def _drift(data: Mapping[str, Any]) -> str:
@@ -125,12 +140,12 @@ def _golden(data: Mapping[str, Any]) -> str:
         cases = count(number(data, "cases"))
         took = milliseconds(number(data, "latency_ms"))
         return f"{_word(data, 'version')} passes its {cases} golden cases on this device, {took} a run"
-    return f"{_word(data, 'version')} fails its golden cases: {_word(data, 'detail')}"
+    return f"{_word(data, 'version')} fails its golden cases: {_word(data, 'detail', GIST_CHARACTERS)}"
 
 
 def _problem(data: Mapping[str, Any]) -> str:
     times = number(data, "count") or 1
-    said = ": ".join(filter(None, (_word(data, "problem"), _word(data, "detail"))))
+    said = ": ".join(filter(None, (_word(data, "problem"), _word(data, "detail", GIST_CHARACTERS))))
     return f"{said} ({count(times)} times)" if times > 1 else said
 
 
@@ -154,27 +169,27 @@ def _pairs(data: Mapping[str, Any]) -> str:
     told = [
         f"{name.replace('_', ' ')} {_value(value)}"
         for name, value in data.items()
-        if not isinstance(value, Mapping) and value not in ("", None, [])
+        if not isinstance(value, Mapping) and value not in ("", None, []) and name != "version"
     ]
     more = ["…"] if len(told) > GIST_VALUES else []
     return ", ".join(told[:GIST_VALUES] + more)
 
 
-def _word(data: Mapping[str, Any], name: str) -> str:
+def _word(data: Mapping[str, Any], name: str, characters: int = _VALUE_CHARACTERS) -> str:
     value = data.get(name, "")
-    return "" if value is None else _value(value)
+    return "" if value is None else _value(value, characters)
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, characters: int = _VALUE_CHARACTERS) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
     if isinstance(value, list):
         plain = [each for each in value[:_LIST_VALUES] if not isinstance(each, list | Mapping)]
         shown = " ".join(_value(each) for each in plain)
         return f"{shown} …" if len(value) > _LIST_VALUES else shown
-    return _cut(str(value), _VALUE_CHARACTERS)
+    return _cut(str(value), characters)
 
 
 def _cut(text: str, characters: int) -> str:

@@ -1,0 +1,206 @@
+"""Rows and facts of the pages Fleet, Node, Alerts, Apps, Data and Settings, from what the API gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloud_backend.dashboard import alerts, apps, data, enrolment, fleet, node, settings, words
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def a_node(**changes: Any) -> dict[str, Any]:
+    health = {
+        "latency_p50_ms": 0.2214,
+        "latency_p99_ms": 6.58,
+        "outbox_events": 1208,
+        "bytes_sent": 710,
+        "bytes_raw": 1000,
+        "rss_bytes": 119_000_000,
+    }
+    return {
+        "node": "engine-1",
+        "site": "hall-b",
+        "state": "online",
+        "app": "industrial",
+        "profile": "cpu",
+        "tags": ["cpu"],
+        "virtual": True,
+        "version": "1.0.0",
+        "slot": "a",
+        "step": "confirmed",
+        "confirmed": True,
+        "enrolled_ns": 1,
+        "last_seen_ns": 2,
+        "clock_offset_ms": None,
+        "health": health,
+        **changes,
+    }
+
+
+def an_event(**changes: Any) -> dict[str, Any]:
+    return {
+        "site": "hall-b",
+        "node": "engine-1",
+        "epoch": "e",
+        "seq": 7,
+        "type": "industrial.maintenance_due",
+        "subject": "engine-1",
+        "time_ns": 1,
+        "received_ns": 2,
+        "priority": "alarm",
+        "data": {"run": 3},
+        **changes,
+    }
+
+
+def test_a_node_of_the_fleet() -> None:
+    row = fleet.node_row(a_node(), {"samples": 31, "sample_bytes": 261_000})
+    assert (row["node_href"], row["version_href"]) == ("/ui/nodes/engine-1", "/ui/models/industrial/1.0.0")
+    assert (row["backlog"], row["latency"]) == ("1,208", "0.22 / 6.6 ms")
+    assert (row["network"], row["left"]) == ("71 % of 1.0 kB", "31 · 261 kB")
+    assert (row["source"], row["step"], row["seen"]) == ("virtual", "a confirmed", 2)
+
+
+def test_a_node_that_has_never_reported() -> None:
+    silent = a_node(state="unknown", app="", version="", slot="", step="", health={}, last_seen_ns=0)
+    row = fleet.node_row(silent)
+    assert {row["version"], row["backlog"], row["latency"], row["network"]} == {words.NONE}
+    assert (row["version_href"], row["step"], row["left"]) == ("", "", "")
+
+
+def test_health_of_any_kind_makes_a_row() -> None:
+    odd = a_node(health={"latency_p50_ms": HOSTILE, "outbox_events": [], "bytes_sent": {}, "bytes_raw": None})
+    assert fleet.node_row(odd)["backlog"] == words.NONE
+    assert node.facts_of(odd)["Memory"] == words.NONE
+
+
+def test_hostile_names_cannot_leave_a_link() -> None:
+    row = fleet.node_row(a_node(app="../../sign-out", version=f"{HOSTILE}/?#"))
+    assert row["version_href"].startswith("/ui/models/..%2F..%2Fsign-out/%3Cimg")
+    assert "?" not in row["version_href"]
+    assert "#" not in row["version_href"]
+
+
+def test_an_event_is_shown_with_where_it_came_from() -> None:
+    row = fleet.event_row(an_event(subject=HOSTILE))
+    assert (row["id"], row["at"], row["priority_tone"]) == ("engine-1/e/7", 2, "bad")
+    assert row["says"] == f"{HOSTILE}: run 3"
+    assert node.event_row(an_event())["says"] == "industrial.maintenance_due · run 3"
+
+
+def test_new_events_come_before_known_ones_and_each_once() -> None:
+    known = [an_event(seq=seq) for seq in (3, 2, 1)]
+    joined = node.joined([an_event(seq=seq) for seq in (5, 4, 3)], known)
+    assert [event["seq"] for event in joined] == [5, 4, 3, 2, 1]
+    many = [an_event(seq=seq) for seq in range(3 * node.TIMELINE_LIMIT)]
+    assert len(node.joined(many, known)) == node.TIMELINE_LIMIT
+
+
+def test_a_step_that_failed_is_told_from_one_that_went_well() -> None:
+    step = {
+        "app": "industrial",
+        "version": "2",
+        "from_version": "1",
+        "step": "golden",
+        "ok": False,
+        "reason": "golden",
+        "rollout": "2-ab",
+        "time_ns": 5,
+    }
+    assert node.adoption_row(step, 0)["step_tone"] == "bad"
+    assert node.adoption_row({**step, "ok": True}, 0)["step_tone"] == ""
+    assert node.adoption_row(step, 0)["rollout_href"] == "/ui/rollouts/industrial/2-ab"
+
+
+def test_an_alert_says_who_has_seen_it() -> None:
+    waiting = alerts.alert_row({**an_event(), "acknowledged": None})
+    assert (waiting["seen"], waiting["acknowledge"]) == ("nobody yet", "Acknowledge")
+    seen = {"by": "Anna", "at_ns": 1_795_535_000_000_000_000, "note": HOSTILE}
+    row = alerts.alert_row({**an_event(), "acknowledged": seen})
+    assert row["seen"] == f"Anna, 2026-11-24 15:43 UTC: {HOSTILE}"
+    assert row["acknowledge"] == ""
+
+
+def test_versions_of_an_app_by_how_many_nodes_run_them() -> None:
+    rows = apps.version_rows("industrial", "2", {"1": 1, "2": 3, "": 1})
+    assert [(row["version"], row["share"]) for row in rows] == [
+        ("2", 0.6),
+        ("not reported yet", 0.2),
+        ("1", 0.2),
+    ]
+    assert [row["state"] for row in rows] == ["in production", "", ""]
+    assert apps.version_rows("industrial", "2", {}) == []
+
+
+def test_the_audit_sets_what_left_a_node_against_what_it_sensed() -> None:
+    account = {
+        "node": "engine-1",
+        "site": "hall-b",
+        "app": "industrial",
+        "virtual": False,
+        "events": 24_043,
+        "event_bytes": 3_000_000,
+        "samples": 31,
+        "sample_bytes": 261_000,
+        "samples_refused": 1,
+        "bytes_sent": 710,
+        "bytes_raw": 1000,
+    }
+    row = data.account_row(account)
+    assert (row["events"], row["event_bytes"], row["samples"]) == ("24,043", "3.0 MB", "31")
+    assert (row["sent"], row["sent_text"], row["source"]) == (0.71, "71 % of 1.0 kB", "real")
+    assert data.account_row({**account, "bytes_raw": 0})["sent"] is None
+    assert node.account_facts(account)["Samples"] == "31, 261 kB"
+
+
+def test_what_was_quarantined_is_shown_on_one_line() -> None:
+    item = {
+        "id": 1,
+        "node": "n",
+        "received_ns": 5,
+        "reason": HOSTILE,
+        "size_bytes": 9,
+        "count": 2,
+        "head": "\x00a\n\u202eb" + "x" * 500,
+    }
+    row = data.quarantine_row(item)
+    assert row["head"].startswith("·a··bxxx")
+    assert len(row["head"]) == 81
+    assert row["reason"] == HOSTILE
+
+
+def test_facts_of_the_session_and_of_the_cloud() -> None:
+    session = {"name": "Anna", "kind": "session", "expires_ns": 1_795_535_000_000_000_000}
+    assert settings.session_facts(session)["Until"] == "2026-11-24 15:43 UTC"
+    token = settings.session_facts({"name": "admin", "kind": "token", "expires_ns": None})
+    assert token["By"] == "the API token of the admin"
+    status = {
+        "edgeloop": "0.1.0",
+        "broker": {"kind": "mosquitto", "host": "h", "port": 1883},
+        "database": {"kind": "sqlite", "latency_ms": 0.48},
+        "counts": {"nodes": 4, "committed": 54_011, "sample_bytes_received": 805_000},
+    }
+    facts = settings.cloud_facts(status)
+    assert facts["Broker"] == "mosquitto at h:1883"
+    assert facts["Database"] == "sqlite, answers in 0.48 ms"
+    assert (facts["Events committed"], facts["Their size"]) == ("54,011", "805 kB")
+    assert settings.ingest_facts({"batches_received": 3, "database": "well"}) == {"Batches received": "3"}
+
+
+def test_the_enrolment_file_is_what_a_node_reads() -> None:
+    import msgspec
+
+    from common.config import Enrolment
+
+    made = {
+        "node": "n",
+        "site": "s",
+        "cloud_url": "http://c",
+        "mqtt_host": "h",
+        "mqtt_port": 1,
+        "mqtt_password": "p",
+        "token": "t",
+        "tuf_root": {"signed": {}},
+    }
+    assert msgspec.json.decode(enrolment.enrolment_file(made), type=Enrolment).tuf_root == {"signed": {}}
