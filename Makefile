@@ -10,7 +10,7 @@ export EDGELOOP_DATA ?= $(abspath $(wildcard ../shared/data))
 .PHONY: help demo test lint format bench clean
 
 help:
-	@echo "make demo    run the whole loop on this machine and watch it (ARGS=--headless for plain lines)"
+	@echo "make demo    show the whole loop in the browser (ARGS=--terminal, or ARGS=--headless for plain lines)"
 	@echo "make test    run every test (ARGS=\"-m 'not e2e'\" for the fast ones)"
 	@echo "make lint    format check, lint, types, import rules"
 	@echo "make bench   measure speed (ratios against the broker and the database)"

@@ -191,14 +191,14 @@ class Turn:
         gate = self._job()["gate"]
         if not gate.get("passed"):
             raise ShowError(f"the gate refused {self.version}: {'; '.join(gate.get('reasons', []))}")
-        rows = [("all: " + gate["figure"], gate["candidate"], gate["production"], True)]
+        rows = [(gate["figure"], gate["candidate"], gate["production"], True)]
         rows += [
-            (f"slice {each['name']}", each["candidate"], each["production"], each["passed"])
-            for each in gate["slices"]
+            (each["name"], each["candidate"], each["production"], each["passed"]) for each in gate["slices"]
         ]
-        table = [f"{'':34s} {'candidate':>10s} {'production':>10s}"]
+        width = max(len(name) for name, *_ in rows)
+        table = [f"{'':{width}s} {'candidate':>10s} {'production':>10s}"]
         table += [
-            f"{name:34s} {_number(own)} {_number(other)} {'passed' if passed else 'FELL'}"
+            f"{name:{width}s} {_number(own)} {_number(other)} {'passed' if passed else 'FELL'}"
             for name, own, other, passed in rows
         ]
         return f"passed, better by {gate['gain']:.1%}\n" + "\n".join(table)

@@ -76,9 +76,12 @@ class Window:
         told = self._player.told
         if told != self._told:
             before, self._told = self._told, told
-            for row, chapter in zip(self._rows, told.chapters, strict=True):
+            begun = [place for place, each in enumerate(told.chapters) if each.state == "running"]
+            for place, (row, chapter) in enumerate(zip(self._rows, told.chapters, strict=True)):
+                if begun and place not in begun:
+                    row.fold()  # The narrator speaks of one chapter at a time.
                 row.show(chapter, busy=bool(told.busy))
-            self._by_hand.show(told.by_hand)
+            self._by_hand.show(told.by_hand, near=before is not None)
             self._show_controls(told)
             self._show_loop(told.shows, before.shows if before else ())
         if told.clearing:

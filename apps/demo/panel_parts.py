@@ -57,13 +57,14 @@ class Evidence:
             self._doing = Text("p", "").classes("doing")
             self._reason = Text("p", "").classes("reason").props("tabindex=0")
 
-    def show(self, chapter: ToldChapter | None) -> None:
-        """Show how far ``chapter`` is."""
+    def show(self, chapter: ToldChapter | None, *, near: bool = False) -> None:
+        """Show how far ``chapter`` is; ``near`` brings what is new into view."""
         if chapter is None:
             return
         if self._title is not None and self._title.text != (title := f"{chapter.title}: {chapter.state}"):
             self._title.text = title
-            bring_near(self._box)
+            if near:
+                bring_near(self._box)
         if chapter.lines[: len(self._told)] != self._told:
             self._lines.clear()
             self._told = ()
@@ -105,7 +106,7 @@ class ChapterRow:
             self._play.props(f'aria-label="Play chapter {number + 1}"')
 
     def show(self, chapter: ToldChapter, *, busy: bool) -> None:
-        """Show how far it is; a chapter that begins opens."""
+        """Show how far it is; a chapter that runs is open and in view."""
         enable(self._play, not busy)
         if chapter == self._shown:
             return
@@ -116,15 +117,19 @@ class ChapterRow:
         self._state.text = chapter.state + happened
         self._state.classes(replace=f"badge {TONES[chapter.state]}")
         self._evidence.show(chapter)
-        if before is None or before.state != chapter.state:
-            if chapter.state in ("running", "failed"):
-                self._details.props("open")
-                self._item.classes(add="now")
-                bring_near(self._item)
-            elif chapter.state == "not yet":
-                self._details.props(remove="open")
-            if chapter.state in ("done", "not yet"):
-                self._item.classes(remove="now")
+        if chapter.state in ("running", "failed"):
+            self._details.props("open")
+            self._item.classes(add="now")
+        elif chapter.state != "paused":
+            self._item.classes(remove="now")
+        if chapter.state == "not yet":
+            self.fold()
+        elif before is not None or chapter.state == "running":
+            bring_near(self._item)
+
+    def fold(self) -> None:
+        """Show its title only."""
+        self._details.props(remove="open")
 
 
 class HandRow:
@@ -147,7 +152,7 @@ class HandRow:
         """Show whether it can be pressed, and which nodes have no network."""
         enable(self._button, not busy)
         for choice, option in self._options.items():
-            option.text = f"{choice} (unplugged)" if choice in unplugged else choice
+            option.text = f"{choice} (cut)" if choice in unplugged else choice
 
     def _choose(self, event: Any) -> None:
         if event.args in self._act.choices:

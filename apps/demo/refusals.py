@@ -61,7 +61,7 @@ class Refusals:
         return Step(title, self.revert_late, ("adopt", "roll out"), "/ui/rollouts")
 
     def aftermath(self) -> Step:
-        return Step("the fleet runs what it ran before", self.unharmed, ("infer",), "/ui/fleet")
+        return Step("the fleet runs what it ran before", self.unharmed, ("infer",))
 
     def refuse_wrong(self) -> str:
         bad = self._spoil("wrong")

@@ -1,0 +1,123 @@
+"""Pictures of the show for ``docs/demo.md``, from the show itself: ``python -m apps.demo.show_pictures``.
+
+Starts the show as a presenter would, presses its buttons in a headless Chromium, and keeps what the audience
+sees at the moments that the presenter's sheet speaks of. Takes about three minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apps.demo.browser import DESKTOP, PHONE, open_browser
+from apps.demo.processes import Child, Children, edgeloop, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = Path("docs/img")
+SETTLE_MS = 3000
+"""A page of the dashboard has drawn its charts by then."""
+PATIENCE_MS = 240_000
+
+
+class Camera:
+    """Presses the panel's buttons and takes pictures."""
+
+    def __init__(self, page: Page, folder: Path) -> None:
+        self._page = page
+        self._folder = folder
+        page.set_default_timeout(PATIENCE_MS)
+
+    def take(self, name: str) -> None:
+        self._page.wait_for_timeout(SETTLE_MS)
+        self._page.screenshot(path=self._folder / f"show-{name}.png")
+        sys.stdout.write(f"show-{name}.png\n")
+
+    def play(self, chapter: int) -> None:
+        self._page.get_by_role("button", name=f"Play chapter {chapter}", exact=True).click()
+
+    def by_hand(self, act: str) -> None:
+        self._page.get_by_role("button", name=act, exact=True).click()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the narrator says it."""
+        self._page.locator(".narrator-rest").get_by_text(re.compile(text)).first.wait_for()
+
+    def wait_until_idle(self) -> None:
+        self._page.wait_for_timeout(1000)  # What was pressed is running by then.
+        self._page.locator(".status").get_by_text(re.compile("^(Next:|That was)")).wait_for()
+
+
+def take_all(camera: Camera) -> None:
+    """The show's pictures, in the order of the story."""
+    camera.wait_for("cycles a second, virtual")
+    camera.take("start")
+    camera.play(2)
+    camera.wait_until_idle()
+    camera.take("edge")
+    camera.by_hand("Unplug the network")
+    camera.wait_until_idle()
+    camera.take("cut")
+    camera.by_hand("Plug it in")
+    camera.wait_until_idle()
+    camera.play(4)
+    camera.wait_for("runs with fault fan")
+    camera.wait_until_idle()
+    camera.take("drift")
+    camera.play(5)
+    camera.wait_for("a training job runs")
+    camera.take("learning")
+    camera.wait_until_idle()
+    camera.play(6)
+    camera.wait_for("the others still run the old model")
+    camera.take("rollout")
+    camera.wait_until_idle()
+    camera.take("after")
+    camera.play(10)
+    camera.wait_until_idle()
+    camera.take("bad-models")
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        Children(Path(work) / "logs") as children,
+        open_browser() as browser,
+    ):
+        show = children.start("show", edgeloop("demo", "--no-browser", "--data", f"{work}/show"))
+        context = browser.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(_address(show))
+        take_all(Camera(page, folder))
+        _take_other(context.new_page, page.url, folder)
+        show.stop(30)
+
+
+def _take_other(new_page: Callable[[], Page], url: str, folder: Path) -> None:
+    """The same on a phone and in the dark."""
+    phone = new_page()
+    phone.set_viewport_size(PHONE)
+    phone.goto(url)
+    Camera(phone, folder).take("phone")
+    dark = new_page()
+    dark.emulate_media(color_scheme="dark")
+    dark.set_viewport_size(DESKTOP)
+    dark.goto(url)
+    Camera(dark, folder).take("dark")
+
+
+def _address(show: Child) -> str:
+    def printed() -> list[str]:
+        return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
+
+    return wait_until(printed, what="the show prints its address", timeout_s=60, failed=show.death)[-1]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
