@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from cloud_backend.store.engine import open_store, sqlite_url
 
-__all__ = ["engine", "limit_file_size", "new_url"]
+__all__ = ["database", "either_database", "engine", "limit_file_size", "new_url"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -40,3 +40,15 @@ def limit_file_size() -> Iterator[Callable[[int], None]]:
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture(scope="module")
+def database() -> str:
+    """URL of the database; empty for the cloud's own SQLite file."""
+    return ""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def either_database(request: pytest.FixtureRequest) -> str:
+    """For modules that run on both: ``from ... import either_database as database``."""
+    return str(request.getfixturevalue("postgres").url()) if request.param == "postgresql" else ""

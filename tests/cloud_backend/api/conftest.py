@@ -25,18 +25,6 @@ SAMPLE_LIMIT_BYTES = 200_000
 
 
 @pytest.fixture(scope="module")
-def database() -> str:
-    """URL of the database; empty for the cloud's own SQLite file."""
-    return ""
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def either_database(request: pytest.FixtureRequest) -> str:
-    """For modules that run on both: ``from ... import either_database as database``."""
-    return str(request.getfixturevalue("postgres").url()) if request.param == "postgresql" else ""
-
-
-@pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Cloud]:
     folder = tmp_path_factory.mktemp("cloud")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:

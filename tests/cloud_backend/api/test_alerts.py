@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from cloud_backend.cloud import Cloud
 from cloud_backend.store.tables import Adoption, Node, StoredEvent, Stream
 from common.messages import Priority
-from tests.cloud_backend.api.conftest import either_database as database
 from tests.cloud_backend.api.test_routes import all_items
+from tests.cloud_backend.conftest import either_database as database
 
 __all__ = ["database"]
 

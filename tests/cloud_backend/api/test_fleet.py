@@ -13,8 +13,8 @@ from cloud_backend.cloud import Cloud
 from cloud_backend.ingest.volumes import DAY_NS
 from cloud_backend.store.tables import Node, StoredEvent, Stream, UploadCount, Volume
 from common.messages import Priority
-from tests.cloud_backend.api.conftest import either_database as database
 from tests.cloud_backend.api.test_routes import all_items
+from tests.cloud_backend.conftest import either_database as database
 
 __all__ = ["database"]
 

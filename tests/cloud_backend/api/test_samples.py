@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from cloud_backend.cloud import Cloud
 from common.samples import encode_sample
-from tests.cloud_backend.api.conftest import either_database as database
 from tests.cloud_backend.api.test_routes import PROBLEM, all_items, announcement, sample_of, send
+from tests.cloud_backend.conftest import either_database as database
 from tests.cloud_backend.learner import NAME
 
 __all__ = ["database"]
