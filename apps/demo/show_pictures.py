@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apps.demo.browser import DESKTOP, PHONE, open_browser
-from apps.demo.processes import Child, Children, edgeloop, wait_until
+from apps.demo.processes import Child, Children, ShowError, edgeloop, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -49,8 +49,12 @@ class Camera:
         self._page.locator(".narrator-rest").get_by_text(re.compile(text)).first.wait_for()
 
     def wait_until_idle(self) -> None:
-        self._page.wait_for_timeout(1000)  # What was pressed is running by then.
+        """Wait until what was pressed is over. Raises `ShowError` if it did not happen."""
+        self._page.wait_for_timeout(1000)  # It is running by then.
         self._page.locator(".status").get_by_text(re.compile("^(Next:|That was)")).wait_for()
+        failed = [each for each in self._page.locator(".reason").all_inner_texts() if each]
+        if failed:
+            raise ShowError(failed[0])
 
 
 def take_all(camera: Camera) -> None:
