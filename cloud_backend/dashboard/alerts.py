@@ -22,7 +22,7 @@ PRIORITIES = {"alarm": "Alarms", "event": "Warnings"}
 """Alarms of the apps; and what the platform warns of: drift, and models that were given up."""
 COLUMNS = (
     Column("at", "When", kind="ago"),
-    Column("type", "Type", kind="code"),
+    Column("type", "Type", kind="badge"),
     Column("node", "Node", kind="link"),
     Column("says", "Says"),
     Column("seen", "Seen by"),

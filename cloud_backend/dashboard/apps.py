@@ -28,21 +28,22 @@ def add_pages(site: Frame) -> None:
 
     @site.page("apps", "Apps")
     async def show(view: View) -> None:
-        status = await view.ask.get("/v1/status")
-        if not status["apps"]:
-            empty("No app is installed.", "Make one by: edgeloop new-app NAME --like APP", "extension_off")
-            return
         cards: dict[str, AppCard] = {}
-        with ui.element("div").classes("grid"):
-            for name, app in status["apps"].items():
-                with card(app["title"], name):
-                    cards[name] = AppCard(name, site.front_pages(name))
+        grid = ui.element("div").classes("grid")
+        with grid:
+            nothing = empty(
+                "No app is installed.", "Make one: edgeloop new-app NAME --like APP", "extension_off"
+            )
+        nothing.set_visibility(False)
 
         async def refresh() -> None:
             status, fleet = await asyncio.gather(view.ask.get("/v1/status"), view.ask.get("/v1/fleet"))
+            nothing.set_visibility(not status["apps"])
             for name, app in status["apps"].items():
-                if name in cards:
-                    cards[name].show(app, fleet["versions"].get(name, {}))
+                if name not in cards:
+                    with grid, card(app["title"], name):
+                        cards[name] = AppCard(name, site.front_pages(name))
+                cards[name].show(app, fleet["versions"].get(name, {}))
 
         await view.live(refresh)
 

@@ -9,6 +9,7 @@ from typing import Any
 from nicegui import ui
 
 from cloud_backend.dashboard import charts, words
+from cloud_backend.dashboard.fleet import source_of
 from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, View, action, card
 
 DAYS = {7: "7 days", 14: "14 days", 30: "30 days", 90: "90 days"}
@@ -158,7 +159,7 @@ def account_row(account: Mapping[str, Any]) -> dict[str, Any]:
         "refused": words.count(account["samples_refused"]),
         "sent": sent / raw if raw else None,
         "sent_text": f"{words.percent(sent, raw)} of {words.size(raw)}",
-        "source": "virtual" if account["virtual"] else "real",
+        "source": source_of(account),
         "source_tone": "info" if account["virtual"] else "",
     }
 

@@ -39,7 +39,7 @@ FEED_COLUMNS = (
     Column("at", "Arrived", kind="ago"),
     Column("node", "Node", kind="link"),
     Column("priority", "Priority", kind="badge"),
-    Column("type", "Type", kind="code"),
+    Column("type", "Type", kind="badge"),
     Column("says", "Says"),
 )
 
@@ -232,7 +232,7 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
         if account
         else "",
         "seen": node["last_seen_ns"],
-        "source": "virtual" if node["virtual"] else "real",
+        "source": source_of(node),
         "source_tone": "info" if node["virtual"] else "",
     }
 
@@ -249,6 +249,11 @@ def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
         "type": event["type"],
         "says": words.about(event),
     }
+
+
+def source_of(node: Mapping[str, Any]) -> str:
+    """Whether what a node senses is simulated; empty for one that has not reported yet."""
+    return "virtual" if node["virtual"] else "real" if node["app"] else ""
 
 
 def model_page(app: str, version: str) -> str:

@@ -64,14 +64,10 @@ def add_pages(site: Site) -> None:
         try:
             await view.ask.get(place)
         except AskError as error:
-            if error.status not in (404, 422):
-                raise
-            empty(
-                f"There is no node {node}.",
-                "The page Fleet lists the nodes; Settings enrols one.",
-                "search_off",
-            )
-            return
+            if error.status in (404, 422):
+                advice = "The page Fleet lists the nodes; Settings enrols one."
+                empty(f"There is no node {node}.", advice, "search_off")
+                return
         await _show_node(view, node, place)
 
 

@@ -63,10 +63,12 @@ def test_a_node_of_the_fleet() -> None:
 
 
 def test_a_node_that_has_never_reported() -> None:
-    silent = a_node(state="unknown", app="", version="", slot="", step="", health={}, last_seen_ns=0)
+    silent = a_node(
+        state="unknown", app="", virtual=False, version="", slot="", step="", health={}, last_seen_ns=0
+    )
     row = fleet.node_row(silent)
     assert {row["version"], row["backlog"], row["latency"], row["network"]} == {words.NONE}
-    assert (row["version_href"], row["step"], row["left"]) == ("", "", "")
+    assert (row["version_href"], row["step"], row["left"], row["source"]) == ("", "", "", "")
 
 
 def test_health_of_any_kind_makes_a_row() -> None:
