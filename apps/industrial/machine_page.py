@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -58,17 +59,15 @@ class MachinePage:
         """Build the page, and keep it up to date."""
         self._view.name(self._machine)
         try:
-            state = await self._view.ask.get(self._path)
-            await self._read_runs(None)
+            state, _ = await asyncio.gather(self._view.ask.get(self._path), self._read_runs(None))
             if self._chosen not in (CURRENT, *self._runs):
                 await self._read_run(self._chosen)
             if self._chosen not in self._runs:
                 self._chosen = CURRENT
             node = await self._node(state["node"])
         except AskError as error:
-            if error.status != 404:
-                raise
-            empty(str(error), "Machines that have reported are listed on the page Machines.")
+            known = "Machines that have reported are listed on the page Machines."
+            empty(str(error), known if error.status == 404 else "Open the page again in a moment.")
             return
         self._draw_head(state, node)
         with ui.element("div").classes("tiles"):
@@ -177,14 +176,12 @@ class MachinePage:
             await self._refresh_orders()
 
     async def _refresh(self) -> None:
-        state = await self._view.ask.get(self._path)
         known = max(self._runs, default=CURRENT)
-        await self._read_run(None)
+        state, _ = await asyncio.gather(self._view.ask.get(self._path), self._read_run(None))
         if max(self._runs, default=CURRENT) != known:
             self._show_choice()
         run = state["run"] if self._chosen == CURRENT else self._chosen
-        await self._read_points(run)
-        closed = await self._closed(run)
+        _, closed = await asyncio.gather(self._read_points(run), self._closed(run))
         if run != self._drawn_run:
             return  # another run was chosen meanwhile
         about = self._runs.get(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -111,8 +112,10 @@ async def show_machines(view: View) -> None:
 
     async def refresh() -> None:
         nonlocal following
-        summary = await view.ask.get(f"{API}/summary")
-        page = await view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=places[-1])
+        summary, page = await asyncio.gather(
+            view.ask.get(f"{API}/summary"),
+            view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=places[-1]),
+        )
         items, following = page["items"], page["next"]
         virtual = await nodes.among([machine["node"] for machine in items])
         count.show(f"{summary['machines']:,}", "that have reported")
