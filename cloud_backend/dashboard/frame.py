@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
+from nicegui import app as pages
 from nicegui import ui
 
 import common.pages
@@ -40,6 +41,8 @@ WATCH_S = 2.0
 SLOW_MS = 1000.0
 """A database that takes longer over the simplest question is told of."""
 PAGE_TIMEOUT_S = 10.0
+RECONNECT_S = 10.0
+"""How long a page may be without its connection before it is built anew."""
 _TOGGLE_THEME = f"""() => {{
   const dark = !document.body.classList.contains("body--dark");
   const kept = `{THEME_COOKIE}=${{dark ? "dark" : "light"}}`;
@@ -113,7 +116,9 @@ class Frame:
                     menu.props("type=button aria-expanded=false aria-controls=rail")
                     menu.on("click", js_handler=_TOGGLE_RAIL)
                     Text("a", "edgeloop").classes("brand").props(f"href={MOUNT}/fleet")
-                main = ui.element("main").classes("page").props("id=page tabindex=-1")
+                main = (
+                    ui.element("div").classes("page").props("id=page tabindex=-1")
+                )  # NiceGUI has the <main>
         with main:
             with ui.element("div").classes("banner").props("role=alert") as box:
                 text = ui.label()
@@ -157,6 +162,7 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
         if spec.pages:
             resolve_name(spec.pages)(Frame(client, rail, frame.forms, f"apps/{name}"))
     ui.add_css(STYLE, shared=True)
+    pages.colors(primary="#0f766e", positive="#14653b", negative="#a61b33", warning="#8a4b08", info="#1d4f91")
 
     @api.get("/", include_in_schema=False)
     @api.get(MOUNT, include_in_schema=False)
@@ -172,6 +178,7 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
         favicon="🔁",
         dark=None,
         tailwind=False,
+        reconnect_timeout=RECONNECT_S,
         show_welcome_message=False,
     )
 

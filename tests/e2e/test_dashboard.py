@@ -188,6 +188,13 @@ def test_an_alert_is_acknowledged_with_who_and_why(visitor: Visitor) -> None:
     page.get_by_text("Ordered the parts.").first.wait_for()
 
 
+def ended_job(stage: Stage) -> dict[str, Any] | None:
+    """The newest training job, once it has ended."""
+    jobs = stage.ask(stage.app_path("jobs"), limit=1)["items"]
+    return jobs[0] if jobs and jobs[0]["ended_ns"] else None
+
+
+@pytest.mark.timeout(480)
 def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> None:
     """A sample is labelled, a candidate trained, rolled out, halted and reverted: all on the pages."""
     turn = Acts(stage).turns[0]
@@ -196,10 +203,12 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
     page = visitor.open("learning")
     page.get_by_role("button", name="Label").first.click()
     page.get_by_role("button", name="Close work order").click()
-    page.get_by_text("the edge was off by").wait_for()
-    page.get_by_role("button", name="Close", exact=True).click()
+    page.get_by_text("Work order closed.").wait_for()
+    page.get_by_role("dialog").wait_for(state="hidden")
     page.get_by_role("button", name="Start training").click()
-    page.get_by_text("approved").first.wait_for(timeout=120_000)
+    job = stage.wait(lambda: ended_job(stage), "the training job ends", 240)
+    assert job["state"] == "done", job
+    page.get_by_text(job["version"]).first.wait_for()
 
     page = visitor.open("rollouts")
     page.get_by_role("button", name="Start a rollout").click()
