@@ -47,7 +47,7 @@ async def ask_reason(
             action(button, yes, tone="bad" if button == "Revert" else "main")
             action("Leave it", no)
     done = bool(await dialog)
-    dialog.delete()
+    drop(dialog)
     return done
 
 
@@ -69,7 +69,7 @@ async def ask_sure(title: str, text: str, button: str, do: Callable[[], Awaitabl
             action(button, yes, tone="bad")
             action("Leave it", no)
     done = bool(await dialog)
-    dialog.delete()
+    drop(dialog)
     return done
 
 
@@ -121,9 +121,15 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
             go.set_visibility(bool(offered))
             action("Leave it", leave)
     await dialog
-    dialog.delete()
+    drop(dialog)
     if started:
         ui.navigate.to(f"/rollouts/{quote(app, safe='')}/{quote(started[0], safe='')}")
+
+
+def drop(dialog: ui.dialog) -> None:
+    """Remove a dialog that was answered; it is gone already where the page was left meanwhile."""
+    if not dialog.is_deleted:
+        dialog.delete()
 
 
 def versions_offered(models: Sequence[Mapping[str, Any]]) -> list[str]:

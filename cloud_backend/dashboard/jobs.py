@@ -139,7 +139,7 @@ class JobPanel:
                 for name, href in links_of(job, named=self._named):
                     Text("a", name).props["href"] = href
         self._state.show(JOB_WORDS.get(job["state"], job["state"]), JOB_TONES.get(job["state"], ""))
-        self._text.text = job["message"] if job["message"] != JOB_WORDS.get(job["state"]) else ""
+        self._text.text = message(job)
         self._cancel.set_visibility(job["state"] in OPEN)
         share = round(100 * min(1.0, max(0.0, job["progress"])))
         if share != self._share:
@@ -166,16 +166,15 @@ def facts_of(job: Mapping[str, Any]) -> dict[str, str]:
     """What a job was asked for and what it learned from."""
     gate = job["gate"]
     held_out, training = (words.number(gate, name) for name in ("held_out_samples", "training_samples"))
+    later = "known once it is judged" if job["state"] in OPEN else words.NONE
     parameters = ", ".join(f"{name} {value}" for name, value in job["parameters"].items())
     return {
         "Candidate": job["version"] or words.NONE,
         "From": job["parent"] or ("known when it starts" if job["state"] == "queued" else "nothing"),
         "Seed": str(job["seed"]),
         "Parameters": parameters or "as the app has them",
-        "Learned from": "known when it ends" if training is None else words.plural(training, "sample"),
-        "Judged on": "known when it ends"
-        if held_out is None
-        else f"{words.plural(held_out, 'sample')} held out",
+        "Learned from": later if training is None else words.plural(training, "sample"),
+        "Judged on": later if held_out is None else f"{words.plural(held_out, 'sample')} held out",
         "Took": took(job),
     }
 
@@ -198,8 +197,8 @@ def job_row(job: Mapping[str, Any]) -> dict[str, Any]:
         "state": JOB_WORDS.get(job["state"], job["state"]),
         "state_tone": JOB_TONES.get(job["state"], ""),
         "progress": job["progress"],
-        "progress_text": words.percent(job["progress"], 1.0) if job["progress"] else "0 %",
-        "message": job["message"] if job["message"] != JOB_WORDS.get(job["state"]) else verdict(job["gate"]),
+        "progress_text": f"{100 * job['progress']:.0f} %",
+        "message": message(job) or verdict(job["gate"]),
         "version": job["version"],
         "version_href": version_path(job["app"], job["version"]) if known else "",
         "seed": str(job["seed"]),
@@ -208,6 +207,11 @@ def job_row(job: Mapping[str, Any]) -> dict[str, Any]:
         "cancel": "Cancel" if job["state"] in OPEN else "",
         "about": f"job {job['id']}",
     }
+
+
+def message(job: Mapping[str, Any]) -> str:
+    """What a job says of itself, beyond the state that stands beside it."""
+    return "" if job["message"] in (job["state"], JOB_WORDS.get(job["state"])) else job["message"]
 
 
 def verdict(gate: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
                 if name == chosen:
                     link.props["aria-current"] = "page"
     with ui.element("div").classes("tiles"):
-        waiting, running, newest = Tile("Waiting for a label"), Tile("Training"), Tile("Newest candidate")
+        waiting, running, newest = Tile("Waiting for a label"), Tile("Training"), Tile("Newest job")
         production = Tile("In production")
     with card(
         "Worth learning from", "What nodes chose to send, newest first; all else stayed there.", wide=True

@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from cloud_backend.dashboard import comparing, lineage, words
+from cloud_backend.dashboard import comparing, lineage
+from cloud_backend.dashboard.against import Comparison, job_of
 from cloud_backend.dashboard.asking import CAN_GO_OUT, ask_reason, ask_rollout
+from cloud_backend.dashboard.manifest import COLUMNS_SHOWN, facts_of, origins, tensor_rows
 from cloud_backend.dashboard.waves import history_row
 from common.pages import (
-    Ask,
     AskError,
     Badge,
     Chart,
@@ -36,10 +37,8 @@ STATE_TONES: Mapping[str, Tone] = {
     "refused": "bad",
     "retired": "",
 }
-OTHERS = 100
 ROLLOUTS = 100
 SLOWER_S = 3.0
-COLUMNS_SHOWN = 8
 TENSOR_COLUMNS = (
     Column("name", "Name", kind="code"),
     Column("way", "Way"),
@@ -126,8 +125,6 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
             comparison = Comparison(view.ask, about, found, job, gauge)
         with card("Lineage", lineage.sentence(chain["chain"]), wide=True):
             _show_lineage(app, chain["chain"])
-        with card("Inputs and outputs", "What the model takes and gives on the node."):
-            _show_tensors(manifest)
         with card("Rollouts of this version"):
             rollouts = Table(
                 "Rollouts of this version",
@@ -135,6 +132,8 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
                 nothing="It was never rolled out.",
                 what_to_do="An approved version can be rolled out with the button above.",
             )
+        with card("Inputs and outputs", "What the model takes and gives on the node."):
+            _show_tensors(manifest)
 
     async def refresh() -> None:
         now, listed = await asyncio.gather(
@@ -160,100 +159,6 @@ def crumbs(*places: tuple[str, str]) -> None:
                 Text("span", "›").props("aria-hidden=true")
             Text("a", name).props["href"] = href
     way.move(target_index=0)
-
-
-async def job_of(ask: Ask, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The job that made a version, if this cloud knows it."""
-    if not found["job"]:
-        return None
-    try:
-        return await ask.get(f"/v1/apps/{quote(found['app'], safe='')}/jobs/{quote(found['job'], safe='')}")
-    except AskError as error:
-        if error.status not in (404, 422):
-            raise
-        return None
-
-
-class Comparison:
-    """The version beside another one, which a person chooses; first its parent, or what is in production."""
-
-    def __init__(
-        self,
-        ask: Ask,
-        about: str,
-        found: Mapping[str, Any],
-        job: Mapping[str, Any] | None,
-        gauge: comparing.Gauge,
-    ) -> None:
-        self._ask, self._about, self._found, self._job, self._gauge = ask, about, found, job, gauge
-        self._choice = ui.select([], label="Compare with", on_change=self._show).props("outlined dense")
-        self._ground = Text("p", "").classes("hint")
-        self._box = ui.element("div").classes("stack")
-
-    async def fill(self) -> None:
-        """Offer the other versions, and show the first comparison."""
-        models = (await self._ask.get(f"{self._about}/models", limit=OTHERS))["items"]
-        own = self._found["version"]
-        others = {m["version"]: f"{m['version']} ({m['state']})" for m in models if m["version"] != own}
-        if not others:
-            self._choice.set_visibility(False)
-            self._ground.text = "There is no other version of this app."
-            return
-        self._choice.set_options(others, value=first_other(self._found, models))
-
-    async def _show(self) -> None:
-        version = self._choice.value
-        if not version:
-            return
-        try:
-            other = await self._ask.get(f"{self._about}/models/{quote(version, safe='')}")
-            other_job = await job_of(self._ask, other)
-        except AskError as error:
-            self._ground.text = f"This comparison cannot be made now: {error}"
-            return
-        if self._choice.value != version:
-            return  # another one was chosen meanwhile
-        both = comparing.pair(self._found, other, self._job, other_job)
-        self._ground.text = both.ground
-        self._box.clear()
-        with self._box:
-            _compare_table("Figure", self._found, other, both.figures, both.other_figures, self._gauge)
-            if both.slices or both.other_slices:
-                _compare_table("Slice", self._found, other, both.slices, both.other_slices, self._gauge)
-
-
-def _compare_table(
-    what: str,
-    one: Mapping[str, Any],
-    other: Mapping[str, Any],
-    own: Mapping[str, float],
-    others: Mapping[str, float],
-    gauge: comparing.Gauge,
-) -> None:
-    if what == "Figure":
-        rows = comparing.rows(own, others, {name: gauge.direction(name) for name in [*own, *others]})
-    else:
-        rows = comparing.rows(own, others, gauge.higher_is_better)
-    Table(
-        f"{what}s of {one['version']} and {other['version']}",
-        (
-            Column("name", what),
-            Column("own", one["version"], kind="number"),
-            Column("other", other["version"], kind="number"),
-            Column("change", "This one is", kind="badge"),
-        ),
-        nothing="Neither has any figure.",
-    ).show(rows)
-
-
-def first_other(found: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
-    """The version to compare with first: what is in production, else the parent, else the next one."""
-    others = [each for each in models if each["version"] != found["version"]]
-    for each in others:
-        if each["state"] == "production":
-            return each["version"]
-    names = [each["version"] for each in others]
-    return found["parent"] if found["parent"] in names else names[0]
 
 
 def _show_measured(found: Mapping[str, Any], gauge: comparing.Gauge) -> None:
@@ -330,65 +235,3 @@ def state_sentence(
         return f"Refused after rollout {taken_back['id']} was reverted: {taken_back['reason']}."
     reasons = (job or {}).get("gate", {}).get("reasons") or []
     return f"Refused by the gate: {'; '.join(map(str, reasons))}." if reasons else "Refused."
-
-
-def facts_of(found: Mapping[str, Any]) -> dict[str, str]:
-    """What the manifest says of a version, as names and values."""
-    manifest = found["manifest"]
-    made = manifest.get("lineage", {})
-    drift = manifest.get("drift")
-    latency = words.number(manifest.get("limits", {}), "latency_ms")
-    facts = {
-        "Task": manifest.get("task", words.NONE),
-        "Trained": made.get("trained_at") or words.NONE,
-        "Approved by": found["approved_by"] or "nobody",
-        "Precision": manifest.get("precision", words.NONE),
-        "Licence": manifest.get("licence", words.NONE),
-        "Promises": f"at most {words.milliseconds(latency)} a run" if latency is not None else "nothing",
-        "Watches for drift": (
-            f"{drift['output']} over {comparing.figure(drift['threshold'])}, which was so in "
-            f"{words.percent(drift['rate'], 1.0)} of the training data"
-            if drift
-            else "no"
-        ),
-        "Manifest": f"sha256 {found['manifest_digest'][:16]}…",
-    }
-    if not found["job"]:
-        facts["Made by"] = origin(found)
-    return {name: str(value) for name, value in facts.items()}
-
-
-def origin(found: Mapping[str, Any]) -> str:
-    """What made a version, in words."""
-    return found["job"] or ("came with the app" if not found["created_ns"] else "added from outside")
-
-
-def origins(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Links to what a version came from."""
-    app, links = found["app"], []
-    if found["parent"]:
-        links.append((f"Parent {found['parent']}", lineage.version_path(app, found["parent"])))
-    if found["job"]:
-        links.append((f"Trained by {found['job']}", lineage.job_path(app, found["job"])))
-    return links
-
-
-def tensor_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the model's inputs and outputs."""
-    rows: list[dict[str, Any]] = []
-    for way in ("input", "output"):
-        for tensor in manifest.get(f"{way}s", []):
-            shape = " × ".join("any" if size is None else str(size) for size in tensor.get("shape", []))
-            names = tensor.get("columns", [])
-            listed = ", ".join(names) if len(names) <= COLUMNS_SHOWN else f"{len(names)} columns"
-            rows.append(
-                {
-                    "id": f"{way} {tensor['name']}",
-                    "name": tensor["name"],
-                    "way": way,
-                    "shape": f"{tensor['dtype']}, {shape or 'one value'}",
-                    "unit": tensor.get("unit", "") or words.NONE,
-                    "holds": listed or tensor.get("preprocessing", "") or words.NONE,
-                }
-            )
-    return rows

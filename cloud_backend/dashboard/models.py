@@ -13,6 +13,7 @@ from cloud_backend.dashboard import model, words
 from cloud_backend.dashboard.asking import CAN_GO_OUT, ask_rollout
 from cloud_backend.dashboard.comparing import Gauge, figure, gauge_of
 from cloud_backend.dashboard.lineage import job_path, version_path
+from cloud_backend.dashboard.manifest import origin
 from cloud_backend.dashboard.model import STATE_TONES, approve
 from common.pages import Badge, Column, Site, Table, Text, View, action, card, empty
 
@@ -73,7 +74,8 @@ class Shelf:
                 what_to_do=f"Train one on the page Learning, or add one: edgeloop model add {app} FOLDER",
             )
             self._table.on_action(self._act)
-            self._more = action("Older", self._show_more)
+            with ui.element("div").classes("row-of"):
+                self._more = action("Older", self._show_more)
             self._more.set_visibility(False)
 
     async def refresh(self) -> None:
@@ -129,7 +131,7 @@ def model_row(each: Mapping[str, Any], gauge: Gauge) -> dict[str, Any]:
         "worst": slices_range(each["slices"]),
         "parent": each["parent"] or words.NONE,
         "parent_href": version_path(app, each["parent"]) if each["parent"] else "",
-        "origin": model.origin(each),
+        "origin": origin(each),
         "origin_href": job_path(app, job) if job else "",
         "approved": each["approved_by"] or words.NONE,
         "at": each["created_ns"],

@@ -98,7 +98,8 @@ class Lane:
                 nothing="Nothing was rolled out yet: every node runs the model that it came with.",
                 what_to_do="Train a candidate on the page Learning; once approved, it starts here.",
             )
-            self._more = action("Older", self._show_more)
+            with ui.element("div").classes("row-of"):
+                self._more = action("Older", self._show_more)
             self._more.set_visibility(False)
 
     async def refresh(self) -> None:

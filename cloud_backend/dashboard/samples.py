@@ -11,14 +11,17 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard import words
+from cloud_backend.dashboard.asking import drop
 from common.pages import Ask, AskError, Column, Facts, LabelForm, Table, Text, View, action
 from common.pages.blocks import Tone
 from common.pages.site import Refresh
 
-SHOWN = 25
+SHOWN = 12
 LIMIT = 500
 PAGES = 4
 """Most pages that are read for one list: with a filter a page may hold few."""
+COUNTED = 100
+ATTRIBUTES_SHOWN = 6
 LABELS_SHOWN = 20
 CHOICES = {"no": "Waiting for a label", "yes": "Labelled", "all": "All"}
 _FILTERS: Mapping[str, str | None] = {"no": "false", "yes": "true", "all": None}
@@ -58,28 +61,38 @@ class Queue:
         self._form = form
         self._shown = SHOWN
         self._samples: dict[str, Mapping[str, Any]] = {}
-        self._more_there = False
         self._waiting = (words.NONE, "")
+        self._looked = False
         self._virtual: dict[str, bool] = {}
         self._choice = ui.select(CHOICES, label="Show", value="no", on_change=self._chosen)
         self._choice.props("outlined dense").style("max-width: 260px")
         self._table = Table("Samples", COLUMNS, nothing=NOTHING["no"][0], what_to_do=NOTHING["no"][1])
         self._table.on_action(self._label)
-        self._more = action("More", self._show_more)
+        with ui.element("div").classes("row-of"):
+            self._more = action("More", self._show_more)
         self._more.set_visibility(False)
 
     async def refresh(self) -> None:
         """Bring the queue up to date."""
         choice = str(self._choice.value)
         samples, more = await newest(self._view.ask, self._app, self._shown, _FILTERS[choice])
+        if choice != "no":
+            await self._count_waiting()
+        elif samples or self._looked:
+            self._waiting = waiting(len(samples), more)
+        else:  # at the first look: whoever comes here sees what there is
+            self._waiting = waiting(0, more)
+            choice = self._choice.value = "all"
+            samples, more = await newest(self._view.ask, self._app, self._shown, None)
+        self._looked = True
         await self._learn_nodes({sample["node"] for sample in samples})
         if choice != self._choice.value:
             return  # another list was chosen meanwhile; it has its own refresh
-        if choice == "no":
-            self._waiting = f"{len(samples)}{'+' if more else ''}", "newest samples" if more else ""
         self._samples = {sample["id"]: sample for sample in samples}
         nothing, advice = NOTHING[choice]
-        self._table.props["nothing"], self._table.props["advice"] = nothing, advice
+        if self._table.props["nothing"] != nothing:
+            self._table.props["nothing"], self._table.props["advice"] = nothing, advice
+            self._table.update()
         self._table.show([sample_row(s, self._virtual.get(s["node"], False)) for s in samples])
         self._more.set_visibility(more and self._shown < LIMIT)
 
@@ -87,6 +100,12 @@ class Queue:
         """How many samples wait for a label, as far as the queue has looked."""
         value, note = self._waiting
         return value, note, ""
+
+    async def _count_waiting(self) -> None:
+        page = await self._view.ask.get(
+            "/v1/samples", app=self._app, order="newest", labelled="false", limit=COUNTED
+        )
+        self._waiting = waiting(len(page["items"]), page["next"] is not None)
 
     async def _learn_nodes(self, names: set[str]) -> None:
         """Which nodes are virtual; each is asked for once a visit."""
@@ -135,7 +154,7 @@ class Queue:
                 dialog.submit(False)
 
             Text("h2", f"Label {sample['group']}")
-            Facts(facts_of(sample, self._virtual.get(sample["node"], False)))
+            Facts(facts_of(sample, self._virtual.get(sample["node"], False), attributes=self._form is None))
             Table("Why it was chosen", REASON_COLUMNS).show(reason_rows(sample))
             if known["items"]:
                 Table("Labels that it has", LABEL_COLUMNS).show([label_row(each) for each in known["items"]])
@@ -143,7 +162,7 @@ class Queue:
             with ui.element("div").classes("row-of"):
                 action("Close", leave)
         await dialog
-        dialog.delete()
+        drop(dialog)
         await self._refresh_quietly()
 
 
@@ -187,6 +206,11 @@ async def newest(
         if cursor is None or len(found) >= wanted:
             break
     return found, cursor is not None
+
+
+def waiting(count: int, more: bool) -> tuple[str, str]:
+    """Value and note of the tile that says how many samples wait for a label."""
+    return f"{count}{'+' if more else ''}", "among the newest" if more else ""
 
 
 def label_body(sample: Mapping[str, Any], kind: Any, body: Any) -> dict[str, Any]:
@@ -250,13 +274,13 @@ def label_row(label: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def facts_of(sample: Mapping[str, Any], virtual: bool) -> dict[str, str]:
-    """What is known of a sample beside its content."""
+def facts_of(sample: Mapping[str, Any], virtual: bool, *, attributes: bool) -> dict[str, str]:
+    """What is known of a sample beside its content; ``attributes`` are left to an app's own form."""
     plain: Sequence[tuple[str, Any]] = [
         (name, value)
         for name, value in sample["attributes"].items()
-        if isinstance(value, str | int | float) and not isinstance(value, bool)
-    ][:6]
+        if attributes and isinstance(value, str | int | float) and not isinstance(value, bool)
+    ][:ATTRIBUTES_SHOWN]
     return {
         "Subject": sample["subject"],
         "Node": f"{sample['node']}, virtual" if virtual else sample["node"],

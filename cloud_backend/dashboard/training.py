@@ -49,7 +49,8 @@ class Training:
             what_to_do="Label some samples above, then start a training job.",
         )
         self._table.on_action(self._cancel)
-        self._more = action("Older", self._show_more)
+        with ui.element("div").classes("row-of"):
+            self._more = action("Older", self._show_more)
         self._more.set_visibility(False)
 
     async def refresh(self) -> None:
@@ -71,7 +72,7 @@ class Training:
         note = f"{words.plural(queued, 'job')} waiting" if queued else ""
         if not running:
             return ("nothing" if not queued else "soon"), note, ""
-        return words.percent(running[0]["progress"], 1.0), note or running[0]["message"], ""
+        return f"{100 * running[0]['progress']:.0f} %", note or running[0]["message"], ""
 
     def newest_tile(self) -> tuple[str, str, Tone]:
         """What became of the newest job that has ended."""

@@ -170,8 +170,13 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
     deciding = progress["deciding"]
     if deciding is None:
         silent = sum(node["outcome"] == "silent" for node in progress["nodes"])
+        behind = progress["state"] == "reverted" and confirmed > 0
         return [
-            (f"{confirmed} of {total}", "nodes of all waves", ""),
+            (
+                f"{confirmed} of {total}",
+                "have not gone back yet" if behind else "nodes of all waves",
+                "warn" if behind else "",
+            ),
             (str(bad), "nodes", "bad" if bad else ""),
             (str(silent), "had said nothing when it ended", "warn" if silent else ""),
             ("0", "the rollout has ended", ""),
