@@ -127,6 +127,7 @@ def test_ancestors_stand_left_to_right_with_what_they_were_made_from() -> None:
     assert places["v1"] < places["v2"]
     texts = [node["name"] for node in boxes(drawn)]
     assert texts.count("fd001\nunchanged") == 1
+    assert "samples\nunchanged" not in texts
     assert f"samples\n{'0' * 12}" in texts
     parents = [edge for edge in drawn.options["series"][0]["links"] if "label" in edge]
     assert [(edge["source"], edge["target"]) for edge in parents] == [("0 right", "1 left")]
