@@ -7,12 +7,13 @@ ARGS ?=
 export EDGELOOP_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench screenshots clean
 
 help:
 	@echo "make demo    show the whole loop in the browser (ARGS=--terminal, or ARGS=--headless for plain lines)"
 	@echo "make test    run every test (ARGS=\"-m 'not e2e'\" for the fast ones)"
 	@echo "make lint    format check, lint, types, import rules"
+	@echo "make screenshots   take the pictures in docs/img again (needs Chromium)"
 	@echo "make bench   measure speed (ratios against the broker and the database)"
 	@echo "make clean   remove what the other commands made"
 
@@ -54,6 +55,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/edgeloop bench loop $(ARGS)
+
+screenshots: $(VENV)/.dev
+	@echo "==> pictures of the show and of every page, from a show that starts now (about five minutes)"
+	@$(BIN)/python -m apps.demo.show_pictures
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
