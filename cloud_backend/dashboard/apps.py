@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from nicegui import ui
 
 from cloud_backend.dashboard import words
 from cloud_backend.dashboard.fleet import model_page
+from cloud_backend.dashboard.frame import Frame
 from common.pages import Column, Facts, Table, Text, View, card, empty
-
-if TYPE_CHECKING:
-    from cloud_backend.dashboard.frame import Frame
 
 VERSION_COLUMNS = (
     Column("version", "Version on nodes", kind="link"),

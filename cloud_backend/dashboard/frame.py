@@ -1,25 +1,15 @@
-"""The frame around every page: the rail, the theme, the banner; and how it is mounted.
-
-NiceGUI keeps its pages once per process, so a process mounts one dashboard.
-"""
+"""The frame around every page: the rail, the theme, the banner."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from pkgutil import resolve_name
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-from fastapi import FastAPI, Request
-from fastapi.responses import RedirectResponse
-from nicegui import app as pages
+from fastapi import Request
 from nicegui import ui
 
-import common.pages
-from cloud_backend.dashboard import alerts, apps, data, fleet, learning, models, node, rollouts, settings
-from common.app import AppSpec
 from common.pages import Ask, AskError, LabelForm, Text, View
 from common.pages.site import Banner, Build
 
@@ -35,14 +25,11 @@ RAIL = (
     ("settings", "Settings", "settings"),
 )
 """Path, name and icon of each place in the rail; every app adds its own below them."""
-STYLE = Path(common.pages.__file__).with_name("style.css")
 THEME_COOKIE = "edgeloop-theme"
 WATCH_S = 2.0
 SLOW_MS = 1000.0
 """A database that takes longer over the simplest question is told of."""
 PAGE_TIMEOUT_S = 10.0
-RECONNECT_S = 10.0
-"""How long a page may be without its connection before it is built anew."""
 _TOGGLE_THEME = f"""() => {{
   const dark = !document.body.classList.contains("body--dark");
   const kept = `{THEME_COOKIE}=${{dark ? "dark" : "light"}}`;
@@ -148,39 +135,6 @@ class Frame:
                 theme.on("click", js_handler=_TOGGLE_THEME)
                 with ui.element("form").props("method=post action=/sign-out"):
                     Text("button", "Sign out").classes("action small").props("type=submit")
-
-
-def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
-    """Mount the dashboard on ``api``, with the pages of every app."""
-    transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
-    client = httpx.AsyncClient(transport=transport, base_url="http://edgeloop")
-    rail = list(RAIL)
-    frame = Frame(client, rail, {})
-    for module in (fleet, node, apps, alerts, models, learning, rollouts, data, settings):
-        module.add_pages(frame)
-    for name, spec in sorted(apps_by_name.items()):
-        if spec.pages:
-            resolve_name(spec.pages)(Frame(client, rail, frame.forms, f"apps/{name}"))
-    ui.add_css(STYLE, shared=True)
-    pages.colors(primary="#0f766e", positive="#14653b", negative="#a61b33", warning="#8a4b08", info="#1d4f91")
-
-    @api.get("/", include_in_schema=False)
-    @api.get(MOUNT, include_in_schema=False)
-    @api.get(f"{MOUNT}/", include_in_schema=False)
-    def _front() -> RedirectResponse:
-        return RedirectResponse(f"{MOUNT}/fleet", 303)
-
-    ui.run_with(
-        api,
-        mount_path=MOUNT,
-        title="edgeloop",
-        language="en-US",
-        favicon="🔁",
-        dark=None,
-        tailwind=False,
-        reconnect_timeout=RECONNECT_S,
-        show_welcome_message=False,
-    )
 
 
 async def _trouble(ask: Ask) -> str:

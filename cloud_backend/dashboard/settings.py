@@ -11,6 +11,7 @@ from nicegui import ui
 
 from cloud_backend.dashboard import words
 from cloud_backend.dashboard.enrolment import EnrolmentForm
+from cloud_backend.dashboard.frame import MOUNT, THEME_COOKIE
 from common.pages import Badge, Facts, Site, Text, View, card
 
 EVERY_S = 2.0
@@ -132,8 +133,6 @@ def _command(what: str, command: str) -> None:
 
 
 def _draw_theme() -> None:
-    from cloud_backend.dashboard.frame import MOUNT, THEME_COOKIE  # the frame imports this page
-
     year_s = 365 * 86400
     with ui.element("div").classes("stack"):
         Text("h3", "Theme")
