@@ -29,10 +29,12 @@ T = TypeVar("T")
 POLL_S = 0.05
 STOP_TIMEOUT_S = 15.0
 
-# Runs in the child before its program: ask Linux to send SIGTERM when the parent's thread ends, then
-# look whether the parent is gone already. 1 is PR_SET_PDEATHSIG of prctl(2).
+# Runs in the child before its program: heed SIGINT, which what a shell starts in the background ignores; ask
+# Linux to send SIGTERM when the parent's thread ends, then look whether the parent is gone already. 1 is
+# PR_SET_PDEATHSIG of prctl(2).
 _LAUNCH = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.platform == "linux":
     import ctypes
     ctypes.CDLL(None).prctl(1, 15)

@@ -219,9 +219,9 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
     page.get_by_text("halted").first.wait_for()
     page.get_by_role("button", name="Revert").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Revert").click()
+    rollouts = stage.app_path("rollouts")
+    stage.wait(lambda: stage.ask(rollouts, limit=1)["items"][0]["state"] == "reverted", "the reversal", 15)
     page.get_by_text("reverted").first.wait_for()
-    rollout = stage.ask(stage.app_path("rollouts"), limit=1)["items"][0]
-    assert rollout["state"] == "reverted"
 
 
 def test_markup_from_a_node_is_shown_as_text(visitor: Visitor, stage: Stage) -> None:
