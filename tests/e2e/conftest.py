@@ -8,11 +8,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from apps.demo.browser import find_chromium, open_browser
 from apps.demo.processes import Children
 from apps.demo.world import CloudSite, EdgeNode, Settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TALLY = Path(__file__).with_name("tally")
 ENVIRONMENT = {"PYTHONPATH": str(TALLY), "PYTHONUNBUFFERED": "1"}
@@ -34,6 +39,15 @@ def broker(request: pytest.FixtureRequest) -> str:
     if request.param == "mosquitto" and shutil.which("mosquitto", path=path) is None:
         pytest.skip("Mosquitto is not installed (apt-get install mosquitto)")
     return request.param
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    if find_chromium() is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture

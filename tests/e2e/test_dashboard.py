@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from apps.demo.browser import DESKTOP, PHONE, find_chromium, open_browser
+from apps.demo.browser import DESKTOP, PHONE
 from apps.demo.show import APP, KIND, MACHINES, Acts
 from apps.demo.stage import Stage
 from common.messages import Event, Priority, encode_batch, encode_event, topics
@@ -46,14 +46,6 @@ MARKUP = '<img src=x onerror="window.broken=1">'
 SERIOUS = ("serious", "critical")
 # Gone for a moment while a page is left; the browser tells of it as an error.
 HARMLESS = re.compile("WebSocket is closed before the connection is established|net::ERR_ABORTED")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if find_chromium() is None:
-        pytest.skip("no Chromium is installed (apt-get install chromium)")
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from apps.demo.browser import DESKTOP, find_chromium, open_browser
+from apps.demo.browser import DESKTOP
 from apps.demo.processes import Children, wait_until
 from apps.demo.world import CloudSite, answers
 from tests.postgres import Postgres
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 RECOVERY_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if find_chromium() is None:
-        pytest.skip("no Chromium is installed (apt-get install chromium)")
-    with open_browser() as browser:
-        yield browser
 
 
 def fleet_page(browser: Browser, cloud: CloudSite) -> Page:
