@@ -1,0 +1,146 @@
+"""The MIT-BIH Arrhythmia Database from disk: signals, beats in AAMI classes, rhythms, and its splits.
+
+`find_mitdb` looks where it is told, else under ``EDGELOOP_DATA``. What the set is and where to get it:
+``datasets/mitdb.md``. Reading needs the ``wfdb`` package (the ``train`` extra).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DatasetError
+
+DS1 = (
+    "101", "106", "108", "109", "112", "114", "115", "116", "118", "119", "122",
+    "124", "201", "203", "205", "207", "208", "209", "215", "220", "223", "230",
+)  # fmt: skip
+DS2 = (
+    "100", "103", "105", "111", "113", "117", "121", "123", "200", "202", "210",
+    "212", "213", "214", "219", "221", "222", "228", "231", "232", "233", "234",
+)  # fmt: skip
+"""Patients to train on and to test on (de Chazal, O'Dwyer, Reilly 2004). Records 201 and 202 are of one
+patient; the split is used as it was published."""
+PACED = ("102", "104", "107", "217")
+"""Records with paced beats: part of QRS detection, not of beat classification (ANSI/AAMI EC57)."""
+RECORDS = tuple(sorted(DS1 + DS2 + PACED))
+
+AAMI = {
+    **dict.fromkeys("NLRBej", "N"), **dict.fromkeys("AaJSn", "S"), **dict.fromkeys("VEr", "V"), "F": "F",
+    **dict.fromkeys("/fQ?", "Q"),
+}  # fmt: skip
+"""Class of a beat by its symbol in the annotation file (ANSI/AAMI EC57:2012, 4.3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Samples ``begin`` to ``end`` (left out) with a label: a rhythm such as ``(AFIB``."""
+
+    begin: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """Annotated beats in their order, one entry each."""
+
+    samples: NDArray[np.int64]
+    kinds: NDArray[np.str_]
+    """AAMI class: N, S, V, F or Q."""
+    symbols: NDArray[np.str_]
+    """As in the annotation file."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: ``signal_mv`` is ``(samples, leads)``, NaN where a sample is missing.
+
+    ``rhythms`` cover the record from its first rhythm annotation on; ``flutter`` is ventricular flutter or
+    fibrillation, in which no beats are annotated.
+    """
+
+    name: str
+    rate_hz: float
+    signal_mv: NDArray[np.float64]
+    leads: tuple[str, ...]
+    beats: Beats
+    rhythms: tuple[Span, ...]
+    flutter: tuple[Span, ...]
+
+
+def find_mitdb(data_path: Path | None = None) -> Path | None:
+    """The folder with the records: ``data_path`` or its ``mitdb``, else the same of ``EDGELOOP_DATA``.
+
+    None where it is in neither.
+    """
+    named = os.environ.get("EDGELOOP_DATA")
+    for root in (data_path, Path(named) if named else None):
+        for folder in (root, root / "mitdb") if root is not None else ():
+            if (folder / f"{RECORDS[0]}.hea").is_file():
+                return folder
+    return None
+
+
+def load_record(folder: Path, name: str) -> Record:
+    """Read one record with its annotations. Raises `DatasetError`, with the file, for what is malformed."""
+    import wfdb
+
+    base = folder / name
+    for suffix in (".hea", ".dat", ".atr"):
+        if not base.with_suffix(suffix).is_file():
+            raise DatasetError(
+                f"{base}{suffix} is missing: a record is {name}.hea, {name}.dat and {name}.atr"
+            )
+    try:
+        signal = wfdb.rdrecord(str(base))
+        marks = wfdb.rdann(str(base), "atr")
+    except Exception as error:  # wfdb has no errors of its own: a torn file ends in any of Python's
+        raise DatasetError(f"{base} cannot be read as a WFDB record: {error!r}") from error
+    units = set(signal.units or ())
+    if signal.p_signal is None or units != {"mV"}:
+        raise DatasetError(
+            f"{base}.hea: the unit of every signal must be mV, not {', '.join(units) or 'none'}"
+        )
+    samples = np.asarray(marks.sample, np.int64)
+    symbols = np.array(marks.symbol, "<U1")
+    length = len(signal.p_signal)
+    beat = np.isin(symbols, list(AAMI))
+    if np.any(np.diff(samples) < 0) or (len(samples) and samples[-1] >= length):
+        raise DatasetError(f"{base}.atr: annotations are out of order or after the end of the signal")
+    return Record(
+        name,
+        float(signal.fs),
+        np.asarray(signal.p_signal, np.float64),
+        tuple(signal.sig_name),
+        Beats(samples[beat], np.array([AAMI[s] for s in symbols[beat]], "<U1"), symbols[beat]),
+        _rhythms(samples, [note.rstrip("\x00") for note in marks.aux_note], length),
+        _flutter(samples, symbols, length),
+    )
+
+
+def _rhythms(samples: NDArray[np.int64], notes: list[str], length: int) -> tuple[Span, ...]:
+    changes = [(int(at), note) for at, note in zip(samples, notes, strict=True) if note.startswith("(")]
+    ends = [at for at, _ in changes[1:]] + [length]
+    return tuple(Span(at, end, note) for (at, note), end in zip(changes, ends, strict=True))
+
+
+def _flutter(samples: NDArray[np.int64], symbols: NDArray[np.str_], length: int) -> tuple[Span, ...]:
+    """From each ``[`` to the ``]`` after it."""
+    spans, begin = [], None
+    for at, symbol in zip(samples, symbols, strict=True):
+        if symbol == "[" and begin is None:
+            begin = int(at)
+        elif symbol == "]" and begin is not None:
+            spans.append(Span(begin, int(at) + 1, "flutter"))
+            begin = None
+    if begin is not None:
+        spans.append(Span(begin, length, "flutter"))
+    return tuple(spans)

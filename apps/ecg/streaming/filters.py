@@ -1,0 +1,144 @@
+"""Causal filters with carried state, and a bounded memory of past samples.
+
+All give bit-identical results whatever the chunk sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
+
+Floats = NDArray[np.float64]
+
+LEAST_RATE_HZ = 125.0
+MOST_RATE_HZ = 1000.0
+
+
+def check_rate(rate_hz: float) -> float:
+    """``rate_hz`` if it can be analysed. Raises `ValueError`."""
+    if not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
+        raise ValueError(f"{rate_hz:g} Hz: an ECG is analysed from {LEAST_RATE_HZ:g} to {MOST_RATE_HZ:g} Hz")
+    return float(rate_hz)
+
+
+def butterworth(order: int, edges_hz: float | tuple[float, float], kind: str, rate_hz: float) -> Floats:
+    """Second-order sections ``(sections, 6)`` of a Butterworth filter: ``low``, ``high`` or ``band``."""
+    return np.asarray(butter(order, edges_hz, kind, fs=rate_hz, output="sos"))
+
+
+class Filter:
+    """A cascade of second-order sections over a stream, at rest before its first sample.
+
+    >>> low = Filter(butterworth(2, 35.0, "low", 360.0))
+    >>> low.push(np.zeros(5))             # (n,) -> (n,)
+    """
+
+    def __init__(self, sections: Floats) -> None:
+        self._sections = sections
+        self._state = np.zeros((len(sections), 2))
+
+    def push(self, values: Floats) -> Floats:
+        """The filtered values, ``(n,)``. No value may be NaN."""
+        if not len(values):
+            return np.empty(0)
+        filtered, self._state = sosfilt(self._sections, values, zi=self._state)
+        return filtered
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state, for `restore`."""
+        return {"state": self._state.copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `snapshot` gave."""
+        self._state = np.array(state["state"], np.float64)
+
+
+class Joined:
+    """Makes a signal with missing samples (NaN, infinity) continuous and lets it begin at 0.
+
+    A missing sample takes the value before it, and what follows a gap is moved to go on from there, so that
+    neither the start nor a gap makes a step for filters that drop the baseline anyway.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._offset = 0.0
+        self._in_gap = True
+
+    def push(self, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """``(joined, missing)``, both ``(n,)``."""
+        missing = ~np.isfinite(values)
+        if not len(values):
+            return np.empty(0), missing
+        if not self._in_gap and not missing.any():
+            self._last = float(values[-1])
+            return values + self._offset, missing
+        newest = np.maximum.accumulate(np.where(missing, 0, np.arange(1, len(values) + 1)))
+        filled = np.concatenate([[self._last], np.where(missing, 0.0, values)])[newest]
+        before = np.concatenate([[self._last], filled[:-1]])
+        after_gap = ~missing & np.concatenate([[self._in_gap], missing[:-1]])
+        jumps = np.where(after_gap, before - filled, 0.0)
+        offsets = np.add.accumulate(np.concatenate([[self._offset], jumps]))[1:]
+        self._last, self._offset = float(filled[-1]), float(offsets[-1])
+        self._in_gap = bool(missing[-1])
+        return filled + offsets, missing
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state, for `restore`."""
+        return {"last": self._last, "offset": self._offset, "in_gap": self._in_gap}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `snapshot` gave."""
+        self._last, self._offset = float(state["last"]), float(state["offset"])
+        self._in_gap = bool(state["in_gap"])
+
+
+class Past:
+    """The newest ``span`` samples of a stream or more, by their absolute numbers; before the first all is 0.
+
+    ``channels`` signals lie side by side. Memory is about four spans, however long the stream and its chunks.
+    """
+
+    def __init__(self, channels: int, span: int) -> None:
+        self._span = span
+        self._held = np.zeros((channels, 2 * span))
+        self._first = -span  # number of the sample in the first column
+        self._used = span
+
+    @property
+    def end(self) -> int:
+        """Number of samples taken in; the newest has the number ``end - 1``."""
+        return self._first + self._used
+
+    def append(self, chunk: Floats) -> None:
+        """Take in ``(channels, n)``, where n is not above ``span``."""
+        length = chunk.shape[1]
+        if length > self._span:
+            raise ValueError(f"{length} samples at once: at most {self._span}")
+        if self._used + length > self._held.shape[1]:
+            kept = self._held[:, self._used - self._span : self._used].copy()
+            self._held[:, : self._span] = kept
+            self._first += self._used - self._span
+            self._used = self._span
+        self._held[:, self._used : self._used + length] = chunk
+        self._used += length
+
+    def view(self, begin: int, end: int) -> Floats:
+        """Samples ``begin`` to ``end`` (left out), ``(channels, end - begin)``; not to be changed or kept."""
+        if not self._first <= begin <= end <= self.end:
+            raise ValueError(f"samples {begin} to {end} are not all in {self._first} to {self.end}")
+        return self._held[:, begin - self._first : end - self._first]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state, for `restore`."""
+        return {"end": self.end, "newest": self._held[:, self._used - self._span : self._used].copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `snapshot` gave."""
+        self._held[:, : self._span] = state["newest"]
+        self._first = int(state["end"]) - self._span
+        self._used = self._span
