@@ -289,6 +289,8 @@ class AppSpec:
                  its kinds are ``virtual_kinds``
     ``pages``    callable that adds the app's pages to the dashboard
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
+    ``pseudonyms`` whether subjects are persons: the app sees them, and the cloud hears of them, only by
+                 pseudonyms that the node makes (`common.edge.pseudonyms`)
     """
 
     name: str
@@ -301,6 +303,7 @@ class AppSpec:
     virtual: str
     virtual_kinds: tuple[str, ...]
     pages: str | None = None
+    pseudonyms: bool = False
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:
         return resolve_name(self.edge)

@@ -31,6 +31,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,13 @@ from common.edge.ota import Ota
 from common.edge.outbox import Outbox
 from common.edge.processing import Processing
 from common.edge.profile import Profile, find_profile
+from common.edge.pseudonyms import keep_secret, pseudonym
 from common.edge.recording import record
 from common.edge.slots import Slots
 from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.uplink import Uplink
-from common.errors import ConfigError, SourceError
+from common.errors import ConfigError, ReadingError, SourceError
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status
 
 log = logging.getLogger(__name__)
@@ -144,6 +146,7 @@ class Node:
         (self._folder / PORT_FILE).unlink(missing_ok=True)
         if self._record_to is not None:
             self._record_to.mkdir(parents=True, exist_ok=True)
+        self._secret = keep_secret(self._folder) if spec.pseudonyms else None
         self.profile = find_profile(settings.profile)
         self.source: Source = open_source(settings.source, spec, settings.speed)
         opened.callback(self.source.close)
@@ -274,17 +277,31 @@ class Node:
                         if self._record_to is not None:
                             record(self._record_to, item)
                     self._taken += 1
-                    if not self.queue.put(item):
+                    if not self.queue.put(self._without_name(item)):
                         return
                 break
             except (SourceError, OSError) as error:
-                self._source_problem = str(error)
-                self.processing.problems.add("source", str(error), self.name)
+                self._source_problem = self._tellable(error)
+                self.processing.problems.add("source", self._source_problem, self.name)
                 self._stopping.wait(wait_s)
                 wait_s = min(SOURCE_RETRY_LAST_S, 2 * wait_s)
         if not self._stopping.is_set():
             log.info("the source has ended")
             self._after_the_end()
+
+    def _without_name(self, item: Reading | ReadingError) -> Reading | ReadingError:
+        if self._secret is None:
+            return item
+        if isinstance(item, Reading):
+            return replace(item, subject=pseudonym(self._secret, item.subject))
+        return ReadingError(self._tellable(item))
+
+    def _tellable(self, error: Exception) -> str:
+        """What may leave the node of an error of the source, whose text may name a person."""
+        if self._secret is None:
+            return str(error)
+        log.warning("the source: %s", error)
+        return "the source gave something unusable; it may name a person, so only this node's log says what"
 
     def _after_the_end(self) -> None:
         """With ``once``, wait until all is decided and sent, and end the node."""
