@@ -14,6 +14,7 @@ import pytest
 
 from tests.updates import UpdateSite
 
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 CHILD = Path(__file__).with_name("adoption_child.py")
 REPOSITORY = Path(__file__).parents[2]
 
