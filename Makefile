@@ -39,7 +39,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@echo "==> tests; the slow ones start real brokers, clouds and nodes"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 	@echo "All green. Next: make demo shows the loop; docs and apps' READMEs tell how to run your own source."
 
 lint: $(VENV)/.dev

@@ -32,14 +32,6 @@ FAST_NODE: Settings = {
 FAST_CLOUD: Settings = {"rollout": {"soak_s": 3.0, "tick_s": 0.2, "silence_s": 60.0}}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real processes need the machine for themselves: of several workers, one runs all of these tests."""
-    for item in items:
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 @pytest.fixture(params=["iotcore", "mosquitto"])
 def broker(request: pytest.FixtureRequest) -> str:
     """Each broker in turn."""
