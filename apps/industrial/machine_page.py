@@ -236,9 +236,7 @@ class MachinePage:
         self._tiles["Remaining life"].show(
             f"{state['rul_cycles']:.0f} cycles", f"{lower:.0f} to {upper:.0f} (90 %)", tone
         )
-        self._tiles["Maintenance"].show(
-            "due" if state["due"] else "not due", f"horizon {state['horizon_cycles']:g} cycles", tone
-        )
+        self._tiles["Maintenance"].show("due" if state["due"] else "not due", horizon_of(state), tone)
         novel = state["novelty"] > 1
         self._tiles["Novelty"].show(
             f"{state['novelty']:.2f}",
@@ -247,6 +245,12 @@ class MachinePage:
         )
         self._tiles["Run"].show(str(state["run"]), f"cycle {state['cycle']}, {ago(state['time_ns'])}")
         self._tiles["Model"].show(state["version"])
+
+
+def horizon_of(state: Mapping[str, Any]) -> str:
+    """The horizon of a machine, and whether its node has told it."""
+    said = f"horizon {state['horizon_cycles']:g} cycles"
+    return f"{said}, the default until its first alarm" if state["horizon_is_default"] else said
 
 
 def machine_href(machine: str) -> str:

@@ -1,6 +1,7 @@
 """The industrial app's routes, below ``/v1/apps/industrial``: machines, their runs, and work orders.
 
-Each list goes by a key and gives ``next``, the cursor of what follows, or null.
+Each list goes by a key and gives ``next``, the cursor of what follows, or null. A machine's name may hold
+slashes; the routes that say more than its name come first, so a name that ends like them is taken for them.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _LARGEST = 2**31 - 1
 class MachinePublic(BaseModel):
     """A machine as the API shows it.
 
-    ``horizon_cycles`` is the maintenance horizon of its node as its newest alarm told it, before that the
-    app's default.
+    ``horizon_cycles`` is the maintenance horizon of its node as its newest alarm told it. Before that it is
+    the app's default, and ``horizon_is_default``: the settings of a node are not known here.
     """
 
     machine: str
@@ -53,6 +54,7 @@ class MachinePublic(BaseModel):
     due: bool
     explanation: list[str]
     horizon_cycles: float
+    horizon_is_default: bool
     time_ns: int
 
 
@@ -138,25 +140,7 @@ def make_router(deps: Any) -> APIRouter:
         )
         return MachinePage(items=[_public(row) for row in rows[:limit]], next=following)
 
-    @router.get("/machines/{machine}")
-    def one_machine(machine: str, session: Session = deps.session) -> MachinePublic:
-        """The latest state of one machine."""
-        row = session.get(Machine, machine)
-        if row is None:
-            raise HTTPException(404, f"no machine {machine!r} has reported yet")
-        return _public(row)
-
-    @router.get("/machines/{machine}/runs")
-    def runs_of_machine(
-        machine: str,
-        session: Session = deps.session,
-        limit: int = Query(20, ge=1, le=100),
-        cursor: int | None = Query(None, ge=0, le=_LARGEST, description="`next` of the page before"),
-    ) -> RunPage:
-        """Runs of a machine, newest first, each with its alarms."""
-        return runs_of(session, machine, limit, cursor)
-
-    @router.get("/machines/{machine}/runs/{run}")
+    @router.get("/machines/{machine:path}/runs/{run}")
     def rul_curve(
         machine: str,
         session: Session = deps.session,
@@ -174,6 +158,24 @@ def make_router(deps: Any) -> APIRouter:
         )
         rows = list(session.scalars(query))
         return rows[::-1] if newest else rows
+
+    @router.get("/machines/{machine:path}/runs")
+    def runs_of_machine(
+        machine: str,
+        session: Session = deps.session,
+        limit: int = Query(20, ge=1, le=100),
+        cursor: int | None = Query(None, ge=0, le=_LARGEST, description="`next` of the page before"),
+    ) -> RunPage:
+        """Runs of a machine, newest first, each with its alarms."""
+        return runs_of(session, machine, limit, cursor)
+
+    @router.get("/machines/{machine:path}")
+    def one_machine(machine: str, session: Session = deps.session) -> MachinePublic:
+        """The latest state of one machine."""
+        row = session.get(Machine, machine)
+        if row is None:
+            raise HTTPException(404, f"no machine {machine!r} has reported yet")
+        return _public(row)
 
     @router.get("/work-orders")
     def work_orders(
@@ -286,9 +288,10 @@ def _alarms(session: Session, machine: str, first: int, last: int) -> dict[int, 
 def _public(machine: Machine) -> MachinePublic:
     fields = machine.model_dump()
     fields["explanation"] = [name for name in machine.explanation.split(",") if name]
-    if machine.horizon_cycles is None:
+    untold = machine.horizon_cycles is None
+    if untold:
         fields["horizon_cycles"] = _UNTOLD_HORIZON
-    return MachinePublic(**fields)
+    return MachinePublic(**fields, horizon_is_default=untold)
 
 
 def _parse_cursor(cursor: str) -> tuple[float, str]:

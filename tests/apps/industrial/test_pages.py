@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from apps.industrial.machine_page import machine_href, order_row, sensor_rows, span_of, why
+from apps.industrial.machine_page import horizon_of, machine_href, order_row, sensor_rows, span_of, why
 from apps.industrial.order_form import told_end, verdict
 from apps.industrial.pages import machine_row
 
@@ -15,7 +15,8 @@ def machine(**more: Any) -> dict[str, Any]:
     return {
         "machine": "engine 1/a", "site": "plant", "node": "node-1", "run": 3, "cycle": 40, "rul_cycles": 37.2,
         "lower_cycles": 25.0, "upper_cycles": 43.4, "novelty": 0.241, "version": "v1", "due": True,
-        "explanation": ["Ps30", "phi"], "horizon_cycles": 30.0, "time_ns": 5,
+        "explanation": ["Ps30", "phi"], "horizon_cycles": 30.0,
+        "horizon_is_default": False, "time_ns": 5,
     } | more  # fmt: skip
 
 
@@ -32,6 +33,13 @@ def test_a_machine_under_its_horizon_is_shown_so_with_its_interval() -> None:
     assert (row["left"], row["left_text"], row["left_tone"]) == (0.2, "37 (25–43)", "bad")
     assert (row["alarm"], row["virtual"], row["novelty"]) == ("due: Ps30, phi", "virtual", "0.24")
     assert row["machine_href"] == "/ui/apps/industrial/machines/engine%201%2Fa"
+
+
+def test_a_horizon_that_no_alarm_has_told_is_called_the_default() -> None:
+    assert horizon_of(machine()) == "horizon 30 cycles"
+    assert (
+        horizon_of(machine(horizon_is_default=True)) == "horizon 30 cycles, the default until its first alarm"
+    )
 
 
 def test_a_machine_that_is_well_has_no_alarm() -> None:

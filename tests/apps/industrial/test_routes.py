@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI, Request
@@ -67,10 +68,21 @@ def test_machines_come_by_horizon_page_by_page(client: TestClient, tell: Tell) -
 
 def test_the_horizon_is_the_default_until_an_alarm_tells_it(client: TestClient, tell: Tell) -> None:
     tell([rul(1, 1, 40)])
-    assert client.get("/machines/engine-1").json()["horizon_cycles"] == 30.0
+    found = client.get("/machines/engine-1").json()
+    assert (found["horizon_cycles"], found["horizon_is_default"]) == (30.0, True)
     tell([due(2, 1)])
-    assert client.get("/machines/engine-1").json()["horizon_cycles"] == 25.0
+    found = client.get("/machines/engine-1").json()
+    assert (found["horizon_cycles"], found["horizon_is_default"]) == (25.0, False)
     assert client.get("/machines/engine-9").status_code == 404
+
+
+@pytest.mark.parametrize("machine", ["hall 3/press", "/x//", '100 % <b>"?#', "runs/7/of"])
+def test_a_machine_may_be_called_anything(client: TestClient, tell: Tell, machine: str) -> None:
+    tell([rul(1, 1, 40, machine), rul(2, 2, 30, machine)])
+    place = f"/machines/{quote(machine, safe='')}"
+    assert client.get(place).json()["machine"] == machine
+    assert [run["run"] for run in client.get(f"{place}/runs").json()["items"]] == [0]
+    assert [point["cycle"] for point in client.get(f"{place}/runs/0").json()] == [1, 2]
 
 
 def test_runs_come_newest_first_with_their_ends_versions_and_alarms(client: TestClient, tell: Tell) -> None:
