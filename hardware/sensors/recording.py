@@ -1,0 +1,148 @@
+"""A recorded signal, given in chunks as it was recorded: what ``wfdb:`` and ``edf:`` share.
+
+Position ``p`` is the chunk ``p`` (from 1). A chunk never reaches over a gap in the recording: a gap shows in
+``first_sample``, the index of a chunk's first sample counted from the recording's begin with the gaps in it,
+and in the time of capture. In real time a chunk is given when its last sample is over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.app import Reading
+from common.clock import anchored_clock
+from common.edge.sources import SourceUri
+from common.errors import MessageError, ReadingError, SourceFormatError
+from common.messages import parse_time
+from hardware.sensors.pace import Pace
+
+PARAMETERS = {
+    "subject": "whose signal it is (name of the file)",
+    "leads": "which signals, by name, in this order (all that are an ECG)",
+    "chunk_s": "seconds in a chunk (1)",
+    "start": "time of the first sample: recorded, now, or in UTC (as recorded, else now)",
+}
+MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
+"""Millivolts in a unit, by its name in lower case."""
+
+LEAST_GAIN, LARGEST_GAIN = 1.0, 1e6
+"""Steps of the converter in a millivolt between which a gain is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Samples without a gap: ``samples`` stored from ``stored`` on, the first at ``first_sample`` in time."""
+
+    stored: int
+    samples: int
+    first_sample: int
+
+
+class Recording(Protocol):
+    """An opened file."""
+
+    name: str
+    rate_hz: float
+    leads: tuple[str, ...]
+    recorded_ns: int | None
+    stretches: tuple[Stretch, ...]
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the file, though it can be read."""
+        ...
+
+    def read(self, first: int, count: int) -> NDArray[np.float64]:
+        """Stored samples in mV ``(count, leads)``; NaN where one is missing."""
+        ...
+
+
+class RecordingSource:
+    """`common.app.Source` over a recording. Its problems are given first, each as a `ReadingError`."""
+
+    live = False
+    virtual = False
+
+    def __init__(
+        self, recording: Recording, subject: str, chunk_s: float, start_ns: int | None, speed: float
+    ) -> None:
+        self.recording = recording
+        self._subject = subject
+        self._chunk = max(1, round(chunk_s * recording.rate_hz))
+        self._start_ns = start_ns
+        self._pace = Pace(speed)
+
+    def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
+        """Chunks behind position ``after``. Raises `SourceFormatError` if the file cannot be read on."""
+        recording, start_ns = self.recording, self._start_ns
+        for problem in recording.problems():
+            yield ReadingError(problem)
+        for position, stored, count, first in self._chunks():
+            if after is not None and position <= after:
+                continue
+            if start_ns is None:
+                start_ns = anchored_clock()() - self._ns(first + count)
+            if not self._pace.wait_until(start_ns + self._ns(first + count)):
+                return
+            try:
+                values = recording.read(stored, count)
+            except OSError as error:
+                raise SourceFormatError(f"{recording.name} cannot be read on: {error}") from error
+            yield Reading(
+                self._subject,
+                start_ns + self._ns(first),
+                position,
+                values,
+                recording.leads,
+                recording.rate_hz,
+                {"first_sample": first},
+            )
+
+    def close(self) -> None:
+        self._pace.close()
+
+    def _chunks(self) -> Iterator[tuple[int, int, int, int]]:
+        position = 0
+        for stretch in self.recording.stretches:
+            for begin in range(0, stretch.samples, self._chunk):
+                position += 1
+                count = min(self._chunk, stretch.samples - begin)
+                yield position, stretch.stored + begin, count, stretch.first_sample + begin
+
+    def _ns(self, samples: int) -> int:
+        return round(samples / self.recording.rate_hz * 1e9)
+
+
+def wanted_leads(uri: SourceUri) -> tuple[str, ...] | None:
+    """The leads that the URI asks for; None for all. Raises `SourceFormatError` for an unknown parameter."""
+    unknown = sorted(set(uri.parameters) - set(PARAMETERS))
+    if unknown:
+        raise SourceFormatError(f"{uri.scheme}: does not know {unknown[0]!r}; it has {', '.join(PARAMETERS)}")
+    leads = tuple(name.strip() for name in uri.parameters.get("leads", "").split(",") if name.strip())
+    return leads or None
+
+
+def paced(recording: Recording, uri: SourceUri, speed: float) -> RecordingSource:
+    """The source over ``recording`` as the URI's parameters ask. Raises `SourceFormatError`."""
+    text = uri.parameters.get("chunk_s", "1")
+    try:
+        chunk_s = float(text)
+    except ValueError:
+        chunk_s = math.nan
+    if not 0.001 <= chunk_s <= 60:
+        raise SourceFormatError(f"chunk_s={text} is not a number of seconds from 0.001 to 60")
+    start = uri.parameters.get("start", "recorded")
+    start_ns = recording.recorded_ns
+    if start == "now":
+        start_ns = None
+    elif start != "recorded":
+        try:
+            start_ns = parse_time(start)
+        except MessageError as error:
+            raise SourceFormatError(f"start={start}: {error}") from None
+    return RecordingSource(recording, uri.parameters.get("subject", recording.name), chunk_s, start_ns, speed)
