@@ -47,6 +47,7 @@ class Deciding(BaseModel):
     failed: int
     silent: int
     waiting: int
+    sent_back: int = Field(description="an operator took them back: they count neither way")
     failures_to_revert: int = Field(description="so many failed or silent nodes revert the rollout")
     deadline_ns: int = Field(description="a node that has not answered by then counts as silent")
 
@@ -151,7 +152,8 @@ def _deciding(course: Course, found: list[Standing]) -> Deciding:
         failed=outcomes[Outcome.FAILED],
         silent=outcomes[Outcome.SILENT],
         waiting=outcomes[Outcome.WAITING],
-        failures_to_revert=failures_to_revert(course, nodes),
+        sent_back=outcomes[Outcome.SENT_BACK],
+        failures_to_revert=failures_to_revert(course, nodes - outcomes[Outcome.SENT_BACK]),
         deadline_ns=course.began_ns + int(course.deadline_s * 1e9),
     )
 

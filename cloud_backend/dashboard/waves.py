@@ -20,6 +20,7 @@ STATES: Mapping[str, tuple[str, Tone]] = {
     "shadow": ("#4f46e5", "info"),
     "downloading": ("#0e7490", "info"),
     "waiting": ("#64748b", ""),
+    "sent back": ("#7c3aed", ""),
     "retrying": ("#b45309", "warn"),
     "refused": ("#be123c", "bad"),
     "reverted": ("#7f1d1d", "bad"),
@@ -47,7 +48,7 @@ REASONS: Mapping[str, str] = {
     "altered": "altered on the way",
     "rollback": "older than what the node has seen",
     "recalled": "called back",
-    "operator": "sent back by an operator",
+    "operator": "by an operator",
     "already": "ran it already",
 }
 
@@ -184,10 +185,13 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
     least, failed, silent = deciding["failures_to_revert"], deciding["failed"], deciding["silent"]
     limit = f"{words.plural(least, 'node')} failed or silent, and it is reverted"
     left_s = (deciding["deadline_ns"] - now_ns) // 1_000_000_000
-    waiting = deciding["waiting"]
+    waiting, sent_back = deciding["waiting"], deciding["sent_back"]
     note = "all of this wave have answered" if not waiting else f"silent from {_span(left_s)} on"
+    if sent_back and sent_back == deciding["nodes"]:
+        note = "all were sent back: halt or revert it"
+    reached = "that the waves have reached" + (f"; {sent_back} sent back by an operator" if sent_back else "")
     return [
-        (f"{deciding['adopted']} of {deciding['nodes']}", "that the waves have reached", ""),
+        (f"{deciding['adopted']} of {deciding['nodes']}", reached, ""),
         (str(failed), limit, "bad" if failed else ""),
         (str(silent), "count as failed", "bad" if silent else ""),
         (str(waiting), note, ""),

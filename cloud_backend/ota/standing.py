@@ -3,6 +3,7 @@
 - A node belongs to the first wave that reaches it, by the nodes' own arithmetic (`common.deployment`).
 - Its state follows from the newest step that it reported about the rollout's version. A refusal that does
   not stand (`cloud_backend.ota.waves.PASSING_REASONS`) is ``retrying``.
+- A refusal or reversal that an operator asked the node for is ``sent back``.
 - Where the rollout was reverted, a node that had switched and runs another version now is ``reverted``.
 - What decides is counted over the nodes that the present wave has reached, as `decide` counts it.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cloud_backend.ota.waves import PASSING_REASONS, Member, NodeReport, Outcome, outcomes
+from cloud_backend.ota.waves import OPERATOR, PASSING_REASONS, Member, NodeReport, Outcome, outcomes
 from common.deployment import position_of
 
 
@@ -29,6 +30,7 @@ class State(StrEnum):
     SHADOW = "shadow"
     DOWNLOADING = "downloading"
     WAITING = "waiting"
+    SENT_BACK = "sent back"
     CONFIRMED = "confirmed"
 
 
@@ -145,6 +147,8 @@ def _standing(
     state = _STATES.get(last.step, State.WAITING) if last is not None else State.WAITING
     if last is not None and state is State.REFUSED and last.reason in PASSING_REASONS:
         state = State.RETRYING
+    if last is not None and state in (State.REFUSED, State.REVERTED) and last.reason == OPERATOR:
+        state = State.SENT_BACK
     if course.state == "reverted" and state in _SWITCHED and node.version != course.version:
         state = State.REVERTED
     return Standing(

@@ -8,8 +8,11 @@ Rules of `decide`:
   know of the rollout: enrolled later, or the cloud was down) is *silent*, and counts as failed.
 - Refusals that somebody on a node's network can cause do not count at once: the node tries again, and
   the deadline judges it.
+- A node that an operator took back from the version is *sent back*: that is a decision about the node, so
+  it counts as neither adopted nor failed, nor among those of which failures are a share.
 - When failed nodes are at least one and at least ``failure_share`` of the wave, the rollout is reverted.
-- The next wave begins when every node of this one has adopted or failed. A wave without nodes passes.
+- The next wave begins when every node of this one has adopted, failed or been sent back. A wave without
+  nodes passes; one that was sent back whole does not, for then nothing speaks for the version.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ PASSING_REASONS = frozenset(
     }
 )
 """Reasons for a refusal that does not stand: the node tries again."""
+OPERATOR = "operator"
+"""The reason of a refusal or a reversal that an operator asked the node for."""
 
 
 class Outcome(StrEnum):
@@ -51,6 +56,7 @@ class Outcome(StrEnum):
     ADOPTED = "adopted"
     FAILED = "failed"
     SILENT = "silent"
+    SENT_BACK = "sent_back"
 
 
 class Action(StrEnum):
@@ -110,6 +116,8 @@ def outcomes(
     for report in reports:
         if report.step == "confirmed":
             said[report.node] = Outcome.ADOPTED
+        elif report.step in ("reverted", "refused") and report.reason == OPERATOR:
+            said[report.node] = Outcome.SENT_BACK
         elif report.step == "reverted" or (report.step == "refused" and report.reason not in PASSING_REASONS):
             said[report.node] = Outcome.FAILED
     return {
@@ -128,12 +136,13 @@ def decide(
     found = outcomes(members, reports, now_ns, rules.soak_s + rules.silence_s)
     counts = Counter(found.values())
     failed = counts[Outcome.FAILED] + counts[Outcome.SILENT]
-    if failed and failed >= rules.failure_share * len(found):
+    judged = len(found) - counts[Outcome.SENT_BACK]
+    if failed and failed >= rules.failure_share * judged:
         bad = sorted(node for node, outcome in found.items() if outcome in (Outcome.FAILED, Outcome.SILENT))
         told = ", ".join(f"{node} {found[node]}" for node in bad[:5]) + (" ..." if len(bad) > 5 else "")
-        reason = f"{failed} of {len(found)} nodes of wave {rules.wave + 1} failed: {told}"
+        reason = f"{failed} of {judged} nodes of wave {rules.wave + 1} failed: {told}"
         return Decision(Action.REVERT, found, reason)
-    if counts[Outcome.WAITING]:
+    if counts[Outcome.WAITING] or counts[Outcome.SENT_BACK] == len(found) > 0:
         return Decision(Action.WAIT, found)
     return Decision(Action.FINISH if rules.wave + 1 >= rules.waves else Action.ADVANCE, found)
 

@@ -69,6 +69,7 @@ def progress(**changes: Any) -> dict[str, Any]:
             "failed": 0,
             "silent": 0,
             "waiting": 1,
+            "sent_back": 0,
             "failures_to_revert": 1,
             "deadline_ns": 100 * SECOND,
         },
@@ -96,6 +97,17 @@ def test_what_decides_is_in_the_tiles() -> None:
     assert failed[:2] == ("0", "1 node failed or silent, and it is reverted")
     assert silent[2] == ""
     assert undecided[:2] == ("1", "silent from 40 s on")
+
+
+def test_nodes_that_an_operator_sent_back_are_told_apart_from_failures() -> None:
+    deciding = progress()["deciding"] | {"adopted": 1, "sent_back": 1, "waiting": 0}
+    confirmed, failed, _, undecided = waves.tiles(progress(deciding=deciding), now_ns=0)
+    assert confirmed[:2] == ("1 of 2", "that the waves have reached; 1 sent back by an operator")
+    assert (failed[0], undecided[1]) == ("0", "all of this wave have answered")
+    deciding |= {"adopted": 0, "sent_back": 2}
+    assert waves.tiles(progress(deciding=deciding), now_ns=0)[3][1] == "all were sent back: halt or revert it"
+    row = waves.node_row(a_node(state="sent back", reason="operator", outcome="sent_back"))
+    assert (row["state"], row["says"]) == ("sent back", "by an operator")
 
 
 def test_a_rollout_that_has_ended_decides_nothing() -> None:

@@ -71,6 +71,8 @@ def names_of_waves(plan: Course, count: int = 40) -> list[list[str]]:
         ("refused", "golden", State.REFUSED),
         ("refused", "unreachable", State.RETRYING),
         ("reverted", "failures", State.REVERTED),
+        ("reverted", "operator", State.SENT_BACK),
+        ("refused", "operator", State.SENT_BACK),
         ("of a newer edgeloop", "", State.WAITING),
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_backend.ota.waves import (
+    OPERATOR,
     PASSING_REASONS,
     Action,
     Decision,
@@ -112,6 +113,31 @@ def test_a_refusal_that_stands_is_a_failure(reason):
     assert at(10, NodeReport("a", "refused", reason), nodes="a").action is Action.REVERT
 
 
+def sent_back(node: str, step: str = "reverted") -> NodeReport:
+    return NodeReport(node, step, OPERATOR)
+
+
+@pytest.mark.parametrize("step", ["reverted", "refused"])
+def test_a_node_that_an_operator_sent_back_counts_neither_way(step):
+    decision = at(10, confirmed("a"), confirmed("b"), confirmed("c"), sent_back("c", step))
+    assert decision.outcomes["c"] is Outcome.SENT_BACK
+    assert decision.action is Action.ADVANCE
+    assert at(10, confirmed("a"), sent_back("c", step)).action is Action.WAIT
+    assert at(DEADLINE_S, confirmed("a"), confirmed("b"), sent_back("c", step)).action is Action.ADVANCE
+
+
+def test_failures_are_a_share_of_those_that_were_not_sent_back():
+    half = WaveRules(0, 2, 60, 900, 0.5)
+    assert at(10, confirmed("a"), reverted("b"), confirmed("c"), rules=half).action is Action.ADVANCE
+    decision = at(10, confirmed("a"), reverted("b"), sent_back("c"), rules=half)
+    assert decision.action is Action.REVERT
+    assert decision.reason == "1 of 2 nodes of wave 1 failed: b failed"
+
+
+def test_a_wave_that_was_sent_back_whole_waits_for_a_person():
+    assert at(2 * DEADLINE_S, *map(sent_back, "abc")).action is Action.WAIT
+
+
 def test_a_wave_without_nodes_passes():
     assert at(0, nodes="").action is Action.ADVANCE
 
@@ -121,7 +147,8 @@ def test_a_wave_without_nodes_passes():
 names = st.sampled_from([f"n{i}" for i in range(8)])
 steps = st.sampled_from(["offered", "switched", "confirmed", "reverted", "refused"])
 reports = st.lists(
-    st.builds(NodeReport, names, steps, st.sampled_from(["", "failures", "golden", "altered"])), max_size=40
+    st.builds(NodeReport, names, steps, st.sampled_from(["", "failures", "golden", "altered", OPERATOR])),
+    max_size=40,
 )
 crowd = st.lists(st.builds(Member, names, st.integers(0, 3000 * S)), max_size=8, unique_by=lambda m: m.node)
 
@@ -154,10 +181,12 @@ def test_counts_are_never_wrong(members, reports, now_ns):
 def test_a_decision_follows_from_its_counts(members, reports, now_ns, share):
     decision = decide(WaveRules(0, 2, 60, 900, share), members, reports, now_ns)
     failed = decision.count(Outcome.FAILED) + decision.count(Outcome.SILENT)
-    too_many = failed >= 1 and failed / max(1, len(members)) >= share
+    sent_back = decision.count(Outcome.SENT_BACK)
+    too_many = failed >= 1 and failed / (len(members) - sent_back) >= share
     assert (decision.action is Action.REVERT) == too_many
     if not too_many:
-        assert (decision.action is Action.WAIT) == (decision.count(Outcome.WAITING) > 0)
+        nobody_speaks = 0 < sent_back == len(members)
+        assert (decision.action is Action.WAIT) == (decision.count(Outcome.WAITING) > 0 or nobody_speaks)
 
 
 @given(crowd, reports, st.integers(0, 5000 * S))
