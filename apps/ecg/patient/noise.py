@@ -25,8 +25,9 @@ KINDS = ("baseline_wander", "mains", "muscle", "electrode_motion", "lead_off")
 AMPLIFIER_MV = 0.004
 """Root mean square of the noise that is always there."""
 _BLOCK_S = 10.0
-_MUSCLE_HZ, _MOTION_GRID_HZ = (20.0, 150.0), 20.0
-_ARTEFACTS_HZ = 0.5
+_MUSCLE_HZ = (20.0, 150.0)
+_RUBBING_HZ = {"slow": 5.0, "fast": 16.0}
+_JUMPS_HZ, _RISE_S, _FALL_S = 0.5, 0.04, (0.15, 0.6)
 _TEXT = re.compile(r"(?P<kind>\w+)(:(?P<db>-?\d+(\.\d+)?))?(:(?P<window>[\d.]+-[\d.]+))?(@(?P<lead>\w+))?")
 
 
@@ -150,24 +151,31 @@ def _muscle_taps(rate_hz: float) -> NDArray[np.float64]:
 
 
 def _electrode_motion(time_s: NDArray[np.float64], seed: int, lead: str) -> NDArray[np.float64]:
-    """Slow rubbing (below 10 Hz), and jumps that decay where an electrode shifts; half the power each."""
-    first = math.floor(time_s[0] * _MOTION_GRID_HZ)
-    count = math.ceil(time_s[-1] * _MOTION_GRID_HZ) - first + 2
-    grid = (first + np.arange(count)) / _MOTION_GRID_HZ
-    rubbing = np.interp(time_s, grid, _white(seed, f"rubbing {lead}", first, count, _MOTION_GRID_HZ))
+    """Slow rubbing, faster rubbing, and jumps that decay where an electrode shifts.
+
+    Most of the power is below 5 Hz, and a twentieth in the band of QRS (5 to 18 Hz).
+    """
+    slow, fast = (_rubbing(time_s, seed, f"{name} {lead}", hz) for name, hz in _RUBBING_HZ.items())
     jumps = np.zeros(len(time_s))
     key = zlib.crc32(f"jumps {lead}".encode())
     for block in range(int(time_s[0] // _BLOCK_S) - 1, int(time_s[-1] // _BLOCK_S) + 1):
         random = np.random.default_rng([seed, key, block + 2**31])
-        for _ in range(random.poisson(_ARTEFACTS_HZ * _BLOCK_S)):
-            start, rise, fall = (
-                block * _BLOCK_S + random.uniform(0, _BLOCK_S),
-                0.02,
-                random.uniform(0.15, 0.6),
-            )
+        for _ in range(random.poisson(_JUMPS_HZ * _BLOCK_S)):
+            start, fall = block * _BLOCK_S + random.uniform(0, _BLOCK_S), random.uniform(*_FALL_S)
             since = np.maximum(time_s - start, 0.0)
-            jumps += random.normal() * (np.exp(-since / fall) - np.exp(-since / rise)) * (since > 0)
-    # Mean squares: a line between independent values has 2/3; shot noise has rate times the shape's energy.
-    falls = np.linspace(0.15, 0.6, 64)
-    energy = _ARTEFACTS_HZ * np.mean(falls / 2 + 0.01 - 2 / (1 / falls + 50))
-    return rubbing / math.sqrt(2 * 2 / 3) + jumps / math.sqrt(2 * energy)
+            jumps += random.normal() * (np.exp(-since / fall) - np.exp(-since / _RISE_S)) * (since > 0)
+    falls = np.linspace(*_FALL_S, 64)
+    energy = np.mean(falls / 2 + _RISE_S / 2 - 2 / (1 / falls + 1 / _RISE_S))
+    jumps /= math.sqrt(_JUMPS_HZ * energy)  # Campbell's theorem: shot noise has rate times the shape's energy
+    return math.sqrt(0.6) * slow + math.sqrt(0.15) * fast + math.sqrt(0.25) * jumps
+
+
+def _rubbing(time_s: NDArray[np.float64], seed: int, name: str, grid_hz: float) -> NDArray[np.float64]:
+    """Independent values on a grid with smooth steps between, of mean square 1."""
+    place = time_s * grid_hz
+    whole = np.floor(place).astype(np.intp)
+    first = int(whole[0])
+    values = _white(seed, name, first, int(whole[-1]) - first + 2, grid_hz)
+    share = place - whole
+    share = share * share * (3 - 2 * share)
+    return ((1 - share) * values[whole - first] + share * values[whole - first + 1]) / math.sqrt(26 / 35)

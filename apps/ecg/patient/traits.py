@@ -150,7 +150,7 @@ VARIANTS: Mapping[str, Callable[[Traits], Traits]] = {
     "typical": lambda traits: traits,
     # AF under drugs: slow and nearly regular, so that only the missing P and the coarse waves tell it.
     "slow_af": lambda traits: replace(
-        traits, af_bpm=72.0, af_rr_variation=0.075, fibrillation_hz=4.6, fibrillation_mv=0.16
+        traits, af_bpm=72.0, af_rr_variation=0.075, fibrillation_hz=4.6, fibrillation_mv=0.09
     ),
     # Wide beats in AF that are conducted (N), and look like ventricular ones.
     "aberrant": lambda traits: replace(traits, aberrant=True),

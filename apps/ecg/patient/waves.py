@@ -81,8 +81,9 @@ def waves_of(traits: Traits) -> Waves:
 
     late = (0.075, 0.02)
     if traits.bundle_branch == "left":
-        conducted, parts = broad(narrow_s), [0.1 * septal, 1.05 * main + 0.5 * posterior, zero]
-        late, late_vector, t_wave = (0.3 * narrow_s, 0.13 * narrow_s), 0.55 * main, -0.9 * repolarised
+        conducted = [(0.0, 0.13 * narrow_s)] * 3
+        parts = [zero, main + 0.5 * posterior, zero]
+        late, late_vector, t_wave = (0.36 * narrow_s, 0.11 * narrow_s), 0.75 * main, -0.9 * repolarised
     else:
         conducted, parts = qrs(narrow_s), [septal, main, posterior]
         late_vector, t_wave = zero, repolarised
