@@ -197,8 +197,8 @@ def test_a_rhythm_can_be_injected_while_the_source_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["baseline_wander", "mains", "muscle", "electrode_motion"])
 @pytest.mark.parametrize("rate_hz", [125, 360, 1000])
 def test_noise_has_the_power_that_was_asked_for(kind: str, rate_hz: int) -> None:
-    drawn = np.concatenate([noise_of(kind, seed, "II", 0, 200 * rate_hz, rate_hz, 50.0) for seed in range(6)])
-    assert 10 * np.log10(np.mean(drawn**2)) == pytest.approx(0, abs=0.7)
+    drawn = np.concatenate([noise_of(kind, seed, "II", 0, 100 * rate_hz, rate_hz, 50.0) for seed in range(4)])
+    assert 10 * np.log10(np.mean(drawn**2)) == pytest.approx(0, abs=1)
 
 
 def test_the_ratio_is_that_of_the_noise_stress_test() -> None:
@@ -376,7 +376,7 @@ def test_the_beats_are_like_those_of_neurokit() -> None:
     neurokit = pytest.importorskip("neurokit2", reason="neurokit2 is not installed")
     who = patient_of({"seed": "6", "heart_rate": "70", "pvc": "0", "pac": "0"})
     ours = seconds(who, 0, 60)[:, 0]
-    theirs = neurokit.ecg_simulate(duration=15, sampling_rate=RATE_HZ, heart_rate=70, noise=0, random_state=1)
+    theirs = neurokit.ecg_simulate(duration=10, sampling_rate=RATE_HZ, heart_rate=70, noise=0, random_state=1)
 
     found = neurokit.ecg_peaks(neurokit.ecg_clean(ours, RATE_HZ), RATE_HZ)[1]["ECG_R_Peaks"]
     true = np.array([beat.sample for beat in who.beats(0.5, 59.5)])
