@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -31,6 +31,8 @@ from tests.builders import SumsEdge, SumsSettings, make_bundle, make_reading
 APP = "sums"
 PROFILE = Profile("test", ("CPUExecutionProvider",), 1, "float32", lambda: True)
 QUICK = OtaSettings(shadow_readings=5, soak_readings=5, download_grace_s=5.0)
+SOAK = 10
+"""Readings, a second apart, of the soak that `adopt` asks for."""
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 """Writes an answer of its own instead of the file's content."""
 
@@ -166,6 +168,7 @@ class NodeKit:
         node: str = "node-1",
     ) -> None:
         self.folder = folder
+        self.site = site
         self.clock = clock or StillClock()
         self.slots = Slots(folder / "slots", APP, site.starter.path, clock=self.clock)
         self.adoption = Adoption(self.slots, self.create, settings, self.clock)
@@ -184,6 +187,13 @@ class NodeKit:
         self.position = 0
         self.drifting = False
         self.events: list[dict[str, Any]] = []
+
+    def restarted(self) -> Self:
+        """The same node after a restart."""
+        again = type(self)(self.folder, self.site, clock=self.clock)
+        again.position = self.position
+        again.events = self.events
+        return again
 
     @staticmethod
     def load(bundle: Bundle) -> OnnxModel:
@@ -237,6 +247,13 @@ class NodeKit:
         facts = [dict(event.data) for event in events if event.type == ADOPTION_TYPE]
         self.events += facts
         return facts
+
+
+def adopt(node: NodeKit, site: UpdateSite, version: str, **changes: Any) -> None:
+    """Publish, look, and feed until the model is live."""
+    site.publish(version, **{"soak_s": float(SOAK), **changes})
+    node.look()
+    node.feed(QUICK.shadow_readings)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

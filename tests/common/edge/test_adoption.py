@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +17,7 @@ from common.edge.inference import OnnxModel, load_model
 from common.errors import ReadingError
 from common.messages import Event, Priority
 from tests.builders import SumsEdge, SumsSettings, make_bundle, make_reading
-from tests.updates import PROFILE, QUICK, NodeKit, UpdateSite
-
-SOAK = 10
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[UpdateSite]:
-    site = UpdateSite(tmp_path / "cloud")
-    yield site
-    site.server.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path, site: UpdateSite) -> NodeKit:
-    return NodeKit(tmp_path / "node", site)
-
-
-def adopt(node: NodeKit, site: UpdateSite, version: str, **changes: Any) -> None:
-    """Publish, look, and feed until the model is live."""
-    site.publish(version, **{"soak_s": float(SOAK), **changes})
-    node.look()
-    node.feed(QUICK.shadow_readings)
-
-
-def restarted(node: NodeKit, site: UpdateSite, **changes: Any) -> NodeKit:
-    again = NodeKit(node.folder, site, clock=node.clock, **changes)
-    again.position = node.position
-    again.events = node.events
-    return again
+from tests.updates import PROFILE, QUICK, SOAK, NodeKit, UpdateSite, adopt
 
 
 def steps(node: NodeKit) -> list[str]:
@@ -175,7 +146,7 @@ def test_settings_of_the_deployment_reach_the_app(node, site):
     site.publish("v2", bundle=site.bundle("v2"), settings={"alarm_above": 100.0})
     node.look()
     assert [event.priority for event in node.feed(1)] == [Priority.TELEMETRY]
-    assert [e.priority for e in restarted(node, site).feed(1)] == [Priority.TELEMETRY]
+    assert [e.priority for e in node.restarted().feed(1)] == [Priority.TELEMETRY]
 
 
 def test_settings_that_the_app_refuses_change_nothing(node, site):
@@ -303,7 +274,7 @@ def test_golden_cases_that_fail_are_final(node, site):
 def test_a_restart_in_the_soak_begins_it_again(node, site):
     adopt(node, site, "v2")
     node.feed(SOAK - 5)
-    again = restarted(node, site)
+    again = node.restarted()
     again.feed(5)
     assert again.adoption.health().step == "soak"
     again.feed(SOAK)
@@ -312,7 +283,7 @@ def test_a_restart_in_the_soak_begins_it_again(node, site):
 
 def test_the_previous_model_judges_after_a_restart_too(node, site):
     adopt(node, site, "v2", bundle=site.bundle("v2", sour=2.0, gain=1.0))
-    again = restarted(node, site)
+    again = node.restarted()
     again.adoption.restore(node.adoption.snapshot())
     again.feed(10, scale=5.0)
     assert again.version() == "starter-1"
@@ -320,7 +291,7 @@ def test_the_previous_model_judges_after_a_restart_too(node, site):
 
 def test_a_crash_loop_is_reported_after_the_start_that_ends_it(node, site):
     adopt(node, site, "v2")
-    again = restarted(restarted(node, site), site)
+    again = node.restarted().restarted()
     again.feed(1)
     assert again.version() == "starter-1"
     (event,) = again.told("reverted")
@@ -337,7 +308,7 @@ def test_a_model_that_cannot_be_loaded_in_its_soak_is_reverted_at_the_start(node
         return create(bundle, changes)
 
     monkeypatch.setattr(NodeKit, "create", staticmethod(failing))
-    again = restarted(node, site)
+    again = node.restarted()
     assert again.version() == "starter-1"
     assert again.told("reverted")[-1]["reason"] == "load_failed"
 
@@ -348,7 +319,7 @@ def test_steps_survive_a_crash_before_they_are_in_the_outbox(node, site):
     node.feed(QUICK.shadow_readings - 1)
     for position in range(3):  # One group of readings; the process dies before it is committed.
         node.adoption.process(make_reading(node.position + 1 + position), node.clock())
-    again = restarted(node, site)
+    again = node.restarted()
     again.feed(1)
     assert "switched" in steps(again)
 
@@ -394,7 +365,7 @@ def test_a_withdrawn_model_is_left_without_asking_it(node, site):
     adopt(node, site, "v2", bundle=make_bundle(tmp(site), version="v2", gain=-2.0))
     node.feed(SOAK + 5)
     assert node.version() == "v2"
-    strict = restarted(node, site)
+    strict = node.restarted()
     site.publish("v1", withdrawn=["v2"])
     strict.look()
     strict.feed(SOAK + 5)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,18 +15,6 @@ from common.deployment import DEPLOYMENT_LIMIT_BYTES, Constraint, Deployment, Wa
 from common.edge.ota import REPEAT_S
 from tests.builders import make_bundle
 from tests.updates import APP, QUICK, NodeKit, UpdateSite
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[UpdateSite]:
-    site = UpdateSite(tmp_path / "cloud")
-    yield site
-    site.server.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path, site: UpdateSite) -> NodeKit:
-    return NodeKit(tmp_path / "node", site)
 
 
 def publish(site: UpdateSite, **facts: Any) -> None:

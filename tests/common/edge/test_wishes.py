@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,28 +14,7 @@ from common.deployment import Deployment
 from common.edge.wishes import GOLDEN_TYPE
 from common.messages import Event, Hint
 from tests.builders import make_bundle, wait_for
-from tests.updates import QUICK, NodeKit, UpdateSite
-
-SOAK = 10
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[UpdateSite]:
-    site = UpdateSite(tmp_path / "cloud")
-    yield site
-    site.server.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path, site: UpdateSite) -> NodeKit:
-    return NodeKit(tmp_path / "node", site)
-
-
-def adopt(node: NodeKit, site: UpdateSite, version: str, **changes: Any) -> None:
-    """Publish, look, and feed until the model is live."""
-    site.publish(version, **{"soak_s": float(SOAK), **changes})
-    node.look()
-    node.feed(QUICK.shadow_readings)
+from tests.updates import QUICK, SOAK, NodeKit, UpdateSite, adopt
 
 
 def confirm(node: NodeKit, site: UpdateSite, version: str, **changes: Any) -> None:
@@ -51,12 +28,6 @@ def wish(node: NodeKit, look: str, version: str = "") -> list[Event]:
     node.ota.wishes.ask(Hint(look, version))
     node.ota.wishes.fulfil()
     return [each for each in node.feed(1) if isinstance(each, Event) and not each.type.startswith("sums.")]
-
-
-def restarted(node: NodeKit, site: UpdateSite) -> NodeKit:
-    again = NodeKit(node.folder, site, clock=node.clock)
-    again.position = node.position
-    return again
 
 
 # ----------------------------------------------------------------------------------------------- golden
@@ -106,7 +77,7 @@ def test_a_confirmed_model_gives_way_to_the_one_before(node, site) -> None:
     (told,) = node.told("reverted")
     assert (told["version"], told["from_version"], told["reason"]) == ("v3", "v2", "operator")
     assert node.whole() == "v2"
-    assert restarted(node, site).version() == "v2"
+    assert node.restarted().version() == "v2"
 
 
 def test_no_reading_is_skipped_or_doubled_by_going_back(node, site) -> None:
@@ -179,7 +150,7 @@ def test_where_the_other_slot_is_not_whole_the_starter_runs(node, site, harm) ->
     assert node.slots.state.content.starter
     (told,) = node.told("reverted")
     assert (told["version"], told["from_version"], told["reason"]) == ("v3", "starter-1", "operator")
-    assert restarted(node, site).version() == "starter-1"
+    assert node.restarted().version() == "starter-1"
 
 
 def test_a_withdrawn_model_is_no_way_back(node, site) -> None:
@@ -196,7 +167,7 @@ def test_a_withdrawn_model_is_no_way_back(node, site) -> None:
 def test_a_model_that_replaced_a_withdrawn_one_does_not_give_way_to_it(node, site) -> None:
     confirm(node, site, "v2")
     confirm(node, site, "v3", withdrawn=["v2"])
-    again = restarted(node, site)
+    again = node.restarted()
     wish(again, "revert")
     assert again.version() == "starter-1"
 
