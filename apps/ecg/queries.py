@@ -1,0 +1,265 @@
+"""Reads over the ECG app's tables; each looks at a bounded number of rows, by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlmodel import Session, SQLModel
+
+from apps.ecg import shapes
+from apps.ecg.reviews import unreviewed
+from apps.ecg.tables import (
+    DAY_NS,
+    HOUR_NS,
+    OPEN_STATES,
+    Episode,
+    Finding,
+    Hour,
+    HrvWindow,
+    IntervalWindow,
+    Patient,
+    QualityChange,
+    RaisedAlarm,
+    RateWindow,
+    Strip,
+)
+
+LIST_LIMIT = 500
+"""Most items in a list of a day."""
+EPISODE_LIMIT_NS = 31 * DAY_NS
+"""How long before a day an episode is looked for that still goes on in it."""
+T = TypeVar("T", bound=BaseModel)
+
+
+def day_begin(day: date) -> int:
+    """UTC nanoseconds of the begin of a day."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**9
+
+
+def day_of(time_ns: int) -> date:
+    """The day of UTC in which a time lies."""
+    return datetime.fromtimestamp(time_ns // 10**9, UTC).date()
+
+
+# ------------------------------------------------------------------------------------------- patients
+
+
+def patients_public(session: Session, patients: Sequence[Patient]) -> list[shapes.PatientPublic]:
+    """Patients with what is counted beside them."""
+    names = [row.patient for row in patients]
+    alarms = _counts(session, RaisedAlarm, names, RaisedAlarm.state.in_(OPEN_STATES))  # type: ignore[attr-defined]
+    strips = _counts(session, Strip, names, Strip.reviewed_ns.is_(None))  # type: ignore[union-attr]
+    found = []
+    for row in patients:
+        last_ns = row.rated_ns or row.last_ns
+        began_ns = last_ns - last_ns % DAY_NS
+        burden = totals_of(session, row.patient, began_ns, DAY_NS).af_burden_percent
+        found.append(
+            shapes.PatientPublic(
+                **row.model_dump(exclude={"rated_ns"}),
+                open_alarms=alarms.get(row.patient, 0),
+                unreviewed_strips=strips.get(row.patient, 0),
+                day=day_of(began_ns).isoformat(),
+                af_burden_percent=burden,
+            )
+        )
+    return found
+
+
+def _counts(session: Session, table: Any, names: Sequence[str], which: Any) -> dict[str, int]:
+    query = sa.select(table.patient, sa.func.count()).where(table.patient.in_(names), which)
+    return {row[0]: row[1] for row in session.execute(query.group_by(table.patient))}
+
+
+# ----------------------------------------------------------------------------------------- one day
+
+
+def totals_of(session: Session, patient: str, began_ns: int, length_ns: int) -> shapes.Totals:
+    """What was found in the hours that lie in a span."""
+    sums = [
+        *(sa.func.coalesce(sa.func.sum(getattr(Hour, name)), 0) for name in _SUMMED),
+        sa.func.min(Hour.least_bpm),
+        sa.func.max(Hour.most_bpm),
+    ]
+    row = session.execute(sa.select(*sums).where(*_within(Hour, patient, began_ns, length_ns))).one()
+    return _totals(began_ns, row[: len(_SUMMED)], row[-2], row[-1])
+
+
+_SUMMED = ("seconds", "good_seconds", "af_seconds", "rated_seconds", "bpm_seconds", *"nsvfq")
+
+
+def _totals(began_ns: int, sums: Sequence[Any], least: float | None, most: float | None) -> shapes.Totals:
+    seconds, good_s, af_s, rated_s, bpm_s = (float(value) for value in sums[:5])
+    n, s, v, f, q = (int(value) for value in sums[5:])
+    beats = n + s + v + f + q
+    return shapes.Totals(
+        began_ns=began_ns,
+        monitored_s=seconds,
+        withheld_s=max(seconds - good_s, 0.0),
+        heart_rate_bpm=bpm_s / rated_s if rated_s else None,
+        least_bpm=least,
+        most_bpm=most,
+        beats={"N": n, "S": s, "V": v, "F": f, "Q": q},
+        v_percent=100 * v / beats if beats else None,
+        s_percent=100 * s / beats if beats else None,
+        af_burden_percent=100 * af_s / good_s if good_s else None,
+    )
+
+
+def hours_of(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Hour]:
+    """The hours in a span, in order."""
+    query = sa.select(Hour).where(*_within(Hour, patient, began_ns, length_ns)).order_by(Hour.began_ns)  # type: ignore[arg-type]
+    return list(session.scalars(query))
+
+
+def hour_totals(hour: Hour) -> shapes.Totals:
+    """An hour as the API tells it."""
+    return _totals(hour.began_ns, [getattr(hour, name) for name in _SUMMED], hour.least_bpm, hour.most_bpm)
+
+
+def day_of_patient(session: Session, patient: str, day: date) -> shapes.Day:
+    """All that is told of a patient's day."""
+    began_ns = day_begin(day)
+    hours = hours_of(session, patient, began_ns, DAY_NS)
+    lists: dict[str, list[Any]] = {
+        "episodes": episodes_of(session, patient, began_ns, DAY_NS),
+        "alarms": _rows(session, RaisedAlarm, RaisedAlarm.raised_ns, patient, began_ns),
+        "hrv": _rows(session, HrvWindow, HrvWindow.began_ns, patient, began_ns),
+        "quality": _rows(session, QualityChange, QualityChange.at_ns, patient, began_ns),
+        "findings": _rows(session, Finding, Finding.at_ns, patient, began_ns),
+    }
+    strips = sa.select(sa.func.count()).select_from(Strip).where(*_within(Strip, patient, began_ns, DAY_NS))
+    return shapes.Day(
+        patient=patient,
+        day=day.isoformat(),
+        totals=totals_of(session, patient, began_ns, DAY_NS),
+        hours=[hour_totals(hour) for hour in hours],
+        episodes=[public(shapes.EpisodePublic, row) for row in lists["episodes"][:LIST_LIMIT]],
+        alarms=[public(shapes.AlarmPublic, row) for row in lists["alarms"][:LIST_LIMIT]],
+        hrv=[public(shapes.HrvPublic, row) for row in lists["hrv"][:LIST_LIMIT]],
+        intervals=intervals_of(session, patient, began_ns, DAY_NS),
+        quality=[public(shapes.QualityPublic, row) for row in lists["quality"][:LIST_LIMIT]],
+        findings=[public(shapes.FindingPublic, row) for row in lists["findings"][:LIST_LIMIT]],
+        strips=session.scalar(strips) or 0,
+        unreviewed_strips=unreviewed(session, patient, began_ns, began_ns + DAY_NS),
+        versions=sorted({hour.version for hour in hours}),
+        cut=[name for name, rows in lists.items() if len(rows) > LIST_LIMIT],
+    )
+
+
+def episodes_of(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Episode]:
+    """Episodes that overlap a span, in order of their begin; one more than `LIST_LIMIT` at most."""
+    query = (
+        sa.select(Episode)
+        .where(Episode.patient == patient, Episode.began_ns < began_ns + length_ns)  # type: ignore[arg-type]
+        .where(Episode.began_ns >= began_ns - EPISODE_LIMIT_NS)  # type: ignore[arg-type]
+        .where(sa.or_(Episode.ended_ns.is_(None), Episode.ended_ns > began_ns))  # type: ignore[union-attr, operator, arg-type]
+        .order_by(Episode.began_ns, Episode.episode)  # type: ignore[arg-type]
+        .limit(LIST_LIMIT + 1)
+    )
+    return list(session.scalars(query))
+
+
+def intervals_of(
+    session: Session, patient: str, began_ns: int, length_ns: int
+) -> list[shapes.IntervalsPublic]:
+    """Intervals by the hour, in order, each minute weighing as many as its beats."""
+    table = IntervalWindow
+    hour = (table.began_ns - table.began_ns % HOUR_NS).label("hour")  # type: ignore[attr-defined]
+    means = [_weighted_mean(getattr(table, name), table.beats) for name in _MEASURES]
+    query = (
+        sa.select(hour, sa.func.sum(table.beats), *means)
+        .where(*_within(table, patient, began_ns, length_ns))
+        .group_by(hour)
+        .order_by(hour)
+    )
+    return [
+        shapes.IntervalsPublic(began_ns=row[0], beats=row[1], **dict(zip(_MEASURES, row[2:], strict=True)))
+        for row in session.execute(query)
+    ]
+
+
+_MEASURES = ("rr_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
+
+
+def _weighted_mean(value: Any, weight: Any) -> Any:
+    weights = sa.func.sum(sa.case((value.is_not(None), weight), else_=0))
+    return sa.func.sum(value * weight) / sa.func.nullif(weights, 0)
+
+
+def days_of(session: Session, patient: str, limit: int, before: date | None) -> shapes.DayPage:
+    """Days with anything in them, newest first."""
+    day = (Hour.began_ns - Hour.began_ns % DAY_NS).label("day")  # type: ignore[attr-defined]
+    query = sa.select(day).where(Hour.patient == patient)  # type: ignore[arg-type]
+    if before is not None:
+        query = query.where(Hour.began_ns < day_begin(before))  # type: ignore[arg-type]
+    found = list(session.scalars(query.distinct().order_by(day.desc()).limit(limit + 1)))
+    items = [
+        shapes.DaySummary(
+            day=day_of(began_ns).isoformat(), totals=totals_of(session, patient, began_ns, DAY_NS)
+        )
+        for began_ns in found[:limit]
+    ]
+    return shapes.DayPage(items=items, next=items[-1].day if len(found) > limit else None)
+
+
+# ------------------------------------------------------------------------------------------- trend
+
+
+def trend_of(
+    session: Session, patient: str, since_ns: int, until_ns: int, bucket_s: int, limit: int
+) -> shapes.Trend:
+    """Heart rate and beats in buckets that have windows, in order of time."""
+    table, bucket_ns = RateWindow, bucket_s * 10**9
+    at = (table.began_ns - table.began_ns % bucket_ns).label("at")  # type: ignore[attr-defined]
+    af = sa.case((table.rhythm == "AF", 1.0), else_=0.0)  # type: ignore[arg-type]
+    weighted = _weighted_mean(table.heart_rate_bpm, table.seconds)
+    bpm = table.heart_rate_bpm
+    query: Any = (
+        sa.select(
+            at,
+            sa.func.sum(table.seconds),
+            weighted,
+            sa.func.min(bpm),
+            sa.func.max(bpm),
+            sa.func.sum(table.v),
+            sa.func.sum(table.s),
+            sa.func.avg(table.good_share),
+            sa.func.avg(af),
+        )  # type: ignore[call-overload]
+        .where(table.patient == patient, table.began_ns >= since_ns, table.began_ns < until_ns)
+        .group_by(at)
+        .order_by(at)
+        .limit(limit + 1)
+    )
+    rows = session.execute(query).all()
+    names = list(shapes.TrendPoint.model_fields)
+    points = [shapes.TrendPoint(**dict(zip(names, row, strict=True))) for row in rows[:limit]]
+    following = rows[limit][0] if len(rows) > limit else None
+    return shapes.Trend(patient=patient, bucket_s=bucket_s, points=points, next_ns=following)
+
+
+# ----------------------------------------------------------------------------------------- plumbing
+
+
+def public(shape: type[T], row: SQLModel) -> T:
+    """A row as its public shape, which names some of its fields."""
+    return shape(**row.model_dump(include=set(shape.model_fields)))
+
+
+def _within(table: Any, patient: str, began_ns: int, length_ns: int) -> tuple[Any, ...]:
+    return table.patient == patient, table.began_ns >= began_ns, table.began_ns < began_ns + length_ns
+
+
+def _rows(session: Session, table: Any, at: Any, patient: str, began_ns: int) -> list[Any]:
+    query = (
+        sa.select(table)
+        .where(table.patient == patient, at >= began_ns, at < began_ns + DAY_NS)
+        .order_by(at)
+        .limit(LIST_LIMIT + 1)
+    )
+    return list(session.scalars(query))
