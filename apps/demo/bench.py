@@ -117,6 +117,7 @@ def dashboard(
                 "page_first_paint_ms", time.first_paint_ms, "ms", "query_ms", time.query_ms, page=time.page
             )
             show.figure("page_first_paint_slowest_ms", time.slowest_ms, "ms", page=time.page)
+            show.figure("page_drawn_ms", time.drawn_ms, "ms", page=time.page)
         show.figure("dashboard_resident_mb", measures.resident_mb(), "MB")
 
 

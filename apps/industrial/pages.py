@@ -45,7 +45,7 @@ def add_pages(site: Site) -> None:
     async def machines(view: View) -> None:
         await show_machines(view)
 
-    @site.page("machines/{machine}", "Machine")
+    @site.page("machines/{machine:path}", "Machine")
     async def one_machine(view: View, machine: str, run: int | None = None) -> None:
         await MachinePage(view, machine, run).build()
 
@@ -61,15 +61,23 @@ class VirtualNodes:
 
     async def among(self, nodes: Sequence[str]) -> set[str]:
         """Those of ``nodes`` that are virtual."""
-        for node in set(nodes) - self._known.keys():
-            try:
-                answer = await self._ask.get(f"/v1/nodes/{quote(node, safe='')}")
-            except AskError as error:
-                if error.status != 404:
-                    raise
-                answer = {"virtual": False}
-            self._known[node] = answer["virtual"]
+        unknown = sorted(set(nodes) - self._known.keys())
+        if unknown:
+            fleet = await self._ask.get("/v1/fleet")
+            if fleet["virtual"] in (0, fleet["nodes"]):  # the same for all: no need to ask of each
+                self._known |= dict.fromkeys(unknown, fleet["virtual"] > 0)
+            else:
+                found = await asyncio.gather(*map(self._is_virtual, unknown))
+                self._known |= dict(zip(unknown, found, strict=True))
         return {node for node in nodes if self._known[node]}
+
+    async def _is_virtual(self, node: str) -> bool:
+        try:
+            return bool((await self._ask.get(f"/v1/nodes/{quote(node, safe='')}"))["virtual"])
+        except AskError as error:
+            if error.status != 404:
+                raise
+            return False
 
 
 async def show_machines(view: View) -> None:

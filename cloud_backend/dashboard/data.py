@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -77,8 +78,10 @@ def add_pages(site: Site) -> None:
 
         async def refresh() -> None:
             chosen = int(days.value or 14)
-            volumes = (await view.ask.get("/v1/volumes", days=chosen))["items"]
-            fleet = await view.ask.get("/v1/fleet")
+            answer, fleet = await asyncio.gather(
+                view.ask.get("/v1/volumes", days=chosen), view.ask.get("/v1/fleet")
+            )
+            volumes = answer["items"]
             by_count.show(charts.volume_by_day(volumes, "events"))
             by_size.show(charts.volume_by_day(volumes, "bytes"))
             events.show(words.count(sum(each["events"] for each in volumes)), f"in {DAYS[chosen]}")
@@ -89,8 +92,7 @@ def add_pages(site: Site) -> None:
                 words.percent(max(0, stayed), fleet["bytes_raw"]),
                 f"{words.size(max(0, stayed))} of {words.size(fleet['bytes_raw'])}",
             )
-            await accounts.refresh(days=chosen)
-            await quarantine.refresh()
+            await asyncio.gather(accounts.refresh(days=chosen), quarantine.refresh())
 
         async def chosen() -> None:
             with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells

@@ -10,36 +10,15 @@ import httpx
 from fastapi import Request
 from nicegui import ui
 
+from cloud_backend.dashboard import rail
+from cloud_backend.dashboard.rail import THEME_COOKIE
 from common.pages import Ask, AskError, LabelForm, Text, View
 from common.pages.site import Banner, Build
 
-MOUNT = "/ui"
-RAIL = (
-    ("fleet", "Fleet", "lan"),
-    ("apps", "Apps", "apps"),
-    ("alerts", "Alerts", "notifications"),
-    ("models", "Models", "model_training"),
-    ("learning", "Learning", "school"),
-    ("rollouts", "Rollouts", "rocket_launch"),
-    ("data", "Data", "storage"),
-    ("settings", "Settings", "settings"),
-)
-"""Path, name and icon of each place in the rail; every app adds its own below them."""
-THEME_COOKIE = "edgeloop-theme"
 WATCH_S = 2.0
 SLOW_MS = 1000.0
 """A database that takes longer over the simplest question is told of."""
 PAGE_TIMEOUT_S = 10.0
-_TOGGLE_THEME = f"""() => {{
-  const dark = !document.body.classList.contains("body--dark");
-  const kept = `{THEME_COOKIE}=${{dark ? "dark" : "light"}}`;
-  document.cookie = `${{kept}};path={MOUNT};max-age=31536000;samesite=strict`;
-  Quasar.Dark.set(dark);
-}}"""
-_TOGGLE_RAIL = """(event) => {
-  const open = document.body.classList.toggle("rail-open");
-  event.currentTarget.setAttribute("aria-expanded", open);
-}"""
 
 
 class Frame:
@@ -94,18 +73,8 @@ class Frame:
         principal = request.state.principal
         theme = request.cookies.get(THEME_COOKIE)
         ui.dark_mode(None if theme not in ("dark", "light") else theme == "dark")
-        Text("a", "Skip to the page").classes("skip").props("href=#page")
-        with ui.element("div").classes("frame"):
-            self._draw_rail(request.url.path, principal.name)
-            with ui.element("div"):
-                with ui.element("header").classes("topbar"):
-                    menu = Text("button", "Menu").classes("action small")
-                    menu.props("type=button aria-expanded=false aria-controls=rail")
-                    menu.on("click", js_handler=_TOGGLE_RAIL)
-                    Text("a", "edgeloop").classes("brand").props(f"href={MOUNT}/fleet")
-                main = (
-                    ui.element("div").classes("page").props("id=page tabindex=-1")
-                )  # NiceGUI has the <main>
+        ui.add_body_html(rail.draw(self._rail, request.url.path, principal.name))
+        main = ui.element("div").classes("page").props("id=page tabindex=-1")  # NiceGUI has the <main>
         with main:
             with ui.element("div").classes("banner").props("role=alert") as box:
                 text = ui.label()
@@ -116,25 +85,6 @@ class Frame:
             view = View(ask, Banner(box, text, {}), principal.name, head, heading)
             ui.timer(WATCH_S, view.watch(_trouble))
         return view, main
-
-    def _draw_rail(self, path: str, person: str) -> None:
-        with ui.element("nav").classes("rail").props('id=rail aria-label="Places"'):
-            Text("a", "edgeloop").classes("brand").props(f"href={MOUNT}/fleet")
-            for number, (place, name, icon) in enumerate(self._rail):
-                if number == len(RAIL):
-                    Text("div", "Pages of the apps").classes("rail-head")
-                entry = ui.element("a").classes("entry").props(f"href={MOUNT}/{place}")
-                if _is_current(path, place):
-                    entry.props("aria-current=page")
-                with entry:
-                    ui.icon(icon).props("aria-hidden=true")
-                    Text("span", name)
-            with ui.element("div").classes("rail-foot"):
-                Text("span", f"Signed in as {person}")
-                theme = Text("button", "Light or dark").classes("action small").props("type=button")
-                theme.on("click", js_handler=_TOGGLE_THEME)
-                with ui.element("form").props("method=post action=/sign-out"):
-                    Text("button", "Sign out").classes("action small").props("type=submit")
 
 
 async def _trouble(ask: Ask) -> str:
@@ -151,12 +101,3 @@ async def _trouble(ask: Ask) -> str:
     if database.get("latency_ms", 0.0) > SLOW_MS:
         return f"The database is slow: {database['latency_ms']:.0f} ms for the simplest question."
     return ""
-
-
-def _is_current(path: str, place: str) -> bool:
-    own = path.removeprefix(f"{MOUNT}/").strip("/")
-    if place == "apps":
-        return own == place
-    if place == "fleet" and own.startswith("nodes/"):
-        return True
-    return own == place or own.startswith(f"{place}/")

@@ -17,7 +17,8 @@ from nicegui import ui
 
 import common.pages
 from cloud_backend.dashboard import alerts, apps, data, fleet, learning, models, node, rollouts, settings
-from cloud_backend.dashboard.frame import MOUNT, RAIL, Frame
+from cloud_backend.dashboard.frame import Frame
+from cloud_backend.dashboard.rail import MOUNT, RAIL
 from common.app import AppSpec
 
 STYLE = Path(common.pages.__file__).with_name("style.css")
@@ -37,6 +38,7 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
         if spec.pages:
             resolve_name(spec.pages)(Frame(client, rail, frame.forms, f"apps/{name}"))
     ui.add_css(STYLE, shared=True)
+    pages.config.quasar_config["loadingBar"]["skipHijack"] = True  # no bar for requests that are not ours
     pages.colors(primary="#0f766e", positive="#14653b", negative="#a61b33", warning="#8a4b08", info="#1d4f91")
 
     @api.get("/", include_in_schema=False)

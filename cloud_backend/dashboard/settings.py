@@ -11,7 +11,7 @@ from nicegui import ui
 
 from cloud_backend.dashboard import words
 from cloud_backend.dashboard.enrolment import EnrolmentForm
-from cloud_backend.dashboard.frame import MOUNT, THEME_COOKIE
+from cloud_backend.dashboard.rail import MOUNT, THEME_COOKIE
 from common.pages import Badge, Facts, Site, Text, View, card
 
 EVERY_S = 2.0

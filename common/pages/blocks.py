@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from nicegui import ui
 from nicegui.element import Element
+from nicegui.elements import echart
 from nicegui.elements.mixins.text_element import TextElement
 
 Tone = Literal["", "good", "warn", "bad", "info"]
@@ -145,7 +147,7 @@ class Column:
 class Table(Element, component="table.js"):
     """A table that stacks on narrow screens. Rows are mappings with a unique ``id``; values stay text.
 
-    While there are no rows, ``nothing`` and ``what_to_do`` are shown.
+    While there are no rows, ``nothing`` and ``what_to_do`` are shown; before `show` it says that it waits.
     """
 
     def __init__(
@@ -154,7 +156,7 @@ class Table(Element, component="table.js"):
         super().__init__()
         self.props["caption"] = caption
         self.props["columns"] = [asdict(column) for column in columns]
-        self.props["rows"] = []
+        self.props["rows"] = None
         self.props["nothing"] = nothing
         self.props["advice"] = what_to_do
         self._times = [column.name for column in columns if column.kind == "ago"]
@@ -180,25 +182,28 @@ class Table(Element, component="table.js"):
         return {**row, **changed}
 
 
+class Drawing(
+    Element, component="chart.js", esm={"nicegui-echart": str(Path(echart.__file__).with_name("dist"))}
+):
+    """Where a chart is drawn. `ui.echart` lets the whole page wait until ECharts is loaded; this does not."""
+
+
 class Chart:
     """An ECharts chart. ``name`` says to a screen reader what it shows."""
 
     def __init__(self, name: str, options: Mapping[str, Any], *, height_px: int = 260) -> None:
         self._name = name
-        self._shown: dict[str, Any] = self._complete(options)
-        self.element = ui.echart(self._shown).classes("chart").style(f"height: {height_px}px")
+        self.element = Drawing().classes("chart").style(f"height: {height_px}px")
+        self.element.props["options"] = self._complete(options)
         self.element.props["role"] = "img"
         self.element.props["aria-label"] = name
 
     def show(self, options: Mapping[str, Any]) -> None:
         """Show these options; nothing is sent if they are the same as before."""
         new = self._complete(options)
-        if new == self._shown:
-            return
-        self._shown = new
-        self.element.options.clear()
-        self.element.options.update(new)
-        self.element.update()
+        if new != self.element.props["options"]:
+            self.element.props["options"] = new
+            self.element.update()
 
     def _complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
         grey = "#7b8794"

@@ -1,7 +1,9 @@
 """The frame's side of a page: `Site` adds pages, `View` is one visit of one.
 
-A `View` keeps a page live: what `View.live` is given runs at once and then about every second, never twice
-at a time. Where it fails, the page stays as it was and a banner says what is wrong, until it works again.
+A page goes out with its headings and empty places, and what it shows follows over its live connection: so
+its first paint waits for no answer of the API. `View` keeps a page live: what `View.live` is given runs once
+the page is on its way and then about every second, never twice at a time. Where it fails, the page stays as
+it was and a banner says what is wrong, until it works again.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nicegui import context, ui
+from nicegui import background_tasks, context, ui
 
 from common.pages.ask import Ask, AskError
 from common.pages.blocks import Text
 
 REFRESH_S = 1.0
+HEAD_START_S = 0.05
+"""From a page that is built to its first questions to the API, which would hold up its way to the browser."""
 _SIGN_IN = "location.assign('/sign-in?next=' + encodeURIComponent(location.pathname))"
 """By script: `ui.navigate` stays below the dashboard's mount."""
 PATIENCE_S = 4.0
@@ -58,7 +62,9 @@ class View:
         self.head = head
         self._heading = heading
         self._banner = banner
-        self._slow: dict[str, asyncio.Future[None]] = {}
+        self._client = context.client
+        self._going_on: set[str] = set()
+        self._first: list[Refresh] = []
 
     def name(self, heading: str) -> None:
         """Give the page another heading, such as the name of what it shows."""
@@ -66,8 +72,9 @@ class View:
         ui.page_title(f"{heading} · edgeloop")
 
     async def live(self, refresh: Refresh, every_s: float = REFRESH_S) -> None:
-        """Run ``refresh`` now and then every ``every_s`` seconds while the page is open."""
+        """Run ``refresh`` soon and then every ``every_s`` seconds while the page is open."""
         name = refresh.__qualname__
+        place = context.slot
 
         async def guarded() -> None:
             problem = ""
@@ -79,8 +86,21 @@ class View:
                 problem = f"This page cannot be brought up to date: {error}"
             self._banner.tell(name, problem)
 
-        await self._patiently(guarded, name)
-        ui.timer(every_s, lambda: self._patiently(guarded, name), immediate=False)
+        async def first() -> None:
+            with place:
+                await self._patiently(guarded, name)
+
+        self._first.append(first)
+        if len(self._first) == 1:
+            background_tasks.create(self._begin(), name=f"first refresh of {name}")
+        ui.timer(every_s, lambda: self._while_open(guarded, name), immediate=False)
+
+    async def _begin(self) -> None:
+        """The first run of each refresh, in the order in which they were given."""
+        await asyncio.sleep(HEAD_START_S)
+        for first in self._first:  # grows meanwhile
+            if not self._client.is_deleted:
+                await first()
 
     def watch(self, trouble: Callable[[Ask], Awaitable[str]]) -> Refresh:
         """A refresh that keeps the banner at what ``trouble`` finds."""
@@ -88,12 +108,18 @@ class View:
         async def look() -> None:
             self._banner.tell("cloud", await trouble(self.ask))
 
-        return lambda: self._patiently(look, "cloud")
+        return lambda: self._while_open(look, "cloud")
+
+    async def _while_open(self, work: Refresh, name: str) -> None:
+        """Do ``work`` unless the browser is gone: a page outlives it for a while, in case it comes back."""
+        if self._client.has_socket_connection:
+            await self._patiently(work, name)
 
     async def _patiently(self, work: Refresh, name: str) -> None:
         """Wait for ``work`` only so long; one that takes longer goes on, and is not begun again meanwhile."""
-        if name in self._slow:
+        if name in self._going_on:
             return
+        self._going_on.add(name)
         place = context.slot
 
         async def in_place() -> None:
@@ -101,13 +127,12 @@ class View:
                 await work()
 
         task = asyncio.ensure_future(in_place())
+        task.add_done_callback(lambda _: self._going_on.discard(name))
         await asyncio.wait([task], timeout=PATIENCE_S)
         if task.done():
             task.result()
             return
-        self._slow[name] = task
         self._banner.tell(name, SLOW)
-        task.add_done_callback(lambda _: self._slow.pop(name))
 
     async def act(self, doing: Awaitable[Any], done: str) -> bool:
         """Do what a person asked for, and say how it went. Returns whether it was done."""

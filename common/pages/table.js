@@ -6,7 +6,7 @@ export default {
   emits: ["pressed"],
   template: `
     <div class="table-box" tabindex="0" role="region" :aria-label="caption">
-      <table v-if="rows.length">
+      <table v-if="rows?.length">
         <caption class="only-read">{{ caption }}</caption>
         <thead><tr>
           <th v-for="c in columns" :key="c.name" scope="col" :class="c.kind + '-cell'" :title="c.hint || null">{{ c.label }}</th>
@@ -30,6 +30,7 @@ export default {
           </tr>
         </tbody>
       </table>
+      <p v-else-if="!rows" class="hint waiting">Loading…</p>
       <div v-else class="empty"><p class="empty-text">{{ nothing }}</p><p class="hint">{{ advice }}</p></div>
     </div>`,
   data() {

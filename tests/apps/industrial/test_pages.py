@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from apps.industrial.machine_page import horizon_of, machine_href, order_row, sensor_rows, span_of, why
 from apps.industrial.order_form import told_end, verdict
-from apps.industrial.pages import machine_row
+from apps.industrial.pages import VirtualNodes, machine_row
+from common.pages import Ask
 
 
 def machine(**more: Any) -> dict[str, Any]:
@@ -98,3 +101,27 @@ def test_a_long_run_says_which_cycles_are_shown() -> None:
     assert span_of(run, [{"cycle": 1}]) == "Cycles 1 to 900."
     assert span_of(run, [{"cycle": 401}] * 500) == "Cycles 1 to 900, of which the last 500 are shown."
     assert span_of(None, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("fleet_virtual", "virtual", "asked"), [(3, {"a", "b"}, 1), (0, set[str](), 1), (1, {"b"}, 3)]
+)
+def test_nodes_are_asked_for_one_by_one_only_where_the_fleet_is_mixed(
+    fleet_virtual: int, virtual: set[str], asked: int
+) -> None:
+    requests: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request.url.path)
+        if request.url.path == "/v1/fleet":
+            return httpx.Response(200, json={"nodes": 3, "virtual": fleet_virtual})
+        return httpx.Response(200, json={"virtual": request.url.path.endswith("/b")})
+
+    async def ask_twice() -> tuple[set[str], set[str]]:
+        client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://cloud")
+        async with client:
+            nodes = VirtualNodes(Ask(client, "token"))
+            return await nodes.among(["a", "b"]), await nodes.among(["b", "a"])
+
+    assert asyncio.run(ask_twice()) == (virtual, virtual)
+    assert len(requests) == asked
