@@ -144,7 +144,7 @@ class _Groups:
         self.pair = [1.0] * GROUPS
 
     def match(self, line: Floats) -> tuple[int, list[float], float]:
-        """Best shift ``0 .. 2 * _SHIFTS``, the correlation with each group at that of its own, and the size."""
+        """Best shift ``0 .. 2 * _SHIFTS``, each group's correlation at its own, and the size."""
         windows = line[_SLIDING]
         windows = windows - windows.mean(axis=1, keepdims=True)
         sizes = np.sqrt((windows * windows).sum(axis=1)) + 1e-6
