@@ -23,8 +23,7 @@ class FleetPublic(BaseModel):
     bytes_sent: int = Field(description="bytes that nodes sent")
     bytes_raw: int = Field(description="bytes of all readings: what sending everything would have cost")
     readings: int
-    open_alarms: int = Field(description="alarms among the newest that nobody has acknowledged")
-    open_alarms_more: bool = Field(description="whether there may be more than `open_alarms`")
+    open_alarms: int = Field(description="alarms that nobody has acknowledged")
     samples: int = Field(description="samples that arrived since nodes were enrolled")
     sample_bytes: int
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from cloud_backend.api.alerts import count_open_alarms
+from cloud_backend.api.alerts import open_alarms
 from cloud_backend.api.deps import CloudDep, SessionDep
 from cloud_backend.api.figures import AccountPublic, FleetPublic, VolumePublic, whole
 from cloud_backend.api.nodes import WhichNodes
@@ -50,7 +50,6 @@ def show_fleet(session: SessionDep) -> FleetPublic:
     samples, sample_bytes = session.execute(
         select(func.sum(UploadCount.samples), func.sum(UploadCount.bytes_received))
     ).one()
-    alarms, more = count_open_alarms(session)
     return FleetPublic(
         nodes=len(nodes),
         states=counts["state"],
@@ -63,8 +62,7 @@ def show_fleet(session: SessionDep) -> FleetPublic:
         bytes_sent=sums["bytes_sent"],
         bytes_raw=sums["bytes_raw"],
         readings=sums["readings"],
-        open_alarms=alarms,
-        open_alarms_more=more,
+        open_alarms=session.scalar(open_alarms()) or 0,
         samples=samples or 0,
         sample_bytes=sample_bytes or 0,
     )

@@ -54,8 +54,7 @@ def add_pages(site: Site) -> None:
                 view.ask.get("/v1/fleet"), *(alerts.refresh() for alerts in lists)
             )
             waiting = fleet["open_alarms"]
-            more = "+" if fleet["open_alarms_more"] else ""
-            alarms.show(f"{words.count(waiting)}{more} open alarms", "bad" if waiting else "good")
+            alarms.show(words.plural(waiting, "open alarm"), "bad" if waiting else "good")
             drifts = words.plural(fleet["drifting"], "drifting node")
             drifting.show(drifts, "warn" if fleet["drifting"] else "")
 

@@ -101,10 +101,9 @@ class Tiles:
         self._backlog.show(
             words.count(backlog), "events wait on nodes" if backlog != 1 else "event waits on a node"
         )
-        more = "+" if fleet["open_alarms_more"] else ""
         alarms = fleet["open_alarms"]
         self._alarms.show(
-            words.count(alarms) + more,
+            words.count(alarms),
             "wait for somebody" if alarms else "nothing waits",
             "bad" if alarms else "good",
         )

@@ -16,6 +16,8 @@ from common.messages import Priority
 
 ALERT_SQL = f"priority = {int(Priority.ALARM)} OR type = 'edgeloop.drift' OR type = 'edgeloop.adoption'"
 """Events among which alerts are looked for, by an index of their own: few of all."""
+ALARM_SQL = f"priority = {int(Priority.ALARM)}"
+"""Alarms; they are counted by an index that holds all that this takes."""
 NOTABLE_SQL = f"priority >= {int(Priority.EVENT)}"
 """What is more than telemetry: few of all events, so that an index of the newest costs ingest little."""
 
@@ -57,6 +59,14 @@ class StoredEvent(SQLModel, table=True):
             "seq",
             sqlite_where=text(NOTABLE_SQL),
             postgresql_where=text(NOTABLE_SQL),
+        ),
+        Index(
+            "event_alarm_keys",
+            "stream_id",
+            "seq",
+            "priority",
+            sqlite_where=text(ALARM_SQL),
+            postgresql_where=text(ALARM_SQL),
         ),
         {"sqlite_with_rowid": False},
     )
