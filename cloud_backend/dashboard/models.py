@@ -12,13 +12,12 @@ from nicegui import ui
 from cloud_backend.dashboard import model, words
 from cloud_backend.dashboard.asking import CAN_GO_OUT, ask_rollout
 from cloud_backend.dashboard.comparing import Gauge, figure, gauge_of
+from cloud_backend.dashboard.lanes import Older, show_lanes
 from cloud_backend.dashboard.lineage import job_path, version_path
 from cloud_backend.dashboard.manifest import origin
 from cloud_backend.dashboard.model import STATE_TONES, approve
-from common.pages import Badge, Column, Site, Table, Text, View, action, card, empty
+from common.pages import Badge, Column, Site, Table, Text, View, card
 
-SHOWN = 15
-LIMIT = 500
 JUDGED_JOBS = 20
 SLOWER_S = 3.0
 COLUMNS = (
@@ -40,18 +39,7 @@ def add_pages(site: Site) -> None:
 
     @site.page("models", "Models")
     async def show(view: View) -> None:
-        status = await view.ask.get("/v1/status")
-        if not status["apps"]:
-            empty(
-                "No app is installed.", "Install an app's package beside edgeloop and start the cloud again."
-            )
-            return
-        shelves = [Shelf(view, name, facts["title"]) for name, facts in status["apps"].items()]
-
-        async def refresh() -> None:
-            await asyncio.gather(*(shelf.refresh() for shelf in shelves))
-
-        await view.live(refresh, SLOWER_S)
+        await show_lanes(view, Shelf, SLOWER_S)
 
 
 class Shelf:
@@ -61,7 +49,6 @@ class Shelf:
         self._view = view
         self._app = app
         self._place = f"/v1/apps/{quote(app, safe='')}"
-        self._shown = SHOWN
         self._states: dict[str, str] = {}
         with card(title, wide=True):
             with ui.element("div").classes("row-of"):
@@ -74,28 +61,22 @@ class Shelf:
                 what_to_do=f"Train one on the page Learning, or add one: edgeloop model add {app} FOLDER",
             )
             self._table.on_action(self._act)
-            with ui.element("div").classes("row-of"):
-                self._more = action("Older", self._show_more)
-            self._more.set_visibility(False)
+            self._older = Older(self.refresh)
 
     async def refresh(self) -> None:
         """Bring the list up to date."""
         page, jobs = await asyncio.gather(
-            self._view.ask.get(f"{self._place}/models", limit=self._shown),
+            self._view.ask.get(f"{self._place}/models", limit=self._older.shown),
             self._view.ask.get(f"{self._place}/jobs", limit=JUDGED_JOBS),
         )
         gauge = gauge_of(jobs["items"])
         models: Sequence[Mapping[str, Any]] = page["items"]
         self._states = {each["version"]: each["state"] for each in models}
         self._table.show([model_row(each, gauge) for each in models])
-        self._more.set_visibility(page["next"] is not None and self._shown < LIMIT)
+        self._older.show(page)
         said = production_sentence(models, gauge)
         self._text.text = said
         self._badge.show("production" if said else "", "good")
-
-    async def _show_more(self) -> None:
-        self._shown = min(LIMIT, self._shown * 3)
-        await self.refresh()
 
     async def _act(self, version: str, _column: str) -> None:
         if self._states.get(version) in CAN_GO_OUT:

@@ -13,13 +13,12 @@ from nicegui.element import Element
 
 from cloud_backend.dashboard import words
 from cloud_backend.dashboard.asking import ask_rollout
+from cloud_backend.dashboard.lanes import Older, show_lanes
 from cloud_backend.dashboard.lineage import version_path
 from cloud_backend.dashboard.model import crumbs
 from cloud_backend.dashboard.waves import Changes, Waves, history_row, rollout_api, rollout_path, shares
 from common.pages import AskError, Column, Facts, Site, Table, Text, View, action, card, empty
 
-SHOWN = 15
-LIMIT = 500
 STEPS = 100
 ACTIVE = ("running", "halted")
 HISTORY_COLUMNS = (
@@ -47,18 +46,7 @@ def add_pages(site: Site) -> None:
 
     @site.page("rollouts", "Rollouts")
     async def show(view: View) -> None:
-        status = await view.ask.get("/v1/status")
-        if not status["apps"]:
-            empty(
-                "No app is installed.", "Install an app's package beside edgeloop and start the cloud again."
-            )
-            return
-        lanes = [Lane(view, name, facts["title"]) for name, facts in status["apps"].items()]
-
-        async def refresh() -> None:
-            await asyncio.gather(*(lane.refresh() for lane in lanes))
-
-        await view.live(refresh)
+        await show_lanes(view, AppRollouts)
 
     @site.page("rollouts/{app}/{id}", "Rollout")
     async def show_one(view: View, app: str, id: str) -> None:
@@ -74,13 +62,12 @@ def add_pages(site: Site) -> None:
         await _show_rollout(view, place, row)
 
 
-class Lane:
+class AppRollouts:
     """One app: the rollout that is on its way, and the history."""
 
     def __init__(self, view: View, app: str, title: str) -> None:
         self._view = view
         self._place = f"/v1/apps/{quote(app, safe='')}/rollouts"
-        self._shown = SHOWN
         self._active = ""
         with card(title, wide=True):
             with ui.element("div").classes("row-of"):
@@ -98,16 +85,14 @@ class Lane:
                 nothing="Nothing was rolled out yet: every node runs the model that it came with.",
                 what_to_do="Train a candidate on the page Learning; once approved, it starts here.",
             )
-            with ui.element("div").classes("row-of"):
-                self._more = action("Older", self._show_more)
-            self._more.set_visibility(False)
+            self._older = Older(self.refresh)
 
     async def refresh(self) -> None:
         """Bring the running rollout and the history up to date."""
-        page = await self._view.ask.get(self._place, limit=self._shown)
+        page = await self._view.ask.get(self._place, limit=self._older.shown)
         rows = page["items"]
         self._table.show([history_row(row) for row in rows])
-        self._more.set_visibility(page["next"] is not None and self._shown < LIMIT)
+        self._older.show(page)
         active = next((row for row in rows if row["state"] in ACTIVE), None)
         self._start.set_visibility(active is None)
         await self._show_active(active or (rows[0] if rows else None))
@@ -126,10 +111,6 @@ class Lane:
         self._link.props["href"] = rollout_path(row["app"], row["id"])
         self._changes.show(row, newest=True)
         self._waves.show(row, progress, time.time_ns())
-
-    async def _show_more(self) -> None:
-        self._shown = min(LIMIT, self._shown * 3)
-        await self.refresh()
 
 
 async def _show_rollout(view: View, place: str, row: Mapping[str, Any]) -> None:

@@ -11,11 +11,10 @@ from nicegui import ui
 
 from cloud_backend.dashboard import words
 from cloud_backend.dashboard.jobs import JOB_COLUMNS, JOB_TONES, JOB_WORDS, OPEN, JobPanel, cancel, job_row
+from cloud_backend.dashboard.lanes import Older
 from common.pages import Table, Text, View, action
 from common.pages.blocks import Tone
 
-SHOWN = 15
-LIMIT = 500
 LARGEST_SEED = 2**31 - 1
 
 
@@ -26,7 +25,6 @@ class Training:
         self._view = view
         self._app = app
         self._place = f"/v1/apps/{quote(app, safe='')}/jobs"
-        self._shown = SHOWN
         self._jobs: Sequence[Mapping[str, Any]] = []
         with ui.element("div").classes("row-of"):
             self._seed = ui.number("Seed", value=0, min=0, max=LARGEST_SEED, precision=0)
@@ -49,16 +47,14 @@ class Training:
             what_to_do="Label some samples above, then start a training job.",
         )
         self._table.on_action(self._cancel)
-        with ui.element("div").classes("row-of"):
-            self._more = action("Older", self._show_more)
-        self._more.set_visibility(False)
+        self._older = Older(self.refresh)
 
     async def refresh(self) -> None:
         """Bring the jobs up to date."""
-        page = await self._view.ask.get(self._place, limit=self._shown)
+        page = await self._view.ask.get(self._place, limit=self._older.shown)
         self._jobs = page["items"]
         self._table.show([job_row(job) for job in self._jobs])
-        self._more.set_visibility(page["next"] is not None and self._shown < LIMIT)
+        self._older.show(page)
         current = current_job(self._jobs)
         self._newest.set_visibility(current is not None)
         if current is not None:
@@ -95,10 +91,6 @@ class Training:
 
     async def _cancel(self, id: str, _column: str) -> None:
         await cancel(self._view, self._app, id)
-
-    async def _show_more(self) -> None:
-        self._shown = min(LIMIT, self._shown * 3)
-        await self.refresh()
 
 
 def current_job(jobs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
