@@ -110,9 +110,9 @@ def intervals(beat: Average, rr_s: float, *, p_wave: bool = True) -> Intervals |
     return Intervals(
         beats=beat.beats,
         rr_ms=1e3 * rr_s,
-        qrs_ms=(end - begin) * to_ms,
-        pr_ms=None if p_begin is None else (begin - p_begin) * to_ms,
-        qt_ms=None if t_end is None else (t_end - begin) * to_ms,
+        qrs_ms=float((end - begin) * to_ms),
+        pr_ms=None if p_begin is None else float((begin - p_begin) * to_ms),
+        qt_ms=None if t_end is None else float((t_end - begin) * to_ms),
     )
 
 

@@ -1,0 +1,235 @@
+"""Decisions at the patient: signal quality, beats, rhythm, heart rate variability, intervals and alarms.
+
+One reading is a chunk of one patient's signal: values ``(samples, leads)`` in mV, NaN where a sample is
+missing, lead names as channels, the rate, and the capture time of its first sample. The attribute
+``first_sample`` numbers the samples of the source, so that lost ones show. ``alarm_reset`` (true) and
+``alarm_pause_s`` are what somebody at the patient does about alarms. `apps.ecg.streaming.monitor` decides
+what is said; the rules here are
+
+- The same signal gives the same events, whatever the lengths of its chunks.
+- A chunk that cannot be read is refused, with the reason; the stream goes on with the next one.
+- Lost samples up to `GAP_S` are filled as missing and told. After more, or with another rate or other leads,
+  the patient's episodes and alarms end and the analysis begins anew.
+- Times follow the samples. Where the source's clock leaves them by more than `JUMP_S`, that is told and the
+  clock is set; small drift is followed silently.
+- A patient who has not been seen while `PATIENTS_LIMIT` others were is forgotten.
+
+A reference application, not a medical device.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from apps.ecg.app import EcgSettings
+from apps.ecg.streaming.filters import LEAST_RATE_HZ, MOST_RATE_HZ, Floats
+from apps.ecg.streaming.monitor import Monitor
+from common.app import EdgeContext, Reading, Sample, State
+from common.errors import InferenceError, ReadingError
+from common.messages import Event, Priority
+
+PATIENTS_LIMIT = 32
+LEADS_LIMIT = 12
+LONGEST_S = 60.0
+GAP_S = 10.0
+JUMP_S = 1.0
+DRIFT_S = 0.02
+"""A clock that is off by less is not followed."""
+TOLD_AGAIN_S = 60.0
+"""The same finding about a source is told again after so long at the earliest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A reading that can be used."""
+
+    signal_mv: Floats
+    leads: tuple[str, ...]
+    rate_hz: float
+    first: int | None
+    captured_ns: int
+
+
+@dataclass(slots=True)
+class Patient:
+    """The state of one patient. ``next_first`` is the source's number of the sample that comes next."""
+
+    monitor: Monitor
+    rate_hz: float
+    leads: tuple[str, ...]
+    next_first: int | None = None
+    told: dict[str, int] = field(default_factory=dict)
+    """Sample at which a finding about the source was last told."""
+    held: list[Event | Sample] = field(default_factory=list)
+    """What could not be given because the model failed."""
+
+
+class EcgEdge:
+    """`common.app.EdgeApp` of the ECG app."""
+
+    def __init__(self, context: EdgeContext) -> None:
+        self._settings: EcgSettings = context.settings
+        self._model = context.model
+        self._patients: OrderedDict[str, Patient] = OrderedDict()
+
+    def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:  # noqa: ARG002
+        chunk = _checked(reading)
+        patient = self._patients.get(reading.subject)
+        results: list[Event | Sample] = []
+        if patient is not None:
+            place = _place(patient, chunk)
+            if isinstance(place, str):
+                raise ReadingError(f"reading {reading.position} of {reading.subject} {place}")
+            if place.restart:
+                results += [*patient.held, *patient.monitor.close()]
+                patient = self._begin(reading.subject, chunk)
+            else:
+                results += patient.held
+                patient.held = []
+        else:
+            place = Place(0, False, ())
+            patient = self._begin(reading.subject, chunk)
+        self._patients.move_to_end(reading.subject)
+        if len(self._patients) > PATIENTS_LIMIT:
+            self._patients.popitem(last=False)
+        failed: InferenceError | None = None
+        for given in _go_on(patient, place, chunk, reading.attributes):
+            if isinstance(given, InferenceError):
+                failed = given
+            else:
+                results.append(given)
+        if failed is not None:
+            patient.held = results
+            raise failed
+        return results
+
+    def snapshot(self) -> State:
+        return {
+            "patients": [
+                {
+                    "subject": subject,
+                    "rate_hz": patient.rate_hz,
+                    "leads": list(patient.leads),
+                    "next_first": patient.next_first,
+                    "told": dict(patient.told),
+                    "held": [list(msgspec.structs.astuple(e)) for e in patient.held if isinstance(e, Event)],
+                    "monitor": patient.monitor.snapshot(),
+                }
+                for subject, patient in self._patients.items()
+            ]
+        }
+
+    def restore(self, state: State) -> None:
+        self._patients.clear()
+        for saved in state["patients"]:
+            subject, leads = saved["subject"], tuple(saved["leads"])
+            monitor = Monitor(subject, saved["rate_hz"], leads, 0, self._settings, self._model)
+            monitor.restore(saved["monitor"])
+            self._patients[subject] = Patient(
+                monitor,
+                saved["rate_hz"],
+                leads,
+                saved["next_first"],
+                dict(saved["told"]),
+                [Event(kind, of, ns, Priority(rank), data) for kind, of, ns, rank, data in saved["held"]],
+            )
+
+    def _begin(self, subject: str, chunk: Chunk) -> Patient:
+        monitor = Monitor(subject, chunk.rate_hz, chunk.leads, chunk.captured_ns, self._settings, self._model)
+        self._patients[subject] = Patient(monitor, chunk.rate_hz, chunk.leads, chunk.first)
+        return self._patients[subject]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How a chunk follows what there was: samples lost before it, whether the analysis begins anew.
+
+    ``findings`` are ``(finding, text)``.
+    """
+
+    lost: int
+    restart: bool
+    findings: tuple[tuple[str, str], ...]
+    set_clock: bool = False
+
+
+def _place(patient: Patient, chunk: Chunk) -> Place | str:
+    """Where a chunk belongs; a text where it was there already."""
+    if chunk.rate_hz != patient.rate_hz:
+        text = f"from {patient.rate_hz:g} to {chunk.rate_hz:g} Hz: the analysis begins anew"
+        return Place(0, True, (("rate_changed", text),))
+    if chunk.leads != patient.leads:
+        text = f"from {', '.join(patient.leads)} to {', '.join(chunk.leads)}: the analysis begins anew"
+        return Place(0, True, (("leads_changed", text),))
+    monitor = patient.monitor
+    ahead_s = (chunk.captured_ns - monitor.recording.timeline.ns(monitor.end)) / 1e9
+    by_clock = round(ahead_s * patient.rate_hz) if ahead_s > JUMP_S else 0
+    lost = by_clock
+    if chunk.first is not None and patient.next_first is not None:
+        lost = chunk.first - patient.next_first
+        if lost < 0:
+            if abs(ahead_s - lost / patient.rate_hz) <= JUMP_S:
+                return f"holds samples from {chunk.first} on, which have been seen: it is left out"
+            return Place(0, True, (("gap", "the source counts its samples anew: so does the analysis"),))
+    if lost > GAP_S * patient.rate_hz:
+        text = f"{lost / patient.rate_hz:.1f} s of signal are missing: the analysis begins anew"
+        return Place(0, True, (("gap", text),))
+    findings: list[tuple[str, str]] = []
+    if lost:
+        findings.append(("gap", f"{lost} samples ({lost / patient.rate_hz:.2f} s) are missing"))
+    off_s = ahead_s - lost / patient.rate_hz
+    if abs(off_s) > JUMP_S:
+        way = "ahead" if off_s > 0 else "back"
+        findings.append(("clock_jump", f"the clock of the source went {abs(off_s):.1f} s {way}"))
+    return Place(lost, False, tuple(findings), abs(off_s) > DRIFT_S)
+
+
+def _go_on(
+    patient: Patient, place: Place, chunk: Chunk, attributes: Mapping[str, Any]
+) -> Iterator[Event | Sample | InferenceError]:
+    """Take a chunk into its patient."""
+    monitor = patient.monitor
+    again = TOLD_AGAIN_S * patient.rate_hz
+    for finding, text in place.findings:
+        if monitor.end - patient.told.get(finding, -again) >= again:
+            patient.told[finding] = monitor.end
+            yield monitor.recording.finding(finding, None, text, monitor.end)
+    if place.lost:
+        yield from monitor.push(np.full((place.lost, len(patient.leads)), np.nan))
+    if place.set_clock:
+        monitor.recording.timeline.set(monitor.end, chunk.captured_ns)
+    if attributes.get("alarm_reset") is True:
+        yield from monitor.reset_alarms()
+    pause_s = attributes.get("alarm_pause_s")
+    if isinstance(pause_s, int | float):
+        monitor.pause_alarms(float(pause_s))
+    if chunk.first is not None:
+        patient.next_first = chunk.first + len(chunk.signal_mv)
+    yield from monitor.push(chunk.signal_mv)
+
+
+def _checked(reading: Reading) -> Chunk:
+    """The chunk of a reading. Raises `ReadingError`."""
+    where = f"reading {reading.position} of {reading.subject}"
+    values, rate_hz, leads = reading.values, reading.rate_hz, reading.channels
+    if rate_hz is None or not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
+        shown = "no rate" if rate_hz is None else f"{rate_hz:g} Hz"
+        raise ReadingError(f"{where} has {shown}: an ECG has {LEAST_RATE_HZ:g} to {MOST_RATE_HZ:g} Hz")
+    if values.ndim != 2 or values.shape[1] != len(leads) or values.dtype.kind not in "fiu":
+        raise ReadingError(f"{where} has shape {values.shape} and {len(leads)} leads: (samples, leads) in mV")
+    if not 1 <= len(leads) <= LEADS_LIMIT or len(set(leads)) < len(leads):
+        raise ReadingError(
+            f"{where} has the leads {', '.join(leads) or 'none'}: 1 to {LEADS_LIMIT} different ones"
+        )
+    if not 1 <= len(values) <= LONGEST_S * rate_hz:
+        raise ReadingError(f"{where} has {len(values)} samples: a chunk has 1 to {LONGEST_S:g} s of signal")
+    first = reading.attributes.get("first_sample")
+    if first is not None and not isinstance(first, int):
+        raise ReadingError(f"{where} has first_sample {first!r}: it is a whole number")
+    return Chunk(np.asarray(values, np.float64), leads, float(rate_hz), first, reading.captured_ns)

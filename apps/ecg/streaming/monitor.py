@@ -1,0 +1,237 @@
+"""All that is said about one patient, from the signal of one recorder at one rate.
+
+What is known comes from `tracker` in its order; between that, at every half second of signal, alarms are
+looked at and `reports` tell what is due. Beats are judged `Tracker.delay_samples` after them at the latest;
+silence counts only up to there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from apps.ecg.app import EcgSettings
+from apps.ecg.streaming.alarms import Alarms, Change
+from apps.ecg.streaming.conditions import Standing, alarm_table, episode_limits, observe
+from apps.ecg.streaming.episodes import EpisodeChange, Episodes
+from apps.ecg.streaming.filters import Floats
+from apps.ecg.streaming.history import KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm
+from apps.ecg.streaming.recording import PIECE_S, Recording, rounded
+from apps.ecg.streaming.reports import Reports
+from apps.ecg.streaming.tracker import MOST_MV, Tracker
+from common.app import Model, Sample
+from common.errors import InferenceError
+from common.messages import Event, Priority
+
+TICK_S = 0.5
+WITHHELD_S = 5.0
+"""Bad signal for so long is told."""
+NOT_CONNECTED = frozenset({"lead_off", "flat"})
+"""Reasons of bad quality that mean that a lead is off."""
+
+
+class Monitor:
+    """One patient; see the module."""
+
+    def __init__(
+        self,
+        subject: str,
+        rate_hz: float,
+        leads: Sequence[str],
+        start_ns: int,
+        settings: EcgSettings,
+        model: Model,
+    ) -> None:
+        manifest = model.manifest
+        self._settings = settings
+        self.recording = Recording(subject, rate_hz, leads, start_ns, manifest.version)
+        self._usability = self.recording.usability
+        self._tracker = Tracker(rate_hz, leads, settings.leads, model, self.recording.ring)
+        self.recording.analysed = self._tracker.analysed
+        self._episodes = Episodes(rate_hz, episode_limits(settings, manifest.parameters))
+        self._episode_ns: dict[str, int] = {}
+        self._alarms = Alarms(alarm_table(settings))
+        self._reports = Reports(self.recording, settings.consent)
+        self._ventricular: deque[int] = deque(maxlen=512)
+        self._tick = self.recording.samples(TICK_S)
+        self._ticks = 0
+        self._withheld_told = False
+
+    @property
+    def end(self) -> int:
+        """Number of samples taken in."""
+        return self.recording.ring.end
+
+    def push(self, signal_mv: Floats) -> Iterator[Event | Sample | InferenceError]:
+        """Take in the next samples, ``(n, leads)`` mV, NaN where missing; give what there is to say.
+
+        If the model fails, its error is among what is given, and the signal goes on.
+        """
+        piece = self.recording.samples(PIECE_S)
+        for begin in range(0, len(signal_mv), piece):
+            part = signal_mv[begin : begin + piece]
+            try:
+                self._tracker.push(part)
+            except InferenceError as error:
+                yield error
+            yield from self._go_on()
+
+    def reset_alarms(self) -> Iterator[Event]:
+        """Somebody has seen to the latched alarms."""
+        yield from self._tell(self._alarms.reset(self._now_s), self.end)
+
+    def pause_alarms(self, seconds: float) -> None:
+        """Raise no alarms for a while."""
+        self._alarms.pause(self._now_s, seconds)
+
+    def close(self) -> Iterator[Event]:
+        """End what goes on: the stream is over, or begins anew."""
+        for change in self._episodes.close(self.end):
+            yield self._episode(change, self.end)
+        yield from self._tell(self._alarms.close(self._now_s), self.end)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state, for `restore`."""
+        return {
+            "recording": self.recording.snapshot(),
+            "tracker": self._tracker.snapshot(),
+            "episodes": self._episodes.snapshot(),
+            "episode_ns": dict(self._episode_ns),
+            "alarms": self._alarms.snapshot(),
+            "reports": self._reports.snapshot(),
+            "ventricular": list(self._ventricular),
+            "ticks": self._ticks,
+            "withheld_told": self._withheld_told,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `snapshot` gave for the same rate and leads."""
+        self.recording.restore(state["recording"])
+        self._tracker.restore(state["tracker"])
+        self._episodes.restore(state["episodes"])
+        self._episode_ns = dict(state["episode_ns"])
+        self._alarms.restore(state["alarms"])
+        self._reports.restore(state["reports"])
+        self._ventricular = deque(state["ventricular"], maxlen=512)
+        self._ticks = int(state["ticks"])
+        self._withheld_told = bool(state["withheld_told"])
+
+    # ------------------------------------------------------------------------------ what becomes known
+
+    @property
+    def _now_s(self) -> float:
+        return self._ticks * self._tick / self.recording.rate_hz
+
+    def _go_on(self) -> Iterator[Event | Sample]:
+        while (self._ticks + 1) * self._tick <= self.end:
+            now = (self._ticks + 1) * self._tick
+            yield from self._take_in(now)
+            self._ticks += 1
+            yield from self._look(now)
+        yield from self._take_in(self.end)
+
+    def _take_in(self, before: int) -> Iterator[Event]:
+        for at, what in self._tracker.known(before):
+            if isinstance(what, KnownBeat):
+                yield from self._beat(what, at)
+            elif isinstance(what, KnownQuality):
+                yield from self._quality(what, at)
+            elif isinstance(what, KnownAbsurd):
+                lead = self.recording.leads[what.lead]
+                text = f"{lead} has values above {MOST_MV:g} mV: it is taken as missing (is its gain right?)"
+                yield self.recording.finding("gain_absurd", lead, text, at)
+            elif self._usability.now:
+                yield from self._rhythm(what, at)
+
+    def _beat(self, beat: KnownBeat, at: int) -> Iterator[Event]:
+        self.recording.history.add(beat)
+        if beat.good and self._usability.now:
+            if beat.kind == "V":
+                self._ventricular.append(beat.sample)
+            for change in self._episodes.beat(beat.sample, beat.kind):
+                yield self._episode(change, at)
+
+    def _rhythm(self, rhythm: KnownRhythm, at: int) -> Iterator[Event]:
+        self._reports.rhythm(rhythm.sample, rhythm.probability)
+        for change in self._episodes.rhythm(rhythm.began, rhythm.sample, rhythm.probability):
+            yield self._episode(change, at)
+
+    def _quality(self, change: KnownQuality, at: int) -> Iterator[Event]:
+        recording = self.recording
+        recording.analysed = change.analysed
+        data = {"lead": recording.leads[change.lead], "good": change.good, "reasons": list(change.reasons)}
+        yield recording.event("quality", at, Priority.EVENT, data)
+        if change.usable == self._usability.now:
+            return
+        self._usability.change(change.sample, change.usable)
+        self._withheld_told = False
+        if not change.usable:
+            for ended in self._episodes.withhold(change.sample):
+                yield self._episode(ended, at)
+
+    def _episode(self, change: EpisodeChange, at: int) -> Event:
+        timeline = self.recording.timeline
+        began_ns = self._episode_ns.setdefault(change.label, timeline.ns(change.began))
+        ended_ns = None
+        if change.ended is not None:
+            ended_ns = max(began_ns, timeline.ns(change.ended))
+            del self._episode_ns[change.label]
+        data = {
+            "episode": f"{change.label}-{began_ns}",
+            "label": change.label,
+            "state": "began" if ended_ns is None else "ended",
+            "began_ns": began_ns,
+            "ended_ns": ended_ns,
+            "beats": change.beats,
+            "heart_rate_bpm": rounded(change.heart_rate_bpm, 1),
+        }
+        return self.recording.event("rhythm", at, Priority.EVENT, data)
+
+    # -------------------------------------------------------------------------------- each half second
+
+    def _look(self, now: int) -> Iterator[Event | Sample]:
+        recording, usability = self.recording, self._usability
+        judged = now - self._tracker.delay_samples
+        if usability.now:
+            for change in self._episodes.wait(judged):
+                yield self._episode(change, now)
+        elif not self._withheld_told and now - usability.since >= recording.samples(WITHHELD_S):
+            self._withheld_told = True
+            reasons = ", ".join(self._tracker.reasons[recording.analysed]) or "unknown"
+            text = f"no lead can be judged ({reasons}): nothing is said about beats and rhythm until one can"
+            yield recording.finding("withheld", recording.leads[recording.analysed], text, now)
+        observed = observe(self._standing(judged), self._settings, self._alarms.raised)
+        yield from self._tell(self._alarms.observe(self._now_s, observed), now)
+        yield from self._reports.due(now, judged - self._tick, judged, self._episodes.going_on)
+
+    def _standing(self, judged: int) -> Standing:
+        usability, last = self._usability, self._episodes.last_beat
+        while self._ventricular and self._ventricular[0] < judged - self.recording.samples(60):
+            self._ventricular.popleft()
+        quiet_since = usability.since if last is None else max(last, usability.since)
+        off = not usability.now and all(NOT_CONNECTED.intersection(r) for r in self._tracker.reasons)
+        return Standing(
+            withheld=not usability.now,
+            lead_off=off,
+            silent_s=max(0, judged - quiet_since) / self.recording.rate_hz,
+            heart_rate_bpm=self._episodes.heart_rate_bpm,
+            episodes=self._episodes.going_on,
+            ventricular_beats=len(self._ventricular),
+        )
+
+    def _tell(self, changes: Iterable[Change], at: int) -> Iterator[Event]:
+        for change in changes:
+            if change.state == "raised":
+                self._reports.alarm(at, change.condition.name)
+            data = {
+                "alarm": change.condition.name,
+                "priority": change.condition.priority,
+                "state": change.state,
+                "raised_ns": self.recording.timeline.ns(round(change.raised_s * self.recording.rate_hz)),
+                "delay_s": round(change.delay_s, 2),
+                "value": change.value,
+                "limit": change.limit,
+                "text": change.text,
+            }
+            yield self.recording.event("alarm", at, Priority.ALARM, data)

@@ -1,0 +1,319 @@
+"""From the signal of all leads to what is known about it, in the order in which it becomes known.
+
+One lead is analysed: the first of the preferred ones while its signal is good, else the first one that is. A
+lead that takes over is caught up from the raw signal of the last seconds, so that its detector and its
+templates are warm.
+
+Everything is *known* at a sample number that depends on the signal alone: a change of quality when the
+quality part says so, a beat when its features are complete (at the latest `beats.BeatFeatures.delay_samples`
+after it), a decision on the rhythm with the beat that completes its window. `Tracker.known` gives it in that
+order, however the signal was cut.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.ecg.streaming.beats import FEATURES, KINDS, BeatFeatures, BeatRows, decided
+from apps.ecg.streaming.filters import Floats, Joined
+from apps.ecg.streaming.history import Known, KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm, Usability
+from apps.ecg.streaming.peaks import RPeaks
+from apps.ecg.streaming.quality import LeadQuality
+from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RhythmFeatures
+from apps.ecg.streaming.ring import Ring, to_mv
+from common.app import Model
+from common.errors import InferenceError
+
+USUAL_LEADS = ("II", "MLII", "I", "V5", "V2", "V1")
+CATCH_UP_S = 10.0
+REFRACTORY_S = 0.2
+AROUND_S = (0.1, 0.3)
+"""Where the signal must be good for a beat to count: before and after its R peak."""
+MOST_MV = 50.0
+ABSURD_HOLD_S = 3.0
+"""A lead is taken as missing for so long after such a value: its gain is wrong between beats too."""
+TOLD_AGAIN_S = 60.0
+LEAST_S = 0.6
+"""No beat is known sooner after its R peak: the wave after it is looked at."""
+
+
+_CLASSES: tuple[Any, ...] = (KnownAbsurd, KnownQuality, KnownBeat, KnownRhythm)
+
+
+class _Placed(NamedTuple):
+    """Something known, with the sample at which it is, and its order among what is known with that sample."""
+
+    at: int
+    order: tuple[int, int, int]
+    what: Known
+
+
+class _Chain:
+    """The analysis of one lead; its parts count samples from ``begin``."""
+
+    def __init__(self, rate_hz: float, lead: int, begin: int) -> None:
+        self.lead = lead
+        self.begin = begin
+        self.peaks = RPeaks(rate_hz)
+        self.joined = Joined()
+        self.features = BeatFeatures(rate_hz)
+        self.recent: deque[int] = deque(maxlen=64)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "lead": self.lead,
+            "begin": self.begin,
+            "peaks": self.peaks.snapshot(),
+            "joined": self.joined.snapshot(),
+            "features": self.features.snapshot(),
+            "recent": list(self.recent),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.lead, self.begin = int(state["lead"]), int(state["begin"])
+        for name in ("peaks", "joined", "features"):
+            getattr(self, name).restore(state[name])
+        self.recent = deque(state["recent"], maxlen=64)
+
+
+class _Rows:
+    """Beats that the model is to see: when they are known, R peaks, RR intervals, features."""
+
+    def __init__(self) -> None:
+        self.known: list[int] = []
+        self.samples: list[int] = []
+        self.rr_s: list[float] = []
+        self.features: list[NDArray[np.float32]] = []
+
+
+class Tracker:
+    """One patient's leads; see the module. It fills ``ring``."""
+
+    def __init__(
+        self, rate_hz: float, leads: Sequence[str], preferred: Sequence[str], model: Model, ring: Ring
+    ) -> None:
+        self._rate_hz = rate_hz
+        self._model = model
+        self._ring = ring
+        self._odds: Mapping[str, float] = model.manifest.parameters.get("operating_point", {})
+        wanted = [*preferred, *USUAL_LEADS]
+        self._order = sorted(range(len(leads)), key=lambda at: (*(name != leads[at] for name in wanted), at))
+        self._quality = [LeadQuality(rate_hz) for _ in leads]
+        self._good = [True] * len(leads)
+        self._reasons: list[tuple[str, ...]] = [()] * len(leads)
+        self._chain = _Chain(rate_hz, self._order[0], 0)
+        self._rhythm = RhythmFeatures()
+        self._usability = Usability()
+        self._unapplied: list[tuple[int, int, bool]] = []
+        self._end = 0
+        self._last = -(10**9)
+        self._last_seen: int | None = None
+        self._absurd_until = [0] * len(leads)
+        self._absurd_told = [-(10**9)] * len(leads)
+        self._waiting: list[_Placed] = []
+        self.delay_samples = self._chain.features.delay_samples
+        """A beat is known no later than this after its R peak."""
+
+    @property
+    def analysed(self) -> int:
+        """The lead that is analysed."""
+        return self._chain.lead
+
+    @property
+    def reasons(self) -> Sequence[tuple[str, ...]]:
+        """Why each lead is bad; empty for those that are good."""
+        return self._reasons
+
+    def push(self, signal_mv: Floats) -> None:
+        """Take in the next samples of all leads, ``(n, leads)`` mV, NaN where missing.
+
+        Raises `InferenceError` if the model fails; its beats are then left out, and the signal goes on.
+        """
+        begin, self._end = self._end, self._end + len(signal_mv)
+        signal_mv = self._cleaned(signal_mv, begin)
+        self._ring.append(signal_mv)
+        rows = _Rows()
+        at = begin
+        for switch, lead in self._judge(signal_mv):
+            self._analyse(signal_mv[at - begin : switch - begin], at, rows)
+            self._take_over(lead, switch, rows)
+            at = switch
+        self._analyse(signal_mv[at - begin :], at, rows)
+        self._decide(rows)
+
+    def known(self, before: int) -> list[tuple[int, Known]]:
+        """What is known with samples before ``before`` and has not been given yet, each with that sample."""
+        self._waiting.sort(key=lambda placed: placed[:2])
+        given = [placed for placed in self._waiting if placed.at < before]
+        del self._waiting[: len(given)]
+        return [(placed.at, placed.what) for placed in given]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state, for `restore`."""
+        return {
+            "quality": [quality.snapshot() for quality in self._quality],
+            "good": list(self._good),
+            "reasons": [list(reasons) for reasons in self._reasons],
+            "chain": self._chain.snapshot(),
+            "rhythm": self._rhythm.snapshot(),
+            "usability": self._usability.snapshot(),
+            "unapplied": [list(change) for change in self._unapplied],
+            "end": self._end,
+            "last": self._last,
+            "last_seen": self._last_seen,
+            "absurd": [list(self._absurd_until), list(self._absurd_told)],
+            "waiting": [[p.at, p.order[0], list(astuple(p.what))] for p in self._waiting],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `snapshot` gave for the same rate and leads."""
+        for quality, saved in zip(self._quality, state["quality"], strict=True):
+            quality.restore(saved)
+        self._good = [bool(good) for good in state["good"]]
+        self._reasons = [tuple(reasons) for reasons in state["reasons"]]
+        self._chain.restore(state["chain"])
+        self._rhythm.restore(state["rhythm"])
+        self._usability.restore(state["usability"])
+        self._unapplied = [(int(known), int(sample), bool(u)) for known, sample, u in state["unapplied"]]
+        self._end, self._last = int(state["end"]), int(state["last"])
+        self._last_seen = state["last_seen"]
+        self._absurd_until, self._absurd_told = (list(each) for each in state["absurd"])
+        self._waiting = []
+        for at, kind, values in state["waiting"]:
+            self._place(at, _CLASSES[kind](*(tuple(v) if isinstance(v, list) else v for v in values)))
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _place(self, at: int, what: Known) -> None:
+        order = _CLASSES.index(type(what)), what.sample, getattr(what, "lead", 0)
+        self._waiting.append(_Placed(at, order, what))
+
+    def _cleaned(self, signal_mv: Floats, begin: int) -> Floats:
+        """``signal_mv`` without what no ECG has; told at most each `TOLD_AGAIN_S` for each lead."""
+        absurd = ~(np.abs(signal_mv) <= MOST_MV)
+        if not absurd.any() and begin >= max(self._absurd_until):
+            return signal_mv
+        cleaned = np.where(np.isfinite(signal_mv), signal_mv, np.nan)
+        hold, again = (round(seconds * self._rate_hz) for seconds in (ABSURD_HOLD_S, TOLD_AGAIN_S))
+        numbers = np.arange(begin, begin + len(signal_mv))
+        for lead in range(signal_mv.shape[1]):
+            there = numbers[np.abs(cleaned[:, lead]) > MOST_MV]
+            until = np.full(len(numbers), self._absurd_until[lead])
+            until[there - begin] = there + hold
+            until = np.maximum.accumulate(until)
+            cleaned[numbers < until, lead] = np.nan
+            self._absurd_until[lead] = int(until[-1])
+            for at in there:
+                if at >= self._absurd_told[lead] + again:
+                    self._absurd_told[lead] = int(at)
+                    self._place(int(at), KnownAbsurd(int(at), lead))
+        return cleaned
+
+    def _judge(self, signal_mv: Floats) -> list[tuple[int, int]]:
+        """Follow the quality of all leads; ``(sample, lead)`` where another lead takes over."""
+        changes = [
+            (change.known, lead, change)
+            for lead, quality in enumerate(self._quality)
+            for change in quality.push(signal_mv[:, lead])
+        ]
+        switches: list[tuple[int, int]] = []
+        analysed = self._chain.lead
+        for known, lead, change in sorted(changes, key=lambda each: each[:2]):
+            self._good[lead], self._reasons[lead] = change.good, tuple(change.reasons)
+            if not self._good[analysed]:
+                others = [other for other in self._order if self._good[other]]
+                if others:
+                    analysed = others[0]
+                    switches.append((known + 1, analysed))
+            usable = self._good[analysed]
+            self._unapplied.append((known, change.sample, usable))
+            self._place(
+                known, KnownQuality(change.sample, lead, change.good, self._reasons[lead], usable, analysed)
+            )
+        return switches
+
+    def _analyse(self, signal_mv: Floats, begin: int, rows: _Rows) -> None:
+        """Take the samples from ``begin`` on into the analysed lead."""
+        if len(signal_mv):
+            self._push(signal_mv[:, self._chain.lead], begin, rows)
+
+    def _take_over(self, lead: int, switch: int, rows: _Rows) -> None:
+        begin = max(0, switch - round(CATCH_UP_S * self._rate_hz))
+        self._chain = _Chain(self._rate_hz, lead, begin)
+        past = self._ring.cut(np.array([begin]), switch - begin)[0, :, lead]
+        self._push(to_mv(past).astype(np.float64), switch, rows)
+
+    def _push(self, lead_mv: Floats, known: int, rows: _Rows) -> None:
+        """Push samples into the chain; nothing that it finds is known before ``known``."""
+        chain = self._chain
+        peaks = chain.peaks.push(lead_mv)
+        joined, _ = chain.joined.push(lead_mv)
+        chain.recent.extend(int(peak) for peak in peaks)
+        found = chain.features.push(joined, peaks)
+        for sample, rr_s, features in zip(found.samples, found.rr_s, found.features, strict=True):
+            absolute = chain.begin + int(sample)
+            if absolute <= self._last + REFRACTORY_S * self._rate_hz:
+                continue  # the lead before has given it
+            self._last = absolute
+            rows.known.append(max(known, chain.begin + self._key(int(sample))))
+            rows.samples.append(absolute)
+            rows.rr_s.append(float(rr_s))
+            rows.features.append(features)
+
+    def _key(self, sample: int) -> int:
+        """With which of the chain's samples a beat at ``sample`` is known."""
+        chain = self._chain
+        latest = sample + chain.features.delay_samples
+        following = next((peak for peak in chain.recent if peak > sample), None)
+        if following is None:
+            return latest
+        complete = sample + round(LEAST_S * self._rate_hz)
+        return min(latest, max(complete, following + chain.peaks.delay_samples))
+
+    def _decide(self, rows: _Rows) -> None:
+        """Let the model see what is complete. Raises `InferenceError`; beats are then of class Q."""
+        if not rows.known:
+            return
+        features = np.array(rows.features, np.float32)
+        try:
+            outputs = self._model.run(
+                {"beats": features, "rhythm": np.empty((0, RHYTHM_FEATURES), np.float32)}
+            )
+        except InferenceError:
+            for known, sample in zip(rows.known, rows.samples, strict=True):
+                self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *self._seen(sample, known)))
+            raise
+        beat_p = np.asarray(outputs["beat_p"], np.float64)
+        kinds = decided(beat_p, self._odds)
+        two = np.sort(beat_p, axis=1)[:, -2:].tolist()
+        chosen = beat_p[np.arange(len(kinds)), kinds].tolist()
+        told: list[int] = []
+        for at, (known, sample) in enumerate(zip(rows.known, rows.samples, strict=True)):
+            good, joined = self._seen(sample, known)
+            kind, margin, novelty = KINDS[kinds[at]], two[at][1] - two[at][0], float(outputs["novelty"][at])
+            self._place(known, KnownBeat(sample, kind, chosen[at], margin, novelty, good, joined))
+            if joined:
+                told.append(at)
+        seen = BeatRows(np.array(rows.samples)[told], np.array(rows.rr_s)[told], features[told])
+        windows = self._rhythm.push(seen, kinds[told])
+        if len(windows):
+            none = np.empty((0, FEATURES), np.float32)
+            rhythm_p = self._model.run({"beats": none, "rhythm": windows.features})["rhythm_p"]
+            known_of = dict(zip(rows.samples, rows.known, strict=True))
+            for sample, began, p in zip(windows.samples, windows.began, rhythm_p, strict=True):
+                self._place(known_of[int(sample)], KnownRhythm(int(sample), int(began), float(p)))
+
+    def _seen(self, sample: int, known: int) -> tuple[bool, bool]:
+        """``good`` and ``joined`` of the next beat, by what is known of quality with the sample ``known``."""
+        while self._unapplied and self._unapplied[0][0] <= known:
+            self._usability.change(*self._unapplied.pop(0)[1:])
+        before, after = (round(seconds * self._rate_hz) for seconds in AROUND_S)
+        good = self._usability.throughout(max(0, sample - before), sample + after)
+        last, self._last_seen = self._last_seen, sample
+        return good, good and last is not None and self._usability.throughout(last, sample)
