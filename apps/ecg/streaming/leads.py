@@ -18,7 +18,7 @@ from apps.ecg.streaming.filters import Floats
 from apps.ecg.streaming.intervals import Average
 
 _P_S, _QRS_S, _T_S = (-0.26, -0.05), (-0.06, 0.08), (0.14, 0.5)
-_LEAST_MV = {"P": 0.03, "QRS": 0.15, "T": 0.05}
+_LEAST_MV = {"P": 0.01, "QRS": 0.15, "T": 0.04}
 _TURNED = -0.9
 """Correlation with the patient's own beat under which a lead is upside down."""
 
@@ -82,7 +82,7 @@ def _told(finding: str, lead: str) -> LeadFinding:
 def _points_down(average: Average) -> bool:
     """Whether P, QRS and T are all of size and all negative."""
     heights = {name: _height(average, span) for name, span in (("P", _P_S), ("QRS", _QRS_S), ("T", _T_S))}
-    return all(height < -_LEAST_MV[name] for name, height in heights.items())
+    return all(height < -max(_LEAST_MV[name], 5 * average.noise_mv) for name, height in heights.items())
 
 
 def _height(average: Average, span_s: tuple[float, float]) -> float:

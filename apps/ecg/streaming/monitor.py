@@ -160,6 +160,7 @@ class Monitor:
     def _quality(self, change: KnownQuality, at: int) -> Iterator[Event]:
         recording = self.recording
         recording.analysed = change.analysed
+        recording.reasons[change.lead] = change.reasons
         data = {"lead": recording.leads[change.lead], "good": change.good, "reasons": list(change.reasons)}
         yield recording.event("quality", at, Priority.EVENT, data)
         if change.usable == self._usability.now:
@@ -198,7 +199,7 @@ class Monitor:
                 yield self._episode(change, now)
         elif not self._withheld_told and now - usability.since >= recording.samples(WITHHELD_S):
             self._withheld_told = True
-            reasons = ", ".join(self._tracker.reasons[recording.analysed]) or "unknown"
+            reasons = ", ".join(recording.reasons[recording.analysed]) or "unknown"
             text = f"no lead can be judged ({reasons}): nothing is said about beats and rhythm until one can"
             yield recording.finding("withheld", recording.leads[recording.analysed], text, now)
         observed = observe(self._standing(judged), self._settings, self._alarms.raised)
@@ -210,7 +211,7 @@ class Monitor:
         while self._ventricular and self._ventricular[0] < judged - self.recording.samples(60):
             self._ventricular.popleft()
         quiet_since = usability.since if last is None else max(last, usability.since)
-        off = not usability.now and all(NOT_CONNECTED.intersection(r) for r in self._tracker.reasons)
+        off = not usability.now and all(NOT_CONNECTED.intersection(r) for r in self.recording.reasons)
         return Standing(
             withheld=not usability.now,
             lead_off=off,

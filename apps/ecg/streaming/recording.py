@@ -30,6 +30,8 @@ class Recording:
         self.usability = Usability()
         self.analysed = 0
         """The lead that is analysed."""
+        self.reasons: list[tuple[str, ...]] = [()] * len(leads)
+        """Why each lead is bad; empty for those that are good."""
 
     def samples(self, seconds: float) -> int:
         """Number of samples in ``seconds``."""
@@ -52,6 +54,7 @@ class Recording:
             "history": self.history.snapshot(),
             "usability": self.usability.snapshot(),
             "analysed": self.analysed,
+            "reasons": [list(reasons) for reasons in self.reasons],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -61,6 +64,7 @@ class Recording:
         self.history.restore(state["history"])
         self.usability.restore(state["usability"])
         self.analysed = int(state["analysed"])
+        self.reasons = [tuple(reasons) for reasons in state["reasons"]]
 
 
 def rounded(value: float | None, digits: int) -> float | None:

@@ -106,7 +106,6 @@ class Tracker:
         self._order = sorted(range(len(leads)), key=lambda at: (*(name != leads[at] for name in wanted), at))
         self._quality = [LeadQuality(rate_hz) for _ in leads]
         self._good = [True] * len(leads)
-        self._reasons: list[tuple[str, ...]] = [()] * len(leads)
         self._chain = _Chain(rate_hz, self._order[0], 0)
         self._rhythm = RhythmFeatures()
         self._usability = Usability()
@@ -124,11 +123,6 @@ class Tracker:
     def analysed(self) -> int:
         """The lead that is analysed."""
         return self._chain.lead
-
-    @property
-    def reasons(self) -> Sequence[tuple[str, ...]]:
-        """Why each lead is bad; empty for those that are good."""
-        return self._reasons
 
     def push(self, signal_mv: Floats) -> None:
         """Take in the next samples of all leads, ``(n, leads)`` mV, NaN where missing.
@@ -159,7 +153,6 @@ class Tracker:
         return {
             "quality": [quality.snapshot() for quality in self._quality],
             "good": list(self._good),
-            "reasons": [list(reasons) for reasons in self._reasons],
             "chain": self._chain.snapshot(),
             "rhythm": self._rhythm.snapshot(),
             "usability": self._usability.snapshot(),
@@ -176,7 +169,6 @@ class Tracker:
         for quality, saved in zip(self._quality, state["quality"], strict=True):
             quality.restore(saved)
         self._good = [bool(good) for good in state["good"]]
-        self._reasons = [tuple(reasons) for reasons in state["reasons"]]
         self._chain.restore(state["chain"])
         self._rhythm.restore(state["rhythm"])
         self._usability.restore(state["usability"])
@@ -225,7 +217,7 @@ class Tracker:
         switches: list[tuple[int, int]] = []
         analysed = self._chain.lead
         for known, lead, change in sorted(changes, key=lambda each: each[:2]):
-            self._good[lead], self._reasons[lead] = change.good, tuple(change.reasons)
+            self._good[lead] = change.good
             if not self._good[analysed]:
                 others = [other for other in self._order if self._good[other]]
                 if others:
@@ -234,7 +226,7 @@ class Tracker:
             usable = self._good[analysed]
             self._unapplied.append((known, change.sample, usable))
             self._place(
-                known, KnownQuality(change.sample, lead, change.good, self._reasons[lead], usable, analysed)
+                known, KnownQuality(change.sample, lead, change.good, tuple(change.reasons), usable, analysed)
             )
         return switches
 
