@@ -23,7 +23,6 @@ FORBIDDEN = [
     "sqlmodel",
     "sqlalchemy",
     "sklearn",
-    "scipy",
     "onnx",
     "pandas",
 ]
