@@ -50,6 +50,7 @@ def add_pages(site: Site) -> None:
         await MachinePage(view, machine, run).build()
 
     site.label_form(label_form)
+    site.subject_page(machine_href)
 
 
 class VirtualNodes:

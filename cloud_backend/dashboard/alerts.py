@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +13,8 @@ from nicegui import ui
 
 from cloud_backend.dashboard import words
 from cloud_backend.dashboard.asking import ask_reason
-from common.pages import AskError, Badge, Column, Site, Table, View, action, card
+from cloud_backend.dashboard.frame import Frame
+from common.pages import AskError, Badge, Column, Table, View, action, card
 
 PAGE_ALERTS = 20
 SHOWN_LIMIT = 1000
@@ -24,13 +25,14 @@ COLUMNS = (
     Column("at", "When", kind="ago"),
     Column("type", "Type", kind="badge"),
     Column("node", "Node", kind="link"),
+    Column("subject", "About", kind="link"),
     Column("says", "Says"),
     Column("seen", "Seen by"),
     Column("acknowledge", "Do", kind="action"),
 )
 
 
-def add_pages(site: Site) -> None:
+def add_pages(site: Frame) -> None:
     """Add the page."""
 
     @site.page("alerts", "Alerts")
@@ -47,7 +49,7 @@ def add_pages(site: Site) -> None:
         }
         for priority, title in PRIORITIES.items():
             with card(title, hints[priority], wide=True):
-                lists.append(AlertList(view, priority, choice))
+                lists.append(AlertList(view, priority, choice, site.subject_path))
 
         async def refresh() -> None:
             fleet, *_ = await asyncio.gather(
@@ -80,8 +82,11 @@ class _Shown:
 class AlertList:
     """Alerts of one priority, newest first, with a button to acknowledge each."""
 
-    def __init__(self, view: View, priority: str, choice: ui.select) -> None:
+    def __init__(
+        self, view: View, priority: str, choice: ui.select, path_of: Callable[[str, str], str]
+    ) -> None:
         self._view = view
+        self._path_of = path_of
         self._priority = priority
         self._choice = choice
         self._shown = _Shown()
@@ -136,7 +141,7 @@ class AlertList:
         return list(found.values())
 
     def _show(self) -> None:
-        rows = [alert_row(alert) for alert in self._alerts()]
+        rows = [alert_row(each, self._path_of(each["type"], each["subject"])) for each in self._alerts()]
         self._table.show(rows)
         self._all.set_visibility(sum(bool(row["acknowledge"]) for row in rows) > 1)
         self._more.set_visibility(self._shown.cursor is not None and len(rows) < SHOWN_LIMIT)
@@ -145,8 +150,7 @@ class AlertList:
         await self._acknowledge_all([alert], "Acknowledge this alert")
 
     async def _acknowledge_shown(self) -> None:
-        rows = [alert_row(alert) for alert in self._alerts()]
-        waiting = [row["id"] for row in rows if row["acknowledge"]]
+        waiting = [words.identity(each) for each in self._alerts() if not each["acknowledged"]]
         if waiting:
             await self._acknowledge_all(waiting, f"Acknowledge {words.plural(len(waiting), 'alert')}")
 
@@ -166,8 +170,8 @@ class AlertList:
             await self._view.ask.post(f"/v1/alerts/{node}/{epoch}/{seq}/acknowledge", {"note": note})
 
 
-def alert_row(alert: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the list, from what ``GET /v1/alerts`` gives."""
+def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any]:
+    """A row of the list, from what ``GET /v1/alerts`` gives, and its subject's page where there is one."""
     seen = alert["acknowledged"]
     return {
         "id": words.identity(alert),
@@ -176,7 +180,9 @@ def alert_row(alert: Mapping[str, Any]) -> dict[str, Any]:
         "type": alert["type"],
         "node": alert["node"],
         "node_href": f"/ui/nodes/{alert['node']}",
-        "says": words.about(alert),
+        "subject": alert["subject"],
+        "subject_href": subject_page,
+        "says": words.gist(alert["type"], alert["data"]),
         "seen": seen_by(seen) if seen else "nobody yet",
         "acknowledge": "" if seen else "Acknowledge",
     }

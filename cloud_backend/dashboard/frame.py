@@ -13,7 +13,7 @@ from nicegui import ui
 from cloud_backend.dashboard import rail
 from cloud_backend.dashboard.rail import THEME_COOKIE
 from common.pages import Ask, AskError, LabelForm, Text, View
-from common.pages.site import Banner, Build
+from common.pages.site import Banner, Build, SubjectPath
 
 WATCH_S = 2.0
 SLOW_MS = 1000.0
@@ -22,20 +22,21 @@ PAGE_TIMEOUT_S = 10.0
 
 
 class Frame:
-    """Adds pages below ``/ui/<base>``, as a `Site`; those of a dashboard share ``rail`` and ``forms``."""
+    """Adds pages below ``/ui/<base>``, as a `Site`; those of a dashboard share what apps bring."""
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        rail: list[tuple[str, str, str]],
-        forms: dict[str, LabelForm],
-        base: str = "",
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, rail: list[tuple[str, str, str]], base: str = "") -> None:
         self._client = client
         self._rail = rail
         self._base = base
-        self.forms = forms
+        self.forms: dict[str, LabelForm] = {}
         """The apps' label forms, by app."""
+        self._subjects: dict[str, SubjectPath] = {}
+
+    def of_app(self, app: str) -> Frame:
+        """The `Site` that ``app`` is given."""
+        frame = Frame(self._client, self._rail, f"apps/{app}")
+        frame.forms, frame._subjects = self.forms, self._subjects
+        return frame
 
     def page(self, path: str, title: str, *, icon: str = "") -> Callable[[Build], Build]:
         """Add a page; one with an icon also stands in the rail. See `common.pages.Site`."""
@@ -64,6 +65,15 @@ class Frame:
         """Keep an app's label form."""
         self.forms[self._base.rpartition("/")[2]] = form
 
+    def subject_page(self, path: SubjectPath) -> None:
+        """Keep where an app's subjects have their pages."""
+        self._subjects[self._base.rpartition("/")[2]] = path
+
+    def subject_path(self, event_type: str, subject: str) -> str:
+        """Where the subject of an event has its page; empty where its app has none for it."""
+        find = self._subjects.get(event_type.partition(".")[0])
+        return find(subject) if find else ""
+
     def front_pages(self, app: str) -> list[tuple[str, str]]:
         """Path and title of the pages of ``app`` that stand in the rail."""
         return [(place, title) for place, title, _ in self._rail if f"{place}/".startswith(f"apps/{app}/")]
@@ -74,7 +84,9 @@ class Frame:
         theme = request.cookies.get(THEME_COOKIE)
         ui.dark_mode(None if theme not in ("dark", "light") else theme == "dark")
         ui.add_body_html(rail.draw(self._rail, request.url.path, principal.name))
-        main = ui.element("div").classes("page").props("id=page tabindex=-1")  # NiceGUI has the <main>
+        main = ui.element("div").classes("page").props("id=page tabindex=-1 inert")  # NiceGUI has the <main>
+        # What is typed or pressed before the connection stands may get lost, or arrive in another order.
+        ui.context.client.on_connect(lambda: main.props(remove="inert"))
         with main:
             with ui.element("div").classes("banner").props("role=alert") as box:
                 text = ui.label()

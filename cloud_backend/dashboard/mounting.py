@@ -30,13 +30,12 @@ def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
     """Mount the dashboard on ``api``, with the pages of every app."""
     transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://edgeloop")
-    rail = list(RAIL)
-    frame = Frame(client, rail, {})
+    frame = Frame(client, list(RAIL))
     for module in (fleet, node, apps, alerts, models, learning, rollouts, data, settings):
         module.add_pages(frame)
     for name, spec in sorted(apps_by_name.items()):
         if spec.pages:
-            resolve_name(spec.pages)(Frame(client, rail, frame.forms, f"apps/{name}"))
+            resolve_name(spec.pages)(frame.of_app(name))
     ui.add_css(STYLE, shared=True)
     pages.config.quasar_config["loadingBar"]["skipHijack"] = True  # no bar for requests that are not ours
     pages.colors(primary="#0f766e", positive="#14653b", negative="#a61b33", warning="#8a4b08", info="#1d4f91")

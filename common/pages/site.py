@@ -30,6 +30,8 @@ Refresh = Callable[[], Awaitable[None]]
 LabelForm = Callable[["View", dict[str, Any], Refresh], Awaitable[None]]
 """Builds an app's form for one sample (as ``GET /v1/samples`` gives it) in the element that is open; it calls
 the last argument once a label is stored."""
+SubjectPath = Callable[[str], str]
+"""The whole path of the page of a subject, which is given as the app's events name it."""
 
 
 @dataclass(slots=True)
@@ -157,4 +159,8 @@ class Site(Protocol):
 
     def label_form(self, form: LabelForm) -> None:
         """Say how a sample of this app is labelled on the page *Learning*."""
+        ...
+
+    def subject_page(self, path: SubjectPath) -> None:
+        """Say where the subjects of this app's events have their pages: alerts lead there. Optional."""
         ...

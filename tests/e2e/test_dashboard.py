@@ -24,7 +24,7 @@ from common.messages import Event, Priority, encode_batch, encode_event, topics
 from tests.brokers import MqttClient
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -216,8 +216,32 @@ def test_a_node_runs_its_golden_cases_when_it_is_told_to(visitor: Visitor) -> No
     page.get_by_role("status").get_by_text("passed").first.wait_for()
 
 
+def test_a_page_can_be_used_once_it_is_connected_and_not_before(tab: Visitor) -> None:
+    from playwright.sync_api import TimeoutError
+
+    page = tab.context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    held: list[WebSocketRoute] = []
+    page.route_web_socket("**/socket.io/**", lambda route: held.append(route))
+    page.goto(f"{tab.url}/ui/settings")
+    enrol = page.get_by_role("button", name="Enrol", include_hidden=True)
+    enrol.wait_for()
+    assert page.locator("#page").evaluate("page => page.inert")
+    with pytest.raises(TimeoutError, match="inert"):
+        enrol.click(timeout=500)
+    held[0].connect_to_server()
+    page.get_by_label("Name of the node").fill("enrolled-by-hand")
+    page.get_by_label("Site").fill("plant")
+    enrol.click()
+    page.get_by_text("enrolled-by-hand").first.wait_for()
+    page.close()
+
+
 def test_alerts_are_acknowledged_with_who_and_why(visitor: Visitor, stage: Stage) -> None:
     """One alert, and then at once all that are shown."""
+    page = visitor.open("alerts")
+    page.get_by_role("link", name=re.compile("engine")).nth(1).click()
+    page.wait_for_url(f"**/apps/{APP}/machines/engine-*")
     page = visitor.open("alerts")
     page.get_by_role("button", name="Acknowledge industrial").first.click()
     acknowledge(page, "Ordered the parts.")

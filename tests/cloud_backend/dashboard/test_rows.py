@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+
+from apps.industrial.machine_page import machine_href
 from cloud_backend.dashboard import alerts, apps, data, enrolment, fleet, node, settings, words
+from cloud_backend.dashboard.frame import Frame
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -122,6 +126,16 @@ def test_an_alert_says_who_has_seen_it() -> None:
     row = alerts.alert_row({**an_event(), "acknowledged": seen})
     assert row["seen"] == f"Anna, 2026-11-24 15:43 UTC: {HOSTILE}"
     assert row["acknowledge"] == ""
+    assert (row["subject"], row["subject_href"]) == ("engine-1", "")
+
+
+def test_an_alert_leads_to_the_page_that_its_app_has_for_the_subject() -> None:
+    site = Frame(httpx.AsyncClient(), [])
+    site.of_app("industrial").subject_page(machine_href)
+    path = site.subject_path("industrial.maintenance_due", "hall 3/press")
+    assert path == "/ui/apps/industrial/machines/hall%203%2Fpress"
+    assert alerts.alert_row({**an_event(), "acknowledged": None}, path)["subject_href"] == path
+    assert site.subject_path("edgeloop.drift", "v2") == site.subject_path("other.alarm", HOSTILE) == ""
 
 
 def test_versions_of_an_app_by_how_many_nodes_run_them() -> None:
