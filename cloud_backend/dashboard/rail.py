@@ -59,10 +59,11 @@ _FIRST = f"""<div id="first" class="page" aria-hidden="true"><div class="page-he
 def draw(rail: Sequence[tuple[str, str, str]], path: str, person: str) -> str:
     """The frame around the page at ``path`` for ``person``; ``rail`` has path, name, icon of each place."""
     entries: list[str] = []
+    here = max((place for place, _, _ in rail if is_current(path, place)), key=len, default=None)
     for number, (place, name, icon) in enumerate(rail):
         if number == len(RAIL):
             entries.append('<div class="rail-head">Pages of the apps</div>')
-        current = ' aria-current="page"' if is_current(path, place) else ""
+        current = ' aria-current="page"' if place == here else ""
         entries.append(
             f'<a class="entry" href="{MOUNT}/{escape(place)}"{current}>'
             f'<i class="q-icon material-icons notranslate" aria-hidden="true">{escape(icon)}</i>'

@@ -22,6 +22,14 @@ def test_no_rail_head_stands_over_no_pages_of_apps() -> None:
     assert "Pages of the apps" not in draw(RAIL, "/ui/fleet", "Robin")
 
 
+def test_of_an_apps_places_the_nearest_one_is_the_current_one() -> None:
+    places = [*RAIL, ("apps/tally", "Tallies", "tag"), ("apps/tally/review", "Review", "tag")]
+    for path in ("apps/tally/review", "apps/tally"):
+        source = draw(places, f"/ui/{path}", "Robin")
+        assert source.count('aria-current="page"') == 1
+        assert f'href="/ui/{path}" aria-current="page"' in source
+
+
 def test_names_in_the_frame_are_text() -> None:
     source = draw([*RAIL, ("apps/x", MARKUP, MARKUP)], "/ui/fleet", MARKUP)
     assert "<img" not in source
