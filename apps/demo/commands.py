@@ -6,11 +6,18 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from apps.demo.shows import Show
+    from apps.demo.story import Outcome
 
 app = typer.Typer(help="The whole loop on this machine, live, in a few minutes.", invoke_without_command=True)
 
@@ -31,19 +38,23 @@ def demo(
         float,
         typer.Option(min=0, help="How long to go on in all; 0: to the end of the story, or until Ctrl-C."),
     ] = 0.0,
-    apps: Annotated[str, typer.Option(help="Apps to show, separated by commas.")] = "industrial",
+    apps: Annotated[
+        str, typer.Option(help="Apps to show, one after the other, separated by commas.")
+    ] = "industrial",
     data: Annotated[
         Path | None, typer.Option(help="Folder that keeps what the show makes; it must be new or empty.")
     ] = None,
 ) -> None:
-    """Start a cloud and three virtual engines, and show the loop in a browser."""
+    """Start a cloud and three virtual subjects of an app, and show the loop in a browser."""
     if context.invoked_subcommand is not None:
         return
-    from apps.demo.show import APP
+    from apps.demo.processes import ShowError
+    from apps.demo.shows import find_show
 
-    wanted = [name.strip() for name in apps.split(",")]
-    if unknown := [name for name in wanted if name != APP]:
-        raise typer.BadParameter(f"no show for {', '.join(unknown)}; there is one for {APP}")
+    try:
+        shows = [find_show(name.strip()) for name in dict.fromkeys(apps.split(","))]
+    except ShowError as error:
+        raise typer.BadParameter(str(error)) from error
     if headless and terminal:
         raise typer.BadParameter("--headless and --terminal exclude each other")
     if data is not None and data.exists() and any(data.iterdir()):
@@ -54,9 +65,11 @@ def demo(
     failed = True
     try:
         if headless or terminal:
-            failed = _tell(folder.absolute(), headless=headless, minutes=minutes, kept=data is not None)
+            failed = _tell(
+                folder.absolute(), shows, headless=headless, minutes=minutes, kept=data is not None
+            )
         else:
-            _present(folder.absolute(), minutes=minutes, browser=browser)
+            _present(folder.absolute(), shows, minutes=minutes, browser=browser)
             failed = False
     except KeyboardInterrupt:
         failed = headless or terminal
@@ -71,51 +84,64 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _present(folder: Path, *, minutes: float, browser: bool) -> None:
-    """Show it in a browser, at the presenter's word."""
+def _present(folder: Path, shows: Sequence[Show], *, minutes: float, browser: bool) -> None:
+    """Show it in a browser, at the presenter's word; one show is on the stage at a time."""
     from apps.demo.player import Player
     from apps.demo.serving import listen, serve
-    from apps.demo.show import APP, KIND, MACHINES
     from apps.demo.stage import Stage
 
     listener, origin = listen()
     settings = {"http": {"frame_ancestors": [origin]}}
     with (
         listener,
-        Stage(folder, APP, KIND, MACHINES, cloud_settings=settings) as stage,
+        Stage(folder, shows[0], cloud_settings=settings) as stage,
         Player(stage) as player,
     ):
         player.chapter(0)
-        serve(stage, player, listener, origin, seconds=60 * minutes, browser=browser, say=_say)
+        serve(stage, player, shows, listener, origin, seconds=60 * minutes, browser=browser, say=_say)
 
 
-def _tell(folder: Path, *, headless: bool, minutes: float, kept: bool) -> bool:
-    """Tell the story by itself; whether it failed."""
+def _tell(folder: Path, shows: Sequence[Show], *, headless: bool, minutes: float, kept: bool) -> bool:
+    """Tell the stories by themselves, each on a stage of its own; whether one failed."""
     from rich.console import Console
 
-    from apps.demo.show import APP, KIND, MACHINES, chapters_of, ending, watched
+    from apps.demo.show import ending
+    from apps.demo.story import Outcome
+
+    until = time.monotonic() + 60 * minutes
+    console = Console()
+    told = Outcome(0, 0, 0.0)
+    for show in shows:
+        place = folder / show.app if len(shows) > 1 else folder
+        _say(f"=== {show.title}: three {show.who}")
+        told = told.and_then(
+            _tell_one(place, show, console, live=not headless, until=until * (show is shows[-1]))
+        )
+        if told.failure:
+            break
+    for line in ending(told, place, kept=kept or bool(told.failure)):
+        _say(line)
+    return bool(told.failure)
+
+
+def _tell_one(folder: Path, show: Show, console: Console, *, live: bool, until: float) -> Outcome:
+    from apps.demo.scene import Watcher
+    from apps.demo.show import chapters_of
     from apps.demo.stage import Stage
     from apps.demo.story import PlainNarrator, tell
 
-    began = time.monotonic()
-    console = Console()
-    live = not headless and console.is_terminal
-    with Stage(folder, APP, KIND, MACHINES) as stage:
-        chapters = chapters_of(stage, look_around_until=began + 60 * minutes)
+    with Stage(folder, show) as stage, ExitStack() as telling:
+        chapters = chapters_of(stage, look_around_until=until)
         steps = sum(len(chapter.steps) for chapter in chapters)
-        with ExitStack() as telling:
-            if live:
-                from apps.demo.view import LiveNarrator
+        if live and console.is_terminal:
+            from apps.demo.view import LiveNarrator
 
-                watcher = telling.enter_context(watched(stage))
-                narrator: Any = LiveNarrator(console, lambda: watcher.scene, steps=steps)
-                telling.enter_context(narrator)
-            else:
-                narrator = PlainNarrator(_say)
-            outcome = tell(chapters, narrator)
-    for line in ending(outcome, folder, kept=kept or bool(outcome.failure)):
-        _say(line)
-    return bool(outcome.failure)
+            watcher = telling.enter_context(Watcher(stage.nodes, stage.ask, show.app, show.load_look()))
+            narrator: Any = LiveNarrator(console, lambda: watcher.scene, who=show.who, steps=steps)
+            telling.enter_context(narrator)
+        else:
+            narrator = PlainNarrator(_say)
+        return tell(chapters, narrator)
 
 
 def _say(line: str) -> None:

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 from apps.demo.browser import DESKTOP, PHONE
 from apps.demo.client import CloudClient
-from apps.demo.show import APP, MACHINES
+from apps.demo.shows import ENGINES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 PAGES = {
     "fleet": "fleet",
-    "node": f"nodes/{MACHINES[0]}",
+    "node": f"nodes/{ENGINES.subjects[0]}",
     "apps": "apps",
     "alerts": "alerts",
     "models": "models",
-    "model": f"models/{APP}/{{version}}",
+    "model": f"models/{ENGINES.app}/{{version}}",
     "learning": "learning",
     "rollouts": "rollouts",
     "data": "data",
     "settings": "settings",
-    "machines": f"apps/{APP}",
-    "machine": f"apps/{APP}/machines/{MACHINES[0]}",
+    "machines": f"apps/{ENGINES.app}",
+    "machine": f"apps/{ENGINES.app}/machines/{ENGINES.subjects[0]}",
 }
 """Name of the picture and path below ``/ui`` of each page."""
 WIDTHS = {"": DESKTOP, "-phone": PHONE}
@@ -35,7 +35,7 @@ SETTLE_MS = 2500
 
 def take_pages(browser: Browser, client: CloudClient, folder: Path) -> None:
     """Take ``page-<name>.png`` and ``page-<name>-phone.png`` of every page, as somebody who is signed in."""
-    version = client.get("/v1/status")["apps"][APP]["production"]
+    version = client.get("/v1/status")["apps"][ENGINES.app]["production"]
     for suffix, viewport in WIDTHS.items():
         context = browser.new_context(viewport=viewport)
         page = context.new_page()

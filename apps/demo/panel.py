@@ -7,7 +7,7 @@ once per process, so a process has one panel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nicegui import ui
@@ -17,6 +17,7 @@ from apps.demo.board import Board
 from apps.demo.panel_parts import ChapterRow, Evidence, HandRow, Tick, button, enable
 from apps.demo.player import Player, Told
 from apps.demo.processes import ShowError
+from apps.demo.shows import Show
 from apps.demo.stage import Stage
 from apps.demo.story import LOOP
 from common.pages import Text
@@ -41,23 +42,24 @@ _MOVE_TAB = """(event) => {
 }"""
 
 
-def add_page(stage: Stage, player: Player) -> None:
-    """Add the panel as the page ``/``."""
+def add_page(stage: Stage, player: Player, shows: Sequence[Show]) -> None:
+    """Add the panel as the page ``/``; the presenter chooses among ``shows``."""
     for style in STYLES:
         ui.add_css(style, shared=True)
 
     @ui.page("/", title="edgeloop: the show")
     def show() -> None:
         ui.dark_mode(None)
-        window = Window(stage, player)
+        window = Window(stage, player, shows)
         ui.timer(TELL_S, window.refresh)
 
 
 class Window:
     """One browser window on the show."""
 
-    def __init__(self, stage: Stage, player: Player) -> None:
+    def __init__(self, stage: Stage, player: Player, shows: Sequence[Show]) -> None:
         self._player = player
+        self._shows = shows
         self._told: Told | None = None
         with ui.element("div").classes("show").props("data-tab=story"):
             self._draw_tabs()
@@ -65,9 +67,8 @@ class Window:
                 with ui.element("div").classes("narrator-top"):
                     self._draw_head()
                     self._draw_controls()
-                with ui.element("div").classes("narrator-rest"):
-                    self._draw_story()
-                    self._draw_hand()
+                self._rest = ui.element("div").classes("narrator-rest")
+                self._draw_show(player.told)
             with ui.element("section").classes("stage").props("id=dashboard aria-label=Dashboard"):
                 self._board = Board(stage)
 
@@ -76,6 +77,8 @@ class Window:
         told = self._player.told
         if told != self._told:
             before, self._told = self._told, told
+            if told.show.app != self._drawn:
+                self._draw_show(told)
             begun = [place for place, each in enumerate(told.chapters) if each.state == "running"]
             for place, (row, chapter) in enumerate(zip(self._rows, told.chapters, strict=True)):
                 if begun and place not in begun:
@@ -105,7 +108,16 @@ class Window:
         with ui.element("header").classes("narrator-head"):
             Text("h1", "edgeloop: the show")
             Text("span", "virtual").classes("badge warn")
-            Text("p", "Virtual engines; the cloud and the nodes are real.").classes("hint")
+            self._who = Text("p", "").classes("hint")
+        self._choices: dict[str, Text] = {}
+        if len(self._shows) > 1:
+            with ui.element("div").classes("shows").props('role=group aria-label="What is on the stage"'):
+                self._choices = {
+                    show.app: button(
+                        show.title, lambda show=show: self._press(self._player.reset, show), "small"
+                    )
+                    for show in self._shows
+                }
         with ui.element("ul").classes("loop").props('aria-label="The loop"'):
             self._loop = {name: Text("li", name) for name in LOOP}
 
@@ -124,11 +136,23 @@ class Window:
             self._follow = Tick()
             Text("span", "The dashboard follows the story")
 
-    def _draw_story(self) -> None:
+    def _draw_show(self, told: Told) -> None:
+        """Draw what belongs to the show on the stage."""
+        self._drawn = told.show.app
+        who = told.show.who
+        self._who.text = f"{who[0].upper()}{who[1:]}; the cloud and the nodes are real."
+        for app, choice in self._choices.items():
+            choice.props(f"aria-pressed={str(app == told.show.app).lower()}")
+        self._rest.clear()
+        with self._rest:
+            self._draw_story(told)
+            self._draw_hand()
+
+    def _draw_story(self, told: Told) -> None:
         with ui.element("ol").classes("chapters").props('aria-label="Chapters"'):
             self._rows = [
                 ChapterRow(number, chapter, lambda number=number: self._press(self._player.chapter, number))
-                for number, chapter in enumerate(self._player.told.chapters)
+                for number, chapter in enumerate(told.chapters)
             ]
 
     def _draw_hand(self) -> None:
@@ -146,7 +170,8 @@ class Window:
         busy = bool(told.busy)
         for each in (self._next, self._play):
             enable(each, not busy and bool(told.upcoming))
-        enable(self._reset, not busy)
+        for each in (self._reset, *self._choices.values()):
+            enable(each, not busy)
         enable(self._stop, busy)
         for row in self._hand:
             row.show(busy=busy, unplugged=told.unplugged)

@@ -8,8 +8,8 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from apps.demo.hand import HandAct
 from apps.demo.player import Line, ToldChapter
+from apps.demo.story import HandAct
 from common.pages import Text
 
 TABLE_GAP = "   "

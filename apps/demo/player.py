@@ -8,7 +8,8 @@ Its rules:
 - `next` plays the step after the one that was played last; a step that failed is played again.
 - `chapter` plays any chapter from its start, again as often as wanted.
 - `stop` ends the wait of the step that runs now: that step fails, and nothing after it is played.
-- `reset` builds the stage anew and plays the first chapter on it; what was told before is forgotten.
+- `reset` builds the stage anew, for the same show or another one, and plays the first chapter on it; what was
+  told before is forgotten.
 
 Whoever shows it takes a `Told`, which never changes, from `told` as often as wanted.
 """
@@ -21,10 +22,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from apps.demo.hand import HandAct, Script, script_of
 from apps.demo.processes import ShowError
+from apps.demo.shows import Show
 from apps.demo.stage import Stage
-from apps.demo.story import Chapter, Step
+from apps.demo.story import Chapter, HandAct, Script, Step
 from common.errors import EdgeloopError
 
 State = Literal["not yet", "running", "paused", "done", "failed"]
@@ -58,6 +59,7 @@ class ToldChapter:
 class Told:
     """All that is told of the show at one moment."""
 
+    show: Show
     chapters: tuple[ToldChapter, ...]
     by_hand: ToldChapter | None = None
     """The last act by hand, or the last reset."""
@@ -79,14 +81,15 @@ class Told:
 class Player:
     """A context manager; what it plays ends with it."""
 
-    def __init__(self, stage: Stage, script: Callable[[Stage], Script] = script_of) -> None:
+    def __init__(self, stage: Stage, script: Callable[[Stage], Script] | None = None) -> None:
+        """``script`` makes what is played; without it, the show on the stage says that."""
         self._stage = stage
         self._make_script = script
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
         self._load()
-        self._told = Told(self._fresh())
+        self._told = Told(stage.show, self._fresh())
 
     def __enter__(self) -> Player:
         return self
@@ -138,9 +141,9 @@ class Player:
             raise ShowError(f"there is no act {name!r} with {choice!r}")
         self._start(act.title, lambda: self._play_by_hand(act.chapter(choice)))
 
-    def reset(self) -> None:
-        """Set the stage up again, and play the first chapter."""
-        self._start("reset the stage", self._reset)
+    def reset(self, show: Show | None = None) -> None:
+        """Set the stage up again, for ``show`` or the same one, and play the first chapter."""
+        self._start("reset the stage", lambda: self._reset(show or self._stage.show))
 
     def stop(self) -> None:
         """Stop what runs, as soon as it waits for something."""
@@ -176,7 +179,10 @@ class Player:
             self._thread.start()
 
     def _load(self) -> None:
-        self._script = self._make_script(self._stage)
+        if self._make_script is not None:
+            self._script = self._make_script(self._stage)
+        else:
+            self._script = self._stage.show.load_script()(self._stage, again=True)
         self._place: tuple[int, int] | None = (0, 0)
         self._stopped = False
 
@@ -220,22 +226,20 @@ class Player:
             if told.state == "failed":
                 return
 
-    def _reset(self) -> None:
+    def _reset(self, show: Show) -> None:
         text = "Everything is stopped and thrown away; a new cloud and new nodes start in a fresh folder."
-        told = ToldChapter("Reset the stage", text, 1 + len(self._script.story[0].steps))
+        told = ToldChapter("Reset the stage", text, 2)
         began = time.monotonic()
 
         def clear() -> str:
             self._tell(clearing=True)
-            self._stage.clear()
+            self._stage.clear(show)
             self._load()
-            self._tell(chapters=self._fresh(), stage=self._stage.number, clearing=False)
+            chapters = self._fresh()
+            self._tell(show=show, chapters=chapters, stage=self._stage.number, page="", clearing=False)
             return "cloud and nodes have ended"
 
-        def show(now: ToldChapter) -> None:
-            self._tell(by_hand=now)
-
-        told = self._play(Step("everything stops", clear, (), ""), told, show)
+        told = self._play(Step("everything stops", clear, (), ""), told, lambda now: self._tell(by_hand=now))
         if told.state == "failed" or not self._play_chapter(0):
             self._tell(
                 by_hand=replace(told, state="failed", reason=self._told.chapters[0].reason or told.reason)

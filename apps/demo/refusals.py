@@ -1,20 +1,22 @@
-"""Bad models on the stage: three that should not run, and who stops each of them.
+"""Bad models on the stage: some that should not run, and who stops each of them.
 
 ``wrong`` gives other outputs than its golden cases promise: the registry refuses it.
 ``heavy`` is too slow for the device: the canary's own golden cases refuse it.
 ``late``  passes every golden case and fails near the end of an engine's life: the canary's health
           reverts it, and the rollout halts before the second wave.
+``nan``   the same with a failure of about every other fresh input.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from apps.demo.bad_models import spoil
 from apps.demo.learning import WAVE_TIMEOUT_S, WAVES
-from apps.demo.plant import KNOWN_FAULT, Plant
 from apps.demo.processes import ShowError
 from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
@@ -25,10 +27,12 @@ BAD_MODELS = {
     "wrong": "the registry refuses wrong outputs",
     "heavy": "the canary's golden cases refuse a slow model",
     "late": "the canary takes back what fails live",
+    "nan": "the canary takes back what fails live",
 }
 """Faults of a model, and what becomes of each."""
 LONG_SOAK_S = 12.0
-"""Soak of the last bad model: long enough that an engine comes to the end of its life."""
+"""Soak of ``late``: long enough that an engine comes to the end of its life."""
+WORDS = {2: "two", 3: "three"}
 
 
 @dataclass(slots=True)
@@ -36,7 +40,10 @@ class Refusals:
     """The chapter of the bad models; each act can be played again, with a version of its own."""
 
     stage: Stage
-    plant: Plant
+    faults: Sequence[str]
+    """Which of `BAD_MODELS` there are in this show."""
+    prepare_late: Callable[[], str] = lambda: ""
+    """Brings about what ``late`` fails in; tells what was done."""
     production: str = ""
     made: set[str] = field(default_factory=set)
     """Versions that were handed in."""
@@ -44,9 +51,10 @@ class Refusals:
     def chapter(self) -> Chapter:
         return Chapter(
             "Bad models",
-            "Someone hands in three models that should not run, and approves by hand what can be approved.",
+            f"Someone hands in {WORDS[len(self.faults)]} models that should not run, and approves by hand "
+            "what can be approved.",
             [
-                *(self.step(fault) for fault in BAD_MODELS),
+                *(self.step(fault) for fault in self.faults),
                 self.aftermath(),
             ],
         )
@@ -58,7 +66,7 @@ class Refusals:
             return Step(title, self.refuse_wrong, ("gate",), "/ui/models")
         if fault == "heavy":
             return Step(title, self.refuse_heavy, ("adopt",), "/ui/rollouts")
-        return Step(title, self.revert_late, ("adopt", "roll out"), "/ui/rollouts")
+        return Step(title, partial(self.revert_live, fault), ("adopt", "roll out"), "/ui/rollouts")
 
     def aftermath(self) -> Step:
         return Step("the fleet runs what it ran before", self.unharmed, ("infer",))
@@ -81,10 +89,10 @@ class Refusals:
             raise ShowError(f"{version} was not refused on a node: {reports}")
         return f"{_told(refused[0])}\nrollout {rollout['state']}: {rollout['reason']}"
 
-    def revert_late(self) -> str:
-        before = self._let_engines_fail()
-        version = self._hand_in("late")
-        rollout = self._roll_out(version, soak_s=LONG_SOAK_S)
+    def revert_live(self, fault: str) -> str:
+        before = self.prepare_late() if fault == "late" else ""
+        version = self._hand_in(fault)
+        rollout = self._roll_out(version, soak_s=LONG_SOAK_S if fault == "late" else None)
         reports = self._reports(version)
         stopped = [r for r in reports if r["step"] in ("reverted", "refused")]
         if not stopped:
@@ -110,19 +118,6 @@ class Refusals:
 
         self.stage.wait(all_back, f"every node runs {self.production}", 30.0)
         return f"all {len(self.stage.nodes)} nodes run {self.production}, confirmed"
-
-    def _let_engines_fail(self) -> str:
-        """``late`` fails where the model says that little life is left: it must know the fault that grows."""
-        self.stage.ready()
-        if not self.stage.fault or self.stage.fault in self.plant.known():
-            return ""
-        first = self.stage.inject(KNOWN_FAULT)
-
-        def all_run() -> bool:
-            return all(self.stage.current_run(node)[0] >= first[node.name] for node in self.stage.nodes)
-
-        self.stage.wait(all_run, f"runs with fault {KNOWN_FAULT}", 40.0)
-        return f"the engines fail of {KNOWN_FAULT} again, which production knows\n"
 
     def _spoil(self, fault: str) -> Bundle:
         self.stage.ready()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,16 +18,34 @@ from apps.demo.processes import ShowError
 from apps.demo.world import EdgeNode
 
 HISTORY = 48
-"""Points of a RUL history that are kept for each engine."""
+"""Points that are kept for each subject."""
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class EngineScene:
-    """One virtual engine and its node."""
+class Picture:
+    """What the app's cloud side says of one subject, in the words of its show."""
+
+    line: str
+    place: str = ""
+    """When that was, in the subject's own terms."""
+    alarm: str = ""
+    """Empty while there is none."""
+    point: float = 0.0
+    """A value in [0, 1] for the line of blocks."""
+    point_key: tuple[int, int] = (0, 0)
+    """``(series, number)``: there is a new point when it changes, and a new line with a new series."""
+
+
+Look = Callable[[Callable[..., Any], str], Mapping[str, Picture]]
+"""Asks the cloud about an app's subjects: ``look(ask, app)`` gives a picture for each node."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeScene:
+    """One node and its subject."""
 
     node: str
-    machine: str = ""
     cut: bool = False
     state: str = "unknown"
     version: str = ""
@@ -35,13 +53,7 @@ class EngineScene:
     waiting: int | None = None
     """Events in the node's outbox that the cloud has not acked."""
     drift: bool = False
-    run: int = 0
-    cycle: int = 0
-    rul_cycles: float | None = None
-    lower_cycles: float = 0.0
-    upper_cycles: float = 0.0
-    novelty: float = 0.0
-    due: bool = False
+    picture: Picture | None = None
     history: tuple[float, ...] = ()
 
 
@@ -49,7 +61,7 @@ class EngineScene:
 class Scene:
     """All of the world that the audience sees."""
 
-    engines: tuple[EngineScene, ...] = ()
+    nodes: tuple[NodeScene, ...] = ()
     job: str = ""
     job_progress: float = 0.0
     rollout: str = ""
@@ -62,11 +74,12 @@ class Scene:
 class Watcher:
     """Looks at the world in a thread of its own and keeps the latest `Scene`."""
 
-    def __init__(self, nodes: Sequence[EdgeNode], ask: Callable[..., Any], app: str) -> None:
-        self.scene = Scene(tuple(EngineScene(node.name) for node in nodes))
+    def __init__(self, nodes: Sequence[EdgeNode], ask: Callable[..., Any], app: str, look: Look) -> None:
+        self.scene = Scene(tuple(NodeScene(node.name) for node in nodes))
         self._nodes = nodes
         self._ask = ask
         self._app = app
+        self._look_at = look
         self._history: dict[str, deque[float]] = {node.name: deque(maxlen=HISTORY) for node in nodes}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -88,18 +101,15 @@ class Watcher:
 
     def _look(self) -> Scene:
         known = {node["node"]: node for node in self._ask("/v1/nodes", limit=100)["items"]}
-        machines = {
-            machine["node"]: machine
-            for machine in self._ask(f"/v1/apps/{self._app}/machines", limit=100)["items"]
-        }
-        engines = tuple(
-            self._engine(node, old, known.get(node.name, {}), machines.get(node.name))
-            for node, old in zip(self._nodes, self.scene.engines, strict=True)
+        pictures = self._look_at(self._ask, self._app)
+        nodes = tuple(
+            self._node(node, old, known.get(node.name, {}), pictures.get(node.name))
+            for node, old in zip(self._nodes, self.scene.nodes, strict=True)
         )
         job, progress = self._job()
         healths = [each.get("health") or {} for each in known.values()]
         return Scene(
-            engines=engines,
+            nodes=nodes,
             job=job,
             job_progress=progress,
             rollout=self._rollout(),
@@ -108,9 +118,9 @@ class Watcher:
             events=int(self._ask("/v1/status")["counts"]["committed"]),
         )
 
-    def _engine(
-        self, node: EdgeNode, old: EngineScene, known: dict[str, Any], machine: dict[str, Any] | None
-    ) -> EngineScene:
+    def _node(
+        self, node: EdgeNode, old: NodeScene, known: dict[str, Any], picture: Picture | None
+    ) -> NodeScene:
         health = known.get("health") or {}
         scene = replace(
             old,
@@ -121,15 +131,15 @@ class Watcher:
             waiting=waiting_events(node),
             drift=health.get("drift") in (True, "drift"),
         )
-        if machine is None:
+        if picture is None:
             return scene
         history = self._history[node.name]
-        if (machine["run"], machine["cycle"]) != (old.run, old.cycle):
-            if machine["run"] != old.run:
+        before = old.picture.point_key if old.picture else None
+        if picture.point_key != before:
+            if before is not None and picture.point_key[0] != before[0]:
                 history.clear()
-            history.append(machine["rul_cycles"])
-        shown = ("machine", "run", "cycle", "rul_cycles", "lower_cycles", "upper_cycles", "novelty", "due")
-        return replace(scene, **{name: machine[name] for name in shown}, history=tuple(history))
+            history.append(picture.point)
+        return replace(scene, picture=picture, history=tuple(history))
 
     def _job(self) -> tuple[str, float]:
         jobs = self._ask(f"/v1/apps/{self._app}/jobs", limit=1)["items"]

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,6 +16,7 @@ from nicegui import ui
 from apps.demo.panel import add_page
 from apps.demo.panel_guard import PanelGuard
 from apps.demo.player import Player
+from apps.demo.shows import Show
 from apps.demo.stage import Stage
 
 HOST = "127.0.0.1"
@@ -36,6 +37,7 @@ def listen() -> tuple[socket.socket, str]:
 def serve(
     stage: Stage,
     player: Player,
+    shows: Sequence[Show],
     listener: socket.socket,
     origin: str,
     *,
@@ -43,9 +45,12 @@ def serve(
     browser: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, which are handed on, or until ``seconds`` are over (0: no end)."""
+    """Serve until SIGINT or SIGTERM, which are handed on, or until ``seconds`` are over (0: no end).
+
+    The presenter chooses among ``shows``.
+    """
     api = FastAPI(openapi_url=None)
-    add_page(stage, player)
+    add_page(stage, player, shows)
     ui.run_with(
         api,
         mount_path="/",

@@ -14,27 +14,23 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from apps.demo.client import CloudClient
 from apps.demo.processes import Children, ShowError, wait_until
 from apps.demo.scene import waiting_events
+from apps.demo.shows import Show
 from apps.demo.world import CloudSite, EdgeNode, Settings
-from common import durable
-from common.app import find_app
+from common.app import Source, find_app
 
 T = TypeVar("T")
-SITE = "virtual-plant"
-SPEED = 60
-"""Cycles a second of a virtual engine; a flight an hour would be 1/3600."""
 SOAK_S = 4.0
 STOP_S = 1.5
 """How long the processes may drain when the stage is cleared: what they hold is thrown away anyway."""
 CAUGHT_UP_EVENTS = 60
-"""Events on the way at which a node counts as heard: a second of its machine."""
-LATE_CYCLE = 60
-"""From this cycle on, a run may end before the cloud has heard of it."""
+"""Events on the way at which a node counts as heard: a second of a virtual engine."""
 
 CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.3, "silence_s": 60.0}}
 NODE_SETTINGS: Settings = {
@@ -56,56 +52,34 @@ class Stream:
     doubled: int
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What became of one run of one machine."""
-
-    machine: str
-    run: int
-    cycle: int
-    """The last one: the machine failed after it."""
-    fault: str
-
-    @property
-    def group(self) -> str:
-        return f"{self.machine}/run-{self.run}"
-
-
 class Stage:
     """A context manager; what it starts, it stops."""
 
-    def __init__(
-        self,
-        folder: Path,
-        app: str,
-        kind: str,
-        machines: Sequence[str],
-        *,
-        cloud_settings: Settings | None = None,
-    ) -> None:
-        self.app = app
-        self.kind = kind
-        """Kind of the virtual source."""
-        self.machines = tuple(machines)
+    def __init__(self, folder: Path, show: Show, *, cloud_settings: Settings | None = None) -> None:
         self.children = Children(folder / "logs")
         self._root = folder
         self._cloud_settings = {**CLOUD_SETTINGS, **(cloud_settings or {})}
         self._interruption = ""
         self._lock = threading.Lock()
-        self._set_up(0)
+        self._set_up(0, show)
 
-    def _set_up(self, number: int) -> None:
+    def _set_up(self, number: int, show: Show) -> None:
+        self.show = show
+        self.app = show.app
+        self.subjects = show.subjects
         self.number = number
         """How often the stage was cleared."""
         self.folder = self._root / f"again-{number}" if number else self._root
-        self.fault = ""
-        """The fault that was injected last; empty while the machines wear as they always did."""
-        self._truths: dict[str, list[Truth]] = {}
         self._client: CloudClient | None = None
+        self._start = ""
+        if show.begins_before_s:
+            began = datetime.fromtimestamp(time.time() - show.begins_before_s, UTC)
+            self._start = began.strftime("%Y-%m-%dT%H:%M:%SZ")
         self.cloud = CloudSite(self.children, self.folder / "cloud", settings=self._cloud_settings)
+        settings = {**NODE_SETTINGS, **show.node_settings}
         self.nodes = [
-            EdgeNode(self.children, self.folder / name, name, app=self.app, settings=NODE_SETTINGS)
-            for name in self.machines
+            EdgeNode(self.children, self.folder / name, name, app=self.app, settings=settings)
+            for name in self.subjects
         ]
 
     def __enter__(self) -> Stage:
@@ -130,9 +104,9 @@ class Stage:
         """Enrol and start the nodes that do not run yet; what the cloud knows of all once they are online."""
         for node in self.nodes:
             if not node.links:
-                node.enrol(self.cloud, SITE)
+                node.enrol(self.cloud, self.show.site)
             if not node.alive:
-                node.start(self.source(node), "--speed", str(SPEED))
+                node.start(self.source(node), "--speed", str(self.show.speed))
 
         def online() -> list[dict[str, Any]]:
             known = {node["node"]: node for node in self.ask("/v1/nodes", limit=100)["items"]}
@@ -158,11 +132,14 @@ class Stage:
         """The node called ``name``. Raises `ShowError` where there is none."""
         found = next((node for node in self.nodes if node.name == name), None)
         if found is None:
-            raise ShowError(f"there is no node {name!r}; there are {', '.join(self.machines)}")
+            raise ShowError(f"there is no node {name!r}; there are {', '.join(self.subjects)}")
         return found
 
-    def clear(self) -> None:
-        """Stop all, and be as at the start, in a fresh folder. What the nodes hold is thrown away."""
+    def clear(self, show: Show | None = None) -> None:
+        """Stop all, and be as at the start, in a fresh folder, for the same show or another one.
+
+        What the nodes hold is thrown away.
+        """
         running = [each.child for each in (*self.nodes, self.cloud) if each.alive]
         for child in running:
             child.terminate()
@@ -170,7 +147,7 @@ class Stage:
         for child in running:
             child.stop(max(0.1, deadline - time.monotonic()))
         self._let_go()
-        self._set_up(self.number + 1)
+        self._set_up(self.number + 1, show or self.show)
 
     def interrupt(self, reason: str) -> None:
         """End the wait of the act that runs now, or of the next one: it fails for ``reason``."""
@@ -228,44 +205,26 @@ class Stage:
     def source(self, node: EdgeNode) -> str:
         """URI of a node's virtual source."""
         query = "&".join(f"{name}={value}" for name, value in self._parameters(node).items())
-        return f"virtual:{self.kind}?{query}"
+        return f"virtual:{self.show.kind}?{query}"
 
-    def current_run(self, node: EdgeNode) -> tuple[int, int]:
-        """``(run, cycle)`` that the cloud last heard of a node's machine; ``(0, 0)`` before the first."""
-        machines = self.ask(self.app_path("machines"), limit=100)["items"]
-        return next(((m["run"], m["cycle"]) for m in machines if m["machine"] == node.name), (0, 0))
+    def open_source(self, node: EdgeNode) -> Source:
+        """A node's virtual source, opened once more as fast as it can be read.
 
-    def inject(self, fault: str) -> dict[str, int]:
-        """Let ``fault`` grow in the runs of all machines from the next one on; the first such run of each."""
-        first: dict[str, int] = {}
-        self.fault = fault
-        for node in self.nodes:
-            run, cycle = self.current_run(node)
-            first[node.name] = run + (1 if cycle < LATE_CYCLE else 2)
-            file = self._inject_file(node)
-            lines = file.read_text("utf-8") if file.exists() else ""
-            durable.write(file, f"{lines}{first[node.name]} {fault}\n".encode())
-        return first
-
-    def truths(self, node: EdgeNode) -> list[Truth]:
-        """What the plant knows of a node's machine: each run that has ended, with its true last cycle.
-
-        The virtual source gives the same runs to whoever opens it, so the truth does not come from the node.
+        It gives the same to whoever opens it, and knows its own truth, which therefore does not come from the
+        node.
         """
-        known = self._truths.setdefault(node.name, [])
-        source = find_app(self.app).load_virtual()(self.kind, self._parameters(node), 0.0)
-        run, _ = self.current_run(node)
-        for number in range(len(known), run):
-            made = source.machines[0].run(number)  # type: ignore[attr-defined]
-            known.append(Truth(node.name, number, made.failure_cycle, made.fault))
-        return known
+        return find_app(self.app).load_virtual()(self.show.kind, self._parameters(node), 0.0)
+
+    def inject_file(self, node: EdgeNode) -> Path:
+        """The file in which a node's virtual source looks for what is to happen."""
+        return node.folder / "inject.txt"
 
     def _parameters(self, node: EdgeNode) -> dict[str, str]:
         seed = 1 + self.nodes.index(node)
-        return {"seed": str(seed), "name": node.name, "inject": str(self._inject_file(node))}
-
-    def _inject_file(self, node: EdgeNode) -> Path:
-        return node.folder / "inject.txt"
+        given = {"seed": str(seed), "name": node.name, "inject": str(self.inject_file(node))}
+        if self._start:
+            given["start"] = self._start
+        return given | self.show.parameters.get(node.name, {})
 
     def _caught_up(self, node: EdgeNode) -> bool:
         waiting = waiting_events(node)

@@ -51,6 +51,26 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
+class HandAct:
+    """A button, with what can be chosen beside it; ``chapter`` makes the chapter that is then played."""
+
+    name: str
+    title: str
+    choose: str
+    """What the choice is, for its label; empty where there is none."""
+    choices: tuple[str, ...]
+    chapter: Callable[[str], Chapter]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What can be played on a stage."""
+
+    story: Sequence[Chapter]
+    by_hand: Sequence[HandAct]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a story ended. ``failure`` is empty where every step happened."""
 
@@ -58,6 +78,15 @@ class Outcome:
     happened: int
     seconds: float
     failure: str = ""
+
+    def and_then(self, other: Outcome) -> Outcome:
+        """Both stories, one after the other."""
+        return Outcome(
+            self.steps + other.steps,
+            self.happened + other.happened,
+            self.seconds + other.seconds,
+            self.failure or other.failure,
+        )
 
 
 class Narrator(Protocol):

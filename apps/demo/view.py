@@ -14,12 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from apps.demo.scene import EngineScene, Scene, clock_text
+from apps.demo.scene import NodeScene, Scene, clock_text
 from apps.demo.story import LOOP, Chapter, Step
 
 BARS = "▁▂▃▄▅▆▇█"
-RUL_FULL_CYCLES = 125.0
-RUL_WIDTH = 26
+WIDTH = 26
+"""Of the line of blocks."""
 LINES = 14
 """Lines of the narrator that stay on the screen."""
 
@@ -27,8 +27,9 @@ LINES = 14
 class LiveNarrator:
     """Tells the story on a screen that is drawn again a few times a second; a context manager."""
 
-    def __init__(self, console: Console, scene: Callable[[], Scene], *, steps: int) -> None:
+    def __init__(self, console: Console, scene: Callable[[], Scene], *, who: str, steps: int) -> None:
         self._console = console
+        self._who = who
         self._scene = scene
         self._steps = steps
         self._began = time.monotonic()
@@ -82,7 +83,7 @@ class LiveNarrator:
             Layout(_footer(scene), size=3),
         )
         layout["middle"].split_row(
-            Layout(self._narrator(), ratio=5), Layout(_engines(scene), ratio=6, minimum_size=58)
+            Layout(self._narrator(), ratio=5), Layout(_nodes(scene, self._who), ratio=6, minimum_size=58)
         )
         return layout
 
@@ -90,7 +91,7 @@ class LiveNarrator:
         elapsed = clock_text(time.monotonic() - self._began)
         text = Text.assemble(
             ("edgeloop", "bold"),
-            "   three VIRTUAL engines, real processes   ",
+            f"   three {self._who.replace('virtual', 'VIRTUAL')}, real processes   ",
             (f"step {self._number} of {self._steps}   {elapsed}", "dim"),
         )
         return Panel(Align.center(text), border_style="cyan")
@@ -108,62 +109,49 @@ class LiveNarrator:
         return Panel(Align.center(text), title="the loop", border_style="green")
 
 
-def _engines(scene: Scene) -> RenderableType:
+def _nodes(scene: Scene, who: str) -> RenderableType:
     parts: list[RenderableType] = []
-    for engine in scene.engines:
+    for node in scene.nodes:
         head = Table.grid(expand=True)
         head.add_column(ratio=3)
         head.add_column(ratio=4)
         head.add_column(ratio=4)
         head.add_column(ratio=5, justify="right")
-        head.add_row(Text(engine.node, style="bold"), _network(engine), _model(engine), _state(engine))
-        history = Text(sparkline(engine.history).ljust(RUL_WIDTH), style="cyan")
-        place = Text(f"  run {engine.run} cycle {engine.cycle}" if engine.cycle else "", style="dim")
-        parts += [head, _life(engine), Text.assemble(history, place), Text()]
+        head.add_row(Text(node.node, style="bold"), _network(node), _model(node), _state(node))
+        history = Text(sparkline(node.history).ljust(WIDTH), style="cyan")
+        picture = node.picture
+        line, place = (picture.line, f"  {picture.place}") if picture else ("nothing has been said yet", "")
+        style = "dim" if picture is None else "red" if picture.alarm else "default"
+        parts += [head, Text(line, style=style), Text.assemble(history, (place, "dim")), Text()]
     if scene.job:
         done = round(20 * scene.job_progress)
         parts.append(Text(f"training  {'█' * done}{'░' * (20 - done)} {scene.job}", style="magenta"))
     if scene.rollout:
         parts.append(Text(f"rollout   {scene.rollout}", style="magenta"))
-    return Panel(Group(*parts), title="virtual engines, as the cloud knows them", border_style="blue")
+    return Panel(Group(*parts), title=f"{who}, as the cloud knows them", border_style="blue")
 
 
-def _network(engine: EngineScene) -> Text:
-    if engine.cut:
-        return Text(f"CUT, {engine.waiting or 0} kept", style="bold red")
-    if engine.waiting:
-        return Text(f"{engine.waiting} on the way", style="yellow")
-    return Text(engine.state, style="green" if engine.state == "online" else "dim")
+def _network(node: NodeScene) -> Text:
+    if node.cut:
+        return Text(f"CUT, {node.waiting or 0} kept", style="bold red")
+    if node.waiting:
+        return Text(f"{node.waiting} on the way", style="yellow")
+    return Text(node.state, style="green" if node.state == "online" else "dim")
 
 
-def _model(engine: EngineScene) -> Text:
-    soaking = engine.step not in ("", "confirmed", "live", "idle")
-    text = f"{engine.version} {engine.step}" if soaking else engine.version
+def _model(node: NodeScene) -> Text:
+    soaking = node.step not in ("", "confirmed", "live", "idle")
+    text = f"{node.version} {node.step}" if soaking else node.version
     return Text(text, style="yellow" if soaking else "default")
 
 
-def _state(engine: EngineScene) -> Text:
+def _state(node: NodeScene) -> Text:
     words = Text()
-    if engine.due:
-        words.append("MAINTENANCE ", style="bold red")
-    if engine.drift:
+    if node.picture and node.picture.alarm:
+        words.append(f"{node.picture.alarm} ", style="bold red")
+    if node.drift:
         words.append("DRIFT", style="bold yellow")
     return words or Text("good", style="green")
-
-
-def _life(engine: EngineScene) -> Text:
-    if engine.rul_cycles is None:
-        return Text("no prediction yet", style="dim")
-    scale = RUL_WIDTH / RUL_FULL_CYCLES
-    lower, middle, upper = (
-        min(RUL_WIDTH - 1, max(0, int(value * scale)))
-        for value in (engine.lower_cycles, engine.rul_cycles, engine.upper_cycles)
-    )
-    bar = "".join("●" if i == middle else "─" if lower <= i <= upper else "·" for i in range(RUL_WIDTH))
-    interval = (
-        f"{engine.rul_cycles:4.0f} cycles left ({engine.lower_cycles:.0f} to {engine.upper_cycles:.0f})"
-    )
-    return Text(f"{bar} {interval}", style="red" if engine.due else "default")
 
 
 def _footer(scene: Scene) -> RenderableType:
@@ -175,7 +163,7 @@ def _footer(scene: Scene) -> RenderableType:
     return Panel(Align.center(Text(text)), border_style="cyan")
 
 
-def sparkline(values: tuple[float, ...], full: float = RUL_FULL_CYCLES) -> str:
-    """Values in [0, ``full``] as a line of blocks."""
+def sparkline(values: tuple[float, ...]) -> str:
+    """Values in [0, 1] as a line of blocks."""
     top = len(BARS) - 1
-    return "".join(BARS[min(top, max(0, round(value / full * top)))] for value in values[-RUL_WIDTH:])
+    return "".join(BARS[min(top, max(0, round(value * top)))] for value in values[-WIDTH:])

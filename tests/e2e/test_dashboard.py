@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from apps.demo.browser import DESKTOP, PHONE
-from apps.demo.show import APP, KIND, MACHINES
+from apps.demo.shows import ENGINES
 from apps.demo.stage import Stage
 from common.messages import Event, Priority, encode_batch, encode_event, topics
 from tests.brokers import MqttClient
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+APP, MACHINES = ENGINES.app, ENGINES.subjects
 
 MARKUP = '<img src=x onerror="window.broken=1">'
 PAGES = {
@@ -58,7 +60,7 @@ HARMLESS = re.compile("WebSocket is closed before the connection is established|
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A cloud and three engines, far enough that each page has something to show."""
-    with Stage(tmp_path_factory.mktemp("stage"), APP, KIND, MACHINES) as stage:
+    with Stage(tmp_path_factory.mktemp("stage"), ENGINES) as stage:
         stage.ready()
         stage.wait(lambda: stage.ask("/v1/alerts", limit=1)["items"], "an alarm", 60)
         stage.wait(lambda: stage.ask("/v1/samples", limit=1)["items"], "a sample", 60)

@@ -18,7 +18,7 @@ import urllib3
 from apps.demo.browser import DESKTOP, find_chromium, open_browser
 from apps.demo.player import Player, ToldChapter
 from apps.demo.processes import Child, Children, ShowError, edgeloop, tail, wait_until
-from apps.demo.show import APP, KIND, MACHINES
+from apps.demo.shows import ENGINES
 from apps.demo.stage import Stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -29,7 +29,7 @@ RESET_S = 20.0
 @pytest.fixture(scope="module")
 def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
     folder: Path = tmp_path_factory.mktemp("show")
-    with Stage(folder, APP, KIND, MACHINES) as stage, Player(stage) as player:
+    with Stage(folder, ENGINES) as stage, Player(stage) as player:
         yield player
 
 
@@ -63,7 +63,7 @@ def test_a_bad_model_is_stopped_before_anything_was_ever_rolled_out(player: Play
 
 
 def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
-    for machine in (MACHINES[2], MACHINES[0]):
+    for machine in (ENGINES.subjects[2], ENGINES.subjects[0]):
         assert by_hand(player, "unplug", machine).state == "done"
         assert player.told.unplugged == (machine,)
         told = by_hand(player, "plug-in", machine)
@@ -73,7 +73,7 @@ def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
 
 
 def test_the_loop_turns_by_hand_with_a_node_that_was_left_unplugged(player: Player):
-    assert by_hand(player, "unplug", MACHINES[0]).state == "done"
+    assert by_hand(player, "unplug", ENGINES.subjects[0]).state == "done"
     told = by_hand(player, "inject", "lpt")
     assert told.state == "done", told.reason
     assert not player.told.unplugged
@@ -98,7 +98,7 @@ def test_the_count_leaves_nodes_that_go_on(player: Player):
 
 
 def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_an_act_says_what_it_lacks(player: Player):
-    assert by_hand(player, "unplug", MACHINES[1]).state == "done"
+    assert by_hand(player, "unplug", ENGINES.subjects[1]).state == "done"
     began = time.monotonic()
     played(player, player.reset)
     seconds = time.monotonic() - began
@@ -109,8 +109,8 @@ def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_an_act_says_what_it_l
     assert not told.unplugged
     assert "let the cloud learn first" in by_hand(player, "roll-out").reason
     assert "no new fault" in by_hand(player, "learn").reason
-    assert "unplug it first" in by_hand(player, "plug-in", MACHINES[2]).reason
-    assert by_hand(player, "unplug", MACHINES[1]).state == "done"
+    assert "unplug it first" in by_hand(player, "plug-in", ENGINES.subjects[2]).reason
+    assert by_hand(player, "unplug", ENGINES.subjects[1]).state == "done"
 
 
 def test_one_act_at_a_time_and_a_stopped_one_says_so(player: Player):
@@ -156,7 +156,7 @@ def test_the_panel_plays_a_chapter_and_resets_beside_the_dashboard(children: Chi
         chapters = page.locator(".chapter")
         chapters.nth(0).get_by_text("done", exact=True).wait_for()
         page.get_by_role("button", name="Play chapter 3").press("Enter")
-        dashboard.get_by_role("heading", name=MACHINES[1]).wait_for()
+        dashboard.get_by_role("heading", name=ENGINES.subjects[1]).wait_for()
         chapters.nth(2).get_by_text("done", exact=True).wait_for()
         assert "0 missing, 0 doubled" in chapters.nth(2).inner_text()
         assert serious(page) == []

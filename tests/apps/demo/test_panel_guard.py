@@ -111,7 +111,7 @@ def test_only_so_many_browsers_are_in(panel: Panel):
 
 def test_the_headless_show_imports_no_web_page():
     code = (
-        "import sys, apps.demo.commands, apps.demo.show, apps.demo.player, apps.demo.hand;"
+        "import sys, apps.demo.commands, apps.demo.show, apps.demo.player, apps.demo.engines.hand;"
         "sys.exit(bool({'nicegui', 'fastapi', 'apps.demo.panel'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from apps.demo.hand import HandAct, Script, script_of
 from apps.demo.player import Player
 from apps.demo.processes import ShowError
+from apps.demo.shows import ENGINES, SHOWS, Show
 from apps.demo.stage import Stage
-from apps.demo.story import Chapter, Step
+from apps.demo.story import Chapter, HandAct, Script, Step
 
 WAIT_S = 10.0
 
@@ -67,7 +68,7 @@ def playlist() -> Playlist:
 
 @pytest.fixture
 def player(tmp_path: Path, playlist: Playlist) -> Iterator[Player]:
-    with Stage(tmp_path, "industrial", "turbofan", ["engine-1"]) as stage, Player(stage, playlist) as player:
+    with Stage(tmp_path, ENGINES) as stage, Player(stage, playlist) as player:
         yield player
 
 
@@ -163,6 +164,13 @@ def test_a_reset_takes_a_fresh_script_and_folder_and_plays_the_first_chapter(
     assert told.state == "done"
 
 
+def test_another_show_comes_with_a_reset(player: Player):
+    other = replace(ENGINES, title="Others", subjects=("other",))
+    player.reset(other)
+    player.wait(WAIT_S)
+    assert (player.told.show.title, player.told.stage) == ("Others", 1)
+
+
 def test_a_step_that_breaks_is_told_and_does_not_block_the_show(tmp_path: Path):
     def breaks() -> str:
         raise ZeroDivisionError("a bug")
@@ -173,7 +181,7 @@ def test_a_step_that_breaks_is_told_and_does_not_block_the_show(tmp_path: Path):
     broken: list[threading.ExceptHookArgs] = []
     before, threading.excepthook = threading.excepthook, broken.append
     try:
-        with Stage(tmp_path, "industrial", "turbofan", []) as stage, Player(stage, script) as player:
+        with Stage(tmp_path, ENGINES) as stage, Player(stage, script) as player:
             player.next()
             player.wait(WAIT_S)
             assert (player.told.busy, states(player)) == ("", ["failed"])
@@ -182,10 +190,14 @@ def test_a_step_that_breaks_is_told_and_does_not_block_the_show(tmp_path: Path):
     assert [each.exc_type for each in broken] == [ZeroDivisionError]
 
 
-def test_the_story_by_hand_has_the_steps_of_the_headless_one_and_ends_with_nodes_that_run(tmp_path: Path):
-    from apps.demo.show import APP, KIND, MACHINES, chapters_of
+@pytest.mark.parametrize("show", SHOWS.values(), ids=SHOWS)
+def test_the_story_by_hand_has_the_steps_of_the_headless_one_and_ends_with_nodes_that_run(
+    tmp_path: Path, show: Show
+):
+    from apps.demo.show import chapters_of
 
-    with Stage(tmp_path, APP, KIND, MACHINES) as stage:
-        told = [step.title for chapter in chapters_of(stage) for step in chapter.steps]
-        shown = [step.title for chapter in script_of(stage).story for step in chapter.steps]
-    assert shown == [*told, "the engines go on"]
+    with Stage(tmp_path, show) as stage, Player(stage) as player:
+        told = [(chapter.title, len(chapter.steps)) for chapter in chapters_of(stage)]
+        shown = [(chapter.title, chapter.steps) for chapter in player.told.chapters]
+    last, steps = told[-1]
+    assert shown == [*told[:-1], (last, steps + 1)]

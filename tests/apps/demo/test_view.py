@@ -6,26 +6,26 @@ import io
 
 from rich.console import Console
 
-from apps.demo.scene import EngineScene, Scene
+from apps.demo.engines.look import life
+from apps.demo.scene import NodeScene, Picture, Scene
 from apps.demo.story import Chapter, Step
 from apps.demo.view import LiveNarrator, sparkline
 
 SCENE = Scene(
-    engines=(
-        EngineScene(
+    nodes=(
+        NodeScene(
             "engine-1",
             state="online",
             version="starter-1",
-            rul_cycles=60,
-            lower_cycles=40,
-            upper_cycles=85,
-            history=tuple(range(125, 60, -2)),
-            due=True,
+            picture=Picture(
+                life({"lower_cycles": 40, "rul_cycles": 60, "upper_cycles": 85}),
+                "run 2 cycle 77",
+                "MAINTENANCE",
+            ),
+            history=tuple(share / 125 for share in range(125, 60, -2)),
             drift=True,
-            run=2,
-            cycle=77,
         ),
-        EngineScene("engine-2", cut=True, waiting=44),
+        NodeScene("engine-2", cut=True, waiting=44),
     ),
     job="running: fold 2",
     job_progress=0.4,
@@ -38,7 +38,7 @@ SCENE = Scene(
 
 def drawn(width: int) -> str:
     console = Console(width=width, height=34, file=io.StringIO())
-    narrator = LiveNarrator(console, lambda: SCENE, steps=30)
+    narrator = LiveNarrator(console, lambda: SCENE, who="virtual engines", steps=30)
     narrator.chapter(1, Chapter("Start", "A cloud and three nodes.", []))
     narrator.step(1, Step("the cloud starts", lambda: "", ("sense", "infer")))
     narrator.happened("it answers", 1.2)
@@ -49,7 +49,7 @@ def drawn(width: int) -> str:
 def test_the_screen_shows_the_world_and_says_that_it_is_virtual():
     text = drawn(130)
     for part in (
-        "VIRTUAL",
+        "three VIRTUAL engines",
         "60 cycles left (40 to 85)",
         "CUT, 44 kept",
         "MAINTENANCE DRIFT",
@@ -67,4 +67,4 @@ def test_it_fits_a_narrow_terminal():
 
 
 def test_a_sparkline_goes_from_low_to_high():
-    assert sparkline((0.0, 62.0, 125.0)) == "▁▄█"
+    assert sparkline((0.0, 0.4, 1.0)) == "▁▄█"

@@ -26,5 +26,5 @@ def test_the_watcher_goes_on_looking_until_the_cloud_answers() -> None:
             raise ShowError("the cloud is not ready")
         return {"counts": {"committed": 7}, "items": []}
 
-    with Watcher([], ask, "industrial") as watcher:
+    with Watcher([], ask, "industrial", lambda ask, app: {}) as watcher:
         wait_until(lambda: watcher.scene.events == 7, what="the watcher sees the cloud", timeout_s=10.0)

@@ -1,46 +1,22 @@
 """What a presenter does by hand: single acts with a choice, in any order, again and again.
 
-They are the acts of the story (`apps.demo.show.Acts`), put together otherwise; nothing is done here that
+They are the acts of the story (`apps.demo.engines.acts`), put together otherwise; nothing is done here that
 the story could not do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from apps.demo.learning import Turn
-from apps.demo.plant import KNOWN_FAULT, NEW_FAULTS
-from apps.demo.refusals import BAD_MODELS
-from apps.demo.show import Acts
+from apps.demo.engines.acts import Acts
+from apps.demo.engines.plant import KNOWN_FAULT, NEW_FAULTS
+from apps.demo.engines.turn import Turn
 from apps.demo.stage import Stage
-from apps.demo.story import Chapter, Step
+from apps.demo.story import Chapter, HandAct, Script, Step
 
 
-@dataclass(frozen=True, slots=True)
-class HandAct:
-    """A button, with what can be chosen beside it; ``chapter`` makes the chapter that is then played."""
-
-    name: str
-    title: str
-    choose: str
-    """What the choice is, for its label; empty where there is none."""
-    choices: tuple[str, ...]
-    chapter: Callable[[str], Chapter]
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What can be played on a stage."""
-
-    story: Sequence[Chapter]
-    by_hand: Sequence[HandAct]
-
-
-def script_of(stage: Stage) -> Script:
-    """The show's own script, with acts that have not been played yet."""
+def script_of(stage: Stage, *, again: bool) -> Script:
+    """The engines' script, with acts that have not been played yet; ``again`` ends with nodes that run."""
     acts = Acts(stage)
-    return Script(acts.story(again=True), Hand(acts).acts())
+    return Script(acts.story(again=again), Hand(acts).acts())
 
 
 class Hand:
@@ -52,8 +28,8 @@ class Hand:
 
     def acts(self) -> list[HandAct]:
         """All of them, in the order of the loop."""
-        machines = self._acts.stage.machines
-        unplugged = machines[1:] + machines[:1]  # The story's own node is the first choice.
+        subjects = self._acts.stage.subjects
+        unplugged = subjects[1:] + subjects[:1]  # The story's own node is the first choice.
         faults = (*NEW_FAULTS, KNOWN_FAULT)
         return [
             HandAct("unplug", "Unplug the network", "Node", unplugged, self.unplug),
@@ -62,7 +38,13 @@ class Hand:
             HandAct("work-orders", "Close work orders", "", (), self.close_work_orders),
             HandAct("learn", "Start learning", "", (), self.learn),
             HandAct("roll-out", "Roll out", "", (), self.roll_out),
-            HandAct("bad-model", "Roll out a bad one", "Model", tuple(BAD_MODELS), self.roll_out_bad),
+            HandAct(
+                "bad-model",
+                "Roll out a bad one",
+                "Model",
+                tuple(self._acts.refusals.faults),
+                self.roll_out_bad,
+            ),
         ]
 
     def unplug(self, machine: str) -> Chapter:

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apps.demo.processes import ShowError
-from apps.demo.stage import Stage, Truth
+from apps.demo.stage import Stage
+from apps.demo.world import EdgeNode
+from common import durable
 
 KNOWN_FAULT = "hpc"
 """The fault mode that the bundled model was trained on."""
@@ -25,6 +27,23 @@ NEWEST = 12
 """Runs of a machine whose work orders are closed; a show that has gone on for an hour has a thousand."""
 LEAST_RUNS = 3
 """Runs of a fault in a training job from which the fault counts as taught."""
+LATE_CYCLE = 60
+"""From this cycle on, a run may end before the cloud has heard of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What became of one run of one machine."""
+
+    machine: str
+    run: int
+    cycle: int
+    """The last one: the machine failed after it."""
+    fault: str
+
+    @property
+    def group(self) -> str:
+        return f"{self.machine}/run-{self.run}"
 
 
 @dataclass(slots=True)
@@ -36,6 +55,39 @@ class Plant:
     """Outcomes by machine and run, as the cloud answered the work orders."""
     taught: dict[str, set[str]] = field(default_factory=dict)
     """Versions that were trained on a fault."""
+    fault: str = ""
+    """The fault that was injected last; empty while the machines wear as they always did."""
+    _truths: dict[str, list[Truth]] = field(default_factory=dict)
+
+    def current_run(self, node: EdgeNode) -> tuple[int, int]:
+        """``(run, cycle)`` that the cloud last heard of a node's machine; ``(0, 0)`` before the first."""
+        machines = self.stage.ask(self.stage.app_path("machines"), limit=100)["items"]
+        return next(((m["run"], m["cycle"]) for m in machines if m["machine"] == node.name), (0, 0))
+
+    def inject(self, fault: str) -> dict[str, int]:
+        """Let ``fault`` grow in the runs of all machines from the next one on; the first such run of each."""
+        first: dict[str, int] = {}
+        self.fault = fault
+        for node in self.stage.nodes:
+            run, cycle = self.current_run(node)
+            first[node.name] = run + (1 if cycle < LATE_CYCLE else 2)
+            file = self.stage.inject_file(node)
+            lines = file.read_text("utf-8") if file.exists() else ""
+            durable.write(file, f"{lines}{first[node.name]} {fault}\n".encode())
+        return first
+
+    def let_engines_fail(self) -> str:
+        """Have engines that come to the end of their life in a way that production knows."""
+        self.stage.ready()
+        if not self.fault or self.fault in self.known():
+            return ""
+        first = self.inject(KNOWN_FAULT)
+
+        def all_run() -> bool:
+            return all(self.current_run(node)[0] >= first[node.name] for node in self.stage.nodes)
+
+        self.stage.wait(all_run, f"runs with fault {KNOWN_FAULT}", 40.0)
+        return f"the engines fail of {KNOWN_FAULT} again, which production knows\n"
 
     def known(self) -> set[str]:
         """Faults that the model in production has learnt."""
@@ -53,7 +105,7 @@ class Plant:
 
     def newest(self) -> list[Truth]:
         """The newest runs that have ended, a few of each machine."""
-        return [truth for node in self.stage.nodes for truth in self.stage.truths(node)[-NEWEST:]]
+        return [truth for node in self.stage.nodes for truth in self.truths_of(node)[-NEWEST:]]
 
     def close_work_orders(self) -> str:
         """Close the work orders of the newest runs, whatever their fault."""
@@ -75,7 +127,17 @@ class Plant:
 
     def truths(self) -> list[Truth]:
         """Every run that has ended, of all machines."""
-        return [truth for node in self.stage.nodes for truth in self.stage.truths(node)]
+        return [truth for node in self.stage.nodes for truth in self.truths_of(node)]
+
+    def truths_of(self, node: EdgeNode) -> list[Truth]:
+        """What is known of a node's machine: each run that has ended, with its true last cycle."""
+        known = self._truths.setdefault(node.name, [])
+        source = self.stage.open_source(node)
+        run, _ = self.current_run(node)
+        for number in range(len(known), run):
+            made = source.machines[0].run(number)  # type: ignore[attr-defined]
+            known.append(Truth(node.name, number, made.failure_cycle, made.fault))
+        return known
 
     def file(self, truth: Truth) -> dict[str, Any]:
         """Close the work order of a run that ended; at most once for each run."""

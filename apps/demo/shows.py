@@ -1,0 +1,72 @@
+"""Which shows there are: who is on the stage of each, and where its script is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from apps.demo.processes import ShowError
+
+if TYPE_CHECKING:
+    from apps.demo.scene import Look
+    from apps.demo.stage import Stage
+    from apps.demo.story import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """The show of one app; ``script`` and ``look`` are named as ``"module:attribute"``, imported when used.
+
+    ``script`` makes the `Script` of a `Stage`; ``look`` asks the cloud for a picture of each node's subject.
+    """
+
+    app: str
+    title: str
+    who: str
+    """Who is on the stage, in the plural: "virtual engines"."""
+    site: str
+    kind: str
+    """Kind of the virtual source."""
+    subjects: tuple[str, ...]
+    """Each has a node of the same name."""
+    speed: int
+    """Of the virtual source."""
+    pace: str
+    """What that speed is, in words."""
+    script: str
+    look: str
+    parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More parameters of a subject's source."""
+    begins_before_s: float = 0.0
+    """So long before the stage is set its recordings begin; 0 for sources that need no time of their own."""
+    node_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def load_script(self) -> Callable[[Stage], Script]:
+        return resolve_name(self.script)
+
+    def load_look(self) -> Look:
+        return resolve_name(self.look)
+
+
+ENGINES = Show(
+    app="industrial",
+    title="Engines",
+    who="virtual engines",
+    site="virtual-plant",
+    kind="turbofan",
+    subjects=("engine-1", "engine-2", "engine-3"),
+    speed=60,
+    pace="60 cycles a second",  # A flight an hour would be 1/3600.
+    script="apps.demo.engines.hand:script_of",
+    look="apps.demo.engines.look:look",
+)
+SHOWS = {show.app: show for show in (ENGINES,)}
+
+
+def find_show(app: str) -> Show:
+    """The show of an app. Raises `ShowError` where there is none."""
+    if app not in SHOWS:
+        raise ShowError(f"no show for {app}; there are shows for {', '.join(SHOWS)}")
+    return SHOWS[app]
