@@ -1,0 +1,220 @@
+"""The full recipe: trees for beats and for AF from recordings with known truth, and where they decide.
+
+All choices that data can make are made by folds over patients: what a fold's trees decide on patients that
+they have not seen weighs the classes (`odds`), gives the rhythm head the mistakes of the beat head that it
+will meet, and sets the threshold of AF. The beats of all leads of a recording are learnt from, and its first
+lead is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.ecg.boosting import Recipe, Trees, fit_trees, joined, scores
+from apps.ecg.durations import Durations, durations_of
+from apps.ecg.examples import UNKNOWN, Examples, rhythm_rows
+from apps.ecg.graph import Novelty, Scale
+from apps.ecg.scoring import NOTHING, Counts, confusion, f1
+from apps.ecg.streaming.beats import FEATURE_NAMES, KINDS, OF_PERSON, decided
+from apps.ecg.streaming.episodes import EpisodeLimits
+from apps.ecg.streaming.rhythm import RhythmRows
+
+FOLDS = 11
+BEAT_RECIPE = Recipe()
+RHYTHM_RECIPE = Recipe(rounds=80, leaves=4, least_rows=40)
+SEEDS = 3
+"""Ensembles of trees in the model, each with other draws of rows and columns."""
+MOST_NORMAL = 400
+"""Normal beats of one lead of one recording that are learnt from; there are thousands, all alike."""
+NOVEL_RATE = 0.01
+_AXES = 24
+_LEARNT = np.array([at for at, name in enumerate(FEATURE_NAMES) if name not in OF_PERSON])
+_ODDS = np.exp(np.linspace(-3.0, 3.0, 49))
+_AF_LEVELS = np.round(np.arange(0.2, 0.85, 0.05), 2)
+_HYSTERESIS = 0.1
+
+Floats = NDArray[np.float64]
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the graph is made of, where it decides, and how well that went on patients not seen."""
+
+    beat: Trees
+    rhythm: Trees
+    beat_scale: Scale
+    rhythm_scale: Scale
+    novelty: Novelty
+    odds: dict[str, float]
+    limits: EpisodeLimits
+    by_folds: dict[str, float] = field(default_factory=dict)
+
+
+def softmax(values: Floats) -> Floats:
+    """Over the last axis."""
+    raised = np.exp(values - values.max(axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)
+
+
+def folds_of(patients: Sequence[str]) -> list[set[str]]:
+    """The patients in `FOLDS` groups, the same in every job."""
+    order = np.random.default_rng(1).permutation(sorted(set(patients)))
+    return [{str(name) for name in order[fold::FOLDS]} for fold in range(FOLDS)]
+
+
+def fit_beats(examples: Sequence[Examples], recipe: Recipe, seed: int, seeds: int = 1) -> Trees:
+    """Trees for the classes of beats, the mean over ``seeds`` draws.
+
+    A patient's beats of a class count by the root of their number, so that no patient outweighs the others.
+    """
+    random = np.random.default_rng(seed)
+    rows, truth, weights = [], [], []
+    for one in examples:
+        for kind in range(len(KINDS)):
+            chosen = np.flatnonzero(one.kinds == kind)
+            if not len(chosen):
+                continue
+            weight = len(chosen) ** 0.5
+            if kind == 0:
+                chosen = random.permutation(chosen)[:MOST_NORMAL]
+            rows.append(one.rows.features[chosen])
+            truth.append(np.full(len(chosen), kind))
+            weights.append(np.full(len(chosen), weight / len(chosen)))
+    every = np.concatenate(weights)
+    arrays = np.concatenate(rows), np.concatenate(truth), every * (len(every) / every.sum())
+    return joined([fit_trees(*arrays, len(KINDS), recipe, seed * 101 + k, _LEARNT) for k in range(seeds)])
+
+
+def fit_rhythm(
+    rows: Sequence[tuple[RhythmRows, NDArray[np.int64]]], recipe: Recipe, seed: int, seeds: int = 1
+) -> Trees:
+    """Trees for AF; a recording's rows with AF, and those without, count by the root of their number."""
+    weights = []
+    for _, af in rows:
+        share = np.bincount(af, minlength=2)[af]
+        weights.append(share**-0.5)
+    every = np.concatenate(weights)
+    features = np.concatenate([found.features for found, _ in rows])
+    truth = np.concatenate([af for _, af in rows])
+    weight = every * (len(every) / every.sum())
+    every_column = np.arange(features.shape[1])
+    return joined(
+        [fit_trees(features, truth, weight, 2, recipe, seed * 101 + k, every_column) for k in range(seeds)]
+    )
+
+
+def beat_counts(one: Examples, kinds: NDArray[np.integer]) -> Counts:
+    """Confusion of one recording with these decisions, missed beats and extra peaks included."""
+    judged = one.kinds != UNKNOWN
+    truth = np.where(one.extra, NOTHING, one.kinds)[judged]
+    missed = np.full(len(one.missed), NOTHING)
+    return confusion(np.concatenate([truth, one.missed]), np.concatenate([kinds[judged], missed]))
+
+
+def choose_odds(examples: Sequence[Examples], probabilities: Sequence[Floats]) -> dict[str, float]:
+    """Weights of V and S that give the best F1 of each over all recordings."""
+    chosen = {"V": 1.0, "S": 1.0}
+    for _ in range(2):
+        for kind in chosen:
+            found = []
+            for odds in _ODDS:
+                tried = chosen | {kind: float(odds)}
+                counts = sum(
+                    beat_counts(one, decided(p, tried))
+                    for one, p in zip(examples, probabilities, strict=True)
+                )
+                found.append(float(f1(np.asarray(counts), kind)))
+            chosen[kind] = round(float(_ODDS[int(np.argmax(found))]), 3)
+    return chosen
+
+
+def fit_scale(rows: NDArray[np.float32]) -> Scale:
+    """Median, and the spread of the middle nine tenths as if normal."""
+    low, center, high = np.quantile(rows, [0.05, 0.5, 0.95], axis=0)
+    return Scale(center.astype(np.float32), np.maximum((high - low) / 3.29, 1e-3).astype(np.float32))
+
+
+def fit_novelty(scaled: NDArray[np.float32]) -> Novelty:
+    """Distance in the whitened principal axes of the features; 1 is exceeded by `NOVEL_RATE` of the rows."""
+    center = scaled.mean(axis=0)
+    _, sizes, axes = np.linalg.svd((scaled - center).astype(np.float64), full_matrices=False)
+    kept = axes[:_AXES].T / (sizes[:_AXES] / np.sqrt(len(scaled)) + 0.1)
+    distance = np.sum(((scaled - center) @ kept) ** 2, axis=1)
+    kept = kept / np.sqrt(np.quantile(distance, 1 - NOVEL_RATE))
+    return Novelty(kept.astype(np.float32), (-center @ kept).astype(np.float32))
+
+
+def fit(
+    examples: Sequence[Examples],
+    virtual: Sequence[Examples],
+    seed: int,
+    progress: Progress,
+    seeds: int = SEEDS,
+) -> Learnt:
+    """Learn beats from ``examples``, and AF from them and from ``virtual`` patients."""
+    judged = [one for one in examples if one.lead == 0]
+    folds = folds_of([one.patient for one in judged])
+    probabilities: list[Floats] = [np.empty(0)] * len(judged)
+    for number, fold in enumerate(folds):
+        trees = fit_beats([one for one in examples if one.patient not in fold], BEAT_RECIPE, seed)
+        for at, one in enumerate(judged):
+            if one.patient in fold:
+                probabilities[at] = softmax(scores(trees, one.rows.features))
+        progress(0.6 * (number + 1) / len(folds))
+    odds = choose_odds(judged, probabilities)
+    kinds = [decided(p, odds) for p in probabilities]
+    total = np.sum([beat_counts(one, k) for one, k in zip(judged, kinds, strict=True)], axis=0)
+
+    beat = fit_beats(examples, BEAT_RECIPE, seed, seeds)
+    progress(0.75)
+    seen = [rhythm_rows(one, k) for one, k in zip(judged, kinds, strict=True)]
+    simulated = [rhythm_rows(one, decided(softmax(scores(beat, one.rows.features)), odds)) for one in virtual]
+    limits, found = _choose_limits(judged, seen, simulated, folds, seed)
+    rhythm = fit_rhythm([*seen, *simulated], RHYTHM_RECIPE, seed, seeds)
+    progress(0.95)
+    rows = np.concatenate([one.rows.features[one.kinds != UNKNOWN] for one in judged])
+    beat_scale = fit_scale(rows)
+    rhythm_scale = fit_scale(np.concatenate([found.features for found, _ in [*seen, *simulated]]))
+    by_folds = {
+        "v_f1": round(float(f1(total, "V")), 4),
+        "s_f1": round(float(f1(total, "S")), 4),
+        "af_f1": round(found.f1, 4),
+    }
+    novelty = fit_novelty(beat_scale.apply(rows))
+    return Learnt(beat, rhythm, beat_scale, rhythm_scale, novelty, odds, limits, by_folds)
+
+
+def _choose_limits(
+    judged: Sequence[Examples],
+    seen: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
+    simulated: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
+    folds: Sequence[set[str]],
+    seed: int,
+) -> tuple[EpisodeLimits, Durations]:
+    """The level of AF with the best F1 by duration on patients not seen, and that."""
+    chances: list[Floats] = [np.empty(0)] * len(judged)
+    for fold in folds:
+        others = [rows for one, rows in zip(judged, seen, strict=True) if one.patient not in fold]
+        trees = fit_rhythm([*others, *simulated], RHYTHM_RECIPE, seed)
+        for at, one in enumerate(judged):
+            if one.patient in fold:
+                chances[at] = 1 / (1 + np.exp(-scores(trees, seen[at][0].features)[:, 0]))
+    best: tuple[EpisodeLimits, Durations] | None = None
+    for level in _AF_LEVELS:
+        limits = EpisodeLimits(af_on=float(level), af_off=round(float(level) - _HYSTERESIS, 2))
+        total = sum(
+            (
+                durations_of(one, rows, p, limits)
+                for one, (rows, _), p in zip(judged, seen, chances, strict=True)
+            ),
+            Durations(),
+        )
+        if best is None or total.f1 > best[1].f1:
+            best = limits, total
+    assert best is not None
+    return best

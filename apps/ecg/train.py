@@ -1,0 +1,268 @@
+"""Training of the ECG app: from recordings, and what clinicians said about strips, to a bundle.
+
+A first model (or ``recipe=full``) grows trees on DS1 of the MIT-BIH Arrhythmia Database where it is on disk,
+and on virtual patients for AF (`apps.ecg.learning`); without it, on virtual patients only. Any other job is
+quick: it keeps the production model's trees and fits corrections on labelled strips, with known recordings
+replayed (`apps.ecg.correcting`), so it needs no database. Judged is by `apps.ecg.evaluation`: patients on
+strips that were held out, virtual patients, and sensitivity to V, each guarded.
+
+The model never sees a record of DS2 or a held-out patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.ecg.correcting import Lesson, Strip, balanced, fit_correction, strips_of
+from apps.ecg.data import DS1, find_mitdb, load_record
+from apps.ecg.evaluation import (
+    EVALUATION_SEED,
+    Scorer,
+    evaluate,
+    scorer_of,
+    virtual_patients,
+)
+from apps.ecg.examples import UNKNOWN, Examples, examples_of, recording_of, rhythm_rows
+from apps.ecg.graph import Correction, Corrections, read_corrections, with_corrections, write_graph
+from apps.ecg.learning import NOVEL_RATE, fit
+from apps.ecg.streaming.beats import FEATURE_NAMES, FEATURES, KINDS, decided
+from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES
+from common.app import GateRule, TrainContext
+from common.bundle import (
+    Bundle,
+    DriftSpec,
+    Limits,
+    Lineage,
+    Manifest,
+    TensorSpec,
+    file_digest,
+    seal,
+    write_golden,
+)
+from common.errors import TrainingError
+
+__all__ = ["evaluate", "gate", "train"]
+
+gate = GateRule("ecg_fleet_score", higher_is_better=True, least_gain=0.005, slice_tolerance=0.03)
+"""Every patient's score is guarded, and so is the sensitivity to V (`evaluation.V_SLICES`)."""
+
+VIRTUAL_SEED = 5_000
+VIRTUAL_PATIENTS = 16
+LATENCY_LIMIT_MS = 5.0
+NOVELTY_BOUND = 1e7
+GOLDEN_CASES = 16
+MOST_REPLAYED = 150
+"""Beats of a class of a recording that are replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Recordings with known truth that every training learns from, and digests of where they come from."""
+
+    real: tuple[Examples, ...]
+    virtual: tuple[Examples, ...]
+    digests: dict[str, str]
+
+
+def known_examples(context: TrainContext, leads: Sequence[int] = (0, 1)) -> Known:
+    """DS1, where on disk (both leads), and ordinary virtual patients.
+
+    The parameter ``mitdb`` (false) leaves DS1 out, ``virtual_patients`` is their number.
+    """
+    folder = find_mitdb(context.data_path) if context.parameters.get("mitdb", True) else None
+    real: list[Examples] = []
+    digests: dict[str, str] = {}
+    for number, name in enumerate(DS1 if folder is not None else ()):
+        assert folder is not None
+        real += examples_of(recording_of(load_record(folder, name)), leads)
+        digests[f"mitdb/{name}.dat"] = file_digest(folder / f"{name}.dat")
+        digests[f"mitdb/{name}.atr"] = file_digest(folder / f"{name}.atr")
+        context.progress(0.3 * (number + 1) / len(DS1), f"read record {name}")
+    count = context.parameters.get("virtual_patients", VIRTUAL_PATIENTS)
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 1000:
+        raise TrainingError(f"the parameter virtual_patients is {count!r}; it is a whole number above 0")
+    virtual = virtual_patients(count, VIRTUAL_SEED)
+    digest = hashlib.sha256(b"".join(one.rows.features.tobytes() for one in virtual)).hexdigest()
+    return Known(tuple(real), virtual, digests | {"virtual-patients": digest})
+
+
+def train(context: TrainContext) -> Bundle:
+    """Make a bundle in ``context.output``.
+
+    Parameters: ``recipe`` (``full`` or ``quick``), ``mitdb``, ``virtual_patients``. Raises `TrainingError`
+    for a bad one, `DatasetError` for a malformed data set.
+    """
+    recipe = context.parameters.get("recipe", "full" if context.parent is None else "quick")
+    if recipe not in ("full", "quick"):
+        raise TrainingError(f"the parameter recipe is {recipe!r}; it is full or quick")
+    context.progress(0.0, "reading recordings")
+    known = known_examples(context, (0, 1) if recipe == "full" else (0,))
+    strips, refused = strips_of(context.samples)
+    for reason in refused:
+        context.progress(0.3, f"left out: {reason}")
+    count = len({one.patient for one in known.real})
+    context.progress(0.3, f"{count} records, {len(known.virtual)} virtual patients, {len(strips)} strips")
+    if recipe == "full" or context.parent is None:
+        parameters = _grow(context, known)
+        source = context.output / "model.onnx"
+    else:
+        parameters = dict(context.parent.manifest.parameters)
+        parameters.pop("measured", None)
+        source = context.parent.model_path()
+    corrections = read_corrections(source)
+    if strips or source.parent != context.output:
+        scorer = scorer_of(source, parameters)
+        beat, rhythm = _correct(corrections, scorer, [*known.real, *known.virtual], strips)
+        with_corrections(source, context.output / "model.onnx", beat, rhythm)
+    context.progress(0.95, "writing the bundle")
+    return _write(context, parameters | {"strips": len(strips)}, known.digests)
+
+
+def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
+    """The full recipe: writes the graph and gives the manifest's parameters."""
+    judged = known.real or known.virtual
+    learnt = fit(
+        judged,
+        known.virtual if known.real else (),
+        context.seed,
+        lambda share: context.progress(0.3 + 0.6 * share, "growing trees"),
+    )
+    zero = (
+        Correction(np.zeros((FEATURES, len(KINDS)), np.float32), np.zeros(len(KINDS), np.float32)),
+        Correction(np.zeros((RHYTHM_FEATURES, 1), np.float32), np.zeros(1, np.float32)),
+    )
+    corrections = Corrections(learnt.beat_scale, zero[0], learnt.rhythm_scale, zero[1])
+    write_graph(context.output / "model.onnx", learnt.beat, learnt.rhythm, corrections, learnt.novelty)
+    return {
+        "operating_point": learnt.odds,
+        "af_on": learnt.limits.af_on,
+        "af_off": learnt.limits.af_off,
+        "by_folds": learnt.by_folds,
+        "output_bounds": {"beat_p": [0.0, 1.0], "rhythm_p": [0.0, 1.0], "novelty": [0.0, NOVELTY_BOUND]},
+    }
+
+
+def _correct(
+    corrections: Corrections, scorer: Scorer, known: Sequence[Examples], strips: Sequence[Strip]
+) -> tuple[Correction, Correction]:
+    """Corrections of both heads from replayed recordings and strips, each half of the weight."""
+    beats: dict[str, list[Any]] = {"known": [], "field": []}
+    rhythms: dict[str, list[Any]] = {"known": [], "field": []}
+    random = np.random.default_rng(0)
+    for one, fibrillating in [*((k, None) for k in known), *((s.examples, s.fibrillating) for s in strips)]:
+        where = "field" if any(one is s.examples for s in strips) else "known"
+        found = scorer(one)
+        chosen = np.flatnonzero(one.kinds != UNKNOWN)
+        if where == "known":
+            chosen = np.concatenate(
+                [
+                    random.permutation(np.flatnonzero(one.kinds == k))[:MOST_REPLAYED]
+                    for k in range(len(KINDS))
+                ]
+            )
+        if len(chosen):
+            beats[where].append(
+                (one.patient, one.rows.features[chosen], found.beat_p[chosen], one.kinds[chosen])
+            )
+        rows, af = rhythm_rows(one, decided(found.beat_p, scorer.odds))
+        if len(rows) and (where == "known" or fibrillating is not None):
+            rhythms[where].append((one.patient, rows.features, found.rhythm_p[:, np.newaxis], af))
+    return (
+        _corrected(beats, corrections.beat_scale, corrections.beat),
+        _corrected(rhythms, corrections.rhythm_scale, corrections.rhythm),
+    )
+
+
+def _corrected(parts: Mapping[str, Sequence[Any]], scale: Any, start: Correction) -> Correction:
+    """``start`` moved by lessons; as it is where the field has none."""
+    if not parts["field"]:
+        return start
+    lessons = []
+    for part in parts.values():
+        if not part:
+            continue
+        scaled = scale.apply(np.concatenate([rows for _, rows, _, _ in part]))
+        chances = np.clip(np.concatenate([p for _, _, p, _ in part]).astype(np.float64), 1e-7, 1 - 1e-7)
+        scores = np.log(chances) if chances.shape[1] > 1 else np.log(chances / (1 - chances))
+        truth = np.concatenate([t for *_, t in part])
+        groups = np.concatenate([np.full(len(t), who) for who, *_, t in part])
+        offsets = scores - (scaled @ start.weights + start.bias)
+        lessons.append(Lesson(scaled, offsets, truth, balanced(truth, groups, 1.0)))
+    return fit_correction(lessons, start)
+
+
+def _write(context: TrainContext, parameters: Mapping[str, Any], digests: Mapping[str, str]) -> Bundle:
+    output = context.output
+    _write_golden(output, parameters)
+    lineage = dict(digests)
+    if context.parent is not None:
+        lineage = {
+            f"parent:{k}": v for k, v in context.parent.manifest.lineage.data.items() if k not in digests
+        } | lineage
+    manifest = Manifest(
+        app="ecg",
+        version=context.version,
+        task="AAMI class of each beat, probability of atrial fibrillation, and novelty; not a medical device",
+        inputs=[
+            TensorSpec(
+                name="beats",
+                dtype="float32",
+                shape=[None, FEATURES],
+                columns=list(FEATURE_NAMES),
+                preprocessing="apps.ecg.streaming.beats",
+            ),
+            TensorSpec(
+                name="rhythm",
+                dtype="float32",
+                shape=[None, RHYTHM_FEATURES],
+                columns=list(RHYTHM_NAMES),
+                preprocessing="apps.ecg.streaming.rhythm",
+            ),
+        ],
+        outputs=[
+            TensorSpec(name="beat_p", dtype="float32", shape=[None, len(KINDS)], columns=list(KINDS)),
+            TensorSpec(name="rhythm_p", dtype="float32", shape=[None]),
+            TensorSpec(name="novelty", dtype="float32", shape=[None]),
+        ],
+        precision="fp32",
+        licence="Apache-2.0",
+        limits=Limits(latency_ms=LATENCY_LIMIT_MS),
+        lineage=Lineage(
+            data=lineage,
+            code=_code_version(),
+            parent=context.parent.version if context.parent else "",
+            seed=context.seed,
+            trained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ),
+        tolerance={"beat_p": 0.01, "rhythm_p": 0.01, "novelty": 0.05},
+        classes=list(KINDS),
+        drift=DriftSpec(output="novelty", threshold=1.0, rate=NOVEL_RATE),
+        parameters=dict(parameters),
+    )
+    return seal(output, manifest)
+
+
+def _write_golden(output: Path, parameters: Mapping[str, Any]) -> None:
+    """Cases from a virtual patient with ectopic beats who goes into AF."""
+    one = virtual_patients(4, EVALUATION_SEED + 1)[3]
+    scorer = scorer_of(output / "model.onnx", parameters)
+    rows, _ = rhythm_rows(one, decided(scorer(one).beat_p, scorer.odds))
+    beats = one.rows.features[np.linspace(0, len(one.rows) - 1, GOLDEN_CASES).astype(int)]
+    rhythm = rows.features[np.linspace(0, len(rows) - 1, GOLDEN_CASES).astype(int)]
+    write_golden(output, {"beats": beats, "rhythm": rhythm}, scorer.run(beats, rhythm))
+
+
+def _code_version() -> str:
+    try:
+        return installed_version("edgeloop")
+    except PackageNotFoundError:
+        return "unknown"
