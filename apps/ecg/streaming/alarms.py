@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 PAUSE_LIMIT_S = 180.0
 
@@ -46,8 +46,7 @@ class Condition:
     """For people; ``{value}`` and ``{limit}`` are filled in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """How it stands with one condition: ``present`` is None where that cannot be known."""
 
     name: str
@@ -104,7 +103,11 @@ class Alarms:
         """Take in how conditions stand at ``at_s``; those not named stand as before."""
         changes: list[Change] = []
         for each in observed:
-            changes += self._observe(self._alarms[each.name], self._conditions[each.name], at_s, each)
+            alarm = self._alarms[each.name]
+            if each.present or alarm.state == "raised":
+                changes += self._observe(alarm, self._conditions[each.name], at_s, each)
+            else:
+                alarm.present_since_s = None
         return changes
 
     def reset(self, at_s: float) -> list[Change]:
@@ -151,8 +154,6 @@ class Alarms:
             return []
         if not seen.present:
             alarm.present_since_s = None
-            if alarm.state != "raised":
-                return []
             if alarm.absent_since_s is None:
                 alarm.absent_since_s = at_s
             if at_s - alarm.absent_since_s < condition.end_s:

@@ -18,14 +18,17 @@ within the 10 s that monitors are given for standstill and rate.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.ecg.app import EcgSettings
 from apps.ecg.streaming.alarms import Condition, Observed
 from apps.ecg.streaming.episodes import EpisodeLimits
 
 RATE_HYSTERESIS_BPM = 5.0
+OF_THE_HEART = (
+    "asystole", "ventricular_tachycardia", "extreme_tachycardia", "extreme_bradycardia",
+    "atrial_fibrillation", "pause", "frequent_ventricular_beats",
+)  # fmt: skip
 
 
 def episode_limits(settings: EcgSettings, parameters: Mapping[str, Any]) -> EpisodeLimits:
@@ -60,8 +63,7 @@ def alarm_table(settings: EcgSettings) -> tuple[Condition, ...]:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a patient is, as far as the beats that are known say. ``silent_s`` is since the last beat."""
 
     withheld: bool
@@ -76,8 +78,7 @@ def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -
     """How it stands with each alarm; nothing but ``lead_off`` is known while the signal is withheld."""
     lead_off = Observed("lead_off", standing.lead_off)
     if standing.withheld:
-        unknown = [Observed(each.name, None) for each in alarm_table(settings) if each.name != "lead_off"]
-        return [*unknown, lead_off]
+        return [*(Observed(name, None) for name in OF_THE_HEART), lead_off]
     bpm = None if standing.heart_rate_bpm is None else round(standing.heart_rate_bpm, 1)
     silent_s = round(standing.silent_s, 1)
     fast, slow = settings.extreme_tachycardia_bpm, settings.extreme_bradycardia_bpm

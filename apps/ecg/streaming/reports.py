@@ -37,6 +37,16 @@ class Reports:
     def __init__(self, recording: Recording, consent: str) -> None:
         self._recording = recording
         self._consent = consent
+        self._strip_wait = recording.samples(excerpts.STRIP_SIDE_S)
+        self._spans = tuple(
+            (recording.samples(seconds), report)
+            for seconds, report in (
+                (RATES_S, self._rates),
+                (excerpts.WINDOW_S, self._window),
+                (INTERVALS_S, self._intervals),
+                (VARIABILITY_S, self._variability),
+            )
+        )
         self._checks = LeadCheck()
         self._averaged: list[NDArray[np.int16]] = []
         self._rhythm_p: deque[tuple[int, float]] = deque(maxlen=256)
@@ -60,13 +70,7 @@ class Reports:
         """
         while self._strips and now >= self._strips[0][0] + self._strip_wait:
             yield self._strip(*self._strips.pop(0), now, episodes)
-        for seconds, report in (
-            (RATES_S, self._rates),
-            (excerpts.WINDOW_S, self._window),
-            (INTERVALS_S, self._intervals),
-            (VARIABILITY_S, self._variability),
-        ):
-            length = self._recording.samples(seconds)
+        for length, report in self._spans:
             end = judged // length * length
             if end > max(before, 0) // length * length:
                 yield from report(end - length, end, now, episodes)
@@ -188,10 +192,6 @@ class Reports:
             arrays=excerpts.arrays(steps, beats, rhythm_p, begin),
             attributes=attributes,
         )
-
-    @property
-    def _strip_wait(self) -> int:
-        return self._recording.samples(excerpts.STRIP_SIDE_S)
 
     def _strip(self, at: int, alarm: str, now: int, episodes: Sequence[str]) -> Event:
         recording = self._recording

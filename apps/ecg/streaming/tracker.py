@@ -143,6 +143,8 @@ class Tracker:
 
     def known(self, before: int) -> list[tuple[int, Known]]:
         """What is known with samples before ``before`` and has not been given yet, each with that sample."""
+        if not self._waiting:
+            return []
         self._waiting.sort(key=lambda placed: placed[:2])
         given = [placed for placed in self._waiting if placed.at < before]
         del self._waiting[: len(given)]
