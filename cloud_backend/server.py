@@ -1,8 +1,9 @@
 """The cloud's process: build the parts, run them, drain on SIGTERM.
 
 Threads: the main one runs the API (uvicorn), ``ingest-receive`` and ``ingest-commit`` bring events in,
-``broker-watch`` keeps the broker running, ``steward`` does the other chores. On SIGTERM or Ctrl-C the
-API ends first, then what was received is committed and acked, then the broker ends.
+``broker-watch`` keeps the broker running, ``steward`` does the other chores, ``<app>-chores`` those of an
+app. On SIGTERM or Ctrl-C the API ends first, then what was received is committed and acked, then the broker
+ends.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cloud_backend.steward import Chore, Steward
 from common import durable
 from common.app import installed_apps
 from common.clock import anchored_clock
+from common.cloud_side import CloudChores, CloudContext
 from common.config import CloudSettings
 from common.errors import ConfigError, StoreError
 
@@ -187,8 +189,8 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
     def ready() -> None:
         announce()
         stack.callback((cloud.folder / "cloud.json").unlink, missing_ok=True)
-        watch.start()
-        steward.start()
+        for each in (watch, steward, *of_apps):
+            each.start()
         sys.stdout.write(
             f"edgeloop cloud is ready: {cloud.http_url}, broker {cloud.broker.kind} at "
             f"{cloud.mqtt_host}:{cloud.mqtt_port}, the token is in {cloud.access.admin_token_file}\n"
@@ -207,8 +209,9 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
             Chore("timestamp", min(settings.tuf.timestamp_s / 10, 60.0), cloud.repository.renew_if_due),
         ],
     )
-    stack.callback(watch.stop)
-    stack.callback(steward.stop)
+    of_apps = app_stewards(cloud)
+    for each in (watch, steward, *of_apps):
+        stack.callback(each.stop)
     api = create_api(cloud)
     mount(api, cloud.apps)
     config = uvicorn.Config(
@@ -221,6 +224,27 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
     gc.collect()
     gc.freeze()  # what is there now stays, so collections need not look at it for every batch
     _Server(config, ready).run(sockets=[listener])
+
+
+def app_stewards(cloud: Cloud) -> list[Steward]:
+    """A steward for each app that has chores. Raises `ConfigError` for settings that no app takes."""
+    from sqlmodel import Session
+
+    from cloud_backend.store import engine as store
+
+    def session(*, read_only: bool = False) -> Session:
+        return Session(store.read_only(cloud.engine) if read_only else cloud.engine)
+
+    working = {name: app for name, app in cloud.projections.items() if isinstance(app, CloudChores)}
+    if unknown := sorted(set(cloud.settings.apps) - set(working)):
+        known = ", ".join(sorted(working)) or "none"
+        raise ConfigError(f"apps.{unknown[0]}: no app takes settings under this name; those that do: {known}")
+    stewards = []
+    for name, app in working.items():
+        chores = app.chores(CloudContext(session, cloud.settings.apps.get(name, {}), cloud.clock))
+        if chores:
+            stewards.append(Steward(f"{name}-chores", chores))
+    return stewards
 
 
 class _Server(uvicorn.Server):

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import structlog
 
+from common.cloud_side import Chore
+
+__all__ = ["Chore", "Steward"]
+
 _log = structlog.get_logger("edgeloop.steward")
 LONGEST_PAUSE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Chore:
-    """Something to do every ``every_s`` seconds; while it fails, ever more rarely, up to a minute."""
-
-    name: str
-    every_s: float
-    do: Callable[[], object]
 
 
 class Steward:

@@ -163,6 +163,8 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class CloudApp(Protocol):
     """The cloud's side of an app. ``session`` is a SQLModel session.
 
+    What it may offer besides is in `common.cloud_side`.
+
     Its tables are projections: they can be dropped and made again from the events and labels, so they
     need no migrations; raise ``schema_version`` when they change and the cloud rebuilds them.
     """

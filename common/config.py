@@ -229,6 +229,8 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rollout: RolloutSettings = RolloutSettings()
     tuf: TufSettings = TufSettings()
     training: TrainingSettings = TrainingSettings()
+    apps: dict[str, dict[str, Any]] = {}
+    """Settings of the apps' cloud sides, by app."""
 
 
 class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ from cloud_backend.api import (
 )
 from cloud_backend.api.deps import AppDeps
 from cloud_backend.api.guard import BodyLimit, TokenGuard
+from cloud_backend.api.mounts import MountedErrors, mounts_of
 from cloud_backend.api.page_headers import PageHeaders
 from cloud_backend.api.updates import UpdateFiles
 
@@ -64,7 +65,7 @@ ROUTERS = (
 
 
 def create_api(cloud: Cloud) -> FastAPI:
-    """The API of ``cloud``: its own routes, every app's under ``/v1/apps/<app>``, and the update files."""
+    """The API of ``cloud``: its own routes, every app's under ``/v1/apps/<app>`` and its mounts, updates."""
     api: Any = FastAPI(
         title="edgeloop",
         version=installed_version("edgeloop"),
@@ -83,10 +84,15 @@ def create_api(cloud: Cloud) -> FastAPI:
         api.include_router(
             projection.router(AppDeps()), prefix=f"/v1/apps/{name}", responses=problem.responses(404, 422)
         )
+    mounts = mounts_of(cloud.projections, AppDeps())
+    for path, mount in mounts.items():
+        api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.mount("/tuf/metadata", UpdateFiles(cloud.repository.metadata, immutable=False), name="tuf-metadata")
     api.mount("/tuf/targets", UpdateFiles(cloud.repository.targets, immutable=True), name="tuf-targets")
     api.add_middleware(BodyLimit, sample_limit_bytes=cloud.settings.http.sample_limit_bytes)
     http = cloud.settings.http  # what is added last stands first
     api.add_middleware(TokenGuard, access=cloud.access, public_url=http.public_url)
     api.add_middleware(PageHeaders, frame_ancestors=http.frame_ancestors)
+    if mounts:
+        api.add_middleware(MountedErrors, mounts=mounts)
     return api

@@ -13,6 +13,8 @@ from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.api.shapes import AddLabel, LabelPublic
 from cloud_backend.store.tables import LabelRow
+from common.app import Label
+from common.cloud_side import LabelProjection
 
 router = APIRouter(prefix="/v1/apps/{app}/labels", tags=["labels"])
 
@@ -27,6 +29,9 @@ def add(
     session.add(row)
     session.flush()
     label = LabelPublic.of(row)
+    projection = cloud.projections.get(app)
+    if isinstance(projection, LabelProjection):
+        projection.project_labels(session, [Label(**row.model_dump(exclude={"id"}))])
     session.commit()
     return label
 

@@ -20,8 +20,9 @@ from cloud_backend.ingest import fleet
 from cloud_backend.ingest.arrival import Projected
 from cloud_backend.ingest.quarantine import Refusal
 from cloud_backend.store.engine import is_outage
-from cloud_backend.store.tables import AppState, StoredEvent, Stream, cloud_metadata
-from common.app import CloudApp, ReceivedEvent
+from cloud_backend.store.tables import AppState, LabelRow, StoredEvent, Stream, cloud_metadata
+from common.app import CloudApp, Label, ReceivedEvent
+from common.cloud_side import LabelProjection
 from common.messages import Priority
 
 _log = structlog.get_logger("edgeloop.ingest")
@@ -113,7 +114,7 @@ def prepare(engine: Engine, apps: Mapping[str, CloudApp]) -> None:
 
 
 def rebuild(engine: Engine, name: str, app: CloudApp, *, others: Sequence[CloudApp] = ()) -> int:
-    """Drop the tables of ``app``, make them anew and project every event again, in order per node.
+    """Drop the tables of ``app``, make them anew, project every event again, in order per node, then labels.
 
     Returns the number of events. ``others`` are the apps whose tables stay although their names may start
     alike.
@@ -136,9 +137,24 @@ def rebuild(engine: Engine, name: str, app: CloudApp, *, others: Sequence[CloudA
             break
         after = places[-1][0], events[-1].seq
         total += len(events)
+    if isinstance(app, LabelProjection):
+        _project_labels(engine, name, app)
     _set_version(engine, name, app.schema_version)
     _log.info("tables made", app=name, schema_version=app.schema_version, events=total)
     return total
+
+
+def _project_labels(engine: Engine, name: str, app: LabelProjection) -> None:
+    after = 0
+    while True:
+        query = select(LabelRow).where(LabelRow.app == name, LabelRow.id > after).order_by(LabelRow.id)  # type: ignore[arg-type, operator]
+        with Session(engine) as session:
+            rows = list(session.scalars(query.limit(REBUILD_CHUNK)))
+            if not rows:
+                return
+            app.project_labels(session, [Label(**row.model_dump(exclude={"id"})) for row in rows])
+            after = rows[-1].id or 0
+            session.commit()
 
 
 def _drop_tables(connection: Connection, name: str, app: CloudApp, others: Sequence[CloudApp]) -> None:
