@@ -8,7 +8,7 @@ Sums over an hour grow only by windows that were not there before. An event whos
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ from fastapi import APIRouter
 from sqlmodel import Session, SQLModel
 
 from apps.ecg import event_data as data
+from apps.ecg.fhir.api import make_mount
+from apps.ecg.fhir.export import export_chores
 from apps.ecg.reviews import project_labels
 from apps.ecg.routes import make_router
 from apps.ecg.strips import reason_of
@@ -38,6 +40,7 @@ from apps.ecg.tables import (
     insert_into,
 )
 from common.app import Label, ReceivedEvent
+from common.cloud_side import Chore, CloudContext, Mount
 
 Told = tuple[ReceivedEvent, Any]
 """An event with its data."""
@@ -66,8 +69,8 @@ class EcgCloud:
         changed: set[Place] = set()
         changed |= _rates(session, told[data.Rates])
         changed |= _episodes(session, told[data.Rhythm])
-        changed |= _windows(session, HrvWindow, told[data.Hrv], ("node", "version"))
-        changed |= _windows(session, IntervalWindow, told[data.Intervals], ())
+        changed |= _windows(session, HrvWindow, told[data.Hrv])
+        changed |= _windows(session, IntervalWindow, told[data.Intervals])
         changed |= _strips(session, told[data.StripData])
         _alarms(session, told[data.Alarm])
         _keep(session, QualityChange, [_quality(*each) for each in told[data.Quality]])
@@ -75,11 +78,19 @@ class EcgCloud:
         mark_changed(session, changed)
 
     def project_labels(self, session: Session, labels: Sequence[Label]) -> None:
-        """Bring the review queue up to date (`common.app.LabelProjection`)."""
+        """Bring the review queue up to date (`common.cloud_side.LabelProjection`)."""
         mark_changed(session, project_labels(session, labels))
 
     def router(self, deps: Any) -> APIRouter:
         return make_router(deps, self.project_labels)
+
+    def mounts(self, deps: Any) -> Mapping[str, Mount]:
+        """FHIR at ``/fhir`` (`common.cloud_side.RootMounts`)."""
+        return {"/fhir": make_mount(deps)}
+
+    def chores(self, context: CloudContext) -> Sequence[Chore]:
+        """The export to the hospital's FHIR server, where there is one (`common.cloud_side.CloudChores`)."""
+        return export_chores(context)
 
 
 def mark_changed(session: Session, places: Iterable[Place]) -> None:
@@ -90,7 +101,9 @@ def mark_changed(session: Session, places: Iterable[Place]) -> None:
         for patient, span, began_ns in sorted(spans)
     ]
     if rows:
-        insert = insert_into(session, Pending).values(revision=1, taken_revision=0)
+        insert = insert_into(session, Pending).values(
+            revision=1, taken_revision=0, not_before_ns=0, refusals=0, problem=""
+        )
         session.connection().execute(
             insert.on_conflict_do_update(
                 index_elements=["patient", "seconds", "began_ns"], set_={"revision": Pending.revision + 1}
@@ -249,15 +262,13 @@ def _episodes(session: Session, told: Sequence[Told]) -> set[Place]:
     return changed
 
 
-def _windows(
-    session: Session, table: type[SQLModel], told: Sequence[Told], more: tuple[str, ...]
-) -> set[Place]:
+def _windows(session: Session, table: type[SQLModel], told: Sequence[Told]) -> set[Place]:
     names = [name for name in table.model_fields if name not in ("patient", "node", "version")]
-    rows = []
-    for event, window in told:
-        origin = {"node": event.node, "version": window.version}
-        row = {"patient": event.subject} | {name: getattr(window, name) for name in names}
-        rows.append(row | {name: origin[name] for name in more})
+    rows = [
+        {"patient": event.subject, "node": event.node, "version": window.version}
+        | {name: getattr(window, name) for name in names}
+        for event, window in told
+    ]
     return _keep(session, table, rows)
 
 

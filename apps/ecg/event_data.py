@@ -10,7 +10,7 @@ import msgspec
 from common.app import ReceivedEvent
 from common.errors import MessageError
 
-PATIENT = re.compile(r"[A-Za-z0-9-]{1,32}")
+PATIENT = re.compile(r"[A-Za-z0-9-]{1,24}")
 """Subjects that are taken: they become part of the ids of FHIR resources."""
 LATEST_NS = 2**63 - 2**53
 """Latest time that is taken; with a span of some hours it still fits a database column."""
@@ -168,7 +168,7 @@ def read(event: ReceivedEvent) -> EventData | None:
     if decoder is None:
         return None
     if not PATIENT.fullmatch(event.subject):
-        raise MessageError(f"{event.subject[:40]!r} cannot name a patient: letters, digits and '-', up to 32")
+        raise MessageError(f"{event.subject[:40]!r} cannot name a patient: letters, digits and '-', up to 24")
     try:
         data: EventData = decoder.decode(event.body)
     except msgspec.MsgspecError as error:

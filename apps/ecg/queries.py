@@ -31,7 +31,7 @@ from apps.ecg.tables import (
 LIST_LIMIT = 500
 """Most items in a list of a day."""
 EPISODE_LIMIT_NS = 31 * DAY_NS
-"""How long before a day an episode is looked for that still goes on in it."""
+"""How long before a day an episode is looked for that ended in it or later; one that goes on, always."""
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -156,7 +156,7 @@ def episodes_of(session: Session, patient: str, began_ns: int, length_ns: int) -
     query = (
         sa.select(Episode)
         .where(Episode.patient == patient, Episode.began_ns < began_ns + length_ns)  # type: ignore[arg-type]
-        .where(Episode.began_ns >= began_ns - EPISODE_LIMIT_NS)  # type: ignore[arg-type]
+        .where(sa.or_(Episode.began_ns >= began_ns - EPISODE_LIMIT_NS, Episode.ended_ns.is_(None)))  # type: ignore[arg-type, union-attr]
         .where(sa.or_(Episode.ended_ns.is_(None), Episode.ended_ns > began_ns))  # type: ignore[union-attr, operator, arg-type]
         .order_by(Episode.began_ns, Episode.episode)  # type: ignore[arg-type]
         .limit(LIST_LIMIT + 1)
@@ -170,7 +170,7 @@ def intervals_of(
     """Intervals by the hour, in order, each minute weighing as many as its beats."""
     table = IntervalWindow
     hour = (table.began_ns - table.began_ns % HOUR_NS).label("hour")  # type: ignore[attr-defined]
-    means = [_weighted_mean(getattr(table, name), table.beats) for name in _MEASURES]
+    means = [weighted_mean(getattr(table, name), table.beats) for name in _MEASURES]
     query = (
         sa.select(hour, sa.func.sum(table.beats), *means)
         .where(*_within(table, patient, began_ns, length_ns))
@@ -186,18 +186,16 @@ def intervals_of(
 _MEASURES = ("rr_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
 
 
-def _weighted_mean(value: Any, weight: Any) -> Any:
+def weighted_mean(value: Any, weight: Any) -> Any:
+    """Mean in SQL where each value counts ``weight`` times; null where there is no value."""
     weights = sa.func.sum(sa.case((value.is_not(None), weight), else_=0))
     return sa.func.sum(value * weight) / sa.func.nullif(weights, 0)
 
 
 def days_of(session: Session, patient: str, limit: int, before: date | None) -> shapes.DayPage:
     """Days with anything in them, newest first."""
-    day = (Hour.began_ns - Hour.began_ns % DAY_NS).label("day")  # type: ignore[attr-defined]
-    query = sa.select(day).where(Hour.patient == patient)  # type: ignore[arg-type]
-    if before is not None:
-        query = query.where(Hour.began_ns < day_begin(before))  # type: ignore[arg-type]
-    found = list(session.scalars(query.distinct().order_by(day.desc()).limit(limit + 1)))
+    before_ns = day_begin(before) if before is not None else 2**62
+    found = day_begins(session, patient, 0, before_ns, limit + 1)
     items = [
         shapes.DaySummary(
             day=day_of(began_ns).isoformat(), totals=totals_of(session, patient, began_ns, DAY_NS)
@@ -205,6 +203,18 @@ def days_of(session: Session, patient: str, limit: int, before: date | None) -> 
         for began_ns in found[:limit]
     ]
     return shapes.DayPage(items=items, next=items[-1].day if len(found) > limit else None)
+
+
+def day_begins(session: Session, patient: str, first_ns: int, before_ns: int, limit: int) -> list[int]:
+    """Begins of days with anything in them, from ``first_ns`` on and below ``before_ns``, newest first."""
+    day = (Hour.began_ns - Hour.began_ns % DAY_NS).label("day")  # type: ignore[attr-defined]
+    query: Any = sa.select(day).where(
+        Hour.patient == patient,
+        Hour.began_ns >= first_ns,
+        Hour.began_ns < before_ns + DAY_NS,  # type: ignore[arg-type]
+    )
+    query = query.where(day < before_ns).distinct().order_by(day.desc()).limit(limit)
+    return list(session.scalars(query))
 
 
 # ------------------------------------------------------------------------------------------- trend
@@ -217,7 +227,7 @@ def trend_of(
     table, bucket_ns = RateWindow, bucket_s * 10**9
     at = (table.began_ns - table.began_ns % bucket_ns).label("at")  # type: ignore[attr-defined]
     af = sa.case((table.rhythm == "AF", 1.0), else_=0.0)  # type: ignore[arg-type]
-    weighted = _weighted_mean(table.heart_rate_bpm, table.seconds)
+    weighted = weighted_mean(table.heart_rate_bpm, table.seconds)
     bpm = table.heart_rate_bpm
     query: Any = (
         sa.select(

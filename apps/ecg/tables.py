@@ -151,6 +151,8 @@ class IntervalWindow(SQLModel, table=True):
     qtc_bazett_ms: float | None
     qtc_fridericia_ms: float | None
     lead: str
+    node: str
+    version: str
 
 
 class QualityChange(SQLModel, table=True):
@@ -250,15 +252,15 @@ class Pending(SQLModel, table=True):
     """An hour or a day of a patient as the medical record has to hear of it.
 
     ``revision`` counts its changes; what the hospital has taken is ``taken_revision``. ``seconds`` is the
-    length of the span.
+    length of the span. What the hospital has refused is tried again after ``not_before_ns``.
     """
 
     __tablename__ = "ecg_pending"
     __table_args__ = (
         sa.Index(
             "ecg_pending_untaken",
-            "began_ns",
             "seconds",
+            "began_ns",
             "patient",
             sqlite_where=_UNTAKEN,
             postgresql_where=_UNTAKEN,
@@ -269,6 +271,10 @@ class Pending(SQLModel, table=True):
     began_ns: int = Column(primary_key=True, sa_type=sa.BigInteger)
     revision: int = 1
     taken_revision: int = 0
+    not_before_ns: int = Column(default=0, sa_type=sa.BigInteger)
+    refusals: int = 0
+    problem: str = ""
+    """Why it was refused last."""
 
 
 TABLES: tuple[type[SQLModel], ...] = (
