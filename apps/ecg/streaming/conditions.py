@@ -2,7 +2,7 @@
 
 =============================  ========  ==================================================================
 ``asystole``                   high      no beat for ``asystole_s`` on good signal
-``ventricular_tachycardia``    high      an episode of it
+``ventricular_tachycardia``    high      an episode of it, however short, on signal that stays good for 2 s
 ``extreme_tachycardia``        high      heart rate above its limit for ``rate_delay_s``
 ``extreme_bradycardia``        high      heart rate under its limit for ``rate_delay_s``
 ``atrial_fibrillation``        medium    an episode of it
@@ -11,7 +11,7 @@
 ``lead_off``                   low       no lead is connected for ``lead_off_s`` (a technical alarm)
 =============================  ========  ==================================================================
 
-With what the detector takes (0.4 s) and the half second at which alarms are looked at, each is raised well
+With what judging a beat takes (1.2 s) and the half second at which alarms are looked at, each is raised well
 within the 10 s that monitors are given for standstill and rate.
 """
 
@@ -25,6 +25,8 @@ from apps.ecg.streaming.alarms import Condition, Observed
 from apps.ecg.streaming.episodes import EpisodeLimits
 
 RATE_HYSTERESIS_BPM = 5.0
+RUN_DELAY_S = 2.0
+"""A run waits so long for what quality says of its signal: an electrode that moves looks like one."""
 OF_THE_HEART = (
     "asystole", "ventricular_tachycardia", "extreme_tachycardia", "extreme_bradycardia",
     "atrial_fibrillation", "pause", "frequent_ventricular_beats",
@@ -50,7 +52,7 @@ def alarm_table(settings: EcgSettings) -> tuple[Condition, ...]:
     keep, rate_s = settings.latching, settings.rate_delay_s
     return (
         Condition("asystole", "high", 0.0, 0.0, keep, "No beat for {value} s (limit {limit} s)"),
-        Condition("ventricular_tachycardia", "high", 0.0, 2.0, keep, "Ventricular tachycardia, {value}/min"),
+        Condition("ventricular_tachycardia", "high", RUN_DELAY_S, 2.0, keep, "Ventricular run, {value}/min"),
         Condition("extreme_tachycardia", "high", rate_s, 5.0, keep, "Heart rate {value}/min, over {limit}"),
         Condition("extreme_bradycardia", "high", rate_s, 5.0, keep, "Heart rate {value}/min, under {limit}"),
         Condition("atrial_fibrillation", "medium", 0.0, 5.0, False, "Atrial fibrillation, {value}/min"),

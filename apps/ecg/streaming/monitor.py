@@ -13,7 +13,7 @@ from typing import Any
 
 from apps.ecg.app import EcgSettings
 from apps.ecg.streaming.alarms import Alarms, Change
-from apps.ecg.streaming.conditions import Standing, alarm_table, episode_limits, observe
+from apps.ecg.streaming.conditions import RUN_DELAY_S, Standing, alarm_table, episode_limits, observe
 from apps.ecg.streaming.episodes import EpisodeChange, Episodes
 from apps.ecg.streaming.filters import Floats
 from apps.ecg.streaming.history import KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm
@@ -54,6 +54,8 @@ class Monitor:
         self._alarms = Alarms(alarm_table(settings))
         self._reports = Reports(self.recording, settings.consent)
         self._ventricular: deque[int] = deque(maxlen=512)
+        self._run_until = 0
+        """A run of ventricular beats counts for its alarm up to here, also if it is over sooner."""
         self._tick = self.recording.samples(TICK_S)
         self._ticks = 0
         self._withheld_told = False
@@ -101,6 +103,7 @@ class Monitor:
             "alarms": self._alarms.snapshot(),
             "reports": self._reports.snapshot(),
             "ventricular": list(self._ventricular),
+            "run_until": self._run_until,
             "ticks": self._ticks,
             "withheld_told": self._withheld_told,
         }
@@ -114,6 +117,7 @@ class Monitor:
         self._alarms.restore(state["alarms"])
         self._reports.restore(state["reports"])
         self._ventricular = deque(state["ventricular"], maxlen=512)
+        self._run_until = int(state["run_until"])
         self._ticks = int(state["ticks"])
         self._withheld_told = bool(state["withheld_told"])
 
@@ -150,6 +154,8 @@ class Monitor:
             if beat.kind == "V":
                 self._ventricular.append(beat.sample)
             for change in self._episodes.beat(beat.sample, beat.kind):
+                if change.label == "VT" and change.ended is None:
+                    self._run_until = at + self.recording.samples(RUN_DELAY_S + 2 * TICK_S)
                 yield self._episode(change, at)
 
     def _rhythm(self, rhythm: KnownRhythm, at: int) -> Iterator[Event]:
@@ -168,6 +174,9 @@ class Monitor:
         self._usability.change(change.sample, change.usable)
         self._withheld_told = False
         if not change.usable:
+            self._run_until = 0
+            while self._ventricular and self._ventricular[-1] >= change.sample:
+                self._ventricular.pop()
             for ended in self._episodes.withhold(change.sample):
                 yield self._episode(ended, at)
 
@@ -202,11 +211,11 @@ class Monitor:
             reasons = ", ".join(recording.reasons[recording.analysed]) or "unknown"
             text = f"no lead can be judged ({reasons}): nothing is said about beats and rhythm until one can"
             yield recording.finding("withheld", recording.leads[recording.analysed], text, now)
-        observed = observe(self._standing(judged), self._settings, self._alarms.raised)
+        observed = observe(self._standing(now, judged), self._settings, self._alarms.raised)
         yield from self._tell(self._alarms.observe(self._now_s, observed), now)
         yield from self._reports.due(now, judged - self._tick, judged, self._episodes.going_on)
 
-    def _standing(self, judged: int) -> Standing:
+    def _standing(self, now: int, judged: int) -> Standing:
         usability, last = self._usability, self._episodes.last_beat
         while self._ventricular and self._ventricular[0] < judged - self.recording.samples(60):
             self._ventricular.popleft()
@@ -217,7 +226,7 @@ class Monitor:
             lead_off=off,
             silent_s=max(0, judged - quiet_since) / self.recording.rate_hz,
             heart_rate_bpm=self._episodes.heart_rate_bpm,
-            episodes=self._episodes.going_on,
+            episodes=self._episodes.going_on + (("VT",) if now <= self._run_until else ()),
             ventricular_beats=len(self._ventricular),
         )
 

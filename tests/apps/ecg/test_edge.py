@@ -116,7 +116,7 @@ def uncut() -> list[Any]:
     return [comparable(r) for r in results]
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.lists(st.integers(60, 1250), min_size=1, max_size=6))
 def test_any_chunks_give_the_same_events(uncut: list[Any], lengths: list[int]) -> None:
     app = edge(consent="learning")
@@ -187,7 +187,7 @@ def test_a_run_raises_its_alarm_within_seconds_latches_and_is_reset() -> None:
     assert ended.data["episode"] == began.data["episode"]
     alarms = events(results, "alarm", alarm="ventricular_tachycardia")
     assert [a.data["state"] for a in alarms] == ["raised", "latched"]
-    assert at_s(alarms[0]) < 34
+    assert at_s(alarms[0]) < 36
     assert alarms[0].priority is Priority.ALARM
     assert alarms[0].data["priority"] == "high"
     app = edge()
@@ -195,6 +195,24 @@ def test_a_run_raises_its_alarm_within_seconds_latches_and_is_reset() -> None:
     seen = replace(readings[50], attributes={**readings[50].attributes, "alarm_reset": True})
     reset = events(list(app.process(seen, 0)), "alarm")
     assert [a.data["state"] for a in reset if a.data["alarm"] == "ventricular_tachycardia"] == ["reset"]
+
+
+def test_a_run_that_is_over_before_its_alarm_is_raised_all_the_same() -> None:
+    results = run(edge(), virtual(40, episodes="VT:30-31.4"))
+    _, ended = events(results, "rhythm", label="VT")
+    assert ended.data["beats"] <= 6
+    assert events(results, "alarm", alarm="ventricular_tachycardia", state="raised")
+
+
+def test_a_run_on_signal_that_turns_out_bad_raises_nothing() -> None:
+    readings = virtual(45, episodes="VT:30-32.5")
+    torn = [
+        replace(r, values=np.full_like(r.values, np.nan)) if 32 <= n < 36 else r
+        for n, r in enumerate(readings)
+    ]
+    results = run(edge(), torn)
+    assert events(results, "rhythm", label="VT", state="began")
+    assert events(results, "alarm", alarm="ventricular_tachycardia") == []
 
 
 def test_fibrillation_raises_its_alarm_within_seconds_of_enough_beats() -> None:
