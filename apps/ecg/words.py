@@ -1,0 +1,101 @@
+"""Rhythms, alarms and figures of the ECG app in words, the same on its pages and in its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from common.pages.blocks import Tone
+
+DISCLAIMER = "Reference application, not a medical device"
+NONE = "–"
+RHYTHMS: Mapping[str, str] = {
+    "sinus": "Sinus rhythm",
+    "AF": "Atrial fibrillation",
+    "VT": "Ventricular tachycardia",
+    "tachycardia": "Tachycardia",
+    "bradycardia": "Bradycardia",
+    "pause": "Pause",
+    "unknown": "Not known",
+    "other": "Another rhythm",
+}
+RHYTHM_TONES: Mapping[str, Tone] = {
+    "sinus": "good",
+    "AF": "warn",
+    "VT": "bad",
+    "tachycardia": "warn",
+    "bradycardia": "warn",
+    "pause": "warn",
+}
+BEATS: Mapping[str, str] = {
+    "N": "normal",
+    "S": "supraventricular ectopic",
+    "V": "ventricular ectopic",
+    "F": "fusion",
+    "Q": "cannot be told",
+}
+"""Classes of ANSI/AAMI EC57."""
+PRIORITY_TONES: Mapping[str, Tone] = {"high": "bad", "medium": "warn", "low": "info"}
+STATES: Mapping[str, str] = {
+    "raised": "goes on",
+    "latched": "latched: over, not reset",
+    "ended": "ended",
+    "reset": "reset",
+}
+VERDICTS: Mapping[str, str] = {
+    "confirmed": "confirmed",
+    "corrected": "corrected",
+    "unreadable": "nobody could say",
+}
+
+
+def rhythm(label: str) -> str:
+    """The name of a rhythm; one that is not known here as it is."""
+    return RHYTHMS.get(label, label)
+
+
+def alarm(name: str) -> str:
+    """``ventricular_tachycardia`` as ``Ventricular tachycardia``."""
+    return name.replace("_", " ").capitalize() if name else "No alarm"
+
+
+def figure(value: float | None, unit: str = "", digits: int = 0) -> str:
+    """``72 bpm``; a dash where there is none."""
+    if value is None:
+        return NONE
+    return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def percent(value: float | None) -> str:
+    """A share of 100; small ones are not rounded to nothing."""
+    if value is None:
+        return NONE
+    return f"{value:.0f} %" if value >= 10 or value == 0 else "< 0.1 %" if value < 0.05 else f"{value:.1f} %"
+
+
+def span(seconds: float) -> str:
+    """``8 s``, ``12 min``, ``3 h 5 min``."""
+    if round(seconds) < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 and seconds % 1 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def clock(time_ns: int | None) -> str:
+    """The time of day in UTC: ``14:05:09``."""
+    return NONE if time_ns is None else datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%H:%M:%S")
+
+
+def stamp(time_ns: int) -> str:
+    """Day and time in UTC: ``2026-11-24 14:05:09 UTC``."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def lasting(began_ns: int, ended_ns: int | None) -> str:
+    """How long something was, or that it goes on."""
+    return "goes on" if ended_ns is None else span((ended_ns - began_ns) / 1e9)
