@@ -146,6 +146,9 @@ def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], 
         session.refresh(row)
         return strip_public(row)
 
+    from apps.ecg.report_route import report_router  # it tells of strips as the routes above do
+
+    router.include_router(report_router(deps))
     return router
 
 
