@@ -81,23 +81,18 @@ def rhythm(
 
 
 def hrv(began: float, sdnn_ms: float = 42.0, **more: Any) -> ReceivedEvent:
-    return received(
-        "hrv",
-        began + 300,
-        began_ns=at(began),
-        seconds=300.0,
-        nn_count=290,
-        ectopic_share=0.01,
-        mean_nn_ms=1000.0,
-        sdnn_ms=sdnn_ms,
-        rmssd_ms=30.0,
-        pnn50_percent=12.0,
-        vlf_ms2=300.0,
-        lf_ms2=400.0,
-        hf_ms2=200.0,
-        lf_hf=2.0,
-        **more,
-    )
+    powers = {"vlf_ms2": 300.0, "lf_ms2": 400.0, "hf_ms2": 200.0, "lf_hf": 2.0}
+    told = {
+        "began_ns": at(began),
+        "seconds": 300.0,
+        "nn_count": 290,
+        "ectopic_share": 0.01,
+        "mean_nn_ms": 1000.0,
+        "sdnn_ms": sdnn_ms,
+        "rmssd_ms": 30.0,
+        "pnn50_percent": 12.0,
+    }
+    return received("hrv", began + 300, **{**told, **powers, **more})
 
 
 def intervals(began: float, qt_ms: float | None = 400.0, beats: int = 50, **more: Any) -> ReceivedEvent:
