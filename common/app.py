@@ -308,7 +308,14 @@ class AppSpec:
     pseudonyms: bool = False
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:
-        return resolve_name(self.edge)
+        """Raises `ConfigError` where a library that the app needs is not installed."""
+        try:
+            return resolve_name(self.edge)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the app {self.name!r} needs {error.name}, which is not installed: "
+                f"pip install 'edgeloop[edge,{self.name}]'"
+            ) from error
 
     def load_cloud(self) -> CloudApp:
         return resolve_name(self.cloud)()

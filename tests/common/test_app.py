@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from common.app import AppSpec, find_app
@@ -21,6 +23,12 @@ def test_an_app_that_is_not_installed_is_found_by_its_place() -> None:
 def test_an_unknown_name_tells_what_is_installed() -> None:
     with pytest.raises(ConfigError, match=r"installed: .*industrial"):
         find_app("meter")
+
+
+def test_a_library_that_an_app_lacks_is_told_with_what_installs_it() -> None:
+    spec = replace(find_app("industrial"), edge="no_such_library.edge:Edge")
+    with pytest.raises(ConfigError, match=r"needs no_such_library.*edgeloop\[edge,industrial\]"):
+        spec.load_edge()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ FORBIDDEN = [
     "sqlmodel",
     "sqlalchemy",
     "sklearn",
+    "scipy",
     "onnx",
     "pandas",
 ]
