@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, lfilter
 
 Floats = NDArray[np.float64]
 
@@ -35,26 +35,38 @@ class Filter:
 
     >>> low = Filter(butterworth(2, 35.0, "low", 360.0))
     >>> low.push(np.zeros(5))             # (n,) -> (n,)
+
+    Sections run in pairs, each pair as one recursion: `scipy.signal.sosfilt` spends 0.1 ms on each call.
     """
 
     def __init__(self, sections: Floats) -> None:
-        self._sections = sections
-        self._state = np.zeros((len(sections), 2))
+        self._stages = [_combined(sections[at : at + 2]) for at in range(0, len(sections), 2)]
+        self._states = [np.zeros(len(feedback) - 1) for _, feedback in self._stages]
 
     def push(self, values: Floats) -> Floats:
         """The filtered values, ``(n,)``. No value may be NaN."""
         if not len(values):
             return np.empty(0)
-        filtered, self._state = sosfilt(self._sections, values, zi=self._state)
-        return filtered
+        for number, (forward, feedback) in enumerate(self._stages):
+            values, self._states[number] = lfilter(forward, feedback, values, zi=self._states[number])
+        return values
 
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""
-        return {"state": self._state.copy()}
+        return {"states": [state.copy() for state in self._states]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
-        self._state = np.array(state["state"], np.float64)
+        self._states = [np.array(each, np.float64) for each in state["states"]]
+
+
+def _combined(sections: Floats) -> tuple[Floats, Floats]:
+    """One transfer function, numerator and denominator, for some sections."""
+    forward, feedback = np.ones(1), np.ones(1)
+    for section in sections:
+        forward = np.convolve(forward, np.trim_zeros(section[:3], "b"))
+        feedback = np.convolve(feedback, np.trim_zeros(section[3:], "b"))
+    return forward, feedback
 
 
 class Joined:

@@ -1,0 +1,114 @@
+"""What may be a beat, and how it looks: the front end of `apps.ecg.streaming.peaks`.
+
+The lead is filtered into a *wave* (0.7 to 40 Hz) and an *envelope*, the smoothed root of the energy in the
+band of the QRS complex (5 to 18 Hz; Pan and Tompkins 1985). Every local maximum of the envelope is a
+candidate. A network tells from its inputs whether it is a beat: the wave around it, in units of its own size;
+the envelope from `LOOK_BACK_S` before it, in units of the *level* of the last seconds; the candidate's own
+size against that level; and the highest envelope of each of the last seconds. All are sampled at fixed times,
+whatever the rate.
+
+Only additions, multiplications, divisions and square roots are used, so no input depends on how many
+candidates are computed at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
+
+from apps.ecg.streaming.filters import Filter, Floats, butterworth
+
+LOOK_AHEAD_S = 0.26
+"""Seen after a candidate."""
+LAG_S = 0.069
+"""The filters put a candidate so long after the R peak, as a rule."""
+LOOK_BACK_S = 2.4
+LEVEL_S = 8
+"""The level is taken over so many seconds, the newest ending where the look ahead ends."""
+DOMINANCE_S = 0.09
+"""A candidate is the largest envelope within this distance to both sides."""
+FLOOR_MV = 0.01
+"""Envelope under which nothing is a beat."""
+
+WAVE_S = np.arange(-32, 26) * 0.01
+ENVELOPE_S = np.arange(-60, 7) * 0.04
+_OWN = (WAVE_S > -0.175) & (WAVE_S < 0.035)
+INPUTS = len(WAVE_S) + len(ENVELOPE_S) + 2 + LEVEL_S
+SIGNED = len(WAVE_S)
+"""The first inputs change sign when the lead's electrodes change places; the others stay."""
+
+
+class FrontEnd:
+    """The filters, over a stream."""
+
+    def __init__(self, rate_hz: float) -> None:
+        high, low = butterworth(1, 0.7, "high", rate_hz), butterworth(2, 40.0, "low", rate_hz)
+        pole = butterworth(1, 7.0, "low", rate_hz)  # two real poles, so smoothed energy stays above 0
+        self.filters = (
+            Filter(np.concatenate([high, low])),
+            Filter(butterworth(2, (5.0, 18.0), "band", rate_hz)),
+            Filter(np.concatenate([pole, pole])),
+        )
+
+    def push(self, joined_mv: Floats) -> tuple[Floats, Floats]:
+        """Wave and envelope, both ``(n,)``, of a signal without gaps."""
+        wave, band, smooth = self.filters
+        energy = band.push(joined_mv)
+        return wave.push(joined_mv), np.sqrt(np.maximum(smooth.push(energy * energy), 0.0))
+
+
+def maxima(envelope: Floats, width: int) -> NDArray[np.intp]:
+    """Indices of candidates in ``envelope``, none within ``width`` of its ends."""
+    highest = maximum_filter1d(envelope, 2 * width + 1)[width:-width]
+    middle = envelope[width:-width]
+    chosen = (middle == highest) & (middle > envelope[width - 1 : -width - 1]) & (middle > FLOOR_MV)
+    return np.flatnonzero(chosen) + width
+
+
+def inputs(
+    wave: Floats,
+    envelope: Floats,
+    candidates: NDArray[np.intp],
+    since_start: NDArray[np.intp],
+    rate_hz: float,
+) -> NDArray[np.float32]:
+    """Inputs ``(k, INPUTS)`` of ``candidates``, indices into ``wave`` and ``envelope``.
+
+    ``since_start`` is the number of samples of the stream before each candidate. Both signals reach `LEVEL_S`
+    before and `LOOK_AHEAD_S` after each.
+    """
+    second, look = round(rate_hz), round(LOOK_AHEAD_S * rate_hz)
+    ends = candidates + look
+    seconds = sliding_window_view(envelope, LEVEL_S * second)[ends - LEVEL_S * second]
+    highest = np.sort(seconds.reshape(len(candidates), LEVEL_S, second).max(axis=2), axis=1)
+    known = np.minimum(LEVEL_S, (since_start + look) // second + 1)
+    level = highest[np.arange(len(candidates)), LEVEL_S - known + (known * 3) // 5] + 1e-9
+    scale = 1.0 / level[:, None]
+    shape = _sampled(wave, candidates, WAVE_S * rate_hz)
+    shape = shape - shape.mean(axis=1, keepdims=True)
+    size = np.abs(shape[:, _OWN]).max(axis=1, keepdims=True) + 1e-9
+    return np.concatenate(
+        [
+            _soft(shape / size),
+            _soft(2 * scale * _sampled(envelope, candidates, ENVELOPE_S * rate_hz)),
+            _soft(2 * scale * envelope[candidates, None]),
+            _soft(0.3 * scale * size),
+            _soft(highest * scale),
+        ],
+        axis=1,
+    ).astype(np.float32)
+
+
+def _soft(values: Floats) -> Floats:
+    """``values`` bounded to -4 to 4, nearly unchanged near 0."""
+    return values / (1.0 + 0.25 * np.abs(values))
+
+
+def _sampled(signal: Floats, at: NDArray[np.intp], offsets: Floats) -> Floats:
+    """``signal`` at ``at + offsets`` (in samples), linearly interpolated, ``(len(at), len(offsets))``."""
+    whole = np.floor(offsets).astype(np.intp)
+    share = offsets - whole
+    left = at[:, None] + whole
+    return signal[left] * (1 - share) + signal[left + 1] * share

@@ -1,0 +1,242 @@
+"""Whether one lead can be read, second by second, and why not.
+
+>>> quality = LeadQuality(360.0)
+>>> quality.push(chunk_mv)                # (n,) mV, NaN where missing -> changes, in their order
+
+The lead is judged in windows of one second that begin at multiples of a second's samples. Reasons:
+
+- ``lead_off``: samples are missing (NaN).
+- ``flat``: nothing moves, not even by what any amplifier adds.
+- ``saturated``: the signal stays at its own extreme, away from 0, or is larger than any ECG.
+- ``noise``: muscle and mains (above 35 Hz) against the QRS complexes of the last seconds; or a baseline that
+  jumps; or energy in the band of the QRS complex that is there all the time and does not come back with any
+  period, as of an electrode that moves. Ventricular tachycardia has such energy too, but periodically.
+
+Noise must last for two seconds of three, the rest for one, before a lead is bad; it is good again after
+`GOOD_AGAIN` windows that are good by `EASE` of the limits. A change counts from the start of the first window
+that speaks for it, and is known at the end of the last.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from apps.ecg.streaming.filters import Filter, Floats, Joined, Past, butterworth, check_rate
+
+REASONS = ("lead_off", "flat", "saturated", "noise")
+GOOD_AGAIN = 3
+EASE = 0.85
+MISSING_SHARE = 0.1
+FLAT_MV = 0.012
+"""Peak to peak in a second; an open input of MIT-BIH's recorder moves by 2 steps of 0.005 mV."""
+RAIL_MV = 2.0
+RAIL_S = 0.12
+LARGEST_MV = 25.0
+NOISE_LIMITS = (0.13, 2.5, 0.28)
+"""Root mean square above 35 Hz, and what the baseline moves in a second, against the size of the QRS
+complexes; and the median of the envelope against its peaks."""
+JUMP, LEAST_SHARE = 0.3, 0.6
+"""The third counts in full where the baseline moves by `JUMP`, and by `LEAST_SHARE` at least: between the
+beats of atrial fibrillation there is energy too, but the baseline is quiet."""
+PERIODIC = 0.55
+"""Least autocorrelation, at a lag of 0.2 to 1.2 s, of a signal with a period."""
+PIECE_S = 5
+_SECONDS = 4
+_PARTS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChange:
+    """From ``sample`` on the lead is ``good`` or bad for ``reasons``; known with the sample ``known``."""
+
+    sample: int
+    known: int
+    good: bool
+    reasons: tuple[str, ...]
+
+
+class _Window(NamedTuple):
+    """What there is to say of one second."""
+
+    known: int
+    lowest: float
+    highest: float
+    held: int
+    """Samples at the lowest or at the highest value."""
+    high_energy: float
+    """Above 35 Hz, in mV2: the median over parts of the second, so that QRS complexes do not count."""
+    baseline_mv: float
+    energy_peak: float
+    energy_level: float
+    """In the band of the QRS complex, smoothed, in mV2: highest and median."""
+
+
+class LeadQuality:
+    """Judges one lead; see the module."""
+
+    def __init__(self, rate_hz: float) -> None:
+        """For a lead of ``rate_hz``. Raises `ValueError` for a rate that cannot be analysed."""
+        self._rate = check_rate(rate_hz)
+        self._second = round(rate_hz)
+        self._joined = Joined()
+        self._high = Filter(butterworth(1, 35.0, "high", rate_hz))
+        self._low = Filter(butterworth(2, 1.5, "low", rate_hz))
+        self._band = Filter(butterworth(1, (5.0, 18.0), "band", rate_hz))
+        pole = butterworth(1, 7.0, "low", rate_hz)
+        self._smooth = Filter(np.concatenate([pole, pole]))
+        self._piece = PIECE_S * self._second
+        self._past = Past(5, self._piece + _SECONDS * self._second)
+        self._peaks: deque[float] = deque(maxlen=_SECONDS)
+        self._levels: deque[float] = deque(maxlen=_SECONDS)
+        self._jumps: deque[float] = deque(maxlen=_SECONDS)
+        self._windows = 0
+        self._reasons: tuple[str, ...] = ()
+        self._seen: list[tuple[str, ...]] = []
+        self._good_since = 0
+
+    def push(self, signal_mv: Floats) -> list[QualityChange]:
+        """Take in the next samples, ``(n,)`` mV; give the changes that are now known."""
+        changes: list[QualityChange] = []
+        for begin in range(0, len(signal_mv), self._piece):
+            self._take(np.asarray(signal_mv[begin : begin + self._piece], np.float64))
+            first, last = self._windows, self._past.end // self._second
+            if first == last:
+                continue
+            for window in self._measured(first, last):
+                strict, eased = self._judge(window)
+                changes += self._follow(strict, eased)
+                self._windows += 1
+        return changes
+
+    def _take(self, signal_mv: Floats) -> None:
+        joined, missing = self._joined.push(signal_mv)
+        band = self._band.push(joined)
+        rows = np.empty((5, len(joined)))
+        rows[0] = np.where(missing, np.nan, signal_mv)
+        rows[1] = self._high.push(joined)
+        rows[2] = self._low.push(joined)
+        rows[3] = band
+        rows[4] = self._smooth.push(band * band)
+        self._past.append(rows)
+
+    def _measured(self, first: int, last: int) -> list[_Window]:
+        """What there is to say of the windows ``first`` to ``last`` (left out)."""
+        second = self._second
+        seconds = self._past.view(first * second, last * second).reshape(5, last - first, second)
+        raw, high, low, _, energy = seconds
+        lowest, highest = np.fmin.reduce(raw, axis=1), np.fmax.reduce(raw, axis=1)
+        held = np.maximum(
+            np.count_nonzero(raw == lowest[:, None], axis=1),
+            np.count_nonzero(raw == highest[:, None], axis=1),
+        )
+        part = second // _PARTS
+        parts = high[:, : part * _PARTS].reshape(-1, _PARTS, part)
+        return [
+            _Window(*values)
+            for values in zip(
+                (second - np.count_nonzero(np.isnan(raw), axis=1)).tolist(),
+                lowest.tolist(),
+                highest.tolist(),
+                held.tolist(),
+                np.median((parts * parts).mean(axis=2), axis=1).tolist(),
+                (low.max(axis=1) - low.min(axis=1)).tolist(),
+                energy.max(axis=1).tolist(),
+                np.median(energy, axis=1).tolist(),
+                strict=True,
+            )
+        ]
+
+    def _judge(self, window: _Window) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Reasons against a window: by the limits, and by the eased ones."""
+        self._peaks.append(max(window.energy_peak, 0.0) ** 0.5)
+        self._levels.append(max(window.energy_level, 0.0) ** 0.5)
+        if window.known < (1 - MISSING_SHARE) * self._second:
+            return ("lead_off",), ("lead_off",)
+        extreme = max(abs(window.lowest), abs(window.highest))
+        if extreme > LARGEST_MV or (extreme > RAIL_MV and window.held >= RAIL_S * self._rate):
+            return ("saturated",), ("saturated",)
+        if window.highest - window.lowest < FLAT_MV:
+            return ("flat",), ("flat",)
+        peak = sorted(self._peaks)[len(self._peaks) // 2] + 1e-6
+        self._jumps.append(window.baseline_mv / (4 * peak))
+        jump = sorted(self._jumps)[len(self._jumps) // 2]
+        busy = sorted(self._levels)[len(self._levels) // 2] / peak
+        busy *= min(max(jump / JUMP, LEAST_SHARE), 1.0)
+        if busy > EASE * NOISE_LIMITS[2] and self._period() >= PERIODIC:
+            busy = 0.0
+        found = (window.high_energy**0.5 / (4 * peak), self._jumps[-1], busy)
+        strict = any(value > limit for value, limit in zip(found, NOISE_LIMITS, strict=True))
+        eased = any(value > EASE * limit for value, limit in zip(found, NOISE_LIMITS, strict=True))
+        return ("noise",) if strict else (), ("noise",) if eased else ()
+
+    def _period(self) -> float:
+        """The highest autocorrelation of the band at a lag of 0.2 to 1.2 s, up to this second."""
+        end = (self._windows + 1) * self._second
+        band = self._past.view(end - _SECONDS * self._second, end)[3]
+        step = max(1, int(self._rate / 60))
+        thin = np.ascontiguousarray(band[::step])
+        shortest, longest = round(0.2 * self._rate / step), round(1.2 * self._rate / step)
+        part = thin[longest:]
+        energy = float(part @ part) + 1e-12
+        best = 0.0
+        for lag in range(shortest, longest + 1):
+            moved = thin[longest - lag : len(thin) - lag]
+            best = max(best, float(part @ moved) / (energy * (float(moved @ moved) + 1e-12)) ** 0.5)
+        return best
+
+    def _follow(self, strict: tuple[str, ...], eased: tuple[str, ...]) -> list[QualityChange]:
+        """Hysteresis: the changes that the newest window brings."""
+        second, window = self._second, self._windows
+        known = (window + 1) * second - 1
+        self._seen = [*self._seen[-2:], strict]
+        if eased:
+            self._good_since = window + 1
+        noisy = [at for at, reasons in enumerate(self._seen) if reasons == ("noise",)]
+        if strict and (strict != ("noise",) or len(noisy) >= 2) and strict != self._reasons:
+            first = window - (len(self._seen) - 1 - noisy[0]) if strict == ("noise",) else window
+            if self._reasons:
+                first = window
+            self._reasons = strict
+            return [QualityChange(first * second, known, False, strict)]
+        if self._reasons and window + 1 - self._good_since >= GOOD_AGAIN:
+            self._reasons = ()
+            self._seen = []
+            return [QualityChange(self._good_since * second, known, True, ())]
+        return []
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as numbers and arrays in plain dicts, for `restore`."""
+        return {
+            "joined": self._joined.snapshot(),
+            "filters": [each.snapshot() for each in self._filters()],
+            "past": self._past.snapshot(),
+            "peaks": list(self._peaks),
+            "levels": list(self._levels),
+            "jumps": list(self._jumps),
+            "windows": self._windows,
+            "reasons": list(self._reasons),
+            "seen": [list(reasons) for reasons in self._seen],
+            "good_since": self._good_since,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `snapshot` gave at the same rate."""
+        self._joined.restore(state["joined"])
+        for each, saved in zip(self._filters(), state["filters"], strict=True):
+            each.restore(saved)
+        self._past.restore(state["past"])
+        self._peaks = deque(state["peaks"], _SECONDS)
+        self._levels = deque(state["levels"], _SECONDS)
+        self._jumps = deque(state["jumps"], _SECONDS)
+        self._windows = int(state["windows"])
+        self._reasons = tuple(state["reasons"])
+        self._seen = [tuple(reasons) for reasons in state["seen"]]
+        self._good_since = int(state["good_since"])
+
+    def _filters(self) -> tuple[Filter, ...]:
+        return self._high, self._low, self._band, self._smooth
