@@ -14,6 +14,7 @@ from nicegui import ui
 
 from apps.ecg import words
 from apps.ecg.day_page import DayPage
+from apps.ecg.label_form import label_form
 from apps.ecg.review_desk import API, patient_href
 from apps.ecg.review_pages import ReviewPage, StripPage
 from apps.ecg.strip_view import STYLE
@@ -54,6 +55,7 @@ def add_pages(site: Site) -> None:
     async def one_strip(view: View, strip: str) -> None:
         await StripPage(view, strip).build()
 
+    site.label_form(label_form)
     site.subject_page(patient_href)
 
 

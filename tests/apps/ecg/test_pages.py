@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from apps.ecg import charts, day_rows, words
+from apps.ecg.label_form import labels_of, strip_of
 from apps.ecg.pages import patient_row
 from apps.ecg.review_desk import count_of, review_of, rhythm_of, verdict
 from apps.ecg.reviews import Review
@@ -190,3 +191,43 @@ def test_a_strips_drawing_and_its_samples_go_to_the_browser() -> None:
     assert count_of(props["beats"]) == "1 N, 1 V"
     with pytest.raises(ValueError, match="not base64"):
         strip_props(strip(samples_b64="%%"))
+
+
+# ----------------------------------------------------------------------------------------- labels
+
+
+def sample(**more: Any) -> dict[str, Any]:
+    attributes = {"rate_hz": 360.0, "lsb_mv": 0.005, "began_ns": 7 * S, "lead": "MLII", "rhythm": "AF"} | more
+    return {"id": "abc", "subject": "p-a", "group": "p-a", "attributes": attributes}
+
+
+CONTENT = {"arrays": {"signal": [[0]] * 719 + [[200]], "peaks": [90, 360], "kinds": [0, 2], "rhythm_p": []}}
+
+
+def test_a_sample_is_drawn_as_a_strip_and_labelled_like_one() -> None:
+    drawn = strip_of(sample(), CONTENT)
+    assert (strip_props(drawn)["seconds"], drawn["ended_ns"]) == (2.0, 9 * S)
+    assert [(each["at_ms"], each["kind"]) for each in drawn["beats"]] == [(250.0, "N"), (1000.0, "V")]
+    beats, rhythm = labels_of(sample(), drawn, [{"at_ms": 250.0, "kind": "S"}], "sinus")
+    assert beats["body"] == {
+        "sample": "abc", "began_ns": 7 * S, "beats": [{"at_ms": 250.0, "kind": "S"}],
+    }  # fmt: skip
+    assert (rhythm["kind"], rhythm["body"]["rhythm"], rhythm["subject"]) == ("rhythm", "sinus", "p-a")
+    assert len(labels_of(sample(), drawn, [], None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "content"),
+    [
+        ({"rate_hz": 0}, CONTENT),
+        ({"rate_hz": "fast"}, CONTENT),
+        ({}, {"arrays": {}}),
+        ({}, {"arrays": CONTENT["arrays"] | {"kinds": [0, 9]}}),
+        ({}, {"arrays": CONTENT["arrays"] | {"kinds": [0]}}),
+        ({}, {"arrays": CONTENT["arrays"] | {"signal": []}}),
+        ({}, {"arrays": CONTENT["arrays"] | {"signal": [[1e9]]}}),
+    ],
+)
+def test_a_sample_that_is_no_strip_is_refused(attributes: Any, content: Any) -> None:
+    with pytest.raises(ValueError, match="no strip"):
+        strip_of(sample(**attributes), content)
