@@ -1,7 +1,7 @@
 """The MIT-BIH Arrhythmia Database from disk: signals, beats in AAMI classes, rhythms, and its splits.
 
 `find_mitdb` looks where it is told, else under ``EDGELOOP_DATA``. What the set is and where to get it:
-``datasets/mitdb.md``. Reading needs the ``wfdb`` package (the ``train`` extra).
+``datasets/mitdb.md``. Reading needs the ``wfdb`` package (the ``physionet`` extra).
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def find_mitdb(data_path: Path | None = None) -> Path | None:
 
 def load_record(folder: Path, name: str) -> Record:
     """Read one record with its annotations. Raises `DatasetError`, with the file, for what is malformed."""
-    import wfdb
+    try:
+        import wfdb
+    except ModuleNotFoundError:
+        raise DatasetError("reading MIT-BIH records needs wfdb: pip install 'edgeloop[physionet]'") from None
 
     base = folder / name
     for suffix in (".hea", ".dat", ".atr"):
