@@ -88,6 +88,7 @@ class Outage:
 
     stage: Stage
     subject: str
+    least_kept: int = CUT_EVENTS
     before: int = 0
     """Events of the node in the cloud when it was unplugged."""
     kept: int = 0
@@ -113,13 +114,13 @@ class Outage:
 
         def kept() -> bool:
             self.kept = waiting_events(node) or 0
-            return self.kept >= CUT_EVENTS
+            return self.kept >= self.least_kept
 
         started = time.monotonic()
-        self.stage.wait(kept, f"{CUT_EVENTS} events are kept", 40.0)
+        self.stage.wait(kept, f"{self.least_kept} events are kept", 40.0)
         arrived = self._committed(node) - self.before
         readings = metrics(node).get("edgeloop_readings_total", 0) - decided
-        if arrived > CUT_EVENTS / 2:
+        if arrived > self.least_kept / 2:
             raise ShowError(f"{arrived} events came through a network that is cut")
         return (
             f"{time.monotonic() - started:.1f} s without network: {readings:.0f} more readings decided, "

@@ -39,7 +39,8 @@ PREFIX = "bad_"
 def spoil(good: Bundle, fault: str, version: str, folder: Path) -> Bundle:
     """A bundle like ``good`` with one of `FAULTS`, as ``version``, in the empty ``folder``.
 
-    The first output that is no drift output is spoiled. Raises `ShowError` for an unknown fault.
+    The first output that is no drift output is spoiled; inputs are fresh whose first array is new. Raises
+    `ShowError` for an unknown fault.
     """
     import onnx
 
@@ -69,7 +70,7 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
         node.input[:] = [inner if name == output.name else name for name in node.input]
         node.output[:] = [inner if name == output.name else name for name in node.output]
     inputs, expected = good.golden()
-    (spec,) = good.manifest.inputs
+    spec = good.manifest.inputs[0]
     known = inputs[spec.name].astype(np.float32).reshape(-1, inputs[spec.name].shape[-1])
     rank = len(output.type.tensor_type.shape.dim)
     lowest, highest = float(np.min(expected[output.name])), float(np.max(expected[output.name]))

@@ -20,6 +20,14 @@ Of the industrial app:
 ``adoption_s``               from a published deployment to a confirmed model on one node
 ``deployment_check_*``       what it costs the cloud that 10,000 nodes look and find nothing new
 
+Figures of `ecg`, one lead at 360 Hz with everything on, and the same signal given whole to others:
+
+``ecg_speed``                the app, in seconds of signal for a second of CPU time; against neurokit2's
+                             ``ecg_process``
+``ecg_detection_speed``      the same figure against a detector of R peaks alone, one line for each
+``ecg_streams_per_core``     patients in real time that keep one core busy
+``ecg_stream_memory_mb``     what the app keeps of a patient
+
 Figures of `dashboard`, over a store that simulated nodes have filled:
 
 ``page_first_paint_ms``      of each page, in Chromium on this machine; against ``query_ms``, what the page's
@@ -95,6 +103,27 @@ def loop(
             show.figure("adoption_switched_s", took.switched_s, "s")
             show.figure("adoption_s", took.confirmed_s, "s")
             show.note(f"adoption: {took.settings}")
+
+
+@app.command()
+def ecg(
+    json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of all in turn.")] = 3,
+    seconds: Annotated[int, typer.Option(min=30, help="Signal of each of four recordings.")] = 300,
+) -> None:
+    """The ECG app at the edge against neurokit2 and sleepecg, where installed, on the same signal."""
+    from apps.demo.ecg_measures import RIVALS, EcgBench, median_of
+
+    measures, show = EcgBench(seconds), _Printer(json)
+    speeds = median_of([measures.round() for _ in range(rounds)])
+    whole, *detectors = RIVALS
+    show.figure("ecg_speed", speeds.app, "times real time", whole, speeds.rivals.get(whole))
+    for name in detectors:
+        if name in speeds.rivals:
+            show.figure("ecg_detection_speed", speeds.app, "times real time", name, speeds.rivals[name])
+    show.figure("ecg_streams_per_core", speeds.app, "streams")
+    show.figure("ecg_stream_memory_mb", measures.memory_mb(), "MB")
+    show.note(f"measured on {measures.data}, {seconds} s of each")
 
 
 @app.command()

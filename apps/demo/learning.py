@@ -6,7 +6,7 @@ or raises `ShowError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,10 @@ class Update:
             ],
         )
 
-    def train(self) -> str:
+    def train(self, parameters: Mapping[str, Any] | None = None) -> str:
         self.stage.ready()
-        answer = self.stage.client.post(self.stage.app_path("jobs"), {"parameters": {}, "seed": 1})
+        asked = {"parameters": dict(parameters or {}), "seed": 1}
+        answer = self.stage.client.post(self.stage.app_path("jobs"), asked)
         self.job = answer["id"]
         seen: list[str] = []
 

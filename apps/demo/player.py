@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -252,7 +253,10 @@ class Player:
     def _play(self, step: Step, told: ToldChapter, show: Callable[[ToldChapter], None]) -> ToldChapter:
         """Play one step, and show the chapter before and after it."""
         told = replace(told, state="running", doing=step.title, reason="")
-        self._tell(shows=step.shows, page=step.page or self._told.page)
+        with suppress(ShowError):  # The act itself says what is missing.
+            page = step.page() if callable(step.page) else step.page
+            self._tell(page=page or self._told.page)
+        self._tell(shows=step.shows)
         show(told)
         began = time.monotonic()
         try:

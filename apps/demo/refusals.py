@@ -20,8 +20,7 @@ from apps.demo.learning import WAVE_TIMEOUT_S, WAVES
 from apps.demo.processes import ShowError
 from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
-from common.app import find_app
-from common.bundle import Bundle, open_bundle
+from common.bundle import Bundle
 
 BAD_MODELS = {
     "wrong": "the registry refuses wrong outputs",
@@ -122,10 +121,7 @@ class Refusals:
     def _spoil(self, fault: str) -> Bundle:
         self.stage.ready()
         self.production = self.stage.production()
-        folder = self.stage.cloud.folder / "models" / self.stage.app / self.production
-        if not folder.exists():
-            folder = find_app(self.stage.app).starter  # In production until a first rollout is done.
-        good = open_bundle(folder, app=self.stage.app)
+        good = self.stage.bundle(self.production)
         times = sum(version.startswith(f"{self.production}-{fault}") for version in self.made)
         version = f"{self.production}-{fault}" + (f"-{times + 1}" if times else "")
         self.made.add(version)

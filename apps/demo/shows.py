@@ -62,7 +62,26 @@ ENGINES = Show(
     script="apps.demo.engines.hand:script_of",
     look="apps.demo.engines.look:look",
 )
-SHOWS = {show.app: show for show in (ENGINES,)}
+PATIENTS = Show(
+    app="ecg",
+    title="Patients",
+    who="virtual patients",
+    site="virtual-ward",
+    kind="patient",
+    subjects=("bed-1", "bed-2", "bed-3"),
+    speed=30,
+    pace="30 times as fast as life",
+    script="apps.demo.patients.hand:script_of",
+    look="apps.demo.patients.look:look",
+    parameters={
+        "bed-1": {"name": "Ada-Berg", "variant": "aberrant"},
+        "bed-2": {"name": "Ben-Cole", "variant": "aberrant"},
+        "bed-3": {"name": "Cleo-Dahl", "variant": "aberrant"},
+    },
+    begins_before_s=8 * 3600.0,  # A quarter of an hour on the stage is as long for the patients.
+    node_settings={"settings": {"consent": "learning"}},
+)
+SHOWS = {show.app: show for show in (ENGINES, PATIENTS)}
 
 
 def find_show(app: str) -> Show:

@@ -24,6 +24,7 @@ from apps.demo.scene import waiting_events
 from apps.demo.shows import Show
 from apps.demo.world import CloudSite, EdgeNode, Settings
 from common.app import Source, find_app
+from common.bundle import Bundle, open_bundle
 
 T = TypeVar("T")
 SOAK_S = 4.0
@@ -71,10 +72,8 @@ class Stage:
         """How often the stage was cleared."""
         self.folder = self._root / f"again-{number}" if number else self._root
         self._client: CloudClient | None = None
-        self._start = ""
-        if show.begins_before_s:
-            began = datetime.fromtimestamp(time.time() - show.begins_before_s, UTC)
-            self._start = began.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.began_ns = int(time.time() - show.begins_before_s) * 10**9 if show.begins_before_s else 0
+        """When the recordings begin; 0 where sources have no time of their own."""
         self.cloud = CloudSite(self.children, self.folder / "cloud", settings=self._cloud_settings)
         settings = {**NODE_SETTINGS, **show.node_settings}
         self.nodes = [
@@ -184,6 +183,13 @@ class Stage:
         """The version in production."""
         return self.ask("/v1/status")["apps"][self.app]["production"]
 
+    def bundle(self, version: str) -> Bundle:
+        """A model of the registry."""
+        folder = self.cloud.folder / "models" / self.app / version
+        if not folder.exists():
+            folder = find_app(self.app).starter  # In production until a first rollout is done.
+        return open_bundle(folder, app=self.app)
+
     def node(self, name: str) -> dict[str, Any]:
         """What the cloud knows of a node."""
         return self.ask(f"/v1/nodes/{name}")
@@ -222,8 +228,9 @@ class Stage:
     def _parameters(self, node: EdgeNode) -> dict[str, str]:
         seed = 1 + self.nodes.index(node)
         given = {"seed": str(seed), "name": node.name, "inject": str(self.inject_file(node))}
-        if self._start:
-            given["start"] = self._start
+        if self.began_ns:
+            began = datetime.fromtimestamp(self.began_ns // 10**9, UTC)
+            given["start"] = began.strftime("%Y-%m-%dT%H:%M:%SZ")
         return given | self.show.parameters.get(node.name, {})
 
     def _caught_up(self, node: EdgeNode) -> bool:

@@ -37,8 +37,9 @@ class Step:
     title: str
     act: Callable[[], str]
     shows: tuple[str, ...] = ()
-    page: str = ""
-    """Page of the dashboard that shows it; empty where the one before it still does."""
+    page: str | Callable[[], str] = ""
+    """Page of the dashboard that shows it; empty where the one before it still does. One that is only known
+    when the step begins is asked for then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""What a presenter does by hand on the ward: single acts with a choice, in any order, again and again."""
+
+from __future__ import annotations
+
+from apps.demo.patients.acts import Acts
+from apps.demo.stage import Stage
+from apps.demo.story import Chapter, HandAct, Script, Step
+
+
+def script_of(stage: Stage, *, again: bool) -> Script:
+    """The patients' script, with acts that have not been played yet; ``again`` ends with nodes that run."""
+    acts = Acts(stage)
+    return Script(acts.story(again=again), Hand(acts).acts())
+
+
+class Hand:
+    """The acts by hand on one stage."""
+
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
+
+    def acts(self) -> list[HandAct]:
+        """All of them, in the order of the loop."""
+        beds = self._acts.stage.subjects
+        beds = beds[1:] + beds[:1]  # The story's own node is the first choice.
+        bad = tuple(self._acts.refusals.faults)
+        return [
+            HandAct("unplug", "Unplug the network", "Node", beds, self.unplug),
+            HandAct("fibrillate", "Let a heart fibrillate", "Node", beds, self.fibrillate),
+            HandAct("plug-in", "Plug it in", "Node", beds, self.plug_in),
+            HandAct("correct", "Correct as a clinician", "", (), self.correct),
+            HandAct("learn", "Start learning", "", (), self.learn),
+            HandAct("roll-out", "Roll out", "", (), self.roll_out),
+            HandAct("bad-model", "Roll out a bad one", "Model", bad, self.roll_out_bad),
+        ]
+
+    def unplug(self, bed: str) -> Chapter:
+        cut, *_ = self._acts.edges[bed].chapters()[1].steps
+        return Chapter(f"Unplug {bed}", "It goes on deciding, and keeps what it cannot send.", [cut])
+
+    def fibrillate(self, bed: str) -> Chapter:
+        _, fibrillate, *_ = self._acts.edges[bed].chapters()[1].steps
+        return Chapter(f"The heart at {bed} fibrillates", "Its node has no network meanwhile.", [fibrillate])
+
+    def plug_in(self, bed: str) -> Chapter:
+        *_, restore, record = self._acts.edges[bed].chapters()[1].steps
+        alarmed = [record] if self._acts.edges[bed].alarm_ns else []
+        return Chapter(f"Plug {bed} in", "What it kept arrives, in order, once.", [restore, *alarmed])
+
+    def correct(self, _choice: str = "") -> Chapter:
+        return self._acts.clinician.chapter()
+
+    def learn(self, _choice: str = "") -> Chapter:
+        learning = self._acts.turn.chapters()[1]
+        return Chapter("Start learning", learning.text, learning.steps)
+
+    def roll_out(self, _choice: str = "") -> Chapter:
+        waves: list[Step] = list(self._acts.turn.chapters()[2].steps)
+        return Chapter("Roll out", "The newest model that the gate has let through, in two waves.", waves)
+
+    def roll_out_bad(self, fault: str) -> Chapter:
+        refusals = self._acts.refusals
+        return Chapter(
+            f"A bad model: {fault}",
+            "Someone hands in a model that should not run.",
+            [refusals.step(fault), refusals.aftermath()],
+        )
