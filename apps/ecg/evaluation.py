@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from common.bundle import Bundle
 
 EVALUATION_SEED = 90_000
 """Seed of the virtual patients for judging; those of training are others."""
-FLEET_PATIENTS = 12
+FLEET_PATIENTS = 8
 VIRTUAL_S = 150.0
 VIRTUAL_KINDS: Mapping[str, Mapping[str, str]] = {
     "sinus": {},
@@ -109,6 +110,7 @@ def scorer_of(model_path: Path, parameters: Mapping[str, Any]) -> Scorer:
     return Scorer(session, parameters)
 
 
+@lru_cache(maxsize=2)
 def virtual_patients(count: int, seed: int) -> tuple[Examples, ...]:
     """Ordinary virtual patients, one of each of `VIRTUAL_KINDS` after the other; named ``KIND-SEED``."""
     kinds = list(VIRTUAL_KINDS)
@@ -191,13 +193,17 @@ def _score(counts: Counts, rhythm: Sequence[tuple[NDArray[np.int64], NDArray[np.
 
 def benchmark(scorer: Scorer, folder: Path, names: Sequence[str] = DS2) -> dict[str, Figure]:
     """Beats and AF on records of MIT-BIH, with trivial rules beside."""
-    examples = [examples_of(recording_of(load_record(folder, name)))[0] for name in names]
+    return benchmark_of(scorer, [examples_of(recording_of(load_record(folder, name)))[0] for name in names])
+
+
+def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figure]:
+    """`benchmark` on records that have been read."""
     scored = [scorer(one) for one in examples]
     counts = [beat_counts(one, found.kinds) for one, found in zip(examples, scored, strict=True)]
     rule = [beat_counts(one, rr_rule(one)) for one in examples]
     majority = [beat_counts(one, np.zeros(len(one.rows), np.int64)) for one in examples]
-    without = [each for each, name in zip(counts, names, strict=True) if name != MOST_FALSE]
-    unit = f"{len(names)} records"
+    without = [each for each, one in zip(counts, examples, strict=True) if one.patient != MOST_FALSE]
+    unit = f"{len(examples)} records"
     figures: dict[str, Figure] = {}
     for kind in "VSFN":
         of = kind.lower()

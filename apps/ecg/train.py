@@ -56,7 +56,7 @@ gate = GateRule("ecg_fleet_score", higher_is_better=True, least_gain=0.005, slic
 """Every patient's score is guarded, and so is the sensitivity to V (`evaluation.V_SLICES`)."""
 
 VIRTUAL_SEED = 5_000
-VIRTUAL_PATIENTS = 16
+VIRTUAL_PATIENTS = 12
 LATENCY_LIMIT_MS = 5.0
 NOVELTY_BOUND = 1e7
 GOLDEN_CASES = 16
@@ -101,27 +101,35 @@ def train(context: TrainContext) -> Bundle:
     Parameters: ``recipe`` (``full`` or ``quick``), ``mitdb``, ``virtual_patients``. Raises `TrainingError`
     for a bad one, `DatasetError` for a malformed data set.
     """
+    full = _is_full(context)
+    context.progress(0.0, "reading recordings")
+    return train_on(context, known_examples(context, (0, 1) if full else (0,)))
+
+
+def _is_full(context: TrainContext) -> bool:
     recipe = context.parameters.get("recipe", "full" if context.parent is None else "quick")
     if recipe not in ("full", "quick"):
         raise TrainingError(f"the parameter recipe is {recipe!r}; it is full or quick")
-    context.progress(0.0, "reading recordings")
-    known = known_examples(context, (0, 1) if recipe == "full" else (0,))
+    return recipe == "full" or context.parent is None
+
+
+def train_on(context: TrainContext, known: Known) -> Bundle:
+    """`train`, from recordings that have been read."""
     strips, refused = strips_of(context.samples)
     for reason in refused:
         context.progress(0.3, f"left out: {reason}")
     count = len({one.patient for one in known.real})
     context.progress(0.3, f"{count} records, {len(known.virtual)} virtual patients, {len(strips)} strips")
-    if recipe == "full" or context.parent is None:
+    if _is_full(context) or context.parent is None:
         parameters = _grow(context, known)
         source = context.output / "model.onnx"
     else:
         parameters = dict(context.parent.manifest.parameters)
         parameters.pop("measured", None)
         source = context.parent.model_path()
-    corrections = read_corrections(source)
     if strips or source.parent != context.output:
-        scorer = scorer_of(source, parameters)
-        beat, rhythm = _correct(corrections, scorer, [*known.real, *known.virtual], strips)
+        judged = [one for one in (*known.real, *known.virtual) if one.lead == 0]
+        beat, rhythm = _correct(read_corrections(source), scorer_of(source, parameters), judged, strips)
         with_corrections(source, context.output / "model.onnx", beat, rhythm)
     context.progress(0.95, "writing the bundle")
     return _write(context, parameters | {"strips": len(strips)}, known.digests)
