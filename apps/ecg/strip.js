@@ -175,9 +175,12 @@ export default {
     },
     setZoom(zoom) {
       const box = this.$refs.scroll;
-      const middle = (box.scrollLeft + box.clientWidth / 2) / this.zoom;
+      const width = this.$refs.paper.clientWidth;
+      const caliper = (width * (this.strip.margin_mm + 12.5 * (this.lines[0] + this.lines[1]))) / this.strip.width_mm;
+      const seen = caliper >= box.scrollLeft && caliper <= box.scrollLeft + box.clientWidth;
+      const middle = (seen ? caliper : box.scrollLeft + box.clientWidth / 2) / width;
       this.zoom = zoom;
-      this.$nextTick(() => { box.scrollLeft = middle * zoom - box.clientWidth / 2; });
+      this.$nextTick(() => { box.scrollLeft = middle * this.$refs.paper.clientWidth - box.clientWidth / 2; });
     },
     move(event, i) {
       const step = event.shiftKey ? 0.04 : Math.max(0.002, 1 / this.strip.rate_hz);

@@ -1,0 +1,180 @@
+"""The ECG app's pages in a real browser, over a real cloud that heard of two patients.
+
+Every page at both widths: no error in the console, nothing wider than the window, no serious finding of
+axe-core, text of a node as text. Then what a clinician does: measure, correct beats by keyboard, print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from apps.demo.browser import DESKTOP, PHONE
+from apps.demo.processes import Children, wait_until
+from apps.demo.world import CloudSite
+from apps.ecg import words
+from common.messages import Event
+from tests.apps.ecg import received
+from tests.e2e.test_dashboard import FITS, HARMLESS, PATIENCE_MS, Stranger, serious
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from apps.demo.client import CloudClient
+    from common.app import ReceivedEvent
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+MARKUP = '<img src=x onerror="window.broken=1">'
+HOSTILE = "p-hostile"
+PATIENT = f"apps/ecg/patients/{received.ANN}?day={received.DAY}"
+STRIP = f"{received.ANN}.{received.at(635)}"
+BATCH = 200
+CSS_PIXELS_IN_MM = 96 / 25.4
+PAGES = {
+    "apps/ecg": "virtual",
+    PATIENT: "Atrial fibrillation",
+    f"apps/ecg/patients/{HOSTILE}": MARKUP,
+    f"apps/ecg/strips/{HOSTILE}.{received.at(635)}": MARKUP,
+    "apps/ecg/review": "Is this right?",
+    "apps/ecg/patients/nobody": "nothing has been heard of",
+}
+"""Path of each page, and what stands on it."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudClient]:
+    """The API of a cloud with the ECG app, which heard of two patients."""
+    folder = tmp_path_factory.mktemp("ecg")
+    with Children(folder / "logs") as children:
+        cloud = CloudSite(children, folder / "cloud", environment={"PYTHONPATH": str(installed(folder))})
+        cloud.start()
+        with cloud.client() as client, Stranger(SimpleNamespace(client=client), "bed-1") as node:  # type: ignore[arg-type]
+            hostile = {"patient": HOSTILE, "version": MARKUP, "virtual": True}
+            events = [
+                *received.a_day(),
+                received.rates(640, rhythm=MARKUP, **hostile),
+                received.strip(635, MARKUP, leads=[MARKUP], rhythm=MARKUP, **hostile),
+                received.alarm(640, name=MARKUP, text=MARKUP, **hostile),
+                received.rhythm(640, label=MARKUP, **hostile),
+            ]
+            for first in range(0, len(events), BATCH):
+                node.send(*map(as_event, events[first : first + BATCH]))
+            waiting = "/v1/apps/ecg/review"
+            wait_until(lambda: len(client.get(waiting)["items"]) == 2, what="the strips", timeout_s=30)
+            yield client
+
+
+def installed(folder: Path) -> Path:
+    """A folder that installs the ECG app for a child, whatever this environment was installed with."""
+    packages = folder / "packages"
+    about = packages / "ecg_for_test-0.0.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ecg-for-test\nVersion: 0.0.0\n")
+    (about / "entry_points.txt").write_text("[edgeloop.apps]\necg = apps.ecg.app:SPEC\n")
+    return packages
+
+
+def as_event(told: ReceivedEvent) -> Event:
+    return Event(told.type, told.subject, told.time_ns, told.priority, told.data)
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser, client: CloudClient) -> Iterator[Page]:
+    """One tab, signed in, for all tests."""
+    context = browser.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(client.post("/v1/sign-in-links", {"name": "Dr Ada"})["url"])
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def page(tab: Page) -> Iterator[Page]:
+    """The tab at the wide width; its console must stay without errors."""
+    complaints: list[str] = []
+
+    def hear(message: Any) -> None:
+        if message.type == "error" and not HARMLESS.search(message.text):
+            complaints.append(f"{message.text} ({message.location})")
+
+    def fail(error: Any) -> None:
+        complaints.append(str(error))
+
+    tab.set_viewport_size(DESKTOP)
+    tab.on("console", hear)
+    tab.on("pageerror", fail)
+    yield tab
+    tab.remove_listener("console", hear)
+    tab.remove_listener("pageerror", fail)
+    assert not complaints
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_sound(page: Page, client: CloudClient, path: str) -> None:
+    page.goto(f"{client.url}/ui/{path}")
+    page.get_by_text(PAGES[path]).first.wait_for()
+    page.get_by_text(words.DISCLAIMER).first.wait_for()
+    for viewport in (DESKTOP, PHONE):
+        page.set_viewport_size(viewport)
+        page.wait_for_function(FITS)
+        assert not serious(page, contrast=viewport is DESKTOP)
+    assert page.evaluate("window.broken") is None
+    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("a[aria-current=page]").count() == 1
+
+
+def test_the_caliper_measures_by_keyboard_and_by_dragging_at_any_zoom(
+    page: Page, client: CloudClient
+) -> None:
+    """Its lines begin on the first two beats, which are a second apart."""
+    page.goto(f"{client.url}/ui/apps/ecg/strips/{STRIP}")
+    measure = page.locator(".strip-measure")
+    measure.get_by_text("1000 ms").wait_for()
+    assert "60 bpm" in measure.inner_text()
+    first, second = (page.get_by_role("slider", name=f"Caliper line {name}") for name in "AB")
+    first.focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("ArrowRight")
+    measure.get_by_text("1036 ms").wait_for()
+    assert first.get_attribute("aria-valuenow") == "464"
+    page.get_by_role("button", name="×2").click()
+    box = second.bounding_box()
+    assert box
+    middle, foot = box["x"] + box["width"] / 2, box["y"] + box["height"] - 12
+    page.mouse.move(middle, foot)
+    page.mouse.down()
+    page.mouse.move(middle + 0.5 * 2 * 25 * CSS_PIXELS_IN_MM, foot, steps=4)
+    page.mouse.up()
+    told = int(measure.inner_text().split(" ms")[0])
+    assert abs(told - 1536) <= 10
+
+
+def test_beats_are_corrected_by_keyboard_and_become_labels(page: Page, client: CloudClient) -> None:
+    page.goto(f"{client.url}/ui/apps/ecg/strips/{STRIP}")
+    page.get_by_role("button", name="Beat 1 at").focus()
+    for key in ("ArrowRight", "s", "End", "Delete", "Home"):
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Beat 2 at 1.50 s: S").wait_for()
+    page.get_by_role("button", name="Save the correction").click()
+    page.get_by_text("corrected by Dr Ada").first.wait_for()
+    strip = client.get(f"/v1/apps/ecg/strips/{STRIP}")
+    assert "".join(beat["kind"] for beat in strip["true_beats"]) == "NSNVNNNNN"
+    labels = client.get("/v1/apps/ecg/labels", group=received.ANN)["items"]
+    assert {label["kind"]: label["source"] for label in labels} == dict.fromkeys(
+        ("beats", "rhythm"), "person:Dr Ada"
+    )
+
+
+def test_the_report_is_printed_from_the_day(page: Page, client: CloudClient) -> None:
+    page.goto(f"{client.url}/ui/{PATIENT}")
+    link = page.get_by_role("link", name="Report (PDF)")
+    link.and_(page.locator("[href]")).wait_for()
+    answer = page.context.request.get(f"{client.url}{link.get_attribute('href')}")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/pdf")
+    assert answer.body().startswith(b"%PDF")
