@@ -140,7 +140,11 @@ def hostile(stage: Stage) -> None:
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_sound(visitor: Visitor, path: str) -> None:
-    """At both widths, the second one by making the window narrow, as the styles ask for nothing else."""
+    """At both widths, the second one by making the window narrow, as the styles ask for nothing else.
+
+    Contrast, nine tenths of what axe-core takes, is looked at on one narrow page only: narrow styles move
+    things, and have no colours but those of the bar at the top.
+    """
     page = visitor.open(path)
     page.wait_for_function("window.did_handshake")
     if PAGES[path]:
@@ -148,16 +152,17 @@ def test_every_page_is_sound(visitor: Visitor, path: str) -> None:
     for name, viewport in WIDTHS.items():
         page.set_viewport_size(viewport)
         page.wait_for_function(FITS)
-        assert not serious(page), name
+        assert not serious(page, contrast=viewport is DESKTOP or path == "fleet"), name
     assert page.evaluate("window.broken") is None
     assert page.locator("img[src=x]").count() == 0
 
 
-def serious(page: Page) -> list[tuple[str, str, list[str]]]:
+def serious(page: Page, *, contrast: bool) -> list[tuple[str, str, list[str]]]:
     """What axe-core finds that keeps people out."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         (each["id"], each["help"], [node["html"][:200] for node in each["nodes"]][:3])
         for each in found
