@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.device import Device
@@ -44,8 +45,9 @@ _KINDS = {"date": "date", "_id": "token", "identifier": "token", "code": "token"
 
 
 def encode(resource: Json) -> bytes:
-    """A resource as JSON. Raises ``ValueError`` for one that is not valid."""
-    return _CLASSES[resource["resourceType"]].model_validate(resource).model_dump_json().encode()
+    """A resource as JSON, checked by its class. Raises ``ValueError`` for one that is not valid."""
+    _CLASSES[resource["resourceType"]].model_validate(resource)
+    return msgspec.json.encode(resource)  # the class would write the same, in twice the time
 
 
 def outcome(severity: str, code: str, text: str) -> Json:

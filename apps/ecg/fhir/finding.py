@@ -6,18 +6,20 @@ and still have a next one.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlmodel import Session
 
-from apps.ecg.fhir import kinds, resources
-from apps.ecg.fhir.asked import Asked, Dates, Kind
+from apps.ecg.fhir import codes, kinds, resources
+from apps.ecg.fhir.asked import Asked, Dates, Found, Kind
 from apps.ecg.fhir.codes import Json
 from apps.ecg.fhir.ids import device_id, parse
 from apps.ecg.fhir.search import Search, wanted
-from apps.ecg.tables import Device, Patient
+from apps.ecg.tables import DAY_NS, Device, Patient
 
 PATIENTS_A_PAGE = 100
 DEVICES_LIMIT = 10_000
@@ -102,18 +104,21 @@ def _of_patient(
     """The newest first, at one time by kind and id, after where the last page ended."""
     after = search.after if search.after and search.after[0] == patient.patient else None
     dates = search.dates if after is None else search.dates.both(Dates(began_before=after[1] + 1))
-    found = []
-    for kind in fitting:
-        # Those at the time where the last page ended come again here, and are left out below.
-        again = 0 if after is None else len(kinds.codes.RHYTHMS) + 10
-        asked = Asked(session, patient, dates, limit + again, now_ns)
-        found += [
-            ((patient.patient, began, resource["id"]), resource) for began, resource in kind.find(asked)
-        ]
-    found.sort(key=lambda each: (-each[0][1], each[0][2]))
+    # Those at the time where the last page ended come again here, and are left out below.
+    again = 0 if after is None else len(codes.RHYTHMS) + 10
+    asked = Asked(session, patient, dates, limit + again, now_ns)
+    streams = [kind.find(asked) for kind in fitting if _may_go_on(kind, patient, dates)]
+    merged = heapq.merge(*streams, key=_place)  # made one by one: a strip is long
     if after is not None:
-        found = [each for each in found if (-each[0][1], each[0][2]) > (-after[1], after[2])]
-    return found[:limit]
+        merged = (each for each in merged if _place(each) > (-after[1], after[2]))
+    return [
+        ((patient.patient, began_ns, resource["id"]), resource)
+        for began_ns, resource in itertools.islice(merged, limit)
+    ]
+
+
+def _place(found: Found) -> tuple[int, str]:
+    return -found[0], found[1]["id"]
 
 
 def _named(session: Session, search: Search) -> Sequence[Patient]:
@@ -122,7 +127,15 @@ def _named(session: Session, search: Search) -> Sequence[Patient]:
         query = query.where(Patient.patient.in_(search.patients))  # type: ignore[attr-defined]
     if search.after is not None:
         query = query.where(Patient.patient >= search.after[0])  # type: ignore[arg-type]
+    # Days begin up to a day before what is in them.
+    query = query.where(Patient.first_ns < search.dates.began_before + DAY_NS)  # type: ignore[arg-type]
+    query = query.where(Patient.last_ns >= search.dates.began_from)  # type: ignore[arg-type]
     return session.scalars(query).all()
+
+
+def _may_go_on(kind: Kind, patient: Patient, dates: Dates) -> bool:
+    """Whether anything of a kind may end after the dates ask; only an episode has no end."""
+    return kind.name == "rhy" or dates.ended_after < patient.last_ns + DAY_NS
 
 
 def _patients(session: Session, search: Search) -> Page:

@@ -129,7 +129,8 @@ def _hrv(asked: Asked) -> Iterator[Found]:
 
 
 def _episodes(asked: Asked) -> Iterator[Found]:
-    for row in asked.within(Episode, Episode.ended_ns, LONGEST_EPISODE_NS):
+    rows = asked.within(Episode, Episode.ended_ns, LONGEST_EPISODE_NS)
+    for row in sorted(rows, key=lambda row: (-row.began_ns, row.label)):
         yield row.began_ns, resources.episode_observation(row, asked.patient.virtual)
 
 
