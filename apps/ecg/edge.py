@@ -3,7 +3,8 @@
 One reading is a chunk of one patient's signal: values ``(samples, leads)`` in mV, NaN where a sample is
 missing, lead names as channels, the rate, and the capture time of its first sample. The attribute
 ``first_sample`` numbers the samples of the source, so that lost ones show. ``alarm_reset`` (true) and
-``alarm_pause_s`` are what somebody at the patient does about alarms. `apps.ecg.streaming.monitor` decides
+``alarm_pause_s`` are what somebody at the patient does about alarms; ``virtual`` (true) says that the signal
+is simulated, and then every event says so. `apps.ecg.streaming.monitor` decides
 what is said; the rules here are
 
 - The same signal gives the same events, whatever the lengths of its chunks.
@@ -98,6 +99,7 @@ class EcgEdge:
         self._patients.move_to_end(reading.subject)
         if len(self._patients) > PATIENTS_LIMIT:
             self._patients.popitem(last=False)
+        patient.monitor.recording.virtual = reading.attributes.get("virtual") is True
         failed: InferenceError | None = None
         for given in _go_on(patient, place, chunk, reading.attributes):
             if isinstance(given, InferenceError):

@@ -224,7 +224,7 @@ class PatientSource:
         if "clock" in kinds:
             captured_ns += CLOCK_JUMP_NS
         values = patient.damaged_signal(first, count)
-        attributes = {"first_sample": first}
+        attributes = {"first_sample": first, "virtual": True}
         return Reading(
             patient.name, captured_ns, position, values, patient.leads, patient.rate_hz, attributes
         )

@@ -32,6 +32,8 @@ class Recording:
         """The lead that is analysed."""
         self.reasons: list[tuple[str, ...]] = [()] * len(leads)
         """Why each lead is bad; empty for those that are good."""
+        self.virtual = False
+        """Whether the signal is simulated: every event says so."""
 
     def samples(self, seconds: float) -> int:
         """Number of samples in ``seconds``."""
@@ -39,7 +41,7 @@ class Recording:
 
     def event(self, name: str, at: int, priority: Priority, data: Mapping[str, Any]) -> Event:
         """An event about the signal at sample ``at``."""
-        facts = {**data, "version": self.version}
+        facts = {**data, "version": self.version} | ({"virtual": True} if self.virtual else {})
         return Event(f"ecg.{name}", self.subject, self.timeline.ns(at), priority, facts)
 
     def finding(self, finding: str, lead: str | None, text: str, at: int) -> Event:
@@ -54,6 +56,7 @@ class Recording:
             "history": self.history.snapshot(),
             "usability": self.usability.snapshot(),
             "analysed": self.analysed,
+            "virtual": self.virtual,
             "reasons": [list(reasons) for reasons in self.reasons],
         }
 
@@ -64,6 +67,7 @@ class Recording:
         self.history.restore(state["history"])
         self.usability.restore(state["usability"])
         self.analysed = int(state["analysed"])
+        self.virtual = bool(state.get("virtual", False))
         self.reasons = [tuple(reasons) for reasons in state["reasons"]]
 
 

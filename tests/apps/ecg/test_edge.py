@@ -168,6 +168,20 @@ def test_a_healthy_patient_is_described_without_any_alarm() -> None:
         assert len(encode_event(event, source="/s/n", epoch="e", seq=1)) < 1024
 
 
+def test_events_about_a_simulated_signal_say_so_also_after_a_restart() -> None:
+    readings = virtual(25)
+    app = edge()
+    before = run(app, readings[:12])
+    again = edge()
+    again.restore(app.snapshot())
+    found = [*before, *run(again, [readings[12], replace(readings[13], rate_hz=125.0), *readings[14:]])]
+    told = [each.data.get("virtual") for each in found if isinstance(each, Event)]
+    assert len(told) >= 2
+    assert set(told) == {True}
+    real = [replace(r, attributes={"first_sample": r.attributes["first_sample"]}) for r in readings]
+    assert all("virtual" not in each.data for each in run(edge(), real) if isinstance(each, Event))
+
+
 def test_intervals_are_those_of_the_patient() -> None:
     results = run(edge(), virtual(65, pr_ms="170", qrs_ms="95", qtc_ms="410", heart_rate="60", rate_hz="500"))
     (found,) = events(results, "intervals")
