@@ -27,8 +27,8 @@ QUEUE_COLUMNS = (
 )
 NOTHING = "No strip waits for a review."
 WHAT_TO_DO = (
-    "A node sends 10 s of signal around an alarm where the patient's setting `consent` is `strips` or "
-    "`learning`: edgeloop node run ... --set app.consent=strips"
+    "A node sends 10 s of signal around an alarm where its setting allows it: "
+    "EDGELOOP_SETTINGS__CONSENT=strips edgeloop node run --app ecg ..."
 )
 
 
@@ -52,15 +52,17 @@ class ReviewPage:
             self._box = ui.element("div").classes("stack")
             with self._box:
                 Text("p", "Loading…").classes("hint waiting")
-        with card("What waits", "The highest priority and the least sure beats first.", wide=True):
-            self._table = Table("Strips to review", QUEUE_COLUMNS, nothing=NOTHING, what_to_do=WHAT_TO_DO)
+        with card("What waits", "The highest priority and the least sure beats first.", wide=True) as listed:
+            self._table = Table("Strips to review", QUEUE_COLUMNS, nothing=NOTHING)
             self._table.classes("ecg-names")
+        self._listed = listed
         await self._view.live(self._refresh, REFRESH_S)
 
     async def _refresh(self) -> None:
         page = await self._view.ask.get(f"{API}/review", limit=QUEUE)
         self._waiting = page["items"]
         self._table.show([queue_row(strip) for strip in self._waiting])
+        self._listed.set_visibility(bool(self._waiting))
         if not self._shown:
             await self._show_next()
 
