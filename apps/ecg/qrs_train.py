@@ -9,9 +9,9 @@ chose the recipe and the threshold. Otherwise all of DS1 is trained on. No other
 
 22 patients are few, so every epoch draws the records anew: a lead at a random angle in the plane of the
 record's two leads (which is another lead of the same heart), another rate, beats whose size changes from one
-to the next, and noise of muscle, mains, wander and in the band of the QRS complex. The network is a
-multi-layer perceptron with two outputs, the score of a beat and how far the R peak lies from where it is as a
-rule; it is trained by Adam with a cosine schedule, in numpy.
+to the next or that stop for a while, and noise of muscle, mains, wander and in the band of the QRS complex.
+The network is a multi-layer perceptron with two outputs, the score of a beat and how far the R peak lies from
+where it is as a rule; it is trained by Adam with a cosine schedule, in numpy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from apps.ecg.data import DS1, Record, find_mitdb, load_record
+from apps.ecg.data import DS1, Beats, Record, find_mitdb, load_record
 from apps.ecg.streaming.candidates import (
     DOMINANCE_S,
     INPUTS,
@@ -97,6 +97,7 @@ def drawn(record: Record, random: np.random.Generator) -> Rows:
     """The record as another lead, rate, size of beats and noise would have made it."""
     rate_hz = record.rate_hz * float(np.exp(random.uniform(-0.25, 0.25)))
     signal = _resized(record, _mixed(record, random), random)
+    record, signal = _stopped(record, signal, random)
     return rows_of(record, signal + _noise(signal, rate_hz, random), rate_hz)
 
 
@@ -121,6 +122,23 @@ def _resized(record: Record, signal: Floats, random: np.random.Generator) -> Flo
     smooth = uniform_filter1d(np.repeat(gain, np.diff(cuts)), 61)
     baseline = uniform_filter1d(signal, 721)
     return baseline + (signal - baseline) * np.exp(smooth)
+
+
+def _stopped(record: Record, signal: Floats, random: np.random.Generator) -> tuple[Record, Floats]:
+    """In every other record some stretches, of 3 to 15 s, in which the heart stands still."""
+    if random.random() < 0.5:
+        return record, signal
+    signal, beats = signal.copy(), record.beats
+    kept = np.ones(len(beats), bool)
+    for _ in range(20):
+        first = int(random.integers(len(beats) - 30))
+        last = first + int(random.integers(4, 20))
+        begin, end = (int(beats.samples[at] + beats.samples[at + 1]) // 2 for at in (first, last))
+        floor = random.uniform(0, 0.015) * random.standard_normal(end - begin)
+        signal[begin:end] = np.linspace(signal[begin], signal[end - 1], end - begin) + floor
+        kept[(beats.samples >= begin) & (beats.samples < end)] = False
+    beats = Beats(beats.samples[kept], beats.kinds[kept], beats.symbols[kept])
+    return replace(record, beats=beats), signal
 
 
 def _noise(signal: Floats, rate_hz: float, random: np.random.Generator) -> Floats:
@@ -233,8 +251,7 @@ def judged(network: Network, record: Record, threshold: float) -> tuple[int, int
     rows = rows_of(record, record.signal_mv[:, 0], record.rate_hz)
     found: list[int] = []
     last = -1e9
-    for sample, row in zip(rows.samples, rows.inputs, strict=True):
-        score, offset_s = network.score(row)
+    for sample, score, offset_s in zip(rows.samples, *network.outputs(rows.inputs), strict=True):
         if score > threshold and sample - last > REFRACTORY_S * record.rate_hz:
             found.append(round(sample + offset_s * record.rate_hz))
             last = sample

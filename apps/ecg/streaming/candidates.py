@@ -89,21 +89,15 @@ def inputs(
     shape = _sampled(wave, candidates, WAVE_S * rate_hz)
     shape = shape - shape.mean(axis=1, keepdims=True)
     size = np.abs(shape[:, _OWN]).max(axis=1, keepdims=True) + 1e-9
-    return np.concatenate(
-        [
-            _soft(shape / size),
-            _soft(2 * scale * _sampled(envelope, candidates, ENVELOPE_S * rate_hz)),
-            _soft(2 * scale * envelope[candidates, None]),
-            _soft(0.3 * scale * size),
-            _soft(highest * scale),
-        ],
-        axis=1,
-    ).astype(np.float32)
-
-
-def _soft(values: Floats) -> Floats:
-    """``values`` bounded to -4 to 4, nearly unchanged near 0."""
-    return values / (1.0 + 0.25 * np.abs(values))
+    parts = (
+        shape / size,
+        2 * scale * _sampled(envelope, candidates, ENVELOPE_S * rate_hz),
+        2 * scale * envelope[candidates, None],
+        0.3 * scale * size,
+        scale * highest,
+    )
+    found = np.concatenate(parts, axis=1)
+    return (found / (1.0 + 0.25 * np.abs(found))).astype(np.float32)  # within -4 to 4
 
 
 def _sampled(signal: Floats, at: NDArray[np.intp], offsets: Floats) -> Floats:

@@ -110,16 +110,18 @@ class Joined:
 
 
 class Past:
-    """The newest ``span`` samples of a stream or more, by their absolute numbers; before the first all is 0.
+    """The newest ``kept`` samples of a stream, or more, by their absolute numbers; before the first all is 0.
 
-    ``channels`` signals lie side by side. Memory is about four spans, however long the stream and its chunks.
+    ``channels`` signals lie side by side. At most ``most`` samples come at once (``kept``, unless told
+    otherwise); memory is for the sum of the two.
     """
 
-    def __init__(self, channels: int, span: int) -> None:
-        self._span = span
-        self._held = np.zeros((channels, 2 * span))
-        self._first = -span  # number of the sample in the first column
-        self._used = span
+    def __init__(self, channels: int, kept: int, most: int | None = None) -> None:
+        self._kept = kept
+        self._most = kept if most is None else most
+        self._held = np.zeros((channels, kept + self._most))
+        self._first = -kept  # number of the sample in the first column
+        self._used = kept
 
     @property
     def end(self) -> int:
@@ -127,30 +129,35 @@ class Past:
         return self._first + self._used
 
     def append(self, chunk: Floats) -> None:
-        """Take in ``(channels, n)``, where n is not above ``span``."""
+        """Take in ``(channels, n)``, where n is not above ``most``. Raises `ValueError`."""
         length = chunk.shape[1]
-        if length > self._span:
-            raise ValueError(f"{length} samples at once: at most {self._span}")
+        if length > self._most:
+            raise ValueError(f"{length} samples at once: at most {self._most}")
         if self._used + length > self._held.shape[1]:
-            kept = self._held[:, self._used - self._span : self._used].copy()
-            self._held[:, : self._span] = kept
-            self._first += self._used - self._span
-            self._used = self._span
+            self._held[:, : self._kept] = self._newest()
+            self._first += self._used - self._kept
+            self._used = self._kept
         self._held[:, self._used : self._used + length] = chunk
         self._used += length
 
     def view(self, begin: int, end: int) -> Floats:
-        """Samples ``begin`` to ``end`` (left out), ``(channels, end - begin)``; not to be changed or kept."""
+        """Samples ``begin`` to ``end`` (left out), ``(channels, end - begin)``; not to be changed or kept.
+
+        Raises `ValueError` where they are not all held.
+        """
         if not self._first <= begin <= end <= self.end:
             raise ValueError(f"samples {begin} to {end} are not all in {self._first} to {self.end}")
         return self._held[:, begin - self._first : end - self._first]
 
+    def _newest(self) -> Floats:
+        return self._held[:, self._used - self._kept : self._used].copy()
+
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""
-        return {"end": self.end, "newest": self._held[:, self._used - self._span : self._used].copy()}
+        return {"end": self.end, "newest": self._newest()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
-        self._held[:, : self._span] = state["newest"]
-        self._first = int(state["end"]) - self._span
-        self._used = self._span
+        self._held[:, : self._kept] = state["newest"]
+        self._first = int(state["end"]) - self._kept
+        self._used = self._kept

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from apps.ecg.streaming.candidates import (
@@ -50,7 +51,8 @@ AROUND_S = 0.16
 """The wave's level, from which it is an extreme, is its median within this distance."""
 WAVE_LAG_S = 0.0055
 """Delay of the wave's filter."""
-PIECE_S = 5
+PIECE_S = 10
+"""Taken in at once, at most."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,18 @@ class Network:
 
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 
-    def score(self, row: NDArray[np.float32]) -> tuple[float, float]:
-        """``(score, offset in s)`` for the inputs ``(INPUTS,)`` of one candidate.
+    def outputs(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores and offsets in s, both ``(k,)``, for the inputs ``(k, INPUTS)`` of candidates.
 
-        One at a time: how a matrix product rounds depends on its shape.
+        How a matrix product rounds depends on its shape, so each row is multiplied by itself.
         """
-        values = row[None, :, None]
+        values = rows[:, None, :, None]
         for number, (weights, biases) in enumerate(self.layers):
             values = np.matmul(weights, values) + biases[:, :, None]
             if number < len(self.layers) - 1:
                 values = np.maximum(values, 0)
-        score, offset = values.mean(axis=0)[:, 0].tolist()
-        return score, offset / OFFSET_SCALE
+        mean = values[..., 0].mean(axis=1)
+        return mean[:, 0], mean[:, 1] / OFFSET_SCALE
 
     def write(self, path: Path) -> None:
         """Keep it in an npz file."""
@@ -113,7 +115,7 @@ class RPeaks:
         self._piece = PIECE_S * round(rate_hz)
         self._joined = Joined()
         self._front = FrontEnd(rate_hz)
-        self._past = Past(3, self._piece + (LEVEL_S + 1) * round(rate_hz))
+        self._past = Past(3, (LEVEL_S + 1) * round(rate_hz), self._piece)
         self._scanned = 0
         self._newest = -self._piece
         """The candidate that was the last beat."""
@@ -152,30 +154,30 @@ class RPeaks:
         candidates = maxima(envelope[near], self._dominance) + near.start
         if not len(candidates):
             return []
-        found: list[int] = []
-        rows = inputs(wave, envelope, candidates, candidates + first, self._rate)
-        for candidate, row in zip(candidates.tolist(), rows, strict=True):
-            if candidate + first - self._newest <= REFRACTORY_S * self._rate:
-                continue
-            score, offset_s = self._network.score(row)
-            if score <= THRESHOLD:
-                continue
-            peak = self._located(wave, candidate, offset_s)
-            if peak + first < 0 or missing[peak]:
-                continue
-            self._newest = candidate + first
-            found.append(peak + first)
-        return found
+        scores, offsets_s = self._network.outputs(
+            inputs(wave, envelope, candidates, candidates + first, self._rate)
+        )
+        chosen: list[int] = []
+        for at in np.flatnonzero(scores > THRESHOLD).tolist():
+            candidate = int(candidates[at]) + first
+            if candidate - self._newest > REFRACTORY_S * self._rate:
+                self._newest = candidate
+                chosen.append(at)
+        if not chosen:
+            return []
+        peaks = self._located(wave, candidates[chosen], offsets_s[chosen])
+        return [int(peak) + first for peak in peaks[missing[peaks] == 0] if peak + first >= 0]
 
-    def _located(self, wave: Floats, candidate: int, offset_s: float) -> int:
-        """The R peak of a candidate: the extreme of the wave near where the network puts it."""
+    def _located(self, wave: Floats, candidates: NDArray[np.intp], offsets_s: Floats) -> NDArray[np.intp]:
+        """The R peaks of candidates: the extremes of the wave near where the network puts them."""
         rate = self._rate
-        offset_s = min(max(offset_s, OFFSETS_S[0]), OFFSETS_S[1])
-        lag = round(WAVE_LAG_S * rate)
-        middle = round(candidate + (offset_s - LAG_S) * rate) + lag
-        around, snap = round(AROUND_S * rate), int(SNAP_S * rate)
-        level = np.median(wave[middle - around : middle + around + 1])
-        return middle - snap + int(np.argmax(np.abs(wave[middle - snap : middle + snap + 1] - level))) - lag
+        offsets_s = np.clip(offsets_s, *OFFSETS_S)
+        lag, around, snap = round(WAVE_LAG_S * rate), round(AROUND_S * rate), int(SNAP_S * rate)
+        middles = candidates + lag + np.rint((offsets_s - LAG_S) * rate).astype(np.intp)
+        waves = sliding_window_view(wave, 2 * around + 1)[middles - around]
+        levels = np.partition(waves, around, axis=1)[:, around, None]
+        near = np.abs(waves[:, around - snap : around + snap + 1] - levels)
+        return middles - lag - snap + np.argmax(near, axis=1)
 
     def snapshot(self) -> dict[str, Any]:
         """The state as numbers and arrays in plain dicts, for `restore`."""

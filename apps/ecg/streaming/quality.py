@@ -7,7 +7,7 @@ The lead is judged in windows of one second that begin at multiples of a second'
 
 - ``lead_off``: samples are missing (NaN).
 - ``flat``: nothing moves, not even by what any amplifier adds.
-- ``saturated``: the signal stays at its own extreme, away from 0, or is larger than any ECG.
+- ``saturated``: the signal stays at its own extreme, or is larger than any ECG.
 - ``noise``: muscle and mains (above 35 Hz) against the QRS complexes of the last seconds; or a baseline that
   jumps; or energy in the band of the QRS complex that is there all the time and does not come back with any
   period, as of an electrode that moves. Ventricular tachycardia has such energy too, but periodically.
@@ -34,18 +34,23 @@ EASE = 0.85
 MISSING_SHARE = 0.1
 FLAT_MV = 0.012
 """Peak to peak in a second; an open input of MIT-BIH's recorder moves by 2 steps of 0.005 mV."""
-RAIL_MV = 2.0
 RAIL_S = 0.12
+RAIL_MV = (0.1, 4.0)
+"""A signal that is so long at its own extreme is at a rail if it moves by more than the first in that second,
+or is further from 0 than the second. No unsaturated second of DS1 comes near."""
 LARGEST_MV = 25.0
 NOISE_LIMITS = (0.13, 2.5, 0.28)
 """Root mean square above 35 Hz, and what the baseline moves in a second, against the size of the QRS
 complexes; and the median of the envelope against its peaks."""
+LEAST_PEAK_MV = 0.05
+"""Noise is never judged against smaller complexes: a heart that stands still is no reason to withhold."""
 JUMP, LEAST_SHARE = 0.3, 0.6
 """The third counts in full where the baseline moves by `JUMP`, and by `LEAST_SHARE` at least: between the
 beats of atrial fibrillation there is energy too, but the baseline is quiet."""
 PERIODIC = 0.55
 """Least autocorrelation, at a lag of 0.2 to 1.2 s, of a signal with a period."""
-PIECE_S = 5
+PIECE_S = 10
+"""Taken in at once, at most."""
 _SECONDS = 4
 _PARTS = 12
 
@@ -90,7 +95,7 @@ class LeadQuality:
         pole = butterworth(1, 7.0, "low", rate_hz)
         self._smooth = Filter(np.concatenate([pole, pole]))
         self._piece = PIECE_S * self._second
-        self._past = Past(5, self._piece + _SECONDS * self._second)
+        self._past = Past(5, (_SECONDS + 1) * self._second, self._piece)
         self._peaks: deque[float] = deque(maxlen=_SECONDS)
         self._levels: deque[float] = deque(maxlen=_SECONDS)
         self._jumps: deque[float] = deque(maxlen=_SECONDS)
@@ -158,11 +163,13 @@ class LeadQuality:
         if window.known < (1 - MISSING_SHARE) * self._second:
             return ("lead_off",), ("lead_off",)
         extreme = max(abs(window.lowest), abs(window.highest))
-        if extreme > LARGEST_MV or (extreme > RAIL_MV and window.held >= RAIL_S * self._rate):
+        moved = window.highest - window.lowest
+        held = window.held >= RAIL_S * self._rate and (moved > RAIL_MV[0] or extreme > RAIL_MV[1])
+        if held or extreme > LARGEST_MV:
             return ("saturated",), ("saturated",)
-        if window.highest - window.lowest < FLAT_MV:
+        if moved < FLAT_MV:
             return ("flat",), ("flat",)
-        peak = sorted(self._peaks)[len(self._peaks) // 2] + 1e-6
+        peak = max(sorted(self._peaks)[len(self._peaks) // 2], LEAST_PEAK_MV)
         self._jumps.append(window.baseline_mv / (4 * peak))
         jump = sorted(self._jumps)[len(self._jumps) // 2]
         busy = sorted(self._levels)[len(self._levels) // 2] / peak
