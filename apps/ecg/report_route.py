@@ -16,7 +16,8 @@ from apps.ecg.routes import strip_public
 from apps.ecg.strips import decode_samples
 from apps.ecg.tables import DAY_NS, Patient, Strip
 
-BUCKET_S = 60
+FINE_S, COARSE_S, FINE_HOURS = 10, 60, 3
+"""Seconds of a point of the trend: fine where the day has only some hours."""
 TREND_POINTS = 1500
 
 
@@ -54,7 +55,8 @@ def report_of(session: Session, patient: str, day: date, *, made_ns: int, made_b
     if not (told.hours or told.alarms or told.strips):
         raise HTTPException(404, f"nothing was told of {patient[:40]!r} on {day}")
     began_ns = queries.day_begin(day)
-    trend = queries.trend_of(session, patient, began_ns, began_ns + DAY_NS, BUCKET_S, TREND_POINTS)
+    bucket_s = FINE_S if len(told.hours) <= FINE_HOURS else COARSE_S
+    trend = queries.trend_of(session, patient, began_ns, began_ns + DAY_NS, bucket_s, TREND_POINTS)
     query = (
         sa.select(Strip)
         .where(Strip.patient == patient, Strip.began_ns >= began_ns, Strip.began_ns < began_ns + DAY_NS)  # type: ignore[arg-type]
