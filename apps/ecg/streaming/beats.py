@@ -25,6 +25,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ _BAND_HZ = (0.5, 40.0)
 GROUPS = 5
 _ALIKE = 0.92
 """Correlation of QRS complexes from which a beat belongs to a group."""
+_UNLIKE = 0.85
 _FADE = 0.995
 _SLOWEST = 0.05
 _MEMORY = 60
@@ -75,16 +77,17 @@ _LOST = 12
 _TIMING = (
     "rr/median10", "rr/median60", "rr/mean10", "rr/normal", "next/median60", "next/normal", "rr/previous",
     "next/rr", "previous/median60", "second/median60", "pair/normal", "rr_s", "next_s", "median10_s",
-    "median60_s", "normal_s", "jitter", "rmssd", "late", "early_share",
+    "median60_s", "normal_s", "jitter", "jitter60", "rmssd", "late", "early_share", "rr/rmssd", "rr/jitter",
+    "next/rmssd",
 )  # fmt: skip
 _USUAL = (
     "alike_dominant", "alike_group", "group_share", "dominant_share", "group_rr", "group_rr/dominant",
-    "group_pair", "size/dominant", "alike_before", "alike_mean10", "shift",
+    "group_pair", "size/dominant", "alike_before", "alike_mean10", "unlike_share", "shift",
 )  # fmt: skip
 _SHAPE = (
     "p_alike", "p_off", "p_height", "p_height_dominant", "p_off/usual", "t_alike", "t_off", "t_height",
     "t_height_dominant", "t_off/usual", "qrs_off", "qrs_off/usual", "width_s", "width_dominant_s",
-    "area",
+    "width/dominant", "area", "area/dominant", "p_usual", "p_alike/usual", "rough", "rough/usual",
 )  # fmt: skip
 FEATURE_NAMES = (
     *_TIMING,
@@ -180,6 +183,12 @@ def _alike(one: Floats, other: Floats) -> tuple[float, float, float, float]:
     return float(ab / (math.sqrt(a * b) + 1e-4)), off, float(heights[0]), float(heights[1])
 
 
+def _correlation(one: Floats, other: Floats) -> float:
+    one = one - np.add.reduce(one) / len(one)
+    other = other - np.add.reduce(other) / len(other)
+    return float(one @ other / (math.sqrt((one @ one) * (other @ other)) + 1e-9))
+
+
 def _width_s(slopes: Floats, threshold: float) -> float:
     """From the first to the last slope above ``threshold``."""
     active = np.flatnonzero(slopes > threshold)
@@ -207,7 +216,8 @@ class BeatFeatures:
         self._intervals: deque[float] = deque(maxlen=_MEMORY)
         self._groups = _Groups()
         self._alike_before: deque[float] = deque(maxlen=_NEAR)
-        self._usual_off = [0.1, 0.1, 0.1]
+        self._usual_off = [0.1, 0.1, 0.1, 0.02]
+        self._p_usual = 0.7
         self._normal = 0.0
         self._abnormal = 0
 
@@ -274,16 +284,20 @@ class BeatFeatures:
         near = last[-_NEAR:]
         median10, median60 = sorted(near)[len(near) // 2], sorted(last)[len(last) // 2]
         normal = self._normal or median60
-        steps = [abs(b - a) for a, b in zip(last[-21:], last[-20:], strict=False)] if len(last) > 1 else [0.0]
+        steps = [abs(b - a) for a, b in pairwise(last[-21:])] if len(last) > 1 else [0.0]
         jitter = sorted(steps)[len(steps) // 2] / median60
         rmssd = math.sqrt(sum(s * s for s in steps) / len(steps)) / median60
         early = sum(r < 0.85 * normal for r in last[-20:]) / 20
+        longer = sorted([abs(b - a) for a, b in pairwise(last)]) if len(last) > 1 else [0.0]
+        jitter60 = longer[len(longer) // 2] / median60
         log = math.log
         values = [
             log(rr / median10), log(rr / median60), log(rr * len(near) / sum(near)), log(rr / normal),
             min(0.3, log(ahead / median60)), log(min(1.0, ahead / normal)), log(rr / before), log(ahead / rr),
             log(before / median60), log(second / median60), log((rr + ahead) / (2 * normal)), rr, ahead,
-            median10, median60, normal, jitter, rmssd, float(ahead >= AHEAD_S), early,
+            median10, median60, normal, jitter, jitter60, rmssd, float(ahead >= AHEAD_S), early,
+            log(rr / normal) / (0.03 + rmssd), log(rr / median60) / (0.03 + jitter),
+            log(min(1.0, ahead / normal)) / (0.03 + rmssd),
         ]  # fmt: skip
         return values, rr / median60, (rr + ahead) / (2 * normal)
 
@@ -293,7 +307,7 @@ class BeatFeatures:
         """Features `_USUAL` but the shift; ``size`` is 0 for the first beat of all."""
         groups = self._groups
         if not size:
-            return [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+            return [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
         total = sum(groups.counts)
         member = alike[best] > _ALIKE
         rr = groups.rr[best] if member else relative
@@ -309,6 +323,7 @@ class BeatFeatures:
             math.log(size / groups.sizes[dominant]),
             near[-1],
             sum(near) / len(near),
+            sum(one < _UNLIKE for one in near) / len(near),
         ]
 
     def _shape(self, wave: Floats, template: Floats) -> list[float]:
@@ -321,15 +336,24 @@ class BeatFeatures:
         qrs_off = math.sqrt(off @ off / len(off))
         slopes, dominant_slopes = np.abs(qrs[1:] - qrs[:-1]), np.abs(dominant[1:] - dominant[:-1])
         threshold = 0.25 * float(dominant_slopes.max())
-        offs = (p[1], t[1], qrs_off)
+        before = wave[_P] / scale
+        steps = before[2:] - 2 * before[1:-1] + before[:-2]
+        rough = math.sqrt(steps @ steps / len(steps))
+        offs = (p[1], t[1], qrs_off, rough)
         against = [math.log((o + 0.01) / (u + 0.01)) for o, u in zip(offs, self._usual_off, strict=True)]
         # In logs, so that a few wild beats do not move what is usual.
         moves = [math.exp(0.05 * max(-1.0, min(1.0, a))) for a in against]
         self._usual_off = [u * move for u, move in zip(self._usual_off, moves, strict=True)]
+        width, width_dominant = _width_s(slopes, threshold), _width_s(dominant_slopes, threshold)
+        area = float(np.add.reduce(np.abs(qrs))) / len(qrs)
+        p_usual = self._p_usual
+        if _correlation(qrs, dominant) > _UNLIKE:
+            self._p_usual += 0.05 * (p[0] - p_usual)
         return [
             *p, against[0], *t, against[1], qrs_off, against[2],
-            _width_s(slopes, threshold), _width_s(dominant_slopes, threshold),
-            float(np.add.reduce(np.abs(qrs))) / len(qrs),
+            width, width_dominant, width - width_dominant, area,
+            math.log((area + 0.01) / (float(np.add.reduce(np.abs(dominant))) / len(qrs) + 0.01)),
+            p_usual, p[0] - p_usual, rough, against[3],
         ]  # fmt: skip
 
     def _normal_interval(self, rr: float, alike: float) -> None:
@@ -361,6 +385,7 @@ class BeatFeatures:
             "pair": list(groups.pair),
             "alike_before": list(self._alike_before),
             "usual_off": list(self._usual_off),
+            "p_usual": self._p_usual,
             "normal": self._normal,
             "abnormal": self._abnormal,
         }
@@ -381,4 +406,5 @@ class BeatFeatures:
         groups.pair = [float(pair) for pair in state["pair"]]
         self._alike_before = deque(state["alike_before"], maxlen=_NEAR)
         self._usual_off = [float(off) for off in state["usual_off"]]
+        self._p_usual = float(state["p_usual"])
         self._normal, self._abnormal = float(state["normal"]), int(state["abnormal"])
