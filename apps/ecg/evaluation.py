@@ -9,8 +9,8 @@ no decision is taken on it.
 
 *Fleet* (``ecg_fleet_score`` and the slices): virtual patients, and each patient of whom strips were held out.
 A patient's score is the mean of two shares, as far as they can be measured: beats called right, averaged over
-the classes that there are, and decisions on AF that are right, averaged over AF and none. The figure is the
-mean over slices; sensitivity to V (`V_SLICES`) is guarded beside it.
+N, S and V as far as there are any, and decisions on AF that are right, averaged over AF and none. The figure
+is the mean over slices; sensitivity to V (`V_SLICES`) is guarded beside it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ VIRTUAL_KINDS: Mapping[str, Mapping[str, str]] = {
 V_SLICES = ("v_sensitivity:virtual", "v_sensitivity:field")
 MOST_FALSE = "232"
 """Record with most of DS2's beats of class S."""
-LEAST_OF_CLASS = 3
+LEAST_OF_CLASS = 5
+"""Beats of a class from which on its sensitivity is told."""
 _EARLY, _UNLIKE, _IRREGULAR = 0.85, 0.9, 0.1
 
 
@@ -178,10 +179,9 @@ def fleet_slices(scorer: Scorer, samples: Sequence[LabelledSample]) -> dict[str,
 def _score(counts: Counts, rhythm: Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]]) -> float | None:
     """A patient's score; None where nothing can be measured."""
     parts = []
-    judged = counts[:NOTHING]
-    there = judged.sum(axis=1) >= LEAST_OF_CLASS
-    if there.any():
-        parts.append(float(np.mean((np.diag(counts)[:NOTHING] / np.maximum(judged.sum(axis=1), 1))[there])))
+    shares = [sensitivity(counts, k) for k in "NSV" if counts[KINDS.index(k)].sum() >= LEAST_OF_CLASS]
+    if shares:
+        parts.append(float(np.mean(shares)))
     if rhythm:
         truth, told = (np.concatenate(values) for values in zip(*rhythm, strict=True))
         parts.append(float(np.mean([np.mean(told[truth == value] == value) for value in np.unique(truth)])))
