@@ -74,9 +74,9 @@ PATIENTS = Show(
     script="apps.demo.patients.hand:script_of",
     look="apps.demo.patients.look:look",
     parameters={
-        "bed-1": {"name": "Ada-Berg", "variant": "aberrant"},
-        "bed-2": {"name": "Ben-Cole", "variant": "aberrant"},
-        "bed-3": {"name": "Cleo-Dahl", "variant": "aberrant"},
+        "bed-1": {"name": "Ada-Berg"},
+        "bed-2": {"name": "Ben-Cole"},
+        "bed-3": {"name": "Cleo-Dahl"},
     },
     begins_before_s=8 * 3600.0,  # A quarter of an hour on the stage is as long for the patients.
     node_settings={"settings": {"consent": "learning"}},

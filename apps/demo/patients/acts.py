@@ -22,13 +22,16 @@ from apps.demo.story import Chapter, Step
 from apps.demo.world import EdgeNode
 
 ALARM = "atrial_fibrillation"
-LEAST_KEPT = 3
+LEAST_KEPT = 8
 LATEST_ALARM_S = 60.0
 """Seconds of signal after the onset in which the edge must have alarmed."""
-STRETCH_S = 180.0
-"""Length of signal on which two models are compared."""
-MARGIN_S = 30.0
-"""Around the stretch: the newest signal may not have been looked at, the oldest may be of a model before."""
+CALM_S = (20.0, 100.0)
+"""Sinus rhythm at the begin of each recording."""
+STRETCH_S = 150.0
+"""Length of the new rhythm on which two models are compared."""
+MARGIN_S = 10.0
+JOB = {"mitdb": False}
+"""Without the database, which takes minutes to read: known virtual patients are replayed."""
 STRIP_CODE = "131328"
 """MDC_ECG_ELEC_POTL, under which the record holds strips."""
 
@@ -176,42 +179,47 @@ class Turn:
         ]
 
     def train(self) -> str:
+        if len(self.ward.lineage()) > 1:
+            raise ShowError("the model in production has learnt this rhythm already: reset the stage")
         if not self.clinician.corrected:
             self.clinician.correct()
-        # Without the database that the full recipe reads: a show cannot wait for it.
-        return self.update.train({"mitdb": False})
+        return self.update.train(JOB)
 
     def compare(self) -> str:
-        """Replay each patient's newest stretch with both models."""
+        """Replay the same signal of each patient with both models."""
         self.stage.ready()
-        new = self.stage.production()
-        old = self.stage.ask(self.stage.app_path(f"models/{new}/lineage"))["chain"][1:]
+        new, *old = self.ward.lineage()
         if not old:
             raise ShowError(f"{new} is the first model: let the cloud learn and roll out first")
-        lines, before, after = [], Heard(0, 0, 0.0, 0.0), Heard(0, 0, 0.0, 0.0)
+        lines, before, after = [], Heard(), Heard()
         for node in self.stage.nodes:
-            stretch = self._stretch(node)
-            first, then = (self.ward.replay(node, v, *stretch) for v in (old[0]["version"], new))
+            stretches = [CALM_S, self._stretch(node)]
+            first, then = (
+                sum((self.ward.replay(node, version, *each) for each in stretches), Heard())
+                for version in (old[0], new)
+            )
             before, after = before + first, after + then
-            lines.append(f"{node.name}: {first} before; {then} after")
-        if not after.wrong_share < before.wrong_share or after.af_share < before.af_share - 0.02:
-            raise ShowError(f"it is not better: {before} with {old[0]['version']}, {after} with {new}")
-        head = f"{STRETCH_S:.0f} s of each patient that no model has learnt from, by the source's own truth"
+            lines += [f"{node.name} before: {first}", f"{node.name} after: {then}"]
+        if not after.af_share > before.af_share or after.false_af_share > before.false_af_share + 0.05:
+            raise ShowError(f"it is not better: {before} with {old[0]}, {after} with {new}")
+        head = (
+            f"of each patient {CALM_S[1] - CALM_S[0]:.0f} s of sinus rhythm and {STRETCH_S:.0f} s of the "
+            "slow fibrillation, newer than what was learnt from; judged by the source's own truth"
+        )
         return "\n".join([head, *lines])
 
     def _stretch(self, node: EdgeNode) -> tuple[float, float]:
-        """The newest stretch in which a heart fibrillates all the time; waits for it."""
-        begun_s = self.ward.position_s(node)
+        """The newest stretch of the slow rhythm, all of it from after the update; waits for it."""
+        if node.name not in self.ward.slow_s:
+            raise ShowError(f"the heart of {node.name} beats as the model knew it: let it slow down first")
+        begun_s = max(self.ward.position_s(node), self.ward.slow_s[node.name])
 
         def there() -> float:
             now_s = self.ward.position_s(node)
-            return now_s if now_s > begun_s + STRETCH_S + 2 * MARGIN_S else 0.0
+            return now_s if now_s > begun_s + STRETCH_S + MARGIN_S else 0.0
 
         now_s = self.stage.wait(there, f"{STRETCH_S:.0f} s of signal of {node.name}", 60.0)
-        stretch = now_s - MARGIN_S - STRETCH_S, now_s - MARGIN_S
-        if self.ward.true_rhythm(node, *stretch) != "AF":
-            raise ShowError(f"the patient of {node.name} does not fibrillate: let it first")
-        return stretch
+        return now_s - STRETCH_S, now_s
 
 
 class Acts:

@@ -28,6 +28,7 @@ class Hand:
             HandAct("unplug", "Unplug the network", "Node", beds, self.unplug),
             HandAct("fibrillate", "Let a heart fibrillate", "Node", beds, self.fibrillate),
             HandAct("plug-in", "Plug it in", "Node", beds, self.plug_in),
+            HandAct("slow-down", "Slow the hearts down", "", (), self.slow_down),
             HandAct("correct", "Correct as a clinician", "", (), self.correct),
             HandAct("learn", "Start learning", "", (), self.learn),
             HandAct("roll-out", "Roll out", "", (), self.roll_out),
@@ -47,8 +48,13 @@ class Hand:
         alarmed = [record] if self._acts.edges[bed].alarm_ns else []
         return Chapter(f"Plug {bed} in", "What it kept arrives, in order, once.", [restore, *alarmed])
 
+    def slow_down(self, _choice: str = "") -> Chapter:
+        chapter = self._acts.clinician.chapter()
+        return Chapter("Slow the hearts down", chapter.text, chapter.steps[:1])
+
     def correct(self, _choice: str = "") -> Chapter:
-        return self._acts.clinician.chapter()
+        _, *correct = self._acts.clinician.chapter().steps
+        return Chapter("Correct as a clinician", "What nodes sent, seen by somebody who knows.", correct)
 
     def learn(self, _choice: str = "") -> Chapter:
         learning = self._acts.turn.chapters()[1]

@@ -11,7 +11,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
@@ -39,12 +39,15 @@ WARM_S = 60.0
 class Heard:
     """What was made of a stretch of signal, against the truth."""
 
-    beats: int
-    wrong_beats: int
+    beats: int = 0
+    wrong_beats: int = 0
     """Beats by which the counts of classes are off, in windows of 10 s."""
-    true_af_s: float
-    told_af_s: float
+    true_af_s: float = 0.0
+    told_af_s: float = 0.0
     """Of the true seconds of atrial fibrillation, those that were called so."""
+    calm_s: float = 0.0
+    false_af_s: float = 0.0
+    """Of the seconds without, those that were called atrial fibrillation."""
 
     @property
     def wrong_share(self) -> float:
@@ -54,16 +57,25 @@ class Heard:
     def af_share(self) -> float:
         return self.told_af_s / max(1.0, self.true_af_s)
 
+    @property
+    def false_af_share(self) -> float:
+        return self.false_af_s / max(1.0, self.calm_s)
+
     def __add__(self, other: Heard) -> Heard:
         return Heard(
             self.beats + other.beats,
             self.wrong_beats + other.wrong_beats,
             self.true_af_s + other.true_af_s,
             self.told_af_s + other.told_af_s,
+            self.calm_s + other.calm_s,
+            self.false_af_s + other.false_af_s,
         )
 
     def __str__(self) -> str:
-        return f"{self.wrong_share:.1%} of beats wrong, AF told in {self.af_share:.0%} of its time"
+        return (
+            f"AF told in {self.af_share:.0%} of its time and {self.false_af_share:.0%} of the rest, "
+            f"{self.wrong_share:.1%} of beats called wrong"
+        )
 
 
 @dataclass(slots=True)
@@ -71,6 +83,8 @@ class Ward:
     """Patients and their truth. Times are seconds of a patient's recording, unless they end in ``_ns``."""
 
     stage: Stage
+    slow_s: dict[str, float] = field(default_factory=dict)
+    """From when on the heart at each node fibrillates slowly and nearly regularly."""
 
     # ----------------------------------------------------------------------------------- the patients
 
@@ -101,17 +115,25 @@ class Ward:
 
     def fibrillate(self, node: EdgeNode) -> float:
         """Let a heart fibrillate from soon on, without an end; from when on."""
-        now_s = self.position_s(node)
-        lines = []
-        onset_s = round(now_s + LEAD_S, 1)
-        if self.is_fibrillating(node, now_s + LEAD_S):
-            lines.append(f"{onset_s} sinus")
+        onset_s = round(self.position_s(node) + LEAD_S, 1)
+        if self.is_fibrillating(node, onset_s):
+            self._inject(node, onset_s, "sinus")
             onset_s += SINUS_S
-        lines.append(f"{onset_s} AF")
+        self._inject(node, onset_s, "AF")
+        self.slow_s.pop(node.name, None)
+        return onset_s
+
+    def slow_down(self, node: EdgeNode) -> float:
+        """Let a heart fibrillate as under drugs, from soon on; from when on."""
+        if node.name not in self.slow_s:
+            self.slow_s[node.name] = round(self.position_s(node) + LEAD_S, 1)
+            self._inject(node, self.slow_s[node.name], "slow_AF")
+        return self.slow_s[node.name]
+
+    def _inject(self, node: EdgeNode, onset_s: float, rhythm: str) -> None:
         file = self.stage.inject_file(node)
         before = file.read_text("utf-8") if file.exists() else ""
-        durable.write(file, (before + "".join(f"{line}\n" for line in lines)).encode())
-        return onset_s
+        durable.write(file, f"{before}{onset_s} {rhythm}\n".encode())
 
     def is_fibrillating(self, node: EdgeNode, at_s: float) -> bool:
         return any(span.rhythm == "AF" for span in self._patient(node).rhythms(at_s, at_s + 1))
@@ -131,6 +153,11 @@ class Ward:
 
     # --------------------------------------------------------------------------- what was made of it
 
+    def lineage(self) -> list[str]:
+        """Versions of the model in production and of those that it was made from, the newest first."""
+        path = self.stage.app_path(f"models/{self.stage.production()}/lineage")
+        return [link["version"] for link in self.stage.ask(path)["chain"]]
+
     def replay(self, node: EdgeNode, version: str, began_s: float, ended_s: float) -> Heard:
         """What the app's edge makes of a stretch of a patient's signal with a model of the registry."""
         spec = find_app(self.stage.app)
@@ -149,16 +176,17 @@ class Ward:
 
     def judge(self, node: EdgeNode, rates: Sequence[Any], began_s: float) -> Heard:
         """The data of ``ecg.rates`` from ``began_s`` on against the truth."""
-        heard = Heard(0, 0, 0.0, 0.0)
+        heard = Heard()
         for told in rates:
             window_s = self.seconds(told["began_ns"]), self.seconds(told["began_ns"]) + told["seconds"]
             if window_s[0] < began_s:
                 continue
             true = Counter(kind for _, kind in self.true_beats(node, *window_s))
             off = sum(abs(told["beats"].get(kind, 0) - true[kind]) for kind in "NSVFQ")
-            af_s = told["seconds"] if self.true_rhythm(node, *window_s) == "AF" else 0.0
+            rhythm, called = self.true_rhythm(node, *window_s), told["rhythm"] == "AF"
+            af_s, calm_s = (told["seconds"] * each for each in (rhythm == "AF", rhythm not in ("AF", "")))
             beats = sum(true.values())
-            heard += Heard(beats, round(off / 2), af_s, af_s * (told["rhythm"] == "AF"))
+            heard += Heard(beats, round(off / 2), af_s, af_s * called, calm_s, calm_s * called)
         return heard
 
 

@@ -24,18 +24,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.ecg.patient.traits import Traits
+from apps.ecg.patient.traits import Traits, slow_fibrillation
 from apps.ecg.patient.waves import ABERRANT, ATRIAL, FIBRILLATING, FUSION, NORMAL, VENTRICULAR
 
-RHYTHMS = ("sinus", "AF", "VT", "pause", "bradycardia", "tachycardia", "PVC", "PAC")
-"""What an episode can be. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic."""
+RHYTHMS = ("sinus", "AF", "VT", "pause", "bradycardia", "tachycardia", "PVC", "PAC", "slow_AF")
+"""What an episode can be. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic; ``slow_AF`` is
+AF under drugs, with the ventricles slow and nearly regular."""
+FIBRILLATION = ("AF", "slow_AF")
 
 KINDS = "NSVFQ"
 """AAMI classes of beats; no virtual beat is Q."""
 
 _MEAN_LENGTH_S = {
-    "AF": 600.0, "VT": 6.0, "pause": 4.0, "bradycardia": 120.0, "tachycardia": 180.0, "PVC": 60.0, "PAC": 60.0
+    "AF": 600.0, "VT": 6.0, "pause": 4.0, "bradycardia": 120.0, "tachycardia": 180.0, "PVC": 60.0,
+    "PAC": 60.0, "slow_AF": 600.0,
 }  # fmt: skip
+_TOLD = {"PVC": "sinus", "PAC": "sinus", "slow_AF": "AF"}
+"""What the truth calls a rhythm that is not called by its own name."""
 _HOUR_S, _BLOCK_S = 3600.0, 60.0
 _ECTOPIC_SHARE, _FUSION_SHARE = 0.2, 0.06
 _SHORTEST_RR_S = 0.3
@@ -98,12 +103,12 @@ class Heart:
     """A file with lines ``SECOND RHYTHM [SECONDS]``: what happens from that second on."""
 
     def spans(self, began_s: float, ended_s: float) -> Iterator[Span]:
-        """The rhythm between two times, in order and without a gap; ``PVC`` and ``PAC`` are told as sinus."""
+        """The rhythm between two times, in order and without a gap, as `_TOLD` calls it."""
         held: Span | None = None
         for hour in range(int(began_s // _HOUR_S), math.ceil(ended_s / _HOUR_S)):
             first, last = max(began_s, hour * _HOUR_S), min(ended_s, (hour + 1) * _HOUR_S)
             for episode, start, end in self._layers(first, last):
-                told = "sinus" if episode.rhythm in ("PVC", "PAC") else episode.rhythm
+                told = _TOLD.get(episode.rhythm, episode.rhythm)
                 if held is not None and told == held.rhythm:
                     held = Span(told, held.began_s, end)
                     continue
@@ -130,10 +135,10 @@ class Heart:
         """How strongly the atria fibrillate at ``time_s`` ``(n,)``: 0 to 1, with ramps of 0.2 s."""
         strength = np.zeros(len(time_s))
         known = {self.rhythm, *(e.rhythm for e in self.scheduled), *(rhythm for rhythm, _ in self.burden)}
-        if "AF" not in known and self.injected is None:
+        if known.isdisjoint(FIBRILLATION) and self.injected is None:
             return strength
         for episode, start, end in self._layers(max(0.0, time_s[0] - _MARGIN_S), time_s[-1] + _MARGIN_S):
-            if episode.rhythm == "AF":
+            if episode.rhythm in FIBRILLATION:
                 strength += np.clip((time_s - start) / 0.2, 0, 1) * np.clip((end - time_s) / 0.2, 0, 1)
         return strength
 
@@ -149,7 +154,9 @@ class Heart:
         if not changed or start == episode.began_s:
             return beats.within(start, last)
         rest = beats.within(start + 0.6 * mean_rr, last)
-        shape = FIBRILLATING if episode.rhythm == "AF" else VENTRICULAR if episode.rhythm == "VT" else NORMAL
+        shape = VENTRICULAR if episode.rhythm == "VT" else NORMAL
+        if episode.rhythm in FIBRILLATION:
+            shape = FIBRILLATING
         return Beats(
             np.concatenate([[start], rest.time_s]),
             np.concatenate([[shape], rest.shape]).astype(np.intp),
@@ -234,8 +241,9 @@ def _block(
     random = np.random.default_rng([seed, zlib.crc32(rhythm.encode()), round(began_s * 1000)])
     if rhythm == "pause":
         return Beats(np.array([began_s]), np.array([NORMAL]), np.ones(1))
-    if rhythm == "AF":
-        rr, shape = _af(random, traits, pvc, began_s, length_s)
+    if rhythm in FIBRILLATION:
+        slowed = slow_fibrillation(traits) if rhythm == "slow_AF" else traits
+        rr, shape = _af(random, slowed, pvc, began_s, length_s)
     elif rhythm == "VT":
         rr = _fitted(
             60.0 / traits.vt_bpm * (1 + 0.02 * random.standard_normal(_most(length_s, 0.25))), length_s

@@ -139,6 +139,11 @@ def _band(random: np.random.Generator, centre_hz: float, width_hz: float, deviat
     )
 
 
+def slow_fibrillation(traits: Traits) -> Traits:
+    """The patient under drugs that slow the ventricles down when the atria fibrillate."""
+    return replace(traits, af_bpm=72.0, af_rr_variation=0.075)
+
+
 def _respiratory(traits: Traits) -> Traits:
     """Sinus rhythm as irregular as a trained young heart's: the rate swings by a fifth with each breath."""
     deviation = np.sqrt(0.5 * np.sum(np.square(traits.hf.amplitudes)))
@@ -149,9 +154,7 @@ def _respiratory(traits: Traits) -> Traits:
 VARIANTS: Mapping[str, Callable[[Traits], Traits]] = {
     "typical": lambda traits: traits,
     # AF under drugs: slow and nearly regular, so that only the missing P and the coarse waves tell it.
-    "slow_af": lambda traits: replace(
-        traits, af_bpm=72.0, af_rr_variation=0.075, fibrillation_hz=4.6, fibrillation_mv=0.09
-    ),
+    "slow_af": lambda traits: replace(slow_fibrillation(traits), fibrillation_hz=4.6, fibrillation_mv=0.09),
     # Wide beats in AF that are conducted (N), and look like ventricular ones.
     "aberrant": lambda traits: replace(traits, aberrant=True),
     # Ventricular beats from high in the septum: narrow, barely early, along the axis of normal ones.
