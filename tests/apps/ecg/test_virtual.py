@@ -278,6 +278,15 @@ def test_variants_are_hard_where_they_should_be() -> None:
     assert set(wide.kind[wide.shape == 5]) == {0}
 
 
+def test_fibrillation_under_drugs_is_nearly_regular_and_still_called_so() -> None:
+    who = patient(episodes="AF:60-180,slow_AF:180-300", pvc="0")
+    assert [(span.rhythm, span.ended_s) for span in who.rhythms(60, 300)] == [("AF", 300)]
+    usual, slow = (np.diff(who.heart.beats(*span).time_s) for span in ((70, 170), (190, 290)))
+    assert np.std(slow) / np.mean(slow) < 0.1 < np.std(usual) / np.mean(usual)
+    assert np.mean(slow) > np.mean(usual)
+    assert who.heart.fibrillating(np.array([100.0, 250.0, 301.0])).tolist() == [1.0, 1.0, 0.0]
+
+
 def test_faults_are_what_they_are_called() -> None:
     parameters = {"seed": "1", "leads": "3", "start": "2026-01-01T00:00:00Z"}
     good = list(itertools.islice(open_source("patient", parameters, 0).readings(None), 10))
