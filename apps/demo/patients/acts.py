@@ -25,9 +25,9 @@ ALARM = "atrial_fibrillation"
 LEAST_KEPT = 8
 LATEST_ALARM_S = 60.0
 """Seconds of signal after the onset in which the edge must have alarmed."""
-CALM_S = (20.0, 100.0)
+CALM_S = (20.0, 80.0)
 """Sinus rhythm at the begin of each recording."""
-STRETCH_S = 150.0
+STRETCH_S = 120.0
 """Length of the new rhythm on which two models are compared."""
 MARGIN_S = 10.0
 JOB = {"mitdb": False}
@@ -192,8 +192,9 @@ class Turn:
         if not old:
             raise ShowError(f"{new} is the first model: let the cloud learn and roll out first")
         lines, before, after = [], Heard(), Heard()
+        begun = {node.name: self.ward.position_s(node) for node in self.stage.nodes}
         for node in self.stage.nodes:
-            stretches = [CALM_S, self._stretch(node)]
+            stretches = [CALM_S, self._stretch(node, begun[node.name])]
             first, then = (
                 sum((self.ward.replay(node, version, *each) for each in stretches), Heard())
                 for version in (old[0], new)
@@ -208,11 +209,11 @@ class Turn:
         )
         return "\n".join([head, *lines])
 
-    def _stretch(self, node: EdgeNode) -> tuple[float, float]:
-        """The newest stretch of the slow rhythm, all of it from after the update; waits for it."""
+    def _stretch(self, node: EdgeNode, begun_s: float) -> tuple[float, float]:
+        """The newest stretch of the slow rhythm, all of it from after ``begun_s``; waits for it."""
         if node.name not in self.ward.slow_s:
             raise ShowError(f"the heart of {node.name} beats as the model knew it: let it slow down first")
-        begun_s = max(self.ward.position_s(node), self.ward.slow_s[node.name])
+        begun_s = max(begun_s, self.ward.slow_s[node.name])
 
         def there() -> float:
             now_s = self.ward.position_s(node)

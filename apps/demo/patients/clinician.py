@@ -16,7 +16,7 @@ from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
 from apps.demo.world import EdgeNode
 
-LEAST_WINDOWS = 4
+LEAST_WINDOWS = 3
 """Windows of each patient that a clinician looks at..."""
 MOST_WINDOWS = 8
 """...and at most so many."""

@@ -31,7 +31,7 @@ LEAD_S = 15.0
 """Seconds of signal between an injection and when it happens: a source that runs must hear of it in time."""
 SINUS_S = 90.0
 """A heart that fibrillates already is calm for so long before it fibrillates again."""
-WARM_S = 60.0
+WARM_S = 40.0
 """Signal before a stretch that is replayed, so that the analysis knows the patient when it begins."""
 
 
