@@ -77,7 +77,8 @@ _LOST = 12
 _TIMING = (
     "rr/median10", "rr/median60", "rr/mean10", "rr/normal", "next/median60", "next/normal", "rr/previous",
     "next/rr", "previous/median60", "second/median60", "pair/normal", "rr_s", "next_s", "median10_s",
-    "median60_s", "normal_s", "jitter", "jitter60", "rmssd", "late", "early_share",
+    "median60_s", "normal_s", "jitter", "jitter60", "rmssd", "late", "early_share", "rr/rmssd", "rr/jitter",
+    "next/rmssd",
 )  # fmt: skip
 _USUAL = (
     "alike_dominant", "alike_group", "group_share", "dominant_share", "group_rr", "group_rr/dominant",
@@ -295,6 +296,8 @@ class BeatFeatures:
             min(0.3, log(ahead / median60)), log(min(1.0, ahead / normal)), log(rr / before), log(ahead / rr),
             log(before / median60), log(second / median60), log((rr + ahead) / (2 * normal)), rr, ahead,
             median10, median60, normal, jitter, jitter60, rmssd, float(ahead >= AHEAD_S), early,
+            log(rr / normal) / (0.03 + rmssd), log(rr / median60) / (0.03 + jitter),
+            log(min(1.0, ahead / normal)) / (0.03 + rmssd),
         ]  # fmt: skip
         return values, rr / median60, (rr + ahead) / (2 * normal)
 
