@@ -12,7 +12,7 @@ import pytest
 
 from apps.demo.processes import Child, Children, edgeloop, tail, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def started_by_the_show(folder: Path) -> list[psutil.Process]:
@@ -29,8 +29,7 @@ def started_by_the_show(folder: Path) -> list[psutil.Process]:
 
 
 def start(children: Children, folder: Path) -> Child:
-    command = edgeloop("demo", "--headless", "--apps", "industrial,ecg", "--data", str(folder))
-    return children.start(f"show-{folder.name}", command)
+    return children.start(f"show-{folder.name}", edgeloop("demo", "--headless", "--data", str(folder)))
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_step_happens_and_is_shown(children: Children, folder: Path):
     show = start(children, folder)
-    assert show.wait(400) == 0, tail(show.log, 60)
+    assert show.wait(560) == 0, tail(show.log, 60)
     text = show.log.read_text()
     print(text)
     assert re.search(r"All \d+ steps happened", text)
