@@ -72,9 +72,8 @@ def test_a_sparkline_goes_from_low_to_high():
 
 
 def test_a_patient_is_shown_by_rhythm_and_rate():
-    patient = {
-        "node": "bed-1", "patient": "p-abc", "rhythm": "AF", "heart_rate_bpm": 90.0, "open_alarms": 1, "last_ns": 7
-    }  # fmt: skip
+    patient = {"node": "bed-1", "patient": "p-abc", "rhythm": "AF", "last_ns": 7}
+    patient |= {"heart_rate_bpm": 90.0, "open_alarms": 1}
     silent = {**patient, "node": "bed-2", "heart_rate_bpm": None, "open_alarms": 0}
     pictures = look(lambda path, **query: {"items": [patient, silent]}, "ecg")
     assert "AF" in pictures["bed-1"].line
