@@ -6,9 +6,8 @@ over the last `WINDOW` readings:
 
 ``failures``      inference errors, NaN or outputs outside ``manifest.parameters["output_bounds"]`` on
                   readings that the reference could handle: too large a share, or several close together
-``latency``       runs slower than ``latency_factor`` times the reference's, or slower than the bundle
-                  promises while the reference is not slow as well, by the quarter that is fastest: on a busy
-                  device most runs wait for others, and the model that runs second waits more often
+``latency``       median run slower than ``latency_factor`` times the reference's, or slower than the
+                  bundle promises while the reference is not slow as well
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
                   says that the reading is not novel, outputs must lie within ``disagreement_limit`` of the
                   output's golden range; a model that learnt something new may differ on novel readings, and
@@ -19,8 +18,9 @@ over the last `WINDOW` readings:
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -39,9 +39,8 @@ LEAST_FAILURES = 2
 BURST_FAILURES, BURST_READINGS = 3, 20
 """A model that fails only in some state of the world (the last days of a machine) fails in bursts."""
 LEAST_READINGS = 10
-LATENCY_NOISE_S = 0.004
-"""Differences below this may be the scheduler's, not the model's: a time slice. The model that runs second in
-a reading has used up more of its thread's, and on a busy device it is the one that is interrupted."""
+LATENCY_NOISE_S = 0.0002
+"""Differences below this are the timer's and the scheduler's, not the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +157,8 @@ class Trial:
     def _judge_latency(self) -> Verdict | None:
         if len(self._run_s) < LEAST_READINGS:
             return None
-        own_s = _undisturbed_s(self._run_s)
-        reference_s = _undisturbed_s(self._reference_s) if self._reference_s else None
+        own_s = statistics.median(self._run_s)
+        reference_s = statistics.median(self._reference_s) if self._reference_s else None
         limit_s = self.manifest.limits.latency_ms / 1e3
         slower = reference_s is not None and (
             own_s > self.settings.latency_factor * reference_s + LATENCY_NOISE_S
@@ -211,9 +210,9 @@ class Trial:
     def _summary(self) -> str:
         text = f"{self.readings} readings, {sum(self._failed)} failures"
         if self._run_s:
-            text += f", {_undisturbed_s(self._run_s) * 1e3:.3g} ms a run"
+            text += f", {statistics.median(self._run_s) * 1e3:.3g} ms a run"
         if self._reference_s:
-            text += f" (previous model {_undisturbed_s(self._reference_s) * 1e3:.3g} ms)"
+            text += f" (previous model {statistics.median(self._reference_s) * 1e3:.3g} ms)"
         if self.reference is None or not self.compare:
             return text + ", not compared with a previous model"
         if not self.familiar:
@@ -246,8 +245,3 @@ def _is_known(drift: DriftSpec, outputs: Arrays) -> bool:
 
 def _level(value: NDArray[Any]) -> float:
     return float(np.mean(np.asarray(value, np.float64)))
-
-
-def _undisturbed_s(runs_s: Collection[float]) -> float:
-    """How long a run takes when nothing comes in between: the lower quartile."""
-    return float(np.quantile(np.array(runs_s), 0.25))

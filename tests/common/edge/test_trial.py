@@ -220,10 +220,3 @@ def test_a_long_soak_is_judged_by_its_last_readings():
         judged.add(FAILED, ran(1))
     assert judged.verdict().reason == "failures"
     assert judged.failures() <= WINDOW
-
-
-def test_a_model_that_waits_more_often_on_a_busy_device_is_not_slow():
-    judged = trial()
-    for number in range(40):
-        judged.add(ran(1, ms=8.0 if number % 3 else 3.0), ran(1, ms=0.4))
-    assert judged.verdict().good
