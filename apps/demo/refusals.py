@@ -58,6 +58,14 @@ class Refusals:
             ],
         )
 
+    def chapter_of(self, fault: str) -> Chapter:
+        """One of `BAD_MODELS` by itself."""
+        return Chapter(
+            f"A bad model: {fault}",
+            "Someone hands in a model that should not run.",
+            [self.step(fault), self.aftermath()],
+        )
+
     def step(self, fault: str) -> Step:
         """The step of one of `BAD_MODELS`."""
         title = BAD_MODELS[fault]

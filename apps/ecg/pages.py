@@ -6,7 +6,6 @@ Each says that this is a reference application and no medical device, and where 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from apps.ecg.label_form import label_form
 from apps.ecg.review_desk import API, patient_href
 from apps.ecg.review_pages import ReviewPage, StripPage
 from apps.ecg.strip_view import STYLE
-from common.pages import AskError, Column, Site, Table, Text, Tile, View, action, card
+from common.pages import Column, Site, Table, Text, Tile, Turning, View, card
 
 PAGE_PATIENTS = 25
 REFRESH_S = 2.0
@@ -61,9 +60,6 @@ def add_pages(site: Site) -> None:
 
 async def show_patients(view: View) -> None:
     """Build the front page."""
-    places: list[str | None] = [None]
-    """Cursors of the pages up to the one that is shown."""
-    following: str | None = None
 
     with view.head:
         Text("span", words.DISCLAIMER).classes("about")
@@ -83,30 +79,13 @@ async def show_patients(view: View) -> None:
             'edgeloop node run --app ecg --source "virtual:patient?seed=1" --enrolment NAME.json',
         )
         table.classes("ecg-names")
-        with ui.element("div").classes("row-of") as turning:
-
-            async def onward() -> None:
-                if following is not None:
-                    places.append(following)
-                await turned()
-
-            async def back() -> None:
-                if len(places) > 1:
-                    places.pop()
-                await turned()
-
-            previous = action("Previous", back)
-            more = action("More", onward)
-
-    async def turned() -> None:
-        with suppress(AskError):  # the next refresh says so on the banner
-            await refresh()
+        turning = Turning(lambda: refresh())
 
     async def refresh() -> None:
-        nonlocal following
-        page = await view.ask.get(f"{API}/patients", limit=PAGE_PATIENTS, cursor=places[-1])
-        items, following = page["items"], page["next"]
-        whole = "" if following is None and len(places) == 1 else "on this page"
+        page = await view.ask.get(f"{API}/patients", limit=PAGE_PATIENTS, cursor=turning.cursor)
+        items = page["items"]
+        turning.show(page)
+        whole = "" if turning.whole else "on this page"
         shown.show(str(len(items)), whole)
         worried = sum(1 for each in items if each["open_alarms"])
         open_alarms.show(str(worried), whole, "bad" if worried else "")
@@ -115,9 +94,6 @@ async def show_patients(view: View) -> None:
         unseen = sum(each["unreviewed_strips"] for each in items)
         waiting.show(str(unseen), whole or "on the page ECG review")
         table.show([patient_row(each) for each in items])
-        turning.set_visibility(len(places) > 1 or following is not None)
-        previous.set_visibility(len(places) > 1)
-        more.set_visibility(following is not None)
 
     await view.live(refresh, REFRESH_S)
 

@@ -47,7 +47,7 @@ from common.errors import DatasetError
 
 MATCH_S = 0.15
 HIDDEN = (64, 32)
-EPOCHS = 10
+EPOCHS = 12
 BATCH = 256
 RATE = 2e-3
 DECAY = 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from apps.industrial import charts
 from apps.industrial.features import RUL_CAP_CYCLES
 from apps.industrial.machine_page import MachinePage, machine_href
 from apps.industrial.order_form import label_form
-from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, View, action, card
+from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, Turning, View, card
 
 API = "/v1/apps/industrial"
 PAGE_MACHINES = 25
@@ -83,9 +82,6 @@ class VirtualNodes:
 
 async def show_machines(view: View) -> None:
     """Build the front page."""
-    places: list[str | None] = [None]
-    """Cursors of the pages up to the one that is shown."""
-    following: str | None = None
     nodes = VirtualNodes(view.ask)
 
     with ui.element("div").classes("tiles"):
@@ -100,32 +96,15 @@ async def show_machines(view: View) -> None:
             what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             "edgeloop node run --app industrial --source ... --enrolment NAME.json",
         )
-        with ui.element("div").classes("row-of") as turning:
-
-            async def onward() -> None:
-                if following is not None:
-                    places.append(following)
-                await turned()
-
-            async def back() -> None:
-                if len(places) > 1:
-                    places.pop()
-                await turned()
-
-            previous = action("Previous", back)
-            more = action("More", onward)
-
-    async def turned() -> None:
-        with suppress(AskError):  # the next refresh says so on the banner
-            await refresh()
+        turning = Turning(lambda: refresh())
 
     async def refresh() -> None:
-        nonlocal following
         summary, page = await asyncio.gather(
             view.ask.get(f"{API}/summary"),
-            view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=places[-1]),
+            view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=turning.cursor),
         )
-        items, following = page["items"], page["next"]
+        items = page["items"]
+        turning.show(page)
         virtual = await nodes.among([machine["node"] for machine in items])
         count.show(f"{summary['machines']:,}", "that have reported")
         alarms, unlike = summary["due"], summary["novel"]
@@ -139,9 +118,6 @@ async def show_machines(view: View) -> None:
         chart.element.style(f"height: {90 + 24 * min(len(items), charts.CHART_MACHINES)}px")
         chart.show(charts.intervals(items))
         table.show([machine_row(machine, virtual) for machine in items])
-        turning.set_visibility(len(places) > 1 or following is not None)
-        previous.set_visibility(len(places) > 1)
-        more.set_visibility(following is not None)
 
     await view.live(refresh, REFRESH_S)
 

@@ -21,6 +21,7 @@ this package.
 from common.pages.ask import Ask, AskError
 from common.pages.blocks import Badge, Chart, Column, Facts, Table, Text, Tile, action, card, empty, facts
 from common.pages.site import LabelForm, Site, View
+from common.pages.turning import Turning
 
 __all__ = [
     "Ask",
@@ -34,6 +35,7 @@ __all__ = [
     "Table",
     "Text",
     "Tile",
+    "Turning",
     "View",
     "action",
     "card",

@@ -20,6 +20,7 @@ import pytest
 from apps.demo.browser import DESKTOP, PHONE
 from apps.demo.shows import ENGINES
 from apps.demo.stage import Stage
+from apps.industrial.app import SPEC as INDUSTRIAL
 from common.messages import Event, Priority, encode_batch, encode_event, topics
 from tests.brokers import MqttClient
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 APP, MACHINES = ENGINES.app, ENGINES.subjects
+ENGINES_TITLE = INDUSTRIAL.title
 
 MARKUP = '<img src=x onerror="window.broken=1">'
 PAGES = {
@@ -314,7 +316,8 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
         node.send(Event("edgeloop.node.started", "still", time.time_ns(), Priority.EVENT, {"app": APP}))
         stage.wait(lambda: stage.node(node.name)["app"], "a node that runs the app", 20)
     page = visitor.open("rollouts")
-    page.get_by_role("button", name="Start a rollout").click()
+    ours = page.locator("section", has=page.get_by_role("heading", name=ENGINES_TITLE))
+    ours.get_by_role("button", name="Start a rollout").click()
     start(page, node.name)
     page.get_by_role("button", name="Halt").click()
     page.get_by_role("dialog").get_by_role("button", name="Halt").click()

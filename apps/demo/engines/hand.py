@@ -43,7 +43,7 @@ class Hand:
                 "Roll out a bad one",
                 "Model",
                 tuple(self._acts.refusals.faults),
-                self.roll_out_bad,
+                self._acts.refusals.chapter_of,
             ),
         ]
 
@@ -83,14 +83,6 @@ class Hand:
     def roll_out(self, _choice: str = "") -> Chapter:
         *waves, _compare = self._latest().chapters("by hand")[2].steps
         return Chapter("Roll out", "The newest model that the gate has let through, in two waves.", waves)
-
-    def roll_out_bad(self, fault: str) -> Chapter:
-        refusals = self._acts.refusals
-        return Chapter(
-            f"A bad model: {fault}",
-            "Someone hands in a model that should not run.",
-            [refusals.step(fault), refusals.aftermath()],
-        )
 
     def _latest(self) -> Turn:
         """The turn whose fault began last, in the story or by hand."""

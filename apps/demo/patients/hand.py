@@ -32,7 +32,7 @@ class Hand:
             HandAct("correct", "Correct as a clinician", "", (), self.correct),
             HandAct("learn", "Start learning", "", (), self.learn),
             HandAct("roll-out", "Roll out", "", (), self.roll_out),
-            HandAct("bad-model", "Roll out a bad one", "Model", bad, self.roll_out_bad),
+            HandAct("bad-model", "Roll out a bad one", "Model", bad, self._acts.refusals.chapter_of),
         ]
 
     def unplug(self, bed: str) -> Chapter:
@@ -63,11 +63,3 @@ class Hand:
     def roll_out(self, _choice: str = "") -> Chapter:
         waves: list[Step] = list(self._acts.turn.chapters()[2].steps)
         return Chapter("Roll out", "The newest model that the gate has let through, in two waves.", waves)
-
-    def roll_out_bad(self, fault: str) -> Chapter:
-        refusals = self._acts.refusals
-        return Chapter(
-            f"A bad model: {fault}",
-            "Someone hands in a model that should not run.",
-            [refusals.step(fault), refusals.aftermath()],
-        )

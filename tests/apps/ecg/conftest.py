@@ -1,62 +1,47 @@
-"""A store of each kind with the ECG app's tables, and its routes over it."""
+"""The ECG app's side of the cloud, and its routes over a store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import Engine
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from apps.ecg.cloud import EcgCloud
 from cloud_backend.api.deps import AppDeps
-from cloud_backend.store.engine import open_store, sqlite_url
 from common.app import ReceivedEvent
 
 Tell = Callable[[Sequence[ReceivedEvent]], None]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    sqlite = request.param == "sqlite"
-    url = sqlite_url(tmp_path / "store.sqlite") if sqlite else request.getfixturevalue("postgres").url()
-    engine = open_store(url)
-    tables = [table.__table__ for table in EcgCloud().tables()]  # type: ignore[attr-defined]
-    SQLModel.metadata.create_all(engine, tables=tables)
-    yield engine
-    engine.dispose()
+@pytest.fixture
+def cloud_app() -> EcgCloud:
+    return EcgCloud()
 
 
 @pytest.fixture
-def session(engine: Engine) -> Iterator[Session]:
-    with Session(engine) as session:
-        yield session
-        session.rollback()
-
-
-@pytest.fixture
-def tell(engine: Engine) -> Tell:
+def tell(engine: Engine, cloud_app: EcgCloud) -> Tell:
     """Projects events, and commits."""
 
     def project(events: Sequence[ReceivedEvent]) -> None:
         with Session(engine) as session:
-            EcgCloud().project(session, events)
+            cloud_app.project(session, events)
             session.commit()
 
     return project
 
 
 @pytest.fixture
-def client(engine: Engine) -> Iterator[TestClient]:
+def client(engine: Engine, cloud_app: EcgCloud) -> Iterator[TestClient]:
     """The app's routes, asked by Dr Ada unless the header ``as`` says otherwise."""
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
-    api.include_router(EcgCloud().router(AppDeps()))
+    api.include_router(cloud_app.router(AppDeps()))
 
     @api.middleware("http")
     async def let_in(request: Request, go_on: Any) -> Any:

@@ -1,0 +1,30 @@
+"""A store of each kind with the tables of the app that the folder is about: its ``cloud_app`` fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from sqlmodel import Session, SQLModel
+
+from cloud_backend.store.engine import open_store, sqlite_url
+from common.app import CloudApp
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path, cloud_app: CloudApp) -> Iterator[Engine]:
+    sqlite = request.param == "sqlite"
+    url = sqlite_url(tmp_path / "store.sqlite") if sqlite else request.getfixturevalue("postgres").url()
+    engine = open_store(url)
+    SQLModel.metadata.create_all(engine, tables=[table.__table__ for table in cloud_app.tables()])
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    with Session(engine) as session:
+        yield session
+        session.rollback()
