@@ -136,22 +136,22 @@ class LeadQuality:
         raw, high, low, _, energy = seconds
         lowest, highest = np.fmin.reduce(raw, axis=1), np.fmax.reduce(raw, axis=1)
         held = np.maximum(
-            np.count_nonzero(raw == lowest[:, None], axis=1),
-            np.count_nonzero(raw == highest[:, None], axis=1),
+            np.add.reduce(raw == lowest[:, None], axis=1), np.add.reduce(raw == highest[:, None], axis=1)
         )
         part = second // _PARTS
         parts = high[:, : part * _PARTS].reshape(-1, _PARTS, part)
+        energies = np.add.reduce(parts * parts, axis=2) / part
         return [
             _Window(*values)
             for values in zip(
-                (second - np.count_nonzero(np.isnan(raw), axis=1)).tolist(),
+                (second - np.add.reduce(np.isnan(raw), axis=1)).tolist(),
                 lowest.tolist(),
                 highest.tolist(),
                 held.tolist(),
-                np.median((parts * parts).mean(axis=2), axis=1).tolist(),
+                _medians(energies).tolist(),
                 (low.max(axis=1) - low.min(axis=1)).tolist(),
                 energy.max(axis=1).tolist(),
-                np.median(energy, axis=1).tolist(),
+                _medians(energy).tolist(),
                 strict=True,
             )
         ]
@@ -247,3 +247,9 @@ class LeadQuality:
 
     def _filters(self) -> tuple[Filter, ...]:
         return self._high, self._low, self._band, self._smooth
+
+
+def _medians(rows: Floats) -> Floats:
+    """The median of each row of ``(k, n)``; `numpy.median` takes ten times as long for so few."""
+    ordered, middle = np.sort(rows, axis=1), rows.shape[1] // 2
+    return (ordered[:, middle] + ordered[:, ~middle]) / 2
