@@ -24,7 +24,7 @@ class Recipe:
     leaves: int = 8
     least_rows: int = 30
     shrinkage: float = 10.0
-    columns: float = 0.3
+    columns: float = 0.6
     rows: float = 0.7
 
 
