@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,9 @@ def _between(begin_s: float, end_s: float) -> slice:
 
 
 _QRS, _P, _T = _between(-0.10, 0.14), _between(-0.30, -0.07), _between(0.14, 0.5)
+_POINTS = [part.stop - part.start for part in (_QRS, _P, _T)]
+_PARTS = [_QRS.start, _QRS.stop, _P.start, _P.stop, _T.start]
+"""For ``reduceat``: of what it gives, every other is of a part; the T wave goes to the end."""
 _SLIDING = np.arange(2 * _SHIFTS + 1)[:, np.newaxis] + np.arange(_QRS.start, _QRS.stop)
 _SHIFT_COST = 0.002 * np.abs(np.arange(-_SHIFTS, _SHIFTS + 1))[:, np.newaxis]
 _BAND_HZ = (0.5, 40.0)
@@ -148,13 +151,12 @@ class _Groups:
 
     def match(self, line: Floats) -> tuple[int, list[float], float]:
         """Best shift ``0 .. 2 * _SHIFTS``, each group's correlation at its own, and the size."""
-        windows = line[_SLIDING]
-        windows = windows - windows.mean(axis=1, keepdims=True)
-        sizes = np.sqrt((windows * windows).sum(axis=1)) + 1e-6
-        alike = windows @ self.shapes.T / sizes[:, np.newaxis] - _SHIFT_COST
+        windows = line.take(_SLIDING)
+        windows -= np.add.reduce(windows, axis=1, keepdims=True) / windows.shape[1]
+        sizes = np.sqrt(np.add.reduce(windows * windows, axis=1, keepdims=True)) + 1e-6
+        alike = windows @ self.shapes.T / sizes - _SHIFT_COST
         best = int(alike.argmax()) // GROUPS
-        found = alike.max(axis=0).tolist()
-        return best, found, float(sizes[best])
+        return best, np.maximum.reduce(alike, axis=0).tolist(), float(sizes[best, 0])
 
     def add(self, wave: Floats, rr: float, pair: float, best: int, alike: float) -> None:
         self.counts = [count * _FADE for count in self.counts]
@@ -168,31 +170,56 @@ class _Groups:
             best = self.counts.index(min(self.counts))
             self.waves[best], self.rr[best], self.pair[best], self.counts[best] = wave, rr, pair, 1.0
         qrs = self.waves[best, _QRS]
-        centred = qrs - qrs.mean()
+        centred = qrs - np.add.reduce(qrs) / len(qrs)
         self.sizes[best] = math.sqrt(centred @ centred) + 1e-6
         self.shapes[best] = centred / self.sizes[best]
 
 
-def _alike(one: Floats, other: Floats) -> tuple[float, float, float, float]:
-    """Correlation, RMS difference and heights of two pieces of wave, each about its own mean."""
-    one = one - np.add.reduce(one) / len(one)
-    other = other - np.add.reduce(other) / len(other)
-    a, b, ab = one @ one, other @ other, one @ other
-    off = math.sqrt(max(0.0, a + b - 2 * ab) / len(one))
-    heights = one.max() - one.min(), other.max() - other.min()
-    return float(ab / (math.sqrt(a * b) + 1e-4)), off, float(heights[0]), float(heights[1])
+class _Part(NamedTuple):
+    """One part of a beat beside that of the template: sums over its points, and heights."""
+
+    points: int
+    own: float
+    template: float
+    own_squared: float
+    template_squared: float
+    product: float
+    own_area: float
+    template_area: float
+    own_height: float
+    template_height: float
+
+    def about_means(self) -> tuple[float, float, float]:
+        """Sums of the squares and of the product, each about its own mean."""
+        mean, template_mean = self.own / self.points, self.template / self.points
+        return (
+            max(0.0, self.own_squared - mean * self.own),
+            max(0.0, self.template_squared - template_mean * self.template),
+            self.product - mean * self.template,
+        )
+
+    def alike(self) -> tuple[float, float, float, float]:
+        """Correlation, RMS difference about the means, and heights."""
+        a, b, ab = self.about_means()
+        off = math.sqrt(max(0.0, a + b - 2 * ab) / self.points)
+        return ab / (math.sqrt(a * b) + 1e-4), off, self.own_height, self.template_height
 
 
-def _correlation(one: Floats, other: Floats) -> float:
-    one = one - np.add.reduce(one) / len(one)
-    other = other - np.add.reduce(other) / len(other)
-    return float(one @ other / (math.sqrt((one @ one) * (other @ other)) + 1e-9))
+def _parts(both: Floats) -> tuple[_Part, _Part, _Part]:
+    """QRS, P and T of a wave and a template ``(2, n)``, which become multiples of the template's height."""
+    heights = np.maximum.reduceat(both, _PARTS, axis=1) - np.minimum.reduceat(both, _PARTS, axis=1)
+    scale = heights[1, 0] + 1e-3
+    both /= scale
+    terms = np.concatenate([both, both * both, both[:1] * both[1:], np.abs(both)])
+    values = np.concatenate([np.add.reduceat(terms, _PARTS, axis=1), heights / scale])
+    qrs, p, t = values[:, ::2].T.tolist()
+    return _Part(_POINTS[0], *qrs), _Part(_POINTS[1], *p), _Part(_POINTS[2], *t)
 
 
-def _width_s(slopes: Floats, threshold: float) -> float:
-    """From the first to the last slope above ``threshold``."""
-    active = np.flatnonzero(slopes > threshold)
-    return _STEP_S * float(active[-1] - active[0]) if len(active) else 0.0
+def _width_s(steep: NDArray[np.bool_]) -> float:
+    """From the first to the last steep point."""
+    marks = steep.tobytes()
+    return _STEP_S * (marks.rfind(1) - marks.find(1))
 
 
 class BeatFeatures:
@@ -214,6 +241,7 @@ class BeatFeatures:
         self._waiting: deque[int] = deque()
         self._last: int | None = None
         self._intervals: deque[float] = deque(maxlen=_MEMORY)
+        self._steps: deque[float] = deque(maxlen=_MEMORY - 1)  # from one of the intervals to the next
         self._groups = _Groups()
         self._alike_before: deque[float] = deque(maxlen=_NEAR)
         self._usual_off = [0.1, 0.1, 0.1, 0.02]
@@ -279,17 +307,17 @@ class BeatFeatures:
         recent = self._intervals
         before = recent[-1] if recent else rr
         second = recent[-2] if len(recent) > 1 else before
+        if recent:
+            self._steps.append(abs(rr - before))
         recent.append(rr)
-        last = list(recent)
-        near = last[-_NEAR:]
+        last, longer = list(recent), list(self._steps) or [0.0]
+        near, steps = last[-_NEAR:], longer[-20:]
         median10, median60 = sorted(near)[len(near) // 2], sorted(last)[len(last) // 2]
         normal = self._normal or median60
-        steps = [abs(b - a) for a, b in pairwise(last[-21:])] if len(last) > 1 else [0.0]
         jitter = sorted(steps)[len(steps) // 2] / median60
-        rmssd = math.sqrt(sum(s * s for s in steps) / len(steps)) / median60
-        early = sum(r < 0.85 * normal for r in last[-20:]) / 20
-        longer = sorted([abs(b - a) for a, b in pairwise(last)]) if len(last) > 1 else [0.0]
-        jitter60 = longer[len(longer) // 2] / median60
+        rmssd = math.hypot(*steps) / math.sqrt(len(steps)) / median60
+        early = sum([r < 0.85 * normal for r in last[-20:]]) / 20
+        jitter60 = sorted(longer)[len(longer) // 2] / median60
         log = math.log
         values = [
             log(rr / median10), log(rr / median60), log(rr * len(near) / sum(near)), log(rr / normal),
@@ -328,32 +356,31 @@ class BeatFeatures:
 
     def _shape(self, wave: Floats, template: Floats) -> list[float]:
         """Features `_SHAPE`, in units of the template's amplitude."""
-        own = template[_QRS]
-        scale = float(own.max() - own.min()) + 1e-3
-        p, t = _alike(wave[_P] / scale, template[_P] / scale), _alike(wave[_T] / scale, template[_T] / scale)
-        qrs, dominant = wave[_QRS] / scale, own / scale
-        off = qrs - dominant
-        qrs_off = math.sqrt(off @ off / len(off))
-        slopes, dominant_slopes = np.abs(qrs[1:] - qrs[:-1]), np.abs(dominant[1:] - dominant[:-1])
-        threshold = 0.25 * float(dominant_slopes.max())
-        before = wave[_P] / scale
-        steps = before[2:] - 2 * before[1:-1] + before[:-2]
-        rough = math.sqrt(steps @ steps / len(steps))
-        offs = (p[1], t[1], qrs_off, rough)
+        both = np.array([wave, template])
+        qrs, p, t = _parts(both)
+        qrs_off = math.sqrt(max(0.0, qrs.own_squared + qrs.template_squared - 2 * qrs.product) / qrs.points)
+        slopes = np.abs(both[:, _QRS.start + 1 : _QRS.stop] - both[:, _QRS.start : _QRS.stop - 1])
+        steep = slopes > 0.25 * slopes[1].max()
+        before = both[0, _P]
+        bends = before[2:] - 2 * before[1:-1] + before[:-2]
+        rough = math.sqrt(bends @ bends / len(bends))
+        p_alike, t_alike = p.alike(), t.alike()
+        offs = (p_alike[1], t_alike[1], qrs_off, rough)
         against = [math.log((o + 0.01) / (u + 0.01)) for o, u in zip(offs, self._usual_off, strict=True)]
         # In logs, so that a few wild beats do not move what is usual.
         moves = [math.exp(0.05 * max(-1.0, min(1.0, a))) for a in against]
         self._usual_off = [u * move for u, move in zip(self._usual_off, moves, strict=True)]
-        width, width_dominant = _width_s(slopes, threshold), _width_s(dominant_slopes, threshold)
-        area = float(np.add.reduce(np.abs(qrs))) / len(qrs)
+        width, width_dominant = _width_s(steep[0]), _width_s(steep[1])
+        area = qrs.own_area / qrs.points
         p_usual = self._p_usual
-        if _correlation(qrs, dominant) > _UNLIKE:
-            self._p_usual += 0.05 * (p[0] - p_usual)
+        a, b, ab = qrs.about_means()
+        if ab / (math.sqrt(a * b) + 1e-9) > _UNLIKE:
+            self._p_usual += 0.05 * (p_alike[0] - p_usual)
         return [
-            *p, against[0], *t, against[1], qrs_off, against[2],
+            *p_alike, against[0], *t_alike, against[1], qrs_off, against[2],
             width, width_dominant, width - width_dominant, area,
-            math.log((area + 0.01) / (float(np.add.reduce(np.abs(dominant))) / len(qrs) + 0.01)),
-            p_usual, p[0] - p_usual, rough, against[3],
+            math.log((area + 0.01) / (qrs.template_area / qrs.points + 0.01)),
+            p_usual, p_alike[0] - p_usual, rough, against[3],
         ]  # fmt: skip
 
     def _normal_interval(self, rr: float, alike: float) -> None:
@@ -398,6 +425,7 @@ class BeatFeatures:
         self._waiting = deque(int(at) for at in state["waiting"])
         self._last = None if state["last"] < 0 else int(state["last"])
         self._intervals = deque(state["intervals"], maxlen=_MEMORY)
+        self._steps = deque((abs(b - a) for a, b in pairwise(self._intervals)), maxlen=_MEMORY - 1)
         groups.waves = np.array(state["waves"], np.float64)
         groups.shapes = np.array(state["shapes"], np.float64)
         groups.sizes = [float(size) for size in state["sizes"]]

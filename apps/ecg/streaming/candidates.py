@@ -13,10 +13,10 @@ candidates are computed at once.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d
 
 from apps.ecg.streaming.filters import Filter, Floats, butterworth
 
@@ -34,7 +34,7 @@ FLOOR_MV = 0.01
 
 WAVE_S = np.arange(-32, 26) * 0.01
 ENVELOPE_S = np.arange(-60, 7) * 0.04
-_OWN = (WAVE_S > -0.175) & (WAVE_S < 0.035)
+_OWN = slice(*np.searchsorted(WAVE_S, [-0.175, 0.035]).tolist())
 INPUTS = len(WAVE_S) + len(ENVELOPE_S) + 2 + LEVEL_S
 SIGNED = len(WAVE_S)
 """The first inputs change sign when the lead's electrodes change places; the others stay."""
@@ -61,10 +61,12 @@ class FrontEnd:
 
 def maxima(envelope: Floats, width: int) -> NDArray[np.intp]:
     """Indices of candidates in ``envelope``, none within ``width`` of its ends."""
-    highest = maximum_filter1d(envelope, 2 * width + 1)[width:-width]
-    middle = envelope[width:-width]
-    chosen = (middle == highest) & (middle > envelope[width - 1 : -width - 1]) & (middle > FLOOR_MV)
-    return np.flatnonzero(chosen) + width
+    middle, after = envelope[width:-width], envelope[width + 1 : len(envelope) - width + 1]
+    rising = (middle > envelope[width - 1 : -width - 1]) & (middle >= after) & (middle > FLOOR_MV)
+    tops = np.flatnonzero(rising) + width
+    spans = np.stack([tops - width, tops + width], axis=1).ravel()
+    highest = np.maximum(np.maximum.reduceat(envelope, spans)[::2], envelope[spans[1::2]])
+    return tops[envelope[tops] == highest]
 
 
 def inputs(
@@ -80,18 +82,19 @@ def inputs(
     before and `LOOK_AHEAD_S` after each.
     """
     second, look = round(rate_hz), round(LOOK_AHEAD_S * rate_hz)
-    ends = candidates + look
-    seconds = sliding_window_view(envelope, LEVEL_S * second)[ends - LEVEL_S * second]
-    highest = np.sort(seconds.reshape(len(candidates), LEVEL_S, second).max(axis=2), axis=1)
+    bounds = (candidates + look)[:, None] + np.arange(-LEVEL_S, 1) * second
+    seconds = np.maximum.reduceat(envelope, bounds.ravel()).reshape(bounds.shape)
+    highest = np.sort(seconds[:, :-1], axis=1)  # what follows the last second is left out
     known = np.minimum(LEVEL_S, (since_start + look) // second + 1)
     level = highest[np.arange(len(candidates)), LEVEL_S - known + (known * 3) // 5] + 1e-9
     scale = 1.0 / level[:, None]
-    shape = _sampled(wave, candidates, WAVE_S * rate_hz)
-    shape = shape - shape.mean(axis=1, keepdims=True)
-    size = np.abs(shape[:, _OWN]).max(axis=1, keepdims=True) + 1e-9
+    on_wave, on_envelope = _grids(rate_hz)
+    shape = _sampled(wave, candidates, on_wave)
+    shape -= np.add.reduce(shape, axis=1, keepdims=True) / SIGNED
+    size = np.maximum.reduce(np.abs(shape[:, _OWN]), axis=1, keepdims=True) + 1e-9
     parts = (
         shape / size,
-        2 * scale * _sampled(envelope, candidates, ENVELOPE_S * rate_hz),
+        2 * scale * _sampled(envelope, candidates, on_envelope),
         2 * scale * envelope[candidates, None],
         0.3 * scale * size,
         scale * highest,
@@ -100,9 +103,22 @@ def inputs(
     return (found / (1.0 + 0.25 * np.abs(found))).astype(np.float32)  # within -4 to 4
 
 
-def _sampled(signal: Floats, at: NDArray[np.intp], offsets: Floats) -> Floats:
-    """``signal`` at ``at + offsets`` (in samples), linearly interpolated, ``(len(at), len(offsets))``."""
-    whole = np.floor(offsets).astype(np.intp)
-    share = offsets - whole
+_Grid = tuple[NDArray[np.intp], NDArray[np.floating]]
+
+
+@lru_cache
+def _grids(rate_hz: float) -> tuple[_Grid, _Grid]:
+    """Where wave and envelope are sampled: whole samples, and what is left of each, ``(n,)``."""
+    return _grid(WAVE_S * rate_hz), _grid(ENVELOPE_S * rate_hz)
+
+
+def _grid(offsets: NDArray[np.floating]) -> _Grid:
+    whole = np.floor(offsets)
+    return whole.astype(np.intp), offsets - whole
+
+
+def _sampled(signal: Floats, at: NDArray[np.intp], grid: _Grid) -> Floats:
+    """``signal`` at the places of ``grid`` from each of ``at``, linearly interpolated, ``(len(at), n)``."""
+    whole, share = grid
     left = at[:, None] + whole
-    return signal[left] * (1 - share) + signal[left + 1] * share
+    return signal.take(left) * (1 - share) + signal.take(left + 1) * share

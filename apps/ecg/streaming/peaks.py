@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from apps.ecg.streaming.candidates import (
@@ -74,7 +73,7 @@ class Network:
             values = np.matmul(weights, values) + biases[:, :, None]
             if number < len(self.layers) - 1:
                 values = np.maximum(values, 0)
-        mean = values[..., 0].mean(axis=1)
+        mean = np.add.reduce(values[..., 0], axis=1) / values.shape[1]
         return mean[:, 0], mean[:, 1] / OFFSET_SCALE
 
     def write(self, path: Path) -> None:
@@ -168,13 +167,15 @@ class RPeaks:
         peaks = self._located(wave, candidates[chosen], offsets_s[chosen])
         return [int(peak) + first for peak in peaks[missing[peaks] == 0] if peak + first >= 0]
 
-    def _located(self, wave: Floats, candidates: NDArray[np.intp], offsets_s: Floats) -> NDArray[np.intp]:
+    def _located(
+        self, wave: Floats, candidates: NDArray[np.intp], offsets_s: NDArray[np.float32]
+    ) -> NDArray[np.intp]:
         """The R peaks of candidates: the extremes of the wave near where the network puts them."""
         rate = self._rate
-        offsets_s = np.clip(offsets_s, *OFFSETS_S)
+        offsets_s = np.minimum(np.maximum(offsets_s, OFFSETS_S[0]), OFFSETS_S[1])
         lag, around, snap = round(WAVE_LAG_S * rate), round(AROUND_S * rate), int(SNAP_S * rate)
         middles = candidates + lag + np.rint((offsets_s - LAG_S) * rate).astype(np.intp)
-        waves = sliding_window_view(wave, 2 * around + 1)[middles - around]
+        waves = wave.take(middles[:, None] + np.arange(-around, around + 1))
         levels = np.partition(waves, around, axis=1)[:, around, None]
         near = np.abs(waves[:, around - snap : around + snap + 1] - levels)
         return middles - lag - snap + np.argmax(near, axis=1)
