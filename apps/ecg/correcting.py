@@ -1,8 +1,13 @@
 """Learning from the field: what clinicians said about strips, and the corrections that follow from it.
 
-A sample is 30 s of one lead (`apps.ecg.streaming.excerpts`), a label of kind ``beats`` names classes of its
-beats, one of kind ``rhythm`` says what rhythm there was between two times. A strip with a label has been
-looked at: beats that the label does not name are as the device called them.
+A sample is 30 s of one lead (`apps.ecg.streaming.excerpts`). A label of kind ``beats`` names all beats
+between two times, one of kind ``rhythm`` the rhythm; what is outside was not seen, and is neither learnt nor
+judged. Between the times of a label,
+
+- a peak of the device near a named beat is a beat of that class,
+- a peak without one, which a clinician has removed, is learnt as Q and judged as a false beat,
+- a named beat without a peak, which a clinician has added, counts as missed in the patient's score. Nothing
+  is learnt from it: the model classifies peaks, it does not find them.
 
 `fit_correction` moves a linear correction of the model's scores (multinomial logistic regression with the
 model's own scores as offset), held near to where it was by a penalty, so that few strips move it little.
@@ -11,8 +16,9 @@ Known recordings are replayed with them, with the same weight, so that nothing i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,85 +32,102 @@ from common.app import Label, LabelledSample
 
 PENALTY = 0.02
 STEPS = 200
+_SILENT_ON_AF = frozenset({"VT", "pause", "unknown"})
+"""Rhythms that AF may lie under: who names the run says nothing of what the atria do."""
 _WARM_BEATS = 3
 """First beats of a strip that are not learnt from or judged: there is no template yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """A labelled strip: its beats as examples, the rhythm that was named (AF or not), or None."""
-
-    examples: Examples
-    fibrillating: bool | None
-
-
-def strips_of(samples: Sequence[LabelledSample]) -> tuple[list[Strip], list[str]]:
-    """Strips that can be learnt from, and why others cannot."""
-    strips: list[Strip] = []
+def strips_of(samples: Sequence[LabelledSample]) -> tuple[list[Examples], list[str]]:
+    """Strips that can be learnt from, as examples of their patient, and why others cannot."""
+    strips: list[Examples] = []
     refused: list[str] = []
     for labelled in samples:
-        found = _strip(labelled)
-        if isinstance(found, Strip):
+        try:
+            found = _strip(labelled)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            found = f"it is no strip, or a label of it is none: {error!r}"
+        if isinstance(found, Examples):
             strips.append(found)
         elif found:
             refused.append(f"{labelled.sample.group}: {found}")
     return strips, refused
 
 
-def _strip(labelled: LabelledSample) -> Strip | str | None:
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a label says of a strip between two of its samples."""
+
+    begin: int
+    end: int
+    body: Mapping[str, Any]
+
+
+def _strip(labelled: LabelledSample) -> Examples | str | None:
     sample, attributes = labelled.sample, labelled.sample.attributes
-    try:
-        rate, began_ns = float(attributes["rate_hz"]), int(attributes["began_ns"])
-        steps, peaks = np.asarray(sample.arrays["signal"])[:, 0], sample.arrays["peaks"].astype(np.int64)
-        kinds = sample.arrays["kinds"].astype(np.int64)
-        signal = np.where(steps == MISSING, np.nan, steps * float(attributes["lsb_mv"]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        return f"it is no strip: {error!r}"
-    ended_ns = began_ns + round(1e9 * len(signal) / rate)
-    beats = _newest(label for label in labelled.labels if _about(label, "beats", began_ns, ended_ns))
-    rhythm = _newest(label for label in labelled.labels if _about(label, "rhythm", began_ns, ended_ns))
-    if beats is None and rhythm is None:
+    rate, began_ns = float(attributes["rate_hz"]), int(attributes["began_ns"])
+    steps, peaks = np.asarray(sample.arrays["signal"])[:, 0], sample.arrays["peaks"].astype(np.int64)
+    kinds = sample.arrays["kinds"]
+    signal = np.where(steps == MISSING, np.nan, steps * float(attributes["lsb_mv"]))
+    beats, rhythms = (
+        _said(labelled.labels, kind, began_ns, rate, len(signal)) for kind in ("beats", "rhythm")
+    )
+    if not beats and not rhythms:
         return None
     if len(peaks) != len(kinds) or len(peaks) <= _WARM_BEATS or np.any(np.diff(peaks) <= 0):
         return f"{len(peaks)} peaks and {len(kinds)} classes"
     rows = beat_rows(signal, rate, peaks)
-    truth = kinds[: len(rows)].copy() if beats is not None else np.full(len(rows), UNKNOWN)
-    if beats is not None:
-        offset_s = (int(beats.body["began_ns"]) - began_ns) / 1e9
-        named = [
-            (round((offset_s + beat["at_ms"] / 1e3) * rate), KINDS.index(beat["kind"]))
-            for beat in sorted(beats.body["beats"], key=lambda beat: beat["at_ms"])
-        ]
-        at = matched(
-            rows.samples, np.array([sample for sample, _ in named], np.int64), round(WINDOW_S * rate)
-        )
-        for place in np.flatnonzero(at >= 0):
-            truth[place] = named[at[place]][1]
-    truth[:_WARM_BEATS] = UNKNOWN
-    fibrillating = None if rhythm is None else rhythm.body.get("rhythm") in FIBRILLATION
-    spans = ((0, len(signal)),) if fibrillating else ()
-    nothing = np.zeros(len(rows), bool)
-    known = Truth(rows.samples, truth, (), spans)
-    return Strip(
-        Examples(sample.group, 0, rate, rows, truth, nothing, np.empty(0, np.int64), known), fibrillating
+    truth, extra, missed = _beats(beats, peaks, rate)
+    rhythms = [each for each in rhythms if each.body["rhythm"] not in _SILENT_ON_AF]
+    spans = tuple((each.begin, each.end) for each in rhythms)
+    fibrillating = tuple((e.begin, e.end) for e in rhythms if e.body["rhythm"] in FIBRILLATION)
+    count = len(rows)  # The last beats have none: what comes after them is not there.
+    known = Truth(rows.samples, truth[:count], (), fibrillating, spans)
+    return Examples(sample.group, 0, rate, rows, truth[:count], extra[:count], missed, known)
+
+
+def _said(labels: Sequence[Label], kind: str, began_ns: int, rate_hz: float, length: int) -> list[_Said]:
+    """What labels of a kind say of a strip of ``length`` samples; where two overlap, the newer one counts.
+
+    A label of beats that does not tell its end was seen up to its last beat.
+    """
+    found: list[tuple[str, _Said]] = []
+    about = [label for label in labels if label.kind in (kind, "unreadable")]
+    for label in sorted(about, key=lambda label: -label.created_ns):
+        first_ns = int(label.body["began_ns"])
+        last_ms = max((beat["at_ms"] for beat in label.body.get("beats") or ()), default=0.0)
+        last_ns = int(label.body.get("ended_ns", first_ns + 1e6 * last_ms))
+        begin, end = (round((at_ns - began_ns) / 1e9 * rate_hz) for at_ns in (first_ns, last_ns))
+        apart = all(end <= each.begin or begin >= each.end for _, each in found)
+        if begin < length and end > 0 and apart:
+            found.append((label.kind, _Said(begin, end, label.body)))
+    return [each for of_kind, each in found if of_kind == kind]
+
+
+def _beats(
+    said: Sequence[_Said], peaks: NDArray[np.int64], rate_hz: float
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Class of each peak, whether there is no beat at it, and the classes of beats without a peak.
+
+    A peak that nobody has seen is `UNKNOWN`; so is one at the border of what was seen, unless it is named.
+    """
+    window = round(WINDOW_S * rate_hz)
+    named = sorted(
+        (each.begin + round(beat["at_ms"] / 1e3 * rate_hz), KINDS.index(beat["kind"]))
+        for each in said
+        for beat in each.body["beats"]
     )
-
-
-def _about(label: Label, kind: str, began_ns: int, ended_ns: int) -> bool:
-    """Whether a label of this kind is about the strip: beats in it, or a rhythm over a good part of it."""
-    if label.kind != kind:
-        return False
-    body = label.body
-    first = int(body.get("began_ns", 0))
-    if kind == "beats":
-        last = first + round(1e6 * max((beat["at_ms"] for beat in body.get("beats", ())), default=0))
-        return first < ended_ns and last >= began_ns
-    inside = min(ended_ns, int(body.get("ended_ns", 0))) - max(began_ns, first)
-    return inside > 0.2 * (ended_ns - began_ns)
-
-
-def _newest(labels: Iterable[Label]) -> Label | None:
-    return max(labels, key=lambda label: label.created_ns, default=None)
+    samples, kinds = np.array(named, np.int64).reshape(-1, 2).T
+    at = matched(peaks, samples, window)
+    extra = np.zeros(len(peaks), bool)
+    for each in said:
+        extra |= (at < 0) & (peaks >= each.begin + window) & (peaks < each.end - window)
+    truth = np.where(extra, KINDS.index("Q"), UNKNOWN)
+    truth[at >= 0] = kinds[at[at >= 0]]
+    truth[:_WARM_BEATS], extra[:_WARM_BEATS] = UNKNOWN, False
+    missed = (samples > peaks[_WARM_BEATS - 1]) & (samples < peaks[-1])
+    missed[at[at >= 0]] = False
+    return truth, extra, kinds[missed]
 
 
 @dataclass(frozen=True, slots=True)

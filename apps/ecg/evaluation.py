@@ -148,24 +148,20 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
 
 def fleet_slices(scorer: Scorer, samples: Sequence[LabelledSample]) -> dict[str, Figure]:
     """Scores by slice, and sensitivity to V."""
-    groups: dict[str, list[tuple[Examples, bool]]] = {}
+    groups: dict[str, list[Examples]] = {}
     for one in virtual_patients(FLEET_PATIENTS, EVALUATION_SEED):
-        groups.setdefault(f"virtual:{one.patient.partition('-')[0]}", []).append((one, True))
+        groups.setdefault(f"virtual:{one.patient.partition('-')[0]}", []).append(one)
     for strip in strips_of(samples)[0]:
-        told = strip.fibrillating is not None
-        groups.setdefault(f"patient:{strip.examples.patient}", []).append((strip.examples, told))
+        groups.setdefault(f"patient:{strip.patient}", []).append(strip)
     slices: dict[str, Figure] = {}
     ventricular: dict[str, list[Counts]] = {name: [] for name in V_SLICES}
     for name, group in sorted(groups.items()):
-        scored = [(one, told, scorer(one)) for one, told in group]
-        counts = np.sum([beat_counts(one, found.kinds) for one, _, found in scored], axis=0)
+        scored = [scorer(one) for one in group]
+        counts = np.sum([beat_counts(o, s.kinds) for o, s in zip(group, scored, strict=True)], axis=0)
         ventricular[V_SLICES[0 if name.startswith("virtual:") else 1]].append(counts)
-        rhythm = [
-            (found.af, found.rhythm_p >= 0.5 * (scorer.limits.af_on + scorer.limits.af_off))
-            for _, told, found in scored
-            if told and len(found.af)
-        ]
-        score = _score(counts, rhythm)
+        truth, chances = (np.concatenate([getattr(s, name) for s in scored]) for name in ("af", "rhythm_p"))
+        told = chances >= 0.5 * (scorer.limits.af_on + scorer.limits.af_off)
+        score = _score(counts, truth[truth != UNKNOWN], told[truth != UNKNOWN])
         if score is not None:
             slices[name] = Figure(score, count=len(group), unit="share")
     for name, counts in ventricular.items():
@@ -176,14 +172,13 @@ def fleet_slices(scorer: Scorer, samples: Sequence[LabelledSample]) -> dict[str,
     return slices
 
 
-def _score(counts: Counts, rhythm: Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]]) -> float | None:
-    """A patient's score; None where nothing can be measured."""
+def _score(counts: Counts, truth: NDArray[np.int64], told: NDArray[np.bool_]) -> float | None:
+    """A patient's score, from beats and from decisions on AF; None where nothing can be measured."""
     parts = []
     shares = [sensitivity(counts, k) for k in "NSV" if counts[KINDS.index(k)].sum() >= LEAST_OF_CLASS]
     if shares:
         parts.append(float(np.mean(shares)))
-    if rhythm:
-        truth, told = (np.concatenate(values) for values in zip(*rhythm, strict=True))
+    if len(truth):
         parts.append(float(np.mean([np.mean(told[truth == value] == value) for value in np.unique(truth)])))
     return float(np.mean(parts)) if parts else None
 

@@ -29,12 +29,16 @@ is regular more often than not; where it is called fibrillation, that counts as 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was true of one recording: beats, spans in which none is judged, and rhythm as it changes."""
+    """What was true of one recording: beats, spans in which none is judged, and rhythm as it changes.
+
+    ``rhythm_known`` are the spans in which the rhythm is known; None where it is throughout.
+    """
 
     samples: NDArray[np.int64]
     kinds: NDArray[np.int64]
     unjudged: tuple[tuple[int, int], ...] = ()
     fibrillation: tuple[tuple[int, int], ...] = ()
+    rhythm_known: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,13 @@ def examples_of(recording: Recording, leads: Sequence[int] = (0,)) -> list[Examp
 
 
 def rhythm_rows(examples: Examples, kinds: NDArray[np.integer]) -> tuple[RhythmRows, NDArray[np.int64]]:
-    """Rhythm rows after beats of these classes, and whether each has AF in the middle of its short window."""
-    rows = RhythmFeatures().push(examples.rows, kinds)
-    af = np.zeros(len(rows), np.int64)
-    for begin, end in examples.truth.fibrillation:
-        af[(rows.began >= begin) & (rows.began < end)] = 1
+    """Rhythm rows after beats of these classes, and whether each has AF in the middle of its short window.
+
+    `UNKNOWN` where nobody knows.
+    """
+    rows, truth = RhythmFeatures().push(examples.rows, kinds), examples.truth
+    af = np.full(len(rows), 0 if truth.rhythm_known is None else UNKNOWN)
+    for value, spans in ((0, truth.rhythm_known or ()), (1, truth.fibrillation)):
+        for begin, end in spans:
+            af[(rows.began >= begin) & (rows.began < end)] = value
     return rows, af

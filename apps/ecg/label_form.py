@@ -86,9 +86,8 @@ def labels_of(
 ) -> list[dict[str, Any]]:
     """The labels to store, as ``POST /v1/apps/ecg/labels`` takes them."""
     about = {"subject": sample["subject"], "group": sample["group"]}
-    told = {"sample": sample["id"], "began_ns": strip["began_ns"], "beats": beats}
-    labels = [about | {"kind": "beats", "body": told}]
+    span = {"began_ns": strip["began_ns"], "ended_ns": strip["ended_ns"]}
+    labels = [about | {"kind": "beats", "body": span | {"sample": sample["id"], "beats": beats}}]
     if rhythm is not None:
-        span = {"began_ns": strip["began_ns"], "ended_ns": strip["ended_ns"], "rhythm": rhythm}
-        labels.append(about | {"kind": "rhythm", "body": span})
+        labels.append(about | {"kind": "rhythm", "body": span | {"rhythm": rhythm}})
     return labels

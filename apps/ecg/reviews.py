@@ -67,12 +67,12 @@ def labels_of(strip: Strip, review: Review, *, reviewer: str, now_ns: int) -> li
     if review.verdict == "confirmed":
         beats = [{"at_ms": beat["at_ms"], "kind": beat["kind"]} for beat in strip.beats]
     if beats is not None:
-        bodies["beats"] = {"sample": None, "began_ns": strip.began_ns, "beats": beats, **told}
+        bodies["beats"] = {"sample": None, **span, "beats": beats, **told}
     rhythm = review.rhythm or (strip.rhythm if review.verdict == "confirmed" else None)
     if rhythm is not None and rhythm != "unknown":
         bodies["rhythm"] = {**span, "rhythm": rhythm, **told}
     if not bodies:
-        bodies["beats"] = {"sample": None, "began_ns": strip.began_ns, "beats": [], **told}
+        bodies["beats"] = {"sample": None, **span, "beats": [], **told}
     return [
         Label(APP, strip.patient, strip.patient, kind, body, f"person:{reviewer}", now_ns)
         for kind, body in bodies.items()

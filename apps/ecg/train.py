@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.ecg.correcting import Lesson, Strip, balanced, fit_correction, strips_of
+from apps.ecg.correcting import Lesson, balanced, fit_correction, strips_of
 from apps.ecg.data import DS1, find_mitdb, load_record
 from apps.ecg.evaluation import (
     EVALUATION_SEED,
@@ -160,14 +160,13 @@ def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
 
 
 def _correct(
-    corrections: Corrections, scorer: Scorer, known: Sequence[Examples], strips: Sequence[Strip]
+    corrections: Corrections, scorer: Scorer, known: Sequence[Examples], strips: Sequence[Examples]
 ) -> tuple[Correction, Correction]:
     """Corrections of both heads from replayed recordings and strips, each half of the weight."""
     beats: dict[str, list[Any]] = {"known": [], "field": []}
     rhythms: dict[str, list[Any]] = {"known": [], "field": []}
     random = np.random.default_rng(0)
-    for one, fibrillating in [*((k, None) for k in known), *((s.examples, s.fibrillating) for s in strips)]:
-        where = "field" if any(one is s.examples for s in strips) else "known"
+    for where, one in [*(("known", one) for one in known), *(("field", one) for one in strips)]:
         found = scorer(one)
         chosen = np.flatnonzero(one.kinds != UNKNOWN)
         if where == "known":
@@ -181,9 +180,11 @@ def _correct(
             beats[where].append(
                 (one.patient, one.rows.features[chosen], found.beat_p[chosen], one.kinds[chosen])
             )
-        rows, af = rhythm_rows(one, decided(found.beat_p, scorer.odds))
-        if len(rows) and (where == "known" or fibrillating is not None):
-            rhythms[where].append((one.patient, rows.features, found.rhythm_p[:, np.newaxis], af))
+        told = found.af != UNKNOWN
+        if np.any(told):
+            rhythms[where].append(
+                (one.patient, found.rhythm.features[told], found.rhythm_p[told, np.newaxis], found.af[told])
+            )
     return (
         _corrected(beats, corrections.beat_scale, corrections.beat),
         _corrected(rhythms, corrections.rhythm_scale, corrections.rhythm),

@@ -31,6 +31,8 @@ RATE_HYSTERESIS_BPM = 5.0
 AF_CONFIRM = 2
 MEMORY_BEATS = 64
 """Beats whose times are kept, to count those of an episode that began before it was known."""
+MEMORY_EPISODES = 64
+"""Episodes that are over and whose times are kept, more than fit into a strip of 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Episodes:
         self._rate_hz = rate_hz
         self._limits = limits
         self._open: dict[Label, _Open] = {}
+        self._over: deque[tuple[Label, int, int]] = deque(maxlen=MEMORY_EPISODES)
         self._recent: deque[int] = deque(maxlen=MEMORY_BEATS)
         self._rr_s: deque[float] = deque(maxlen=RATE_BEATS)
         self._last: int | None = None
@@ -89,6 +92,12 @@ class Episodes:
     def going_on(self) -> tuple[Label, ...]:
         """Labels of the episodes that are going on."""
         return tuple(label for label in LABELS if label in self._open)
+
+    def during(self, begin: int, end: int) -> tuple[Label, ...]:
+        """Labels of the episodes that took place between two samples, as far as they are known now."""
+        found = {label for label, began, ended in self._over if began < end and ended >= begin}
+        found |= {label for label, episode in self._open.items() if episode.began < end}
+        return tuple(label for label in LABELS if label in found)
 
     @property
     def last_beat(self) -> int | None:
@@ -211,7 +220,9 @@ class Episodes:
         return self._change(label, self._open[label], None)
 
     def _end(self, label: Label, ended: int) -> EpisodeChange:
-        return self._change(label, self._open.pop(label), ended)
+        episode = self._open.pop(label)
+        self._over.append((label, episode.began, ended))
+        return self._change(label, episode, ended)
 
     def _change(self, label: Label, episode: _Open, ended: int | None) -> EpisodeChange:
         spanned = episode.last - episode.first
@@ -222,6 +233,7 @@ class Episodes:
         """The state, for `restore`."""
         return {
             "open": {label: [o.began, o.beats, o.first, o.last] for label, o in self._open.items()},
+            "over": [list(each) for each in self._over],
             "recent": list(self._recent),
             "rr_s": list(self._rr_s),
             "last": self._last,
@@ -235,6 +247,7 @@ class Episodes:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
         self._open = {label: _Open(*state["open"][label]) for label in LABELS if label in state["open"]}
+        self._over = deque(((label, b, e) for label, b, e in state.get("over", ())), maxlen=MEMORY_EPISODES)
         self._recent = deque(state["recent"], maxlen=MEMORY_BEATS)
         self._rr_s = deque(state["rr_s"], maxlen=RATE_BEATS)
         self._last = state["last"]

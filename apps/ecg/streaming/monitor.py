@@ -213,7 +213,7 @@ class Monitor:
             yield recording.finding("withheld", recording.leads[recording.analysed], text, now)
         observed = observe(self._standing(now, judged), self._settings, self._alarms.raised)
         yield from self._tell(self._alarms.observe(self._now_s, observed), now)
-        yield from self._reports.due(now, judged - self._tick, judged, self._episodes.going_on)
+        yield from self._reports.due(now, judged - self._tick, judged, self._episodes)
 
     def _standing(self, now: int, judged: int) -> Standing:
         usability, last = self._usability, self._episodes.last_beat

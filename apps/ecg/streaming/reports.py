@@ -6,7 +6,7 @@ A report is due with the first look after all beats of its span have been judged
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from apps.ecg.streaming import excerpts
 from apps.ecg.streaming.beats import KINDS
+from apps.ecg.streaming.episodes import Episodes
 from apps.ecg.streaming.hrv import variability
 from apps.ecg.streaming.intervals import average, intervals, span
 from apps.ecg.streaming.leads import LeadCheck
@@ -63,12 +64,12 @@ class Reports:
         if self._consent != "findings" and len(self._strips) < STRIPS_WAITING:
             self._strips.append((at, name))
 
-    def due(self, now: int, before: int, judged: int, episodes: Sequence[str]) -> Iterator[Event | Sample]:
+    def due(self, now: int, before: int, judged: int, episodes: Episodes) -> Iterator[Event | Sample]:
         """What is due at ``now``: beats are judged up to ``judged``, at the last look up to ``before``.
 
-        ``episodes`` are the labels of those going on.
+        A strip is due once all its beats are.
         """
-        while self._strips and now >= self._strips[0][0] + self._strip_wait:
+        while self._strips and judged >= self._strips[0][0] + self._strip_wait:
             yield self._strip(*self._strips.pop(0), now, episodes)
         for length, report in self._spans:
             end = judged // length * length
@@ -81,7 +82,15 @@ class Reports:
         recording = self._recording
         return {"began_ns": recording.timeline.ns(begin), "seconds": (end - begin) / recording.rate_hz}
 
-    def _rates(self, begin: int, end: int, now: int, episodes: Sequence[str]) -> Iterator[Event | Sample]:
+    def _rhythm_of(self, begin: int, end: int, episodes: Episodes) -> str:
+        """The rhythm between two samples: an episode that took place there, else sinus if it was seen."""
+        recording = self._recording
+        beats = [beat for beat in recording.history.between(begin, end) if beat.good]
+        seen = 2 * recording.usability.good_samples(begin, end) >= end - begin
+        sinus = seen and sum(beat.joined for beat in beats[1:]) >= LEAST_RR
+        return next(iter(episodes.during(begin, end)), "sinus" if sinus else "unknown")
+
+    def _rates(self, begin: int, end: int, now: int, episodes: Episodes) -> Iterator[Event | Sample]:
         recording = self._recording
         rate_hz = recording.rate_hz
         beats = [beat for beat in recording.history.between(begin, end) if beat.good]
@@ -93,7 +102,7 @@ class Reports:
             "heart_rate_bpm": round(60 * rate_hz * len(rr) / sum(rr), 1) if len(rr) >= LEAST_RR else None,
             "beats": {kind: sum(beat.kind == kind for beat in beats) for kind in KINDS},
             "good_share": round(good_share, 3),
-            "rhythm": episodes[0] if episodes else "sinus" if sinus else "unknown",
+            "rhythm": next(iter(episodes.going_on), "sinus" if sinus else "unknown"),
             "lead": recording.leads[recording.analysed],
         }
         yield recording.event("rates", now, Priority.TELEMETRY, data)
@@ -103,7 +112,7 @@ class Reports:
             ahead, after = span(rate_hz)
             self._averaged.append(recording.ring.cut(np.array(normal) - ahead, ahead + after))
 
-    def _intervals(self, begin: int, end: int, now: int, episodes: Sequence[str]) -> Iterator[Event | Sample]:
+    def _intervals(self, begin: int, end: int, now: int, episodes: Episodes) -> Iterator[Event | Sample]:
         recording = self._recording
         cuts, self._averaged = self._averaged, []
         past = recording.history.between(begin, end)
@@ -123,7 +132,11 @@ class Reports:
             yield recording.finding(each.finding, each.lead, each.text, now)
         lead = recording.leads[recording.analysed]
         rr_s = sum(rr) / len(rr) / recording.rate_hz
-        measured = intervals(averages[lead], rr_s, p_wave="AF" not in episodes) if lead in averages else None
+        measured = (
+            intervals(averages[lead], rr_s, p_wave="AF" not in episodes.going_on)
+            if lead in averages
+            else None
+        )
         if measured is None:
             return
         data = {
@@ -139,7 +152,7 @@ class Reports:
         }
         yield recording.event("intervals", now, Priority.TELEMETRY, data)
 
-    def _variability(self, begin: int, end: int, now: int, _: Sequence[str]) -> Iterator[Event | Sample]:
+    def _variability(self, begin: int, end: int, now: int, _: Episodes) -> Iterator[Event | Sample]:
         recording = self._recording
         beats = [beat for beat in recording.history.between(begin, end) if beat.good]
         found = variability(
@@ -164,7 +177,7 @@ class Reports:
         }
         yield recording.event("hrv", now, Priority.TELEMETRY, data)
 
-    def _window(self, begin: int, end: int, now: int, episodes: Sequence[str]) -> Iterator[Event | Sample]:
+    def _window(self, begin: int, end: int, now: int, episodes: Episodes) -> Iterator[Event | Sample]:
         """A window of signal to learn from, if it is worth it."""
         recording = self._recording
         if self._consent != "learning":
@@ -181,7 +194,7 @@ class Reports:
             "lsb_mv": LSB_MV,
             "began_ns": recording.timeline.ns(begin),
             "lead": recording.leads[lead],
-            "rhythm": episodes[0] if episodes else "sinus",
+            "rhythm": self._rhythm_of(begin, end, episodes),
             "version": recording.version,
         }
         yield Sample(
@@ -193,7 +206,7 @@ class Reports:
             attributes=attributes,
         )
 
-    def _strip(self, at: int, alarm: str, now: int, episodes: Sequence[str]) -> Event:
+    def _strip(self, at: int, alarm: str, now: int, episodes: Episodes) -> Event:
         recording = self._recording
         begin = max(0, at - self._strip_wait)
         length = at + self._strip_wait - begin
@@ -203,7 +216,7 @@ class Reports:
             "began_ns": recording.timeline.ns(begin),
             **excerpts.strip(steps, recording.rate_hz, recording.leads, beats, begin),
             "alarm": alarm,
-            "rhythm": episodes[0] if episodes else "sinus",
+            "rhythm": self._rhythm_of(begin, begin + length, episodes),
         }
         return recording.event("strip", now, Priority.EVENT, data)
 

@@ -337,6 +337,30 @@ def test_a_strip_is_the_signal_around_its_alarm(rate_hz: int, leads: str) -> Non
     assert np.abs(steps * data["lsb_mv"] - truth).max() < 0.006
     assert sum(beat["kind"] == "V" for beat in data["beats"]) >= 3
     assert all(0 <= beat["at_ms"] <= 10_000 for beat in data["beats"])
+    assert max(beat["at_ms"] for beat in data["beats"]) > 8_700  # It waits for its last beats.
+
+
+@pytest.mark.parametrize(
+    ("parameters", "alarm", "rhythm"),
+    [
+        ({"episodes": "VT:14-17"}, "ventricular_tachycardia", "VT"),
+        ({"episodes": "AF:10-60"}, "atrial_fibrillation", "AF"),
+        ({"noise": "lead_off:10-40"}, "lead_off", "unknown"),
+    ],
+)
+def test_a_strip_tells_the_rhythm_of_its_own_time(
+    parameters: dict[str, str], alarm: str, rhythm: str
+) -> None:
+    results = run(edge(consent="strips"), virtual(60, **parameters))
+    assert [strip.data["rhythm"] for strip in events(results, "strip", alarm=alarm)] == [rhythm]
+
+
+def test_a_window_to_learn_from_tells_of_a_run_that_is_over() -> None:
+    results = run(edge(consent="learning"), virtual(65, episodes="VT:40-45"))
+    told = {
+        (r.captured_ns - START_NS) // 10**9: r.attributes["rhythm"] for r in results if isinstance(r, Sample)
+    }
+    assert told[max(told)] == "VT"
 
 
 # ------------------------------------------------------------------------------------------- bad input

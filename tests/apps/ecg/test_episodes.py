@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,16 @@ def test_three_fast_ventricular_beats_are_a_run() -> None:
     assert told([ended]) == [("VT", "ended")]
     assert ended.began == began.began
     assert ended.ended == round(12 * 0.5 * RATE_HZ)
+
+
+def test_episodes_of_a_span_are_known_after_they_are_over() -> None:
+    heart = Heart()
+    heart.beats("NNNNVVVVNNNN", 0.5)
+    heart.episodes.restore(decode_state(encode_state(heart.episodes.snapshot())))
+    at = [round(second * RATE_HZ) for second in (0, 2, 3, 4.1, 6)]
+    spans = [heart.episodes.during(begin, end) for begin, end in pairwise(at)]
+    assert spans == [(), ("VT",), ("VT",), ()]
+    assert heart.episodes.going_on == ()
 
 
 def test_slow_ventricular_beats_are_no_tachycardia() -> None:

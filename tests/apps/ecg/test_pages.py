@@ -210,7 +210,7 @@ def test_a_sample_is_drawn_as_a_strip_and_labelled_like_one() -> None:
     assert [(each["at_ms"], each["kind"]) for each in drawn["beats"]] == [(250.0, "N"), (1000.0, "V")]
     beats, rhythm = labels_of(sample(), drawn, [{"at_ms": 250.0, "kind": "S"}], "sinus")
     assert beats["body"] == {
-        "sample": "abc", "began_ns": 7 * S, "beats": [{"at_ms": 250.0, "kind": "S"}],
+        "sample": "abc", "began_ns": 7 * S, "ended_ns": 9 * S, "beats": [{"at_ms": 250.0, "kind": "S"}],
     }  # fmt: skip
     assert (rhythm["kind"], rhythm["body"]["rhythm"], rhythm["subject"]) == ("rhythm", "sinus", "p-a")
     assert len(labels_of(sample(), drawn, [], None)) == 1

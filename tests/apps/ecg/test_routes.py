@@ -122,7 +122,8 @@ def test_a_correction_becomes_labels_and_leaves_the_queue(
     assert client.get("/review").json()["items"] == []
     with Session(engine) as session:
         labels = [label for _, label in labels_of(session, "ecg", subject=ANN)]
-    assert {label.kind: label.body["began_ns"] for label in labels} == {"beats": at(100), "rhythm": at(100)}
+    told = {label.kind: (label.body["began_ns"], label.body["ended_ns"]) for label in labels}
+    assert told == {"beats": (at(100), at(110)), "rhythm": (at(100), at(110))}
     assert {(label.group, label.source) for label in labels} == {(ANN, "person:Dr Ada")}
 
 

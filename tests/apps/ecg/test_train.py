@@ -14,7 +14,7 @@ from apps.ecg import train as training
 from apps.ecg.app import SPEC
 from apps.ecg.correcting import strips_of
 from apps.ecg.evaluation import V_SLICES, evaluate, scorer_of
-from apps.ecg.examples import UNKNOWN, examples_of, virtual_recording
+from apps.ecg.examples import UNKNOWN, examples_of, rhythm_rows, virtual_recording
 from apps.ecg.graph import Correction, read_corrections, with_corrections
 from apps.ecg.streaming.beats import KINDS
 from apps.ecg.streaming.ring import LSB_MV
@@ -98,11 +98,11 @@ def test_a_strip_carries_what_the_clinician_said() -> None:
     sample = strips(31, "typical", "sinus")[0]
     found, refused = strips_of([sample])
     assert not refused
-    kinds = found[0].examples.kinds
+    kinds = found[0].kinds
     said = [KINDS.index(beat["kind"]) for beat in sample.labels[0].body["beats"]]
     assert kinds[3:].tolist() == said[3 : len(kinds)]
     assert np.all(kinds[:3] == UNKNOWN)
-    assert found[0].fibrillating is False
+    assert rhythm_rows(found[0], kinds)[1].tolist() == [0] * len(rhythm_rows(found[0], kinds)[0])
 
 
 def test_a_strip_without_a_label_is_not_learnt_from_and_a_torn_one_is_told() -> None:
