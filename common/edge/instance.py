@@ -10,6 +10,7 @@ from typing import Protocol
 from common.app import Arrays, EdgeApp, Model, Reading, Sample
 from common.bundle import Bundle, Manifest
 from common.edge.golden import output_scales
+from common.edge.inference import RunTime
 from common.edge.trial import Outcome
 from common.errors import BundleError, ReadingError
 from common.messages import Event
@@ -20,9 +21,9 @@ LATENCY_WINDOW = 512
 
 
 class WatchedModel(Model, Protocol):
-    """A loaded model that tells of each successful run: its outputs and the seconds that it took."""
+    """A loaded model that tells of each successful run: its outputs and how long it took."""
 
-    on_run: Callable[[Arrays, float], None] | None
+    on_run: Callable[[Arrays, RunTime], None] | None
 
 
 class Instance:
@@ -34,27 +35,27 @@ class Instance:
         self.manifest: Manifest = bundle.manifest
         self.latencies_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
         self.outputs: Arrays | None = None
-        self._run_s: float | None = None
+        self._work_s: float | None = None
         model.on_run = self._ran
 
     def run(self, reading: Reading, now_ns: int) -> tuple[list[Event | Sample], Outcome]:
         """Events and what happened. Raises `ReadingError` only; any other failure is the model's."""
-        self.outputs = self._run_s = None
+        self.outputs = self._work_s = None
         try:
             events = list(self.app.process(reading, now_ns))
         except ReadingError:
             raise
         except Exception as error:  # Whatever a model makes the app do must not take the node down.
             log.debug("reading %d fails", reading.position, exc_info=True)
-            return [], Outcome(f"{type(error).__name__}: {error}", self.outputs, self._run_s)
-        return events, Outcome("", self.outputs, self._run_s)
+            return [], Outcome(f"{type(error).__name__}: {error}", self.outputs, self._work_s)
+        return events, Outcome("", self.outputs, self._work_s)
 
-    def _ran(self, outputs: Arrays, seconds: float) -> None:
+    def _ran(self, outputs: Arrays, took: RunTime) -> None:
         if self.outputs is not None:
             return  # An app may ask its model more (to explain itself); the first run is the decision.
         self.outputs = outputs
-        self._run_s = seconds
-        self.latencies_s.append(seconds)
+        self._work_s = took.work_s
+        self.latencies_s.append(took.wall_s)
 
 
 def carry_on(following: Instance, before: Instance) -> None:

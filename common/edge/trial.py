@@ -7,7 +7,8 @@ over the last `WINDOW` readings:
 ``failures``      inference errors, NaN or outputs outside ``manifest.parameters["output_bounds"]`` on
                   readings that the reference could handle: too large a share, or several close together
 ``latency``       median run slower than ``latency_factor`` times the reference's, or slower than the
-                  bundle promises while the reference is not slow as well
+                  bundle promises while the reference is not slow as well; counted is the time that a run
+                  works, not what it waits for others on a busy device (`common.edge.inference.RunTime`)
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
                   says that the reading is not novel, outputs must lie within ``disagreement_limit`` of the
                   output's golden range; a model that learnt something new may differ on novel readings, and
@@ -45,11 +46,12 @@ LATENCY_NOISE_S = 0.0002
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one model did with one reading: ``outputs`` of its last run (None if it did not run)."""
+    """What one model did with one reading: ``outputs`` of its first run, and how long that worked (None if it
+    did not run)."""
 
     error: str = ""
     outputs: Arrays | None = None
-    run_s: float | None = None
+    work_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Trial:
     known: int = 0
     """Readings that were compared because the reference knew their kind."""
     _failed: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=WINDOW))
-    _run_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=WINDOW))
+    _work_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=WINDOW))
     _reference_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=WINDOW))
     _apart: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=WINDOW))
     _values: deque[tuple[dict[str, float], dict[str, float]]] = field(
@@ -95,10 +97,10 @@ class Trial:
         if reference is None or not reference.error:
             self._failed.append(bool(error))
             self._last_error = error or self._last_error
-        if subject.run_s is not None and (reference is None or reference.run_s is not None):
-            self._run_s.append(subject.run_s)
-            if reference is not None and reference.run_s is not None:
-                self._reference_s.append(reference.run_s)
+        if subject.work_s is not None and (reference is None or reference.work_s is not None):
+            self._work_s.append(subject.work_s)
+            if reference is not None and reference.work_s is not None:
+                self._reference_s.append(reference.work_s)
         if reference is not None and subject.outputs is not None and reference.outputs is not None:
             self._compare(subject.outputs, reference.outputs)
 
@@ -155,9 +157,9 @@ class Trial:
         return None
 
     def _judge_latency(self) -> Verdict | None:
-        if len(self._run_s) < LEAST_READINGS:
+        if len(self._work_s) < LEAST_READINGS:
             return None
-        own_s = statistics.median(self._run_s)
+        own_s = statistics.median(self._work_s)
         reference_s = statistics.median(self._reference_s) if self._reference_s else None
         limit_s = self.manifest.limits.latency_ms / 1e3
         slower = reference_s is not None and (
@@ -209,8 +211,8 @@ class Trial:
 
     def _summary(self) -> str:
         text = f"{self.readings} readings, {sum(self._failed)} failures"
-        if self._run_s:
-            text += f", {statistics.median(self._run_s) * 1e3:.3g} ms a run"
+        if self._work_s:
+            text += f", {statistics.median(self._work_s) * 1e3:.3g} ms a run"
         if self._reference_s:
             text += f" (previous model {statistics.median(self._reference_s) * 1e3:.3g} ms)"
         if self.reference is None or not self.compare:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from common.app import Arrays
 from common.bundle import Limits, Manifest, TensorSpec, open_bundle, seal
 from common.edge.golden import check_golden
-from common.edge.inference import LATENCY_WINDOW, OnnxModel, load_model
+from common.edge.inference import LATENCY_WINDOW, OnnxModel, RunTime, load_model
 from common.edge.profile import find_profile
 from common.errors import BundleIncompatible, BundleIncomplete, InferenceError
 from tests.builders import make_bundle
@@ -32,15 +34,43 @@ def test_a_bundle_that_was_built_here_passes_its_golden_cases(tmp_path: Path) ->
 
 
 def test_a_run_gives_every_output_by_name_and_tells_who_watches(model: OnnxModel) -> None:
-    seen: list[tuple[Arrays, float]] = []
-    model.on_run = lambda outputs, seconds: seen.append((outputs, seconds))
+    seen: list[tuple[Arrays, RunTime]] = []
+    model.on_run = lambda outputs, took: seen.append((outputs, took))
     outputs = model.run({"x": np.array([[1, 2, 3, -4]], np.float32)})
     assert outputs["y"] == pytest.approx(2)
     assert outputs["novelty"] == pytest.approx(4)
     assert seen[0][0] is outputs
-    assert seen[0][1] > 0
+    assert seen[0][1].wall_s > 0
+    assert seen[0][1].work_s > 0
     assert 0 < model.latency.p50_ms <= model.latency.p99_ms
     assert model.provider == "CPUExecutionProvider"
+
+
+class WaitingSession:
+    """Waits for others instead of working."""
+
+    def __init__(self, session: Any, provider: str) -> None:
+        self._session = session
+        self._provider = provider
+
+    def get_providers(self) -> list[str]:
+        return [self._provider]
+
+    def run(self, names: list[str], feeds: Arrays) -> Any:
+        threading.Event().wait(0.05)
+        return self._session.run(names, feeds)
+
+
+@pytest.mark.parametrize(
+    ("provider", "counted"), [("CPUExecutionProvider", False), ("CUDAExecutionProvider", True)]
+)
+def test_waiting_is_no_work_of_a_processor(model: OnnxModel, provider: str, counted: bool) -> None:
+    seen: list[RunTime] = []
+    waiting = OnnxModel(model.manifest, WaitingSession(model._session, provider))
+    waiting.on_run = lambda _, took: seen.append(took)
+    waiting.run({"x": np.ones((1, 4), np.float32)})
+    assert seen[0].wall_s >= 0.05
+    assert (seen[0].work_s >= 0.05) is counted
 
 
 def test_double_precision_is_taken_for_a_float_input(model: OnnxModel) -> None:
