@@ -10,13 +10,17 @@ judged. Between the times of a label,
   is learnt from it: the model classifies peaks, it does not find them.
 
 `fit_correction` moves a linear correction of the model's scores (multinomial logistic regression with the
-model's own scores as offset), held near to where it was by a penalty, so that few strips move it little.
-Known recordings are replayed with them, with the same weight, so that nothing is forgotten.
+model's own scores as offset), held near to where it was in two ways: by a penalty, and by known recordings,
+on which what the model says now is what is wanted of it (learning without forgetting: Li, Hoiem 2017). So the
+field is the only force, and what a job without mistakes to learn from makes is nearly what there was.
+
+A patient of the field counts like a known one, however many strips there are, and all of them together like
+all known ones at most: a single strip moves the model little, many patients move it half of the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,12 +136,18 @@ def _beats(
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Rows for a correction: standardized features, the trees' scores ``(n, targets)``, classes, weights."""
+    """Rows for a correction: standardized features, the trees' scores and the probabilities that are wanted,
+    both ``(n, targets)``, and weights."""
 
     scaled: NDArray[np.float32]
     offsets: NDArray[np.float64]
-    truth: NDArray[np.int64]
+    wanted: NDArray[np.float64]
     weights: NDArray[np.float64]
+
+
+def field_weight(field: Collection[str], known: Collection[str]) -> float:
+    """What the patients of the field weigh against all known ones; both are the patients of rows."""
+    return min(1.0, len(set(field)) / len(set(known)))
 
 
 def balanced(truth: NDArray[np.int64], groups: NDArray, total: float) -> NDArray[np.float64]:
@@ -159,12 +169,11 @@ def fit_correction(lessons: Sequence[Lesson], start: Correction, penalty: float 
 
     scaled = np.concatenate([lesson.scaled for lesson in lessons]).astype(np.float64)
     offsets = np.concatenate([lesson.offsets for lesson in lessons])
-    truth = np.concatenate([lesson.truth for lesson in lessons])
+    wanted = np.concatenate([lesson.wanted for lesson in lessons])
     weights = np.concatenate([lesson.weights for lesson in lessons])
     weights = weights / weights.sum()
     targets = offsets.shape[1]
     first = np.concatenate([start.weights, start.bias[np.newaxis]]).astype(np.float64)
-    wanted = truth[:, np.newaxis] == (np.arange(targets) if targets > 1 else 1)
     inputs = np.hstack([scaled, np.ones((len(scaled), 1))])
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -173,10 +182,10 @@ def fit_correction(lessons: Sequence[Lesson], start: Correction, penalty: float 
         if targets > 1:
             scored = scored - scored.max(axis=1, keepdims=True)
             logs = scored - np.log(np.exp(scored).sum(axis=1, keepdims=True))
-            value, chances = -np.sum(weights * logs[wanted]), np.exp(logs)
+            value, chances = -np.sum(weights @ (wanted * logs)), np.exp(logs)
         else:
-            signed = np.where(wanted, scored, -scored)[:, 0]
-            value, chances = np.sum(weights * np.logaddexp(0, -signed)), 1 / (1 + np.exp(-scored))
+            losses = wanted * np.logaddexp(0, -scored) + (1 - wanted) * np.logaddexp(0, scored)
+            value, chances = np.sum(weights @ losses), 1 / (1 + np.exp(-scored))
         slope = inputs.T @ (weights[:, np.newaxis] * (chances - wanted))
         away = moved - first
         return float(value + penalty * np.sum(away**2)), (slope + 2 * penalty * away).ravel()

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.ecg.correcting import Lesson, balanced, fit_correction, strips_of
+from apps.ecg.correcting import Lesson, balanced, field_weight, fit_correction, strips_of
 from apps.ecg.data import DS1, find_mitdb, load_record
 from apps.ecg.evaluation import (
     EVALUATION_SEED,
@@ -162,7 +162,7 @@ def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
 def _correct(
     corrections: Corrections, scorer: Scorer, known: Sequence[Examples], strips: Sequence[Examples]
 ) -> tuple[Correction, Correction]:
-    """Corrections of both heads from replayed recordings and strips, each half of the weight."""
+    """Corrections of both heads from strips, with known recordings replayed."""
     beats: dict[str, list[Any]] = {"known": [], "field": []}
     rhythms: dict[str, list[Any]] = {"known": [], "field": []}
     random = np.random.default_rng(0)
@@ -195,17 +195,20 @@ def _corrected(parts: Mapping[str, Sequence[Any]], scale: Any, start: Correction
     """``start`` moved by lessons; as it is where the field has none."""
     if not parts["field"]:
         return start
+    people = {where: [who for who, *_ in part] for where, part in parts.items()}
+    shares = {"known": 1.0, "field": field_weight(people["field"], people["known"])}
     lessons = []
-    for part in parts.values():
-        if not part:
-            continue
+    for where, part in parts.items():
         scaled = scale.apply(np.concatenate([rows for _, rows, _, _ in part]))
         chances = np.clip(np.concatenate([p for _, _, p, _ in part]).astype(np.float64), 1e-7, 1 - 1e-7)
-        scores = np.log(chances) if chances.shape[1] > 1 else np.log(chances / (1 - chances))
+        targets = chances.shape[1]
+        scores = np.log(chances) if targets > 1 else np.log(chances / (1 - chances))
         truth = np.concatenate([t for *_, t in part])
         groups = np.concatenate([np.full(len(t), who) for who, *_, t in part])
+        true = truth[:, np.newaxis] == (np.arange(targets) if targets > 1 else 1)
+        wanted = chances if where == "known" else true.astype(np.float64)
         offsets = scores - (scaled @ start.weights + start.bias)
-        lessons.append(Lesson(scaled, offsets, truth, balanced(truth, groups, 1.0)))
+        lessons.append(Lesson(scaled, offsets, wanted, balanced(truth, groups, shares[where])))
     return fit_correction(lessons, start)
 
 

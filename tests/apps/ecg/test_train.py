@@ -12,7 +12,7 @@ import pytest
 
 from apps.ecg import train as training
 from apps.ecg.app import SPEC
-from apps.ecg.correcting import strips_of
+from apps.ecg.correcting import field_weight, strips_of
 from apps.ecg.evaluation import V_SLICES, evaluate, scorer_of
 from apps.ecg.examples import UNKNOWN, examples_of, rhythm_rows, virtual_recording
 from apps.ecg.graph import Correction, read_corrections, with_corrections
@@ -24,7 +24,6 @@ from common.bundle import Bundle, open_bundle, seal
 from common.errors import TrainingError
 
 STRIP_S = 30
-FEW = {"virtual_patients": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +88,7 @@ def context(
     output: Path, parent: Bundle | None, samples: Sequence[LabelledSample], **parameters: object
 ) -> TrainContext:
     output.mkdir(parents=True, exist_ok=True)
-    return TrainContext(
-        "2.0.0", parent, samples, output, None, 0, FEW | parameters, lambda _share, _message: None
-    )
+    return TrainContext("2.0.0", parent, samples, output, None, 0, parameters, lambda _share, _message: None)
 
 
 def test_a_strip_carries_what_the_clinician_said() -> None:
@@ -131,6 +128,30 @@ def test_corrections_of_a_rhythm_make_the_model_better_on_that_rhythm(
     assert verdict.passed, verdict.reasons
     assert candidate.manifest.lineage.parent == starter.version
     assert candidate.manifest.parameters["strips"] == len(learnt)
+
+
+def test_one_strip_makes_the_model_better_on_its_patient_and_worse_on_nobody(
+    starter: Bundle, tmp_path: Path
+) -> None:
+    first, *others = strips(44, "slow_af", "AF")
+    candidate = training.train(context(tmp_path / "b", starter, [first]))
+    before, after = evaluate(starter, others, None), evaluate(candidate, others, None)
+    assert after.slices["patient:p-44"].value > before.slices["patient:p-44"].value + 0.1
+    verdict = judge(training.gate, after, before)
+    assert verdict.passed, verdict.reasons
+
+
+def test_strips_on_which_the_device_was_right_change_little(starter: Bundle, tmp_path: Path) -> None:
+    candidate = training.train(context(tmp_path / "b", starter, strips(45, "typical", "sinus")))
+    known = examples_of(virtual_recording({"seed": "61", "pac": "5", "pvc": "5"}, 60.0))[0]
+    before, after = (scorer_of(b.model_path(), b.manifest.parameters)(known) for b in (starter, candidate))
+    assert np.abs(after.beat_p - before.beat_p).mean() < 0.005
+    assert np.mean(after.kinds == before.kinds) > 0.99
+
+
+@pytest.mark.parametrize(("field", "weight"), [("a", 1 / 3), ("aaaa", 1 / 3), ("ab", 2 / 3), ("abcd", 1.0)])
+def test_a_patient_counts_like_a_known_one_however_many_strips(field: str, weight: float) -> None:
+    assert field_weight(field, "xxyyz") == pytest.approx(weight)
 
 
 def test_a_model_that_loses_v_is_refused(starter: Bundle, tmp_path: Path) -> None:
