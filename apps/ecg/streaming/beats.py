@@ -60,7 +60,7 @@ def _between(begin_s: float, end_s: float) -> slice:
 
 _QRS, _P, _T = _between(-0.10, 0.14), _between(-0.30, -0.07), _between(0.14, 0.5)
 _POINTS = [part.stop - part.start for part in (_QRS, _P, _T)]
-_PARTS = [_QRS.start, _QRS.stop, _P.start, _P.stop, _T.start]
+_PARTS = np.array([_QRS.start, _QRS.stop, _P.start, _P.stop, _T.start])
 """For ``reduceat``: of what it gives, every other is of a part; the T wave goes to the end."""
 _SLIDING = np.arange(2 * _SHIFTS + 1)[:, np.newaxis] + np.arange(_QRS.start, _QRS.stop)
 _SHIFT_COST = 0.002 * np.abs(np.arange(-_SHIFTS, _SHIFTS + 1))[:, np.newaxis]

@@ -11,7 +11,7 @@ left of a regular pattern (bigeminy, Wenckebach) shows in the correlation of int
 Sources: normalized RMSSD, turning points and entropy of intervals (Dash et al. 2009), coefficient of sample
 entropy (Lake, Moorman 2011), scatter of successive differences (Sarkar et al. 2008), absent P waves.
 
-State is bounded: `WINDOWS` beats with six numbers each.
+State is bounded: `WINDOWS` beats with seven numbers each.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ HOP = 4
 WINDOWS = (24, 64)
 """Beats that a row looks at."""
 LEAST_BEATS = 12
-_VENTRICULAR = [KINDS.index(kind) for kind in "VF"]
-_ATRIAL = KINDS.index("S")
+_V, _F, _ATRIAL = (KINDS.index(kind) for kind in "VFS")
 _TAKEN = ("p_alike", "p_height_dominant", "p_off", "alike_dominant")
 _COLUMNS = [FEATURE_NAMES.index(name) for name in _TAKEN]
 _MOST_LOG = 3.0
@@ -68,45 +67,51 @@ class RhythmFeatures:
 
     def __init__(self) -> None:
         self._seen = 0
-        self._samples: list[int] = []
-        self._beats: list[tuple[float, ...]] = []  # RR, kind, and _TAKEN
+        self._beats = np.empty((0, 3 + len(_TAKEN)))  # sample, RR, kind, and _TAKEN
 
     def push(self, rows: BeatRows, kinds: NDArray[np.integer]) -> RhythmRows:
         """Take in beats and their classes (index in `beats.KINDS`), ``(n,)``; give the rows now complete."""
-        samples, began, features = [], [], []
-        for sample, rr, kind, row in zip(rows.samples, rows.rr_s, kinds, rows.features, strict=True):
-            self._samples.append(int(sample))
-            self._beats.append((float(rr), float(kind), *(float(row[column]) for column in _COLUMNS)))
-            del self._samples[: -WINDOWS[-1]], self._beats[: -WINDOWS[-1]]
-            self._seen += 1
-            if self._seen % HOP == 0 and len(self._beats) >= LEAST_BEATS:
-                samples.append(int(sample))
-                began.append(self._samples[-min(len(self._samples), WINDOWS[0] // 2)])
-                features.append(self._features())
-        found = np.array(features, np.float32) if features else np.empty((0, RHYTHM_FEATURES), np.float32)
-        return RhythmRows(np.array(samples, np.int64), np.array(began, np.int64), found)
-
-    def _features(self) -> list[float]:
-        beats = np.array(self._beats)
-        ectopic = np.isin(beats[:, 1], _VENTRICULAR)
-        used = ~ectopic
-        used[1:] &= ~ectopic[:-1]
-        values: list[float] = []
-        for window in WINDOWS:
-            values += _timing(beats[-window:, 0], used[-window:])
-        for window in reversed(WINDOWS):
-            values += _waves(beats[-window:], ectopic[-window:])
-        return values
+        most, kept = WINDOWS[-1], len(self._beats)
+        beats = np.empty((kept + len(rows), self._beats.shape[1]))
+        beats[:kept] = self._beats
+        new = beats[kept:]
+        new[:, 0], new[:, 1], new[:, 2], new[:, 3:] = (
+            rows.samples, rows.rr_s, kinds, rows.features[:, _COLUMNS],
+        )  # fmt: skip
+        first = kept + HOP - self._seen % HOP
+        ends = [end for end in range(first, len(beats) + 1, HOP) if end >= LEAST_BEATS]
+        self._beats = beats[-most:].copy()
+        self._seen += len(rows)
+        samples = beats[:, 0].astype(np.int64)
+        features = [_features(beats[max(0, end - most) : end]) for end in ends]
+        return RhythmRows(
+            samples[[end - 1 for end in ends]],
+            samples[[end - min(end, WINDOWS[0] // 2) for end in ends]],
+            np.array(features, np.float32).reshape(-1, RHYTHM_FEATURES),
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""
-        return {"seen": self._seen, "samples": list(self._samples), "beats": np.array(self._beats)}
+        return {"seen": self._seen, "beats": self._beats.copy()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
         self._seen = int(state["seen"])
-        self._samples = [int(sample) for sample in state["samples"]]
-        self._beats = [tuple(float(value) for value in beat) for beat in state["beats"]]
+        self._beats = np.array(state["beats"], np.float64)
+
+
+def _features(beats: Floats) -> list[float]:
+    """Features `RHYTHM_NAMES` of the last beats, ``(n, 3 + len(_TAKEN))``."""
+    kinds = beats[:, 2]
+    ectopic = (kinds == _V) | (kinds == _F)
+    used = ~ectopic
+    used[1:] &= ~ectopic[:-1]
+    values: list[float] = []
+    for window in WINDOWS:
+        values += _timing(beats[-window:, 1], used[-window:])
+    for window in reversed(WINDOWS):
+        values += _waves(beats[-window:], ectopic[-window:])
+    return values
 
 
 def _timing(intervals_s: Floats, used: NDArray[np.bool_]) -> list[float]:
@@ -116,32 +121,33 @@ def _timing(intervals_s: Floats, used: NDArray[np.bool_]) -> list[float]:
     if len(rr) < LEAST_BEATS // 2:
         return [float(np.median(intervals_s)), *([0.0] * (len(_TIMING) - 2)), clean]
     median = float(np.sort(rr)[len(rr) // 2])
-    relative = np.minimum(rr / median, 3.0)
+    capped = np.minimum(intervals_s / median, 3.0)
+    relative = capped[used]
     # Only differences of intervals that follow each other.
-    steps = np.diff(np.minimum(intervals_s / median, 3.0))[used[1:] & used[:-1]]
+    steps = (capped[1:] - capped[:-1])[used[1:] & used[:-1]]
     if len(steps) < 4:
-        steps = np.diff(relative)
+        steps = relative[1:] - relative[:-1]
     size = np.abs(steps)
-    centred = relative - relative.mean()
+    small = size < 0.05
+    pairs = len(steps) - 1
+    centred = relative - np.add.reduce(relative) / len(rr)
     variance = float(centred @ centred) + 1e-6
     lags = [float(centred[lag:] @ centred[:-lag]) / variance for lag in (1, 2, 3)]
-    turning = np.mean(steps[1:] * steps[:-1] < 0) if len(steps) > 1 else 0.0
-    shares = np.bincount(np.minimum((relative * 12.5).astype(int), 25), minlength=26) / len(rr)
-    positive = shares[shares > 0]
-    cells = np.unique(np.round(steps[1:] / 0.06) * 1000 + np.round(steps[:-1] / 0.06))
-    small = (size[1:] < 0.05) & (size[:-1] < 0.05)
+    counts = np.bincount(np.minimum((relative * 12.5).astype(int), 25))
+    shares = counts[counts > 0] / len(rr)
+    cells = np.rint(steps / 0.06)
     return [
         median,
         math.sqrt(variance / len(rr)),
         math.sqrt(float(steps @ steps) / len(steps)),
         float(np.sort(size)[len(size) // 2]),
-        float(turning),
-        -float(positive @ np.log(positive)),
-        len(cells) / max(1, len(steps) - 1),
-        float(small.mean()) if len(small) else 0.0,
+        np.count_nonzero(steps[1:] * steps[:-1] < 0) / pairs,
+        -float(shares @ np.log(shares)),
+        len(set((cells[1:] * 1000 + cells[:-1]).tolist())) / pairs,
+        np.count_nonzero(small[1:] & small[:-1]) / pairs,
         *lags,
         _sample_entropy(relative, median),
-        float(np.mean(relative < 0.85)),
+        np.count_nonzero(relative < 0.85) / len(rr),
         clean,
     ]
 
@@ -149,23 +155,17 @@ def _timing(intervals_s: Floats, used: NDArray[np.bool_]) -> list[float]:
 def _sample_entropy(relative: Floats, median_s: float) -> float:
     """Coefficient of sample entropy (m = 1) of intervals in units of their median, 30 ms or 5 % equal."""
     near = np.abs(relative[:, np.newaxis] - relative) <= max(0.05, 0.03 / median_s)
-    one = int(near[:-1, :-1].sum()) - (len(relative) - 1)
-    two = int((near[:-1, :-1] & near[1:, 1:]).sum()) - (len(relative) - 1)
+    one = np.count_nonzero(near[:-1, :-1]) - (len(relative) - 1)
+    two = np.count_nonzero(near[:-1, :-1] & near[1:, 1:]) - (len(relative) - 1)
     return min(_MOST_LOG, math.log((one + 1) / (two + 1)))
 
 
 def _waves(beats: Floats, ectopic: NDArray[np.bool_]) -> list[float]:
-    """Features `_WAVES` of beats ``(n, 2 + len(_TAKEN))``."""
+    """Features `_WAVES` of beats ``(n, 3 + len(_TAKEN))``."""
     normal = beats[~ectopic]
-    atrial = float(np.mean(beats[:, 1] == _ATRIAL))
+    ventricular, atrial = np.count_nonzero(ectopic), np.count_nonzero(beats[:, 2] == _ATRIAL)
+    shares = [ventricular / len(beats), atrial / len(beats)]
     if len(normal) < LEAST_BEATS // 2:
-        return [0.0, 0.0, 0.0, 0.0, float(ectopic.mean()), atrial]
-    alike, height, off, shape = (np.sort(normal[:, 2 + k])[len(normal) // 2] for k in range(4))
-    return [
-        float(alike),
-        float(height),
-        math.log((float(off) + 0.005) / (float(height) + 0.005)),
-        float(shape),
-        float(ectopic.mean()),
-        atrial,
-    ]
+        return [0.0, 0.0, 0.0, 0.0, *shares]
+    alike, height, off, shape = np.sort(normal[:, 3:], axis=0)[len(normal) // 2].tolist()
+    return [alike, height, math.log((off + 0.005) / (height + 0.005)), shape, *shares]

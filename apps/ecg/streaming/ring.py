@@ -31,9 +31,13 @@ class Ring:
 
     def append(self, signal_mv: Floats) -> None:
         """Take in ``(n, leads)`` mV, NaN where missing; ``n`` is not above the span."""
-        steps = np.clip(np.rint(signal_mv * (1 / LSB_MV)), MISSING + 1, -MISSING - 1)
-        places = np.arange(self._end, self._end + len(steps)) % len(self._held)
-        self._held[places] = np.where(np.isnan(steps), MISSING, steps).astype(np.int16)
+        steps = np.rint(signal_mv * (1 / LSB_MV))
+        np.minimum(np.maximum(steps, MISSING + 1, out=steps), -MISSING - 1, out=steps)
+        np.copyto(steps, MISSING, where=np.isnan(steps))
+        place = self._end % len(self._held)
+        until_end = len(self._held) - place
+        self._held[place : place + len(steps)] = steps[:until_end]
+        self._held[: max(0, len(steps) - until_end)] = steps[until_end:]
         self._end += len(steps)
 
     def cut(self, begins: NDArray[np.int64], length: int) -> NDArray[np.int16]:

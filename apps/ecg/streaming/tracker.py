@@ -285,13 +285,19 @@ class Tracker:
             raise
         beat_p = np.asarray(outputs["beat_p"], np.float64)
         kinds = decided(beat_p, self._odds)
-        two = np.sort(beat_p, axis=1)[:, -2:].tolist()
-        chosen = beat_p[np.arange(len(kinds)), kinds].tolist()
         told: list[int] = []
-        for at, (known, sample) in enumerate(zip(rows.known, rows.samples, strict=True)):
+        beats = zip(
+            rows.known,
+            rows.samples,
+            kinds.tolist(),
+            beat_p.tolist(),
+            outputs["novelty"].tolist(),
+            strict=True,
+        )
+        for at, (known, sample, kind, p, novelty) in enumerate(beats):
             good, joined = self._seen(sample, known)
-            kind, margin, novelty = KINDS[kinds[at]], two[at][1] - two[at][0], float(outputs["novelty"][at])
-            self._place(known, KnownBeat(sample, kind, chosen[at], margin, novelty, good, joined))
+            *_, second, first = sorted(p)
+            self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, good, joined))
             if joined:
                 told.append(at)
         seen = BeatRows(np.array(rows.samples)[told], np.array(rows.rr_s)[told], features[told])

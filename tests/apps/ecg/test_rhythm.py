@@ -66,7 +66,7 @@ def test_a_row_comes_every_few_beats_and_state_is_bounded(fibrillating: tuple[Be
     for _ in range(4):
         found = rhythm.push(rows, kinds)
     assert len(found) in (len(rows) // HOP, len(rows) // HOP + 1)
-    assert len(rhythm.snapshot()["samples"]) == WINDOWS[-1]
+    assert len(rhythm.snapshot()["beats"]) == WINDOWS[-1]
 
 
 def test_only_ventricular_beats_give_numbers(fibrillating: tuple[BeatRows, np.ndarray]) -> None:
