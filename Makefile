@@ -57,7 +57,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/edgeloop bench loop $(ARGS)
 
 screenshots: $(VENV)/.dev
-	@echo "==> pictures of the show and of every page, from a show that starts now (about five minutes)"
+	@echo "==> pictures of the show and of every page, from a show that starts now (about eight minutes)"
 	@$(BIN)/python -m apps.demo.show_pictures
 
 clean:

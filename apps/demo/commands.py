@@ -40,7 +40,7 @@ def demo(
     ] = 0.0,
     apps: Annotated[
         str, typer.Option(help="Apps to show, one after the other, separated by commas.")
-    ] = "industrial",
+    ] = "industrial,ecg",
     data: Annotated[
         Path | None, typer.Option(help="Folder that keeps what the show makes; it must be new or empty.")
     ] = None,

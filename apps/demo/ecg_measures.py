@@ -34,7 +34,7 @@ RECORDS = ("106", "119", "203", "223")
 """Records of the MIT-BIH Arrhythmia Database that are in no test set, and hold ectopic beats."""
 VIRTUAL = {"episodes": "AF:100-400", "pvc": "5", "pac": "3", "leads": "1", "rate_hz": "360"}
 CONSENT = "learning"
-STREAMS = 8
+STREAMS = 4
 """Streams whose memory is measured, each with `MEMORY_S` of signal behind it."""
 MEMORY_S = 360
 WARM_S = 20

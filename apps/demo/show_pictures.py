@@ -1,7 +1,8 @@
 """Pictures of the show and of every page for ``docs``, from the show itself: ``make screenshots``.
 
 Starts the show as a presenter would, presses its buttons in a headless Chromium, and keeps what the audience
-sees at the moments that the presenter's sheet speaks of. Takes about five minutes.
+sees at the moments that the presenter's sheet speaks of: first of the engines, then of the patients. Takes
+about eight minutes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import msgspec
 
 from apps.demo.browser import DESKTOP, PHONE, open_browser
 from apps.demo.client import CloudClient
-from apps.demo.page_pictures import take_pages
+from apps.demo.page_pictures import engine_pages, patient_pages, take_pages
 from apps.demo.processes import Child, Children, ShowError, edgeloop, wait_until
+from apps.demo.shows import PATIENTS
 from apps.demo.world import CloudFile
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class Camera:
             raise ShowError(failed[0])
 
 
-def take_all(camera: Camera) -> None:
-    """The show's pictures, in the order of the story."""
+def take_engines(camera: Camera) -> None:
+    """Pictures of the engines, in the order of their story."""
     camera.wait_for("cycles a second, virtual")
     camera.take("start")
     camera.play(2)
@@ -92,6 +94,24 @@ def take_all(camera: Camera) -> None:
     camera.take("bad-models")
 
 
+def take_patients(camera: Camera) -> None:
+    """Pictures of the patients, from the first beats to the clinician's corrections."""
+    camera.by_hand(PATIENTS.title)
+    camera.wait_for("as fast as life")
+    camera.wait_until_idle()
+    camera.play(2)
+    camera.wait_until_idle()
+    camera.take("patients")
+    camera.play(3)
+    camera.wait_for("alarm")
+    camera.take("patients-cut")
+    camera.wait_until_idle()
+    camera.take("patients-record")
+    camera.play(4)
+    camera.wait_until_idle()
+    camera.take("patients-corrected")
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -103,10 +123,13 @@ def main(folder: Path) -> None:
         context = browser.new_context(viewport=DESKTOP)
         page = context.new_page()
         page.goto(_address(show))
-        take_all(Camera(page, folder))
+        take_engines(Camera(page, folder))
         _take_other(context.new_page, page.url, folder)
         with _client(Path(work) / "show" / "cloud") as client:
-            take_pages(browser, client, folder)
+            take_pages(browser, client, engine_pages(client), folder)
+        take_patients(Camera(page, folder))
+        with _client(Path(work) / "show" / "cloud") as client:
+            take_pages(browser, client, patient_pages(client), folder)
         show.stop(30)
 
 

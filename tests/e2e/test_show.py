@@ -18,7 +18,7 @@ import urllib3
 from apps.demo.browser import DESKTOP, find_chromium, open_browser
 from apps.demo.player import Player, ToldChapter
 from apps.demo.processes import Child, Children, ShowError, edgeloop, tail, wait_until
-from apps.demo.shows import ENGINES
+from apps.demo.shows import ENGINES, PATIENTS
 from apps.demo.stage import Stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -57,9 +57,9 @@ def chapter(player: Player, number: int) -> ToldChapter:
 
 
 def test_a_bad_model_is_stopped_before_anything_was_ever_rolled_out(player: Player):
-    told = by_hand(player, "bad-model", "heavy")
+    told = by_hand(player, "bad-model", "wrong")
     assert told.state == "done", told.reason
-    assert "refused (golden)" in told.lines[0].evidence
+    assert "is not in the registry" in told.lines[0].evidence
 
 
 def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
@@ -69,7 +69,6 @@ def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
         told = by_hand(player, "plug-in", machine)
         assert told.state == "done", told.reason
         assert "0 missing, 0 doubled" in told.lines[-1].evidence
-    assert chapter(player, 2).state == "done"
 
 
 def test_the_loop_turns_by_hand_with_a_node_that_was_left_unplugged(player: Player):
@@ -85,9 +84,6 @@ def test_the_loop_turns_by_hand_with_a_node_that_was_left_unplugged(player: Play
     assert told.state == "done", told.reason
     told = by_hand(player, "inject", "lpt")
     assert "has learnt lpt" in told.lines[-1].evidence
-    told = by_hand(player, "bad-model", "late")
-    assert told.state == "done", told.reason
-    assert "reverted" in told.lines[0].evidence
 
 
 def test_the_count_leaves_nodes_that_go_on(player: Player):
@@ -137,10 +133,13 @@ def address(show: Child) -> str:
     return wait_until(printed, what="the show prints its address", timeout_s=60, failed=show.death)[-1]
 
 
-def test_the_panel_plays_a_chapter_and_resets_beside_the_dashboard(children: Children, tmp_path: Path):
+def test_the_panel_changes_the_show_plays_a_chapter_and_resets_beside_the_dashboard(
+    children: Children, tmp_path: Path
+):
     if find_chromium() is None:
         pytest.skip("no Chromium is installed (apt-get install chromium)")
-    show = children.start("show", edgeloop("demo", "--no-browser", "--data", str(tmp_path / "show")))
+    command = edgeloop("demo", "--no-browser", "--apps", "ecg,industrial", "--data", str(tmp_path / "show"))
+    show = children.start("show", command)
     complaints: list[str] = []
     with open_browser() as browser:
         page = browser.new_page(viewport=DESKTOP)
@@ -156,13 +155,16 @@ def test_the_panel_plays_a_chapter_and_resets_beside_the_dashboard(children: Chi
         chapters = page.locator(".chapter")
         chapters.nth(0).get_by_text("done", exact=True).wait_for()
         page.get_by_role("button", name="Play chapter 3").press("Enter")
-        dashboard.get_by_role("heading", name=ENGINES.subjects[1]).wait_for()
+        dashboard.get_by_role("heading", name=PATIENTS.subjects[1]).wait_for()
         chapters.nth(2).get_by_text("done", exact=True).wait_for()
         assert "0 missing, 0 doubled" in chapters.nth(2).inner_text()
         assert serious(page) == []
-        page.get_by_role("button", name="Reset stage").click()
-        chapters.nth(2).get_by_text("not yet", exact=True).wait_for()
+        page.get_by_role("button", name=ENGINES.title, exact=True).click()
+        chapters.nth(0).get_by_text("three virtual engines").wait_for()
         dashboard.get_by_role("heading", name="Fleet").wait_for()
+        chapters.nth(0).get_by_text("done", exact=True).wait_for()
+        page.get_by_role("button", name="Reset stage").click()
+        chapters.nth(0).get_by_text(re.compile("^running")).wait_for()
         chapters.nth(0).get_by_text("done", exact=True).wait_for()
         assert complaints == []
         os.kill(show.pid, signal.SIGINT)
@@ -180,6 +182,6 @@ def serious(page: object) -> list[str]:
 
 def test_the_show_ends_by_itself_after_its_minutes(children: Children, tmp_path: Path):
     show = children.start(
-        "show", edgeloop("demo", "--no-browser", "--minutes", "0.1", "--data", str(tmp_path / "show"))
+        "show", edgeloop("demo", "--no-browser", "--minutes", "0.02", "--data", str(tmp_path / "show"))
     )
     assert show.wait(60) == 0, tail(show.log)

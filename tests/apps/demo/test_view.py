@@ -7,6 +7,7 @@ import io
 from rich.console import Console
 
 from apps.demo.engines.look import life
+from apps.demo.patients.look import look
 from apps.demo.scene import NodeScene, Picture, Scene
 from apps.demo.story import Chapter, Step
 from apps.demo.view import LiveNarrator, sparkline
@@ -68,3 +69,14 @@ def test_it_fits_a_narrow_terminal():
 
 def test_a_sparkline_goes_from_low_to_high():
     assert sparkline((0.0, 0.4, 1.0)) == "▁▄█"
+
+
+def test_a_patient_is_shown_by_rhythm_and_rate():
+    patient = {"node": "bed-1", "patient": "p-abc", "rhythm": "AF", "last_ns": 7}
+    patient |= {"heart_rate_bpm": 90.0, "open_alarms": 1}
+    silent = {**patient, "node": "bed-2", "heart_rate_bpm": None, "open_alarms": 0}
+    pictures = look(lambda path, **query: {"items": [patient, silent]}, "ecg")
+    assert "AF" in pictures["bed-1"].line
+    assert "90 beats a minute" in pictures["bed-1"].line
+    assert (pictures["bed-1"].alarm, pictures["bed-1"].point) == ("ALARM", 0.5)
+    assert (pictures["bed-2"].alarm, pictures["bed-2"].point) == ("", 0.0)
