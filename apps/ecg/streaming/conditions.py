@@ -7,7 +7,7 @@
 ``extreme_bradycardia``        high      heart rate under its limit for ``rate_delay_s``
 ``atrial_fibrillation``        medium    an episode of it
 ``pause``                      medium    no beat for ``pause_alarm_s`` on good signal
-``frequent_ventricular_beats`` medium    more than so many in the last minute
+``frequent_ventricular_beats`` medium    more than so many in the last minute that the model is sure of
 ``lead_off``                   low       no lead is connected for ``lead_off_s`` (a technical alarm)
 =============================  ========  ==================================================================
 
@@ -27,6 +27,8 @@ from apps.ecg.streaming.episodes import EpisodeLimits
 RATE_HYSTERESIS_BPM = 5.0
 RUN_DELAY_S = 2.0
 """A run waits so long for what quality says of its signal: an electrode that moves looks like one."""
+LEAST_GOOD_SHARE = 0.5
+"""Nothing is said of a minute of which less could be judged."""
 OF_THE_HEART = (
     "asystole", "ventricular_tachycardia", "extreme_tachycardia", "extreme_bradycardia",
     "atrial_fibrillation", "pause", "frequent_ventricular_beats",
@@ -74,6 +76,8 @@ class Standing(NamedTuple):
     heart_rate_bpm: float | None
     episodes: Container[str]
     ventricular_beats: int
+    good_share: float
+    """Of the last minute: how much of it could be judged."""
 
 
 def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -> list[Observed]:
@@ -88,6 +92,7 @@ def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -
     slow_end = slow + RATE_HYSTERESIS_BPM * ("extreme_bradycardia" in raised)
     most = settings.ventricular_beats_per_minute
     count = standing.ventricular_beats
+    many = count > most if standing.good_share >= LEAST_GOOD_SHARE else None
     return [
         Observed("asystole", standing.silent_s >= settings.asystole_s, silent_s, settings.asystole_s),
         Observed("ventricular_tachycardia", "VT" in standing.episodes, bpm, settings.vt_bpm),
@@ -95,6 +100,6 @@ def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -
         Observed("extreme_bradycardia", None if bpm is None else bpm < slow_end, bpm, slow),
         Observed("atrial_fibrillation", "AF" in standing.episodes, bpm),
         Observed("pause", standing.silent_s >= settings.pause_alarm_s, silent_s, settings.pause_alarm_s),
-        Observed("frequent_ventricular_beats", count > most, float(count), float(most)),
+        Observed("frequent_ventricular_beats", many, float(count), float(most)),
         lead_off,
     ]

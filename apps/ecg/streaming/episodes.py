@@ -1,8 +1,8 @@
 """Episodes of rhythm, from beats as they become known.
 
 ====================  ================================================================================
-``VT``                ``vt_beats`` ventricular beats in a row at ``vt_bpm`` or more; over when two of the last
-                      four beats are not ventricular
+``VT``                ``vt_beats`` ventricular beats in a row at ``vt_bpm`` or more, whose mean probability is
+                      `SURE_P`; over when two of the last four beats are not ventricular
 ``pause``             no beat for ``pause_s`` while the signal is good; over with the next beat
 ``tachycardia``       the heart rate over its limit for ``rate_confirm_s``; over when it is
 ``bradycardia``       `RATE_HYSTERESIS_BPM` inside the limit again for as long
@@ -29,6 +29,9 @@ RATE_BEATS = 8
 """Intervals of which the heart rate is the mean, without the shortest and the longest."""
 RATE_HYSTERESIS_BPM = 5.0
 AF_CONFIRM = 2
+SURE_P = 0.7
+"""Ventricular beats are a run, or count in their minute, from this probability on. Noise makes beats that are
+called ventricular with less."""
 MEMORY_BEATS = 64
 """Beats whose times are kept, to count those of an episode that began before it was known."""
 MEMORY_EPISODES = 64
@@ -81,7 +84,7 @@ class Episodes:
         self._recent: deque[int] = deque(maxlen=MEMORY_BEATS)
         self._rr_s: deque[float] = deque(maxlen=RATE_BEATS)
         self._last: int | None = None
-        self._run: list[int] = []
+        self._run: list[tuple[int, float]] = []
         self._others: deque[bool] = deque(maxlen=4)
         self._beyond: dict[Label, int] = {}
         self._within: dict[Label, int] = {}
@@ -112,8 +115,8 @@ class Episodes:
         chosen = sorted(self._rr_s)[1:-1]
         return 60 * len(chosen) / sum(chosen)
 
-    def beat(self, sample: int, kind: str) -> list[EpisodeChange]:
-        """Take in the next beat on good signal; ``kind`` is its AAMI class."""
+    def beat(self, sample: int, kind: str, probability: float = 1.0) -> list[EpisodeChange]:
+        """Take in the next beat on good signal; ``kind`` is its AAMI class, of ``probability``."""
         changes: list[EpisodeChange] = []
         if "pause" in self._open:
             changes.append(self._end("pause", sample))
@@ -123,7 +126,7 @@ class Episodes:
         self._recent.append(sample)
         for episode in self._open.values():
             episode.beats, episode.last = episode.beats + 1, sample
-        changes += self._ventricular(sample, kind)
+        changes += self._ventricular(sample, kind, probability)
         changes += self._rates(sample)
         return changes
 
@@ -147,14 +150,14 @@ class Episodes:
         silent_s = 0.0 if self._last is None else (known_to - self._last) / self._rate_hz
         if silent_s < self._limits.pause_s or "pause" in self._open or self._last is None:
             return []
-        changes = [self._end("VT", self._run[-1])] if "VT" in self._open else []
+        changes = [self._end("VT", self._run[-1][0])] if "VT" in self._open else []
         self._run.clear()
         return [*changes, self._begin("pause", self._last)]
 
     def withhold(self, at: int) -> list[EpisodeChange]:
         """The signal cannot be judged from ``at`` on, until the next beat."""
         changes = [
-            self._end(label, self._run[-1] if label == "VT" else at)
+            self._end(label, self._run[-1][0] if label == "VT" else at)
             for label in ("VT", "pause")
             if label in self._open
         ]
@@ -173,23 +176,24 @@ class Episodes:
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _ventricular(self, sample: int, kind: str) -> list[EpisodeChange]:
+    def _ventricular(self, sample: int, kind: str, probability: float) -> list[EpisodeChange]:
         self._others.append(kind != "V")
         if kind != "V":
             if "VT" in self._open and sum(self._others) < 2:
                 return []
-            changes = [self._end("VT", self._run[-1])] if "VT" in self._open else []
+            changes = [self._end("VT", self._run[-1][0])] if "VT" in self._open else []
             self._run.clear()
             return changes
-        self._run.append(sample)
+        self._run.append((sample, probability))
         del self._run[: -self._limits.vt_beats]
         if len(self._run) < self._limits.vt_beats or "VT" in self._open:
             return []
-        spanned_s = (self._run[-1] - self._run[0]) / self._rate_hz
-        if 60 * (len(self._run) - 1) < self._limits.vt_bpm * spanned_s:
+        samples, sure = zip(*self._run, strict=True)
+        spanned_s = (samples[-1] - samples[0]) / self._rate_hz
+        if 60 * (len(samples) - 1) < self._limits.vt_bpm * spanned_s or sum(sure) / len(sure) < SURE_P:
             return []
         self._others.clear()
-        return [self._begin("VT", self._run[0])]
+        return [self._begin("VT", samples[0])]
 
     def _rates(self, sample: int) -> list[EpisodeChange]:
         bpm, limits = self.heart_rate_bpm, self._limits
@@ -237,7 +241,7 @@ class Episodes:
             "recent": list(self._recent),
             "rr_s": list(self._rr_s),
             "last": self._last,
-            "run": list(self._run),
+            "run": [list(each) for each in self._run],
             "others": list(self._others),
             "beyond": dict(self._beyond),
             "within": dict(self._within),
@@ -251,7 +255,7 @@ class Episodes:
         self._recent = deque(state["recent"], maxlen=MEMORY_BEATS)
         self._rr_s = deque(state["rr_s"], maxlen=RATE_BEATS)
         self._last = state["last"]
-        self._run = list(state["run"])
+        self._run = [(int(sample), float(p)) for sample, p in state["run"]]
         self._others = deque(state["others"], maxlen=4)
         self._beyond = dict(state["beyond"])
         self._within = dict(state["within"])

@@ -14,7 +14,7 @@ from typing import Any
 from apps.ecg.app import EcgSettings
 from apps.ecg.streaming.alarms import Alarms, Change
 from apps.ecg.streaming.conditions import RUN_DELAY_S, Standing, alarm_table, episode_limits, observe
-from apps.ecg.streaming.episodes import EpisodeChange, Episodes
+from apps.ecg.streaming.episodes import SURE_P, EpisodeChange, Episodes
 from apps.ecg.streaming.filters import Floats
 from apps.ecg.streaming.history import KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm
 from apps.ecg.streaming.recording import PIECE_S, Recording, rounded
@@ -151,9 +151,9 @@ class Monitor:
     def _beat(self, beat: KnownBeat, at: int) -> Iterator[Event]:
         self.recording.history.add(beat)
         if beat.good and self._usability.now:
-            if beat.kind == "V":
+            if beat.kind == "V" and beat.probability >= SURE_P:
                 self._ventricular.append(beat.sample)
-            for change in self._episodes.beat(beat.sample, beat.kind):
+            for change in self._episodes.beat(beat.sample, beat.kind, beat.probability):
                 if change.label == "VT" and change.ended is None:
                     self._run_until = at + self.recording.samples(RUN_DELAY_S + 2 * TICK_S)
                 yield self._episode(change, at)
@@ -217,7 +217,8 @@ class Monitor:
 
     def _standing(self, now: int, judged: int) -> Standing:
         usability, last = self._usability, self._episodes.last_beat
-        while self._ventricular and self._ventricular[0] < judged - self.recording.samples(60):
+        minute = max(0, judged - self.recording.samples(60))
+        while self._ventricular and self._ventricular[0] < minute:
             self._ventricular.popleft()
         quiet_since = usability.since if last is None else max(last, usability.since)
         off = not usability.now and all(NOT_CONNECTED.intersection(r) for r in self.recording.reasons)
@@ -228,6 +229,7 @@ class Monitor:
             heart_rate_bpm=self._episodes.heart_rate_bpm,
             episodes=self._episodes.going_on + (("VT",) if now <= self._run_until else ()),
             ventricular_beats=len(self._ventricular),
+            good_share=usability.good_samples(minute, judged) / max(judged - minute, 1),
         )
 
     def _tell(self, changes: Iterable[Change], at: int) -> Iterator[Event]:

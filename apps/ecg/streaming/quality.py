@@ -13,8 +13,9 @@ The lead is judged in windows of one second that begin at multiples of a second'
   period, as of an electrode that moves. Ventricular tachycardia has such energy too, but periodically.
 
 Noise must last for two seconds of three, the rest for one, before a lead is bad; it is good again after
-`GOOD_AGAIN` windows that are good by `EASE` of the limits. A change counts from the start of the first window
-that speaks for it, and is known at the end of the last.
+`GOOD_AGAIN` windows that are good by `EASE` of the limits, after noise `QUIET_AGAIN`: an electrode that moves
+pauses for less. A change is known at the end of the last window that speaks for it. To bad it counts from the
+start of the first, to good from the last two: what lay before has been left out, and is no silence.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 from apps.ecg.streaming.filters import Filter, Floats, Joined, Past, butterworth, check_rate
 
 REASONS = ("lead_off", "flat", "saturated", "noise")
-GOOD_AGAIN = 3
+GOOD_AGAIN, QUIET_AGAIN = 3, 5
 EASE = 0.85
 MISSING_SHARE = 0.1
 FLAT_MV = 0.012
@@ -210,10 +211,11 @@ class LeadQuality:
                 first = window
             self._reasons = strict
             return [QualityChange(first * second, known, False, strict)]
-        if self._reasons and window + 1 - self._good_since >= GOOD_AGAIN:
+        again = QUIET_AGAIN if self._reasons == ("noise",) else GOOD_AGAIN
+        if self._reasons and window + 1 - self._good_since >= again:
             self._reasons = ()
             self._seen = []
-            return [QualityChange(self._good_since * second, known, True, ())]
+            return [QualityChange((window - 1) * second, known, True, ())]
         return []
 
     def snapshot(self) -> dict[str, Any]:

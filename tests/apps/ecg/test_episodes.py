@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ecg.streaming.episodes import AF_CONFIRM, EpisodeChange, EpisodeLimits, Episodes
+from apps.ecg.streaming.episodes import AF_CONFIRM, SURE_P, EpisodeChange, EpisodeLimits, Episodes
 from common.edge.state import decode_state, encode_state
 
 RATE_HZ = 360.0
@@ -26,12 +26,12 @@ class Heart:
     def sample(self) -> int:
         return round(self.at_s * RATE_HZ)
 
-    def beats(self, kinds: str, rr_s: float) -> list[EpisodeChange]:
+    def beats(self, kinds: str, rr_s: float, probability: float = 1.0) -> list[EpisodeChange]:
         changes: list[EpisodeChange] = []
         for kind in kinds:
             self.at_s += rr_s
             changes += self.episodes.wait(self.sample - 1)
-            changes += self.episodes.beat(self.sample, kind)
+            changes += self.episodes.beat(self.sample, kind, probability)
         return changes
 
 
@@ -61,6 +61,13 @@ def test_episodes_of_a_span_are_known_after_they_are_over() -> None:
     spans = [heart.episodes.during(begin, end) for begin, end in pairwise(at)]
     assert spans == [(), ("VT",), ("VT",), ()]
     assert heart.episodes.going_on == ()
+
+
+def test_a_run_of_which_the_model_is_not_sure_is_none() -> None:
+    heart = Heart()
+    assert heart.beats("VVVV", 0.5, SURE_P - 0.1) == []
+    heart.episodes.restore(decode_state(encode_state(heart.episodes.snapshot())))
+    assert told(heart.beats("VV", 0.5, SURE_P + 0.1)) == [("VT", "began")], "the mean of the last three"
 
 
 def test_slow_ventricular_beats_are_no_tachycardia() -> None:
