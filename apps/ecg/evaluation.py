@@ -29,7 +29,7 @@ from apps.ecg.data import DS2, find_mitdb, load_record
 from apps.ecg.durations import Durations, durations_of
 from apps.ecg.examples import UNKNOWN, Examples, examples_of, recording_of, rhythm_rows, virtual_recording
 from apps.ecg.learning import beat_counts
-from apps.ecg.scoring import NOTHING, Counts, drawn_patients, f1, ppv, sensitivity
+from apps.ecg.scoring import NOTHING, Counts, drawn_patients, f1, f1_of_aami, ppv, sensitivity
 from apps.ecg.streaming.beats import FEATURE_NAMES, FEATURES, KINDS, decided
 from apps.ecg.streaming.episodes import EpisodeLimits
 from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES, RhythmRows
@@ -205,8 +205,13 @@ def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figu
         figures[f"ecg_{of}_f1"] = _bootstrapped(counts, lambda c, k=kind: f1(c, k), unit)
         figures[f"ecg_{of}_sensitivity"] = _bootstrapped(counts, lambda c, k=kind: sensitivity(c, k), unit)
         figures[f"ecg_{of}_ppv"] = _bootstrapped(counts, lambda c, k=kind: ppv(c, k), unit)
+    unit = "F or Q called V, Q called S: no false one"
+    for kind in "VS":
+        figures[f"ecg_{kind.lower()}_f1_of_aami"] = _bootstrapped(
+            counts, lambda c, k=kind: f1_of_aami(c, k), unit
+        )
     figures["ecg_s_f1_without_232"] = _bootstrapped(without, lambda c: f1(c, "S"), f"without {MOST_FALSE}")
-    figures["ecg_accuracy"] = _bootstrapped(counts, _accuracy, unit)
+    figures["ecg_accuracy"] = _bootstrapped(counts, _accuracy, f"{len(examples)} records")
     figures["ecg_accuracy_of_majority"] = _bootstrapped(majority, _accuracy, "all beats N")
     figures["ecg_v_f1_of_rr_rule"] = _bootstrapped(rule, lambda c: f1(c, "V"), "early and unlike: V")
     figures["ecg_s_f1_of_rr_rule"] = _bootstrapped(rule, lambda c: f1(c, "S"), "early and alike: S")

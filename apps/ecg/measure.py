@@ -29,7 +29,7 @@ from common.app import TrainContext
 from common.bundle import Bundle, seal
 from common.errors import DatasetError
 
-OF_SEEDS = ("ecg_v_f1", "ecg_s_f1", "ecg_s_f1_without_232", "ecg_af_f1")
+OF_SEEDS = ("ecg_v_f1", "ecg_v_f1_of_aami", "ecg_s_f1", "ecg_s_f1_without_232", "ecg_af_f1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

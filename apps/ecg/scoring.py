@@ -58,6 +58,19 @@ def f1(counts: Counts, kind: str) -> NDArray[np.float64]:
         return 2 * both / (counts[..., which, :].sum(-1) + counts[..., :, which].sum(-1))
 
 
+def f1_of_aami(counts: Counts, kind: str) -> NDArray[np.float64]:
+    """F1 of V or S where a beat of F or Q that is called V, or of Q that is called S, is no false one.
+
+    So the AAMI's recommended practice counts, after de Chazal, O'Dwyer and Reilly (2004), and with it most
+    published results.
+    """
+    which = KINDS.index(kind)
+    free = counts[..., KINDS.index("Q"), which] + (counts[..., KINDS.index("F"), which] if kind == "V" else 0)
+    both = counts[..., which, which]
+    with np.errstate(invalid="ignore"):
+        return 2 * both / (counts[..., which, :].sum(-1) + counts[..., :, which].sum(-1) - free)
+
+
 def sensitivity(counts: Counts, kind: str) -> NDArray[np.float64]:
     """Share of the beats of a class that were called it."""
     which = KINDS.index(kind)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apps.ecg.durations import compared
-from apps.ecg.scoring import NOTHING, confusion, drawn_patients, f1, matched, ppv, sensitivity
+from apps.ecg.scoring import NOTHING, confusion, drawn_patients, f1, f1_of_aami, matched, ppv, sensitivity
 from apps.ecg.streaming.beats import KINDS
 
 
@@ -27,6 +27,14 @@ def test_missed_beats_and_extra_peaks_count_against_a_class() -> None:
     assert ppv(counts, "V") == pytest.approx(2 / 3)
     assert f1(counts, "V") == pytest.approx(2 / 3)
     assert np.isnan(f1(counts, "S"))
+
+
+def test_fusion_beats_called_v_are_no_false_ones_for_aami() -> None:
+    counts = confusion(np.array([2, 2, 3, 4, 0, NOTHING]), np.array([2, 0, 2, 2, 2, 2]))
+    assert f1(counts, "V") == pytest.approx(2 / 7)
+    assert f1_of_aami(counts, "V") == pytest.approx(2 / 5)
+    counts = confusion(np.array([1, 3, 4]), np.array([1, 1, 1]))
+    assert f1_of_aami(counts, "S") == pytest.approx(2 / 3)
 
 
 def test_drawn_patients_sum_to_as_many() -> None:
