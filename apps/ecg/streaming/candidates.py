@@ -14,6 +14,7 @@ candidates are computed at once.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,10 @@ WAVE_S = np.arange(-32, 26) * 0.01
 ENVELOPE_S = np.arange(-60, 7) * 0.04
 _OWN = slice(*np.searchsorted(WAVE_S, [-0.175, 0.035]).tolist())
 INPUTS = len(WAVE_S) + len(ENVELOPE_S) + 2 + LEVEL_S
+_HERE = len(ENVELOPE_S) - 7
+"""Where `ENVELOPE_S` is 0."""
+_LEVEL_AT = np.array([LEVEL_S - known + known * 3 // 5 for known in range(LEVEL_S + 1)])
+"""Which of the highest of the last seconds, in rising order, is the level, by how many are known."""
 SIGNED = len(WAVE_S)
 """The first inputs change sign when the lead's electrodes change places; the others stay."""
 
@@ -63,10 +68,10 @@ def maxima(envelope: Floats, width: int) -> NDArray[np.intp]:
     """Indices of candidates in ``envelope``, none within ``width`` of its ends."""
     middle, after = envelope[width:-width], envelope[width + 1 : len(envelope) - width + 1]
     rising = (middle > envelope[width - 1 : -width - 1]) & (middle >= after) & (middle > FLOOR_MV)
-    tops = np.flatnonzero(rising) + width
-    spans = np.stack([tops - width, tops + width], axis=1).ravel()
-    highest = np.maximum(np.maximum.reduceat(envelope, spans)[::2], envelope[spans[1::2]])
-    return tops[envelope[tops] == highest]
+    tops = rising.nonzero()[0] + width
+    spans = (tops[:, None] + (-width, width)).ravel()
+    highest = np.maximum(np.maximum.reduceat(envelope, spans)[::2], envelope.take(spans[1::2]))
+    return tops[envelope.take(tops) == highest]
 
 
 def inputs(
@@ -82,43 +87,50 @@ def inputs(
     before and `LOOK_AHEAD_S` after each.
     """
     second, look = round(rate_hz), round(LOOK_AHEAD_S * rate_hz)
-    bounds = (candidates + look)[:, None] + np.arange(-LEVEL_S, 1) * second
+    grid, at = _grid(rate_hz), candidates[:, None]
+    bounds = at + grid.seconds
     seconds = np.maximum.reduceat(envelope, bounds.ravel()).reshape(bounds.shape)
     highest = np.sort(seconds[:, :-1], axis=1)  # what follows the last second is left out
     known = np.minimum(LEVEL_S, (since_start + look) // second + 1)
-    level = highest[np.arange(len(candidates)), LEVEL_S - known + (known * 3) // 5] + 1e-9
-    scale = 1.0 / level[:, None]
-    on_wave, on_envelope = _grids(rate_hz)
-    shape = _sampled(wave, candidates, on_wave)
+    scale = 1.0 / (highest[np.arange(len(candidates)), _LEVEL_AT[known]] + 1e-9)[:, None]
+    shape = _sampled(wave, at + grid.wave, grid.wave_shares)
     shape -= np.add.reduce(shape, axis=1, keepdims=True) / SIGNED
     size = np.maximum.reduce(np.abs(shape[:, _OWN]), axis=1, keepdims=True) + 1e-9
-    parts = (
-        shape / size,
-        2 * scale * _sampled(envelope, candidates, on_envelope),
-        2 * scale * envelope[candidates, None],
-        0.3 * scale * size,
-        scale * highest,
-    )
+    heights = _sampled(envelope, at + grid.envelope, grid.envelope_shares)
+    heights *= 2 * scale
+    shape /= size
+    parts = (shape, heights, heights[:, _HERE : _HERE + 1], 0.3 * scale * size, scale * highest)
     found = np.concatenate(parts, axis=1)
     return (found / (1.0 + 0.25 * np.abs(found))).astype(np.float32)  # within -4 to 4
 
 
-_Grid = tuple[NDArray[np.intp], NDArray[np.floating]]
+class _Grid(NamedTuple):
+    """What is looked at around a candidate, in samples from it.
+
+    ``seconds`` ``(LEVEL_S + 1,)`` is where seconds begin, and the last one ends. What is looked at lies
+    between two samples: the ``n`` before come first, then the ``n`` after, each with its share.
+    """
+
+    seconds: NDArray[np.intp]
+    wave: NDArray[np.intp]
+    wave_shares: NDArray[np.floating]
+    envelope: NDArray[np.intp]
+    envelope_shares: NDArray[np.floating]
 
 
 @lru_cache
-def _grids(rate_hz: float) -> tuple[_Grid, _Grid]:
-    """Where wave and envelope are sampled: whole samples, and what is left of each, ``(n,)``."""
-    return _grid(WAVE_S * rate_hz), _grid(ENVELOPE_S * rate_hz)
+def _grid(rate_hz: float) -> _Grid:
+    seconds = round(LOOK_AHEAD_S * rate_hz) + np.arange(-LEVEL_S, 1) * round(rate_hz)
+    return _Grid(seconds, *_between(WAVE_S * rate_hz), *_between(ENVELOPE_S * rate_hz))
 
 
-def _grid(offsets: NDArray[np.floating]) -> _Grid:
+def _between(offsets: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
     whole = np.floor(offsets)
-    return whole.astype(np.intp), offsets - whole
+    after = offsets - whole
+    return np.concatenate([whole, whole + 1]).astype(np.intp), np.concatenate([1 - after, after])
 
 
-def _sampled(signal: Floats, at: NDArray[np.intp], grid: _Grid) -> Floats:
-    """``signal`` at the places of ``grid`` from each of ``at``, linearly interpolated, ``(len(at), n)``."""
-    whole, share = grid
-    left = at[:, None] + whole
-    return signal.take(left) * (1 - share) + signal.take(left + 1) * share
+def _sampled(signal: Floats, at: NDArray[np.intp], shares: NDArray[np.floating]) -> Floats:
+    """``signal`` interpolated linearly, ``(k, n)``, from ``at`` ``(k, 2 n)`` and ``shares`` as in `_Grid`."""
+    parts, n = signal.take(at) * shares, len(shares) // 2
+    return parts[:, :n] + parts[:, n:]

@@ -70,9 +70,10 @@ class Network:
         """
         values = rows[:, None, :, None]
         for number, (weights, biases) in enumerate(self.layers):
-            values = np.matmul(weights, values) + biases[:, :, None]
+            values = np.matmul(weights, values)
+            values += biases[:, :, None]
             if number < len(self.layers) - 1:
-                values = np.maximum(values, 0)
+                np.maximum(values, 0, out=values)
         mean = np.add.reduce(values[..., 0], axis=1) / values.shape[1]
         return mean[:, 0], mean[:, 1] / OFFSET_SCALE
 

@@ -62,6 +62,11 @@ class RhythmRows:
         return len(self.samples)
 
 
+_NO_ROWS = RhythmRows(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, RHYTHM_FEATURES), np.float32)
+)
+
+
 class RhythmFeatures:
     """Features of one patient's rhythm; see the module."""
 
@@ -82,12 +87,14 @@ class RhythmFeatures:
         ends = [end for end in range(first, len(beats) + 1, HOP) if end >= LEAST_BEATS]
         self._beats = beats[-most:].copy()
         self._seen += len(rows)
+        if not ends:
+            return _NO_ROWS
         samples = beats[:, 0].astype(np.int64)
         features = [_features(beats[max(0, end - most) : end]) for end in ends]
         return RhythmRows(
             samples[[end - 1 for end in ends]],
             samples[[end - min(end, WINDOWS[0] // 2) for end in ends]],
-            np.array(features, np.float32).reshape(-1, RHYTHM_FEATURES),
+            np.array(features, np.float32),
         )
 
     def snapshot(self) -> dict[str, Any]:

@@ -190,8 +190,7 @@ class Tracker:
 
     def _cleaned(self, signal_mv: Floats, begin: int) -> Floats:
         """``signal_mv`` without what no ECG has; told at most each `TOLD_AGAIN_S` for each lead."""
-        absurd = ~(np.abs(signal_mv) <= MOST_MV)
-        if not absurd.any() and begin >= max(self._absurd_until):
+        if (np.abs(signal_mv) <= MOST_MV).all() and begin >= max(self._absurd_until):
             return signal_mv
         cleaned = np.where(np.isfinite(signal_mv), signal_mv, np.nan)
         hold, again = (round(seconds * self._rate_hz) for seconds in (ABSURD_HOLD_S, TOLD_AGAIN_S))
