@@ -98,15 +98,16 @@ class OnnxModel:
         infinity in an output.
         """
         feeds = {spec.name: self._feed(spec, dtype, inputs) for spec, dtype in self._inputs}
-        started, work_started = time.perf_counter(), self._work_clock()
+        work_clock = time.perf_counter if self.on_run is None else self._work_clock
+        started, work_started = time.perf_counter(), work_clock()
         try:
             values = self._session.run(self._outputs, feeds)
         except Exception as error:  # ONNX Runtime's classes share no base below Exception.
             raise InferenceError(f"the model {self.manifest.version} failed: {error}") from error
-        took = RunTime(time.perf_counter() - started, self._work_clock() - work_started)
+        took = RunTime(time.perf_counter() - started, work_clock() - work_started)
         outputs: dict[str, NDArray[Any]] = dict(zip(self._outputs, values, strict=True))
         for name, value in outputs.items():
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
+            if value.size and value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise InferenceError(
                     f"the model {self.manifest.version} gave NaN or infinity in its output {name!r}"
                 )

@@ -134,8 +134,8 @@ def decided(probabilities: NDArray[Any], odds: Mapping[str, float]) -> NDArray[n
 
     ``odds`` weigh the classes against each other (a bundle's ``operating_point``), 1 where not named.
     """
-    weights = np.array([odds.get(kind, 1.0) for kind in KINDS])
-    return np.argmax(np.asarray(probabilities, np.float64) * weights, axis=1)
+    weights = [odds.get(kind, 1.0) for kind in KINDS]
+    return (np.asarray(probabilities, np.float64) * weights).argmax(axis=1)
 
 
 class _Groups:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.signal import sosfiltfilt
 
 from apps.ecg.streaming.filters import Floats, butterworth
+from apps.ecg.streaming.quality import medians
 
 BEFORE_S = 0.34
 AFTER_S = 0.62
@@ -79,8 +80,8 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
     beats = beats[np.isfinite(beats).all(axis=1)]
     if len(beats) < LEAST_BEATS:
         return None
-    beats = beats - np.median(beats, axis=1, keepdims=True)
-    middle = np.median(beats, axis=0)
+    beats = beats - medians(beats)[:, np.newaxis]
+    middle = medians(beats.T)
     middle = middle - middle.mean()
     centred = beats - beats.mean(axis=1, keepdims=True)
     size = np.linalg.norm(centred, axis=1) * np.linalg.norm(middle)
@@ -90,7 +91,9 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
         return None
     wave = beats.mean(axis=0)
     # noise from neighbouring samples, so that wander and true change from beat to beat do not count
-    noise = float(np.median(np.abs(np.diff(beats - wave, axis=1)))) / 0.954 / len(beats) ** 0.5
+    noise = (
+        float(medians(np.abs(np.diff(beats - wave, axis=1)).reshape(1, -1))[0]) / 0.954 / len(beats) ** 0.5
+    )
     return Average(wave, span(rate_hz)[0], rate_hz, len(beats), noise)
 
 
