@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FOLDER = Path("docs/img")
-SETTLE_MS = 3000
+SETTLE_MS = 5000
 """A page of the dashboard has drawn its charts by then."""
 PATIENCE_MS = 240_000
 
@@ -94,8 +94,8 @@ def take_engines(camera: Camera) -> None:
     camera.take("bad-models")
 
 
-def take_patients(camera: Camera) -> None:
-    """Pictures of the patients, from the first beats to the clinician's corrections."""
+def take_patients(camera: Camera, take_their_pages: Callable[[], None]) -> None:
+    """Pictures of the patients; of their pages while strips still wait for a clinician."""
     camera.by_hand(PATIENTS.title)
     camera.wait_for("as fast as life")
     camera.wait_until_idle()
@@ -103,13 +103,17 @@ def take_patients(camera: Camera) -> None:
     camera.wait_until_idle()
     camera.take("patients")
     camera.play(3)
-    camera.wait_for("alarm")
-    camera.take("patients-cut")
     camera.wait_until_idle()
     camera.take("patients-record")
+    take_their_pages()
     camera.play(4)
     camera.wait_until_idle()
-    camera.take("patients-corrected")
+    camera.play(5)
+    camera.wait_until_idle()
+    camera.take("patients-learning")
+    camera.play(6)
+    camera.wait_until_idle()
+    camera.take("patients-after")
 
 
 def main(folder: Path) -> None:
@@ -125,18 +129,23 @@ def main(folder: Path) -> None:
         page.goto(_address(show))
         take_engines(Camera(page, folder))
         _take_other(context.new_page, page.url, folder)
-        with _client(Path(work) / "show" / "cloud") as client:
+        with _client(Path(work)) as client:
             take_pages(browser, client, engine_pages(client), folder)
-        take_patients(Camera(page, folder))
-        with _client(Path(work) / "show" / "cloud") as client:
-            take_pages(browser, client, patient_pages(client), folder)
+
+        def take_their_pages() -> None:
+            with _client(Path(work)) as client:
+                take_pages(browser, client, patient_pages(client), folder)
+
+        take_patients(Camera(page, folder), take_their_pages)
         show.stop(30)
 
 
-def _client(cloud: Path) -> CloudClient:
-    """The API of the show's cloud."""
-    file = msgspec.json.decode((cloud / "cloud.json").read_bytes(), type=CloudFile)
-    return CloudClient(file.http_url, (cloud / "secrets" / "admin-token").read_text("utf-8").strip())
+def _client(work: Path) -> CloudClient:
+    """The API of the newest cloud below ``work``; each show has one."""
+    found = max(work.glob("show/**/cloud/cloud.json"), key=lambda path: path.stat().st_mtime)
+    file = msgspec.json.decode(found.read_bytes(), type=CloudFile)
+    token = found.parent / "secrets" / "admin-token"
+    return CloudClient(file.http_url, token.read_text("utf-8").strip())
 
 
 def _take_other(new_page: Callable[[], Page], url: str, folder: Path) -> None:

@@ -61,14 +61,14 @@ def tiles(patient: Json, day: Json) -> dict[str, tuple[Any, ...]]:
     beats = totals["beats"]
     opened = patient["open_alarms"] if newest else None
     rhythm = patient["rhythm"] if newest else "unknown"
-    episodes = len(day["episodes"])
+    episodes = words.counted(len(day["episodes"]), "episode")
     share = totals["withheld_s"] / totals["monitored_s"] if totals["monitored_s"] else 0.0
-    pauses = sum(1 for each in day["episodes"] if each["label"] == "pause")
+    pauses = words.counted(sum(1 for each in day["episodes"] if each["label"] == "pause"), "pause")
     return {
         "Heart rate": (rate, f"mean; {span_of(totals['least_bpm'], totals['most_bpm'])}"),
         "Rhythm": (
-            words.rhythm(rhythm) if newest else f"{episodes} episodes",
-            f"now; {episodes} episodes, {pauses} pauses" if newest else f"{pauses} pauses",
+            words.rhythm(rhythm) if newest else episodes,
+            f"now; {episodes}, {pauses}" if newest else pauses,
             words.RHYTHM_TONES.get(rhythm, ""),
         ),
         "AF burden": (words.percent(burden), "of the good signal", "warn" if burden else ""),

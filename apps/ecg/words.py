@@ -99,3 +99,8 @@ def stamp(time_ns: int) -> str:
 def lasting(began_ns: int, ended_ns: int | None) -> str:
     """How long something was, or that it goes on."""
     return "goes on" if ended_ns is None else span((ended_ns - began_ns) / 1e9)
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 pause", "2 pauses"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

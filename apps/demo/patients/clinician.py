@@ -84,8 +84,8 @@ class Clinician:
         if not wrong:
             raise ShowError("no node has sent a window yet: wait for the uploads")
         return (
-            f"{len(strips)} strips reviewed, the alarm was right on {sum(strips)}; of {len(wrong)} windows "
-            f"{self.corrected} show fibrillation that was taken for sinus rhythm"
+            f"alarms right on {sum(strips)} of {len(strips)} strips; {self.corrected} of {len(wrong)} "
+            f"windows show fibrillation that was taken for sinus rhythm"
         )
 
     def _slowed(self) -> None:
