@@ -2,7 +2,7 @@
 
 =============================  ========  ==================================================================
 ``asystole``                   high      no beat for ``asystole_s`` on good signal
-``ventricular_tachycardia``    high      an episode of it, however short, on signal that stays good for 2 s
+``ventricular_tachycardia``    high      an episode of it, however short, on signal that stays good for 4 s
 ``extreme_tachycardia``        high      heart rate above its limit for ``rate_delay_s``
 ``extreme_bradycardia``        high      heart rate under its limit for ``rate_delay_s``
 ``atrial_fibrillation``        medium    an episode of it
@@ -25,8 +25,9 @@ from apps.ecg.streaming.alarms import Condition, Observed
 from apps.ecg.streaming.episodes import EpisodeLimits
 
 RATE_HYSTERESIS_BPM = 5.0
-RUN_DELAY_S = 2.0
-"""A run waits so long for what quality says of its signal: an electrode that moves looks like one."""
+RUN_DELAY_S = 4.0
+"""A run waits so long for what quality says of its signal: an electrode that moves looks like one, and half of
+the time it takes quality 4 s to say so."""
 LEAST_GOOD_SHARE = 0.5
 """Nothing is said of a minute of which less could be judged."""
 OF_THE_HEART = (

@@ -49,7 +49,7 @@ def made_all() -> list[Outcome]:
 
 
 def test_an_electrode_that_moves_as_strongly_as_the_heart_beats_raises_nothing_and_that_is_told() -> None:
-    seed = DEVELOPMENT_SEEDS[0][0]
+    seed = DEVELOPMENT_SEEDS[0]
     found = outcome(seed, "electrode_motion", 0, starter_model(), count=1, rivals=False)
     assert [alarm for alarm in found.alarms if alarm in (*V_ALARMS, AF_ALARM)] == []
     assert found.told_withheld
@@ -62,7 +62,7 @@ def test_an_electrode_that_moves_as_strongly_as_the_heart_beats_raises_nothing_a
 
 
 def test_reported_patients_are_not_those_of_development() -> None:
-    assert not set(REPORTED_SEEDS) & {seed for seeds in DEVELOPMENT_SEEDS for seed in seeds}
+    assert not set(REPORTED_SEEDS) & set(DEVELOPMENT_SEEDS)
     assert len(REPORTED_SEEDS) >= 5
 
 
