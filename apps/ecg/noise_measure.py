@@ -218,37 +218,41 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
         found[f"{name}_false_v_beats"] = _ratio(rows, 1, "per hour of noise")
         total = sum((each.alarms for each in group), Counter[str]())
         hours = sum(each.noisy_s for each in group) / 3600
-        unit = f"alarms, {hours:.1f} h of noise"
         v, af = sum(total[alarm] for alarm in V_ALARMS), total[AF_ALARM]
-        found[f"{name}_false_v_alarms"] = _events(v, unit)
-        found[f"{name}_false_af_alarms"] = _events(af, unit)
-        found[f"{name}_other_false_alarms"] = _events(total.total() - total[TECHNICAL] - v - af, unit)
+        found[f"{name}_false_v_alarms"] = _events(v, hours)
+        found[f"{name}_false_af_alarms"] = _events(af, hours)
+        found[f"{name}_other_false_alarms"] = _events(total.total() - total[TECHNICAL] - v - af, hours)
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def table(found: Mapping[str, Figure]) -> str:
-    """The figures of the app for the README, in Markdown."""
-    head = (
-        "| noise | SNR | sensitivity | PPV | on good signal | withheld | V beats/h | V / AF / other alarms |"
-    )
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    """The figures in Markdown; alarms as counts."""
+
+    def percent(*names: str) -> str:
+        values = [found.get(name) for name in names]
+        return " / ".join("none" if value is None else f"{value.value:.1f}" for value in values)
+
+    lines = [
+        "| noise | SNR, dB | sensitivity / PPV, % | on good signal | neurokit2 | sleepecg | withheld, % "
+        "| false V beats per hour | false V / AF / other alarms |",
+        "|" + "---|" * 9,
+    ]
     for noise, snr_db in [(CLEAN, None), *((noise, snr_db) for noise in NOISES for snr_db in SNRS_DB)]:
         name = name_of(noise, snr_db)
-        value = {
-            key.removeprefix(f"{name}_"): f.value for key, f in found.items() if key.startswith(f"{name}_")
-        }
-        good = " / ".join(
-            f"{value[w]:.1f} %" if w in value else "none" for w in ("good_sensitivity", "good_ppv")
+        detected = [
+            percent(f"{name}_{who}sensitivity", f"{name}_{who}ppv")
+            for who in ("", "good_", *(f"{rival}_" for rival in RIVALS))
+        ]
+        alarms = [found[f"{name}_{which}_alarms"].count for which in ("false_v", "false_af", "other_false")]
+        cells = (
+            noise.replace("_", " "),
+            "" if snr_db is None else str(snr_db),
+            *detected,
+            percent(f"{name}_withheld"),
+            f"{found[f'{name}_false_v_beats'].value:.0f}",
+            " / ".join(str(count) for count in alarms),
         )
-        alarms = " / ".join(
-            f"{value[w]:.0f}" for w in ("false_v_alarms", "false_af_alarms", "other_false_alarms")
-        )
-        lines.append(
-            f"| {noise.replace('_', ' ')} | {'' if snr_db is None else f'{snr_db} dB'} "
-            f"| {value['sensitivity']:.1f} % | {value['ppv']:.1f} % "
-            f"| {good} | {value['withheld']:.1f} % "
-            f"| {value['false_v_beats']:.0f} | {alarms} |"
-        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -293,12 +297,13 @@ def _ratio(rows: Sequence[tuple[float, float]], times: float, unit: str) -> Figu
     return Figure(times * part / whole, float(lower), float(upper), len(rows), unit)
 
 
-def _events(count: int, unit: str) -> Figure:
-    """A count with the interval of the mean of Poisson's distribution."""
+def _events(count: int, hours: float) -> Figure:
+    """``count`` in ``hours``, with the interval of the mean of Poisson's distribution."""
     from scipy.stats import chi2
 
     lower = float(chi2.ppf(0.025, 2 * count) / 2) if count else 0.0
-    return Figure(float(count), lower, float(chi2.ppf(0.975, 2 * count + 2) / 2), count, unit)
+    upper = float(chi2.ppf(0.975, 2 * count + 2) / 2)
+    return Figure(count / hours, lower / hours, upper / hours, count, f"per hour, in {hours:.1f} h of noise")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

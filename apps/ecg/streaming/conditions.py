@@ -26,8 +26,8 @@ from apps.ecg.streaming.episodes import EpisodeLimits
 
 RATE_HYSTERESIS_BPM = 5.0
 RUN_DELAY_S = 4.0
-"""A run waits so long for what quality says of its signal: an electrode that moves looks like one, and half of
-the time it takes quality 4 s to say so."""
+"""A run waits so long for what quality says of its signal: an electrode that moves looks like one, and half
+of the time it takes quality 4 s to say so."""
 LEAST_GOOD_SHARE = 0.5
 """Nothing is said of a minute of which less could be judged."""
 OF_THE_HEART = (
