@@ -19,7 +19,7 @@ Rows = NDArray[np.float32]
 class Recipe:
     """How trees are grown; chosen by cross-validation over DS1's patients."""
 
-    rounds: int = 100
+    rounds: int = 150
     rate: float = 0.07
     leaves: int = 8
     least_rows: int = 30

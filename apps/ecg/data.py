@@ -147,3 +147,13 @@ def _flutter(samples: NDArray[np.int64], symbols: NDArray[np.str_], length: int)
     if begin is not None:
         spans.append(Span(begin, length, "flutter"))
     return tuple(spans)
+
+
+def lead_between(signal_mv: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
+    """A lead in the plane of the first two leads of ``(samples, leads)``, as another electrode would see it.
+
+    ``angle`` in radians: 0 is the first lead, pi/2 the second, each in units of its own size.
+    """
+    leads = signal_mv[:, :2] - np.median(signal_mv[:, :2], axis=0)
+    sizes = np.percentile(np.abs(leads), 99, axis=0)
+    return (np.cos(angle) * leads[:, 0] / sizes[0] + np.sin(angle) * leads[:, 1] / sizes[1]) * sizes.mean()

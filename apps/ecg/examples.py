@@ -7,12 +7,12 @@ its own R peaks, features with bounded look-ahead, templates that begin cold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.ecg.data import Record
+from apps.ecg.data import Record, lead_between
 from apps.ecg.scoring import WINDOW_S, matched
 from apps.ecg.streaming.beats import KINDS, BeatFeatures, BeatRows
 from apps.ecg.streaming.filters import Joined
@@ -82,6 +82,12 @@ def recording_of(record: Record) -> Recording:
             tuple((span.begin, span.end) for span in record.rhythms if span.label in FIBRILLATION),
         ),
     )
+
+
+def with_leads_between(recording: Recording, angles: Sequence[float]) -> Recording:
+    """The recording with more leads after its own (`data.lead_between`)."""
+    between = [lead_between(recording.signal_mv, angle) for angle in angles]
+    return replace(recording, signal_mv=np.column_stack([recording.signal_mv, *between]))
 
 
 def virtual_recording(parameters: dict[str, str], seconds: float) -> Recording:

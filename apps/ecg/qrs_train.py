@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from apps.ecg.data import DS1, Beats, Record, find_mitdb, load_record
+from apps.ecg.data import DS1, Beats, Record, find_mitdb, lead_between, load_record
 from apps.ecg.streaming.candidates import (
     DOMINANCE_S,
     INPUTS,
@@ -102,11 +102,10 @@ def drawn(record: Record, random: np.random.Generator) -> Rows:
 
 
 def _mixed(record: Record, random: np.random.Generator) -> Floats:
-    leads = record.signal_mv[:, :2] - np.median(record.signal_mv[:, :2], axis=0)
-    sizes = np.percentile(np.abs(leads), 99, axis=0)
-    angle = random.choice([0.0, np.pi / 2, random.uniform(-1.75, 1.75)], p=[0.15, 0.15, 0.7])
-    mixed = np.cos(angle) * leads[:, 0] / sizes[0] + np.sin(angle) * leads[:, 1] / sizes[1]
-    return mixed * sizes.mean()
+    return lead_between(
+        record.signal_mv,
+        random.choice([0.0, np.pi / 2, random.uniform(-1.75, 1.75)], p=[0.15, 0.15, 0.7]),
+    )
 
 
 def _resized(record: Record, signal: Floats, random: np.random.Generator) -> Floats:

@@ -52,7 +52,7 @@ PARAMETERS = {
     "leads": "number of leads, or their names: II,V5 (1)",
     "chunk_s": "seconds in a chunk (1)",
     "rhythm": "rhythm where no episode is: sinus, AF, VT, bradycardia or tachycardia (sinus)",
-    "episodes": "scheduled: RHYTHM:FROM-TO,... in seconds; also pause, PVC and PAC (sinus with many of them)",
+    "episodes": "scheduled: RHYTHM:FROM-TO,... in s; also pause, PVC, PAC, PAC_runs (sinus with many)",
     "burden": "episodes at random: RHYTHM:PERCENT,... of the time",
     "inject": "file with lines SECOND RHYTHM [SECONDS]: from that second on, also while the source runs",
     "pvc": "percent of ventricular ectopic beats (0.3)",

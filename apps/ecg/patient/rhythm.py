@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from apps.ecg.patient.traits import Traits, slow_fibrillation
 from apps.ecg.patient.waves import ABERRANT, ATRIAL, FIBRILLATING, FUSION, NORMAL, VENTRICULAR
 
-RHYTHMS = ("sinus", "AF", "VT", "pause", "bradycardia", "tachycardia", "PVC", "PAC", "slow_AF")
-"""What an episode can be. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic; ``slow_AF`` is
-AF under drugs, with the ventricles slow and nearly regular."""
+RHYTHMS = ("sinus", "AF", "VT", "pause", "bradycardia", "tachycardia", "PVC", "PAC", "PAC_runs", "slow_AF")
+"""What an episode can be. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic; in ``PAC_runs``
+atrial ectopic beats come in runs of 1 to 8 between a few sinus beats, and the sinus node is slow to take over
+again; ``slow_AF`` is AF under drugs, with the ventricles slow and nearly regular."""
 FIBRILLATION = ("AF", "slow_AF")
 
 KINDS = "NSVFQ"
@@ -37,12 +38,13 @@ KINDS = "NSVFQ"
 
 _MEAN_LENGTH_S = {
     "AF": 600.0, "VT": 6.0, "pause": 4.0, "bradycardia": 120.0, "tachycardia": 180.0, "PVC": 60.0,
-    "PAC": 60.0, "slow_AF": 600.0,
+    "PAC": 60.0, "PAC_runs": 300.0, "slow_AF": 600.0,
 }  # fmt: skip
-_TOLD = {"PVC": "sinus", "PAC": "sinus", "slow_AF": "AF"}
+_TOLD = {"PVC": "sinus", "PAC": "sinus", "PAC_runs": "sinus", "slow_AF": "AF"}
 """What the truth calls a rhythm that is not called by its own name."""
 _HOUR_S, _BLOCK_S = 3600.0, 60.0
 _ECTOPIC_SHARE, _FUSION_SHARE = 0.2, 0.06
+_LONGEST_RUN = 8
 _SHORTEST_RR_S = 0.3
 _MARGIN_S = 4.0
 """Beats so near to a change of rhythm may depend on it."""
@@ -252,7 +254,10 @@ def _block(
     else:
         rr = _sinus(random, traits, rhythm, began_s, length_s)
         share = (_ECTOPIC_SHARE if rhythm == "PVC" else pvc, _ECTOPIC_SHARE if rhythm == "PAC" else pac)
-        rr, shape = _with_ectopics(random, traits, rr, *share)
+        if rhythm == "PAC_runs":
+            rr, shape = _with_runs(random, traits, rr)
+        else:
+            rr, shape = _with_ectopics(random, traits, rr, *share)
         rr *= length_s / rr.sum()
     time_s = began_s + np.concatenate([[0.0], np.cumsum(rr[:-1])])
     before = np.concatenate([[rr.mean()], rr[:-1]])
@@ -309,6 +314,24 @@ def _with_ectopics(
             rr[beat - 1] = max((traits.pac_coupling + 0.035 * early[beat]) * before, _SHORTEST_RR_S)
             rr[beat] *= 1.08
         free = int(beat) + 2
+    return rr, shape
+
+
+def _with_runs(
+    random: np.random.Generator, traits: Traits, rr: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Runs of atrial ectopic beats, each followed by a pause that grows with the run (overdrive)."""
+    shape, rr = np.full(len(rr), NORMAL), rr.copy()
+    beat = 1 + int(random.integers(3))
+    while beat < len(rr) - 1:
+        last = min(beat + int(random.integers(_LONGEST_RUN)), len(rr) - 2)
+        usual = rr[beat - 1]
+        for at in range(beat, last + 1):
+            shape[at] = ATRIAL
+            coupling = traits.pac_coupling + 0.05 * random.standard_normal()
+            rr[at - 1] = max(coupling * usual, _SHORTEST_RR_S)
+        rr[last] *= 1.05 + 0.08 * (last - beat) * random.random()
+        beat = last + 2 + int(random.integers(4))
     return rr, shape
 
 

@@ -81,7 +81,7 @@ _TIMING = (
     "rr/median10", "rr/median60", "rr/mean10", "rr/normal", "next/median60", "next/normal", "rr/previous",
     "next/rr", "previous/median60", "second/median60", "pair/normal", "rr_s", "next_s", "median10_s",
     "median60_s", "normal_s", "jitter", "jitter60", "rmssd", "late", "early_share", "rr/rmssd", "rr/jitter",
-    "next/rmssd",
+    "next/rmssd", "rr/upper60", "next/upper60",
 )  # fmt: skip
 _USUAL = (
     "alike_dominant", "alike_group", "group_share", "dominant_share", "group_rr", "group_rr/dominant",
@@ -312,7 +312,9 @@ class BeatFeatures:
         recent.append(rr)
         last, longer = list(recent), list(self._steps) or [0.0]
         near, steps = last[-_NEAR:], longer[-20:]
-        median10, median60 = sorted(near)[len(near) // 2], sorted(last)[len(last) // 2]
+        ordered = sorted(last)
+        median10, median60 = sorted(near)[len(near) // 2], ordered[len(last) // 2]
+        upper60 = ordered[len(last) * 4 // 5]  # where most beats come early, the usual interval is up there
         normal = self._normal or median60
         jitter = sorted(steps)[len(steps) // 2] / median60
         rmssd = math.hypot(*steps) / math.sqrt(len(steps)) / median60
@@ -325,7 +327,8 @@ class BeatFeatures:
             log(before / median60), log(second / median60), log((rr + ahead) / (2 * normal)), rr, ahead,
             median10, median60, normal, jitter, jitter60, rmssd, float(ahead >= AHEAD_S), early,
             log(rr / normal) / (0.03 + rmssd), log(rr / median60) / (0.03 + jitter),
-            log(min(1.0, ahead / normal)) / (0.03 + rmssd),
+            log(min(1.0, ahead / normal)) / (0.03 + rmssd), log(rr / upper60),
+            log(min(1.0, ahead / upper60)),
         ]  # fmt: skip
         return values, rr / median60, (rr + ahead) / (2 * normal)
 

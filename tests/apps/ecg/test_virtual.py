@@ -287,6 +287,18 @@ def test_fibrillation_under_drugs_is_nearly_regular_and_still_called_so() -> Non
     assert who.heart.fibrillating(np.array([100.0, 250.0, 301.0])).tolist() == [1.0, 1.0, 0.0]
 
 
+def test_atrial_beats_come_in_runs_and_sinus_rhythm_is_slow_to_come_back() -> None:
+    beats = patient(episodes="PAC_runs:0-300").heart.beats(0.0, 300.0)
+    atrial, rr = beats.kind == 1, np.diff(beats.time_s)
+    runs = [len(list(run)) for early, run in itertools.groupby(atrial) if early]
+    assert 0.3 < np.mean(atrial) < 0.8
+    assert max(runs) > 3
+    usual = np.median(rr[~atrial[1:] & ~atrial[:-1]])
+    assert np.median(rr[atrial[1:]]) < 0.85 * usual
+    assert np.median(rr[atrial[:-1] & ~atrial[1:]]) > usual
+    assert [span.rhythm for span in patient(episodes="PAC_runs:0-300").heart.spans(0.0, 300.0)] == ["sinus"]
+
+
 def test_faults_are_what_they_are_called() -> None:
     parameters = {"seed": "1", "leads": "3", "start": "2026-01-01T00:00:00Z"}
     good = list(itertools.islice(open_source("patient", parameters, 0).readings(None), 10))
