@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.ecg.app import SPEC, EcgSettings
+from apps.ecg.noise_plot import name_of, plot
 from apps.ecg.qrs_measure import OWN, Samples, matches, neurokit2, sleepecg
 from apps.ecg.scoring import WINDOW_S, drawn_patients
 from apps.ecg.streaming.history import KnownBeat
@@ -188,11 +189,6 @@ def measure_noise(
                 yield outcome(seed, noise, snr_db, model)
 
 
-def name_of(noise: str, snr_db: int | None) -> str:
-    """The beginning of the names of the figures of a noise."""
-    return f"ecg_noise_{noise}" + ("" if snr_db is None else f"_{snr_db}_db")
-
-
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     """Figures of each noise at each SNR, all patients together: `name_of`, then what.
 
@@ -328,9 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(table(found))
     if options.plot:
-        from apps.ecg.noise_plot import plot
-
-        options.plot.write_text(plot(found), encoding="utf-8")
+        options.plot.write_text(plot(found, NOISES, SNRS_DB), encoding="utf-8")
     return 0
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from apps.ecg.noise_measure import NOISES, SNRS_DB, name_of
 from common.app import Figure
 
 WIDTH, HEIGHT = 960, 768
@@ -68,7 +67,12 @@ ROWS = (
 )
 
 
-def plot(found: Mapping[str, Figure]) -> str:
+def name_of(noise: str, snr_db: int | None) -> str:
+    """The beginning of the names of the figures of a noise."""
+    return f"ecg_noise_{noise}" + ("" if snr_db is None else f"_{snr_db}_db")
+
+
+def plot(found: Mapping[str, Figure], noises: Sequence[str], snrs_db: Sequence[int]) -> str:
     """The SVG of the figures that `noise_measure.figures` gives."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
@@ -80,19 +84,26 @@ def plot(found: Mapping[str, Figure]) -> str:
         *_legend(),
     ]
     for row_at, row in enumerate(ROWS):
-        for column, noise in enumerate(NOISES):
+        for column, noise in enumerate(noises):
             x = LEFT + column * (PANEL_W + GAP_X)
             y = TOP + row_at * (PANEL_H + GAP_Y)
             if row_at == 0:
                 parts.append(_text(x + PANEL_W / 2, y - 12, noise.replace("_", " "), 15, INK, "middle", 600))
-            parts += _panel(x, y, row, noise, found, first=column == 0)
+            parts += _panel(x, y, row, noise, snrs_db, found, first=column == 0)
     middle = LEFT + (4 * PANEL_W + 3 * GAP_X) / 2
     parts.append(_text(middle, HEIGHT - 14, "signal-to-noise ratio, dB", 14, INK, "middle"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def _panel(
-    x: float, y: float, row: Row, noise: str, found: Mapping[str, Figure], *, first: bool
+    x: float,
+    y: float,
+    row: Row,
+    noise: str,
+    snrs_db: Sequence[int],
+    found: Mapping[str, Figure],
+    *,
+    first: bool,
 ) -> Iterator[str]:
     low, high = row.ticks[0], row.ticks[-1]
 
@@ -100,7 +111,7 @@ def _panel(
         return y + PANEL_H * (1 - (min(max(value, low), high) - low) / (high - low))
 
     def across(at: int) -> float:
-        return x + PANEL_W * (at + 0.5) / len(SNRS_DB)
+        return x + PANEL_W * (at + 0.5) / len(snrs_db)
 
     yield f'<rect x="{x}" y="{y}" width="{PANEL_W}" height="{PANEL_H}" fill="#fff" stroke="{GRID}"/>'
     for tick in row.ticks:
@@ -110,14 +121,14 @@ def _panel(
     if first:
         at = f'transform="rotate(-90 22 {y + PANEL_H / 2})"'
         yield _text(22, y + PANEL_H / 2, row.title, 13, INK, "middle", 600, at)
-    for at, snr_db in enumerate(SNRS_DB):
+    for at, snr_db in enumerate(snrs_db):
         yield _text(
             across(at), y + PANEL_H + 16, f"{snr_db}".replace("-", "\N{MINUS SIGN}"), 12, FAINT, "middle"
         )
     for line in row.lines:
         points = [
             (across(at), up(found[name].value))
-            for at, snr_db in enumerate(SNRS_DB)
+            for at, snr_db in enumerate(snrs_db)
             if (name := f"{name_of(noise, snr_db)}_{line.figure}") in found
         ]
         yield from _drawn(line, points)

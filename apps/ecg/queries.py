@@ -12,6 +12,7 @@ from sqlmodel import Session, SQLModel
 
 from apps.ecg import shapes
 from apps.ecg.reviews import unreviewed
+from apps.ecg.strips import PRIORITIES, strip_id
 from apps.ecg.tables import (
     DAY_NS,
     HOUR_NS,
@@ -45,7 +46,7 @@ def day_of(time_ns: int) -> date:
     return datetime.fromtimestamp(time_ns // 10**9, UTC).date()
 
 
-# ------------------------------------------------------------------------------------------- patients
+# -------------------------------------------------------------------------------- patients and strips
 
 
 def patients_public(session: Session, patients: Sequence[Patient]) -> list[shapes.PatientPublic]:
@@ -68,6 +69,13 @@ def patients_public(session: Session, patients: Sequence[Patient]) -> list[shape
             )
         )
     return found
+
+
+def strip_public(row: Strip) -> shapes.StripPublic:
+    """A strip without its samples."""
+    fields = row.model_dump(include=set(shapes.StripPublic.model_fields))
+    priority = PRIORITIES.get(row.alarm, "low")
+    return shapes.StripPublic(id=strip_id(row.patient, row.began_ns), priority=priority, **fields)
 
 
 def _counts(session: Session, table: Any, names: Sequence[str], which: Any) -> dict[str, int]:

@@ -12,7 +12,6 @@ from sqlmodel import Session
 
 from apps.ecg import queries
 from apps.ecg.report import STRIPS, Report, ReportStrip, render
-from apps.ecg.routes import strip_public
 from apps.ecg.strips import decode_samples
 from apps.ecg.tables import DAY_NS, Patient, Strip
 
@@ -69,7 +68,9 @@ def report_of(session: Session, patient: str, day: date, *, made_ns: int, made_b
         day=told,
         trend=trend,
         strips=[
-            ReportStrip(strip_public(each), decode_samples(each.samples, len(each.leads), each.lsb_mv))
+            ReportStrip(
+                queries.strip_public(each), decode_samples(each.samples, len(each.leads), each.lsb_mv)
+            )
             for each in strips
         ],
         more_strips=max(0, told.strips - len(strips)),

@@ -18,8 +18,9 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session
 
 from apps.ecg import queries, shapes
+from apps.ecg.report_route import report_router
 from apps.ecg.reviews import Review, labels_of
-from apps.ecg.strips import PRIORITIES, parse_strip_id, strip_id
+from apps.ecg.strips import parse_strip_id
 from apps.ecg.tables import DAY_NS, Patient, Strip
 from common.app import Label
 
@@ -103,14 +104,16 @@ def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], 
         )
         rows = session.scalars(query.limit(limit + 1)).all()
         following = str(rows[limit - 1].began_ns) if len(rows) > limit else None
-        return shapes.StripPage(items=[strip_public(row) for row in rows[:limit]], next=following)
+        return shapes.StripPage(items=[queries.strip_public(row) for row in rows[:limit]], next=following)
 
     @router.get("/strips/{strip}")
     def one_strip(strip: str, session: Session = deps.session) -> shapes.StripSignal:
         """One strip with its samples."""
         row = _strip(session, strip)
         samples = base64.b64encode(row.samples).decode()
-        return shapes.StripSignal(**strip_public(row).model_dump(), lsb_mv=row.lsb_mv, samples_b64=samples)
+        return shapes.StripSignal(
+            **queries.strip_public(row).model_dump(), lsb_mv=row.lsb_mv, samples_b64=samples
+        )
 
     @router.get("/review")
     def review_queue(
@@ -127,7 +130,7 @@ def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], 
         rows = session.scalars(query.limit(limit + 1)).all()
         last = rows[limit - 1] if len(rows) > limit else None
         following = _cursor(last.reason, last.began_ns, last.patient) if last else None
-        return shapes.StripPage(items=[strip_public(row) for row in rows[:limit]], next=following)
+        return shapes.StripPage(items=[queries.strip_public(row) for row in rows[:limit]], next=following)
 
     @router.post("/strips/{strip}/review", status_code=201)
     def review(
@@ -144,19 +147,10 @@ def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], 
         project_labels(session, labels)
         session.commit()
         session.refresh(row)
-        return strip_public(row)
-
-    from apps.ecg.report_route import report_router  # it tells of strips as the routes above do
+        return queries.strip_public(row)
 
     router.include_router(report_router(deps))
     return router
-
-
-def strip_public(row: Strip) -> shapes.StripPublic:
-    """A strip without its samples."""
-    fields = row.model_dump(include=set(shapes.StripPublic.model_fields))
-    priority = PRIORITIES.get(row.alarm, "low")
-    return shapes.StripPublic(id=strip_id(row.patient, row.began_ns), priority=priority, **fields)
 
 
 def _known(session: Session, patient: str) -> Patient:

@@ -29,8 +29,8 @@ from apps.ecg.patient.waves import ABERRANT, ATRIAL, FIBRILLATING, FUSION, NORMA
 
 RHYTHMS = ("sinus", "AF", "VT", "pause", "bradycardia", "tachycardia", "PVC", "PAC", "PAC_runs", "slow_AF")
 """What an episode can be. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic; in ``PAC_runs``
-atrial ectopic beats come in runs of 1 to 8 between a few sinus beats, and the sinus node is slow to take over
-again; ``slow_AF`` is AF under drugs, with the ventricles slow and nearly regular."""
+atrial ectopic beats come in runs of 1 to 16 between a few sinus beats, and the sinus node is slow to take
+over again; ``slow_AF`` is AF under drugs, with the ventricles slow and nearly regular."""
 FIBRILLATION = ("AF", "slow_AF")
 
 KINDS = "NSVFQ"
@@ -44,7 +44,7 @@ _TOLD = {"PVC": "sinus", "PAC": "sinus", "PAC_runs": "sinus", "slow_AF": "AF"}
 """What the truth calls a rhythm that is not called by its own name."""
 _HOUR_S, _BLOCK_S = 3600.0, 60.0
 _ECTOPIC_SHARE, _FUSION_SHARE = 0.2, 0.06
-_LONGEST_RUN = 8
+_LONGEST_RUN = 16
 _SHORTEST_RR_S = 0.3
 _MARGIN_S = 4.0
 """Beats so near to a change of rhythm may depend on it."""
@@ -320,17 +320,21 @@ def _with_ectopics(
 def _with_runs(
     random: np.random.Generator, traits: Traits, rr: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Runs of atrial ectopic beats, each followed by a pause that grows with the run (overdrive)."""
+    """Runs of atrial ectopic beats, each followed by a pause that grows with the run (overdrive).
+
+    How long the runs may be changes from block to block, from pairs to what a sick sinus node lets through.
+    """
     shape, rr = np.full(len(rr), NORMAL), rr.copy()
+    longest = int(random.integers(2, _LONGEST_RUN + 1))
     beat = 1 + int(random.integers(3))
     while beat < len(rr) - 1:
-        last = min(beat + int(random.integers(_LONGEST_RUN)), len(rr) - 2)
+        last = min(beat + int(random.integers(longest)), len(rr) - 2)
         usual = rr[beat - 1]
         for at in range(beat, last + 1):
             shape[at] = ATRIAL
             coupling = traits.pac_coupling + 0.05 * random.standard_normal()
             rr[at - 1] = max(coupling * usual, _SHORTEST_RR_S)
-        rr[last] *= 1.05 + 0.08 * (last - beat) * random.random()
+        rr[last] *= 1.05 + 0.12 * (last - beat + 1) * random.random()
         beat = last + 2 + int(random.integers(4))
     return rr, shape
 

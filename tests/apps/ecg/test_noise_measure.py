@@ -101,7 +101,7 @@ def test_table_and_plot_hold_every_noise() -> None:
     found = figures(made_all())
     assert table(found).count("\n") == 3 + len(NOISES) * len(SNRS_DB)
     assert "none / none" in table(found)
-    drawing = ElementTree.fromstring(plot(found))
+    drawing = ElementTree.fromstring(plot(found, NOISES, SNRS_DB))
     texts = [each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert {noise.replace("_", " ") for noise in NOISES} <= set(texts)
     assert "signal-to-noise ratio, dB" in texts
