@@ -57,7 +57,7 @@ ROWS = (
     Row("Withheld, % of time", (0, 25, 50, 75, 100), (Line("withheld", "withheld", "#334155"),)),
     Row(
         "False, per hour",
-        (0, 50, 100, 150, 200),
+        (0, 100, 200, 300, 400),
         (
             Line("false_v_beats", "V beats", "#78350f", "7 3"),
             Line("false_v_alarms", "V alarms", "#b91c1c"),
