@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,7 @@ import numpy as np
 
 from apps.ecg import train as training
 from apps.ecg.data import DS2, find_mitdb, load_record
-from apps.ecg.evaluation import benchmark_of, fleet_slices, scorer_of
+from apps.ecg.evaluation import benchmark_of, evaluate, scorer_of
 from apps.ecg.examples import examples_of, recording_of
 from common.app import TrainContext
 from common.bundle import Bundle, seal
@@ -53,27 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     test = [examples_of(recording_of(load_record(folder, n)))[0] for n in DS2] if options.test else []
     bundle: Bundle | None = None
     found: dict[str, list[float]] = {}
+    slices: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as spare:
         for seed in range(options.seeds):
             made = training.train_on(
                 context(seed, options.output if seed == 0 else Path(spare) / f"{seed}"), known
             )
-            scorer = scorer_of(made.model_path(), made.manifest.parameters)
-            figures = {f"by_folds_{k}": v for k, v in made.manifest.parameters["by_folds"].items()}
-            figures |= {k: f.value for k, f in fleet_slices(scorer, ()).items()}
+            fleet = evaluate(made, (), None)
+            figures = {k: f.value for k, f in fleet.figures.items()}
+            figures |= {f"by_folds_{k}": v for k, v in made.manifest.parameters["by_folds"].items()}
             if test:
+                scorer = scorer_of(made.model_path(), made.manifest.parameters)
                 figures |= {k: f.value for k, f in benchmark_of(scorer, test).items()}
             for name, value in figures.items():
                 found.setdefault(name, []).append(value)
                 sys.stdout.write(json.dumps({"figure": name, "value": value, "seed": seed}) + "\n")
-            bundle = bundle or made
+            if bundle is None:
+                bundle, slices = made, {k: f.value for k, f in fleet.slices.items()}
     assert bundle is not None
-    record(bundle, found, options.seeds)
+    record(bundle, found, slices, options.seeds)
     return 0
 
 
-def record(bundle: Bundle, found: dict[str, list[float]], seeds: int) -> Bundle:
-    """Put the figures of the first seed, and those of all, into the manifest."""
+def record(
+    bundle: Bundle, found: Mapping[str, Sequence[float]], slices: Mapping[str, float], seeds: int
+) -> Bundle:
+    """Put figures and slices of the first seed, and the figures of all, into the manifest."""
     measured = {
         "command": "python -m apps.ecg.measure --data DIR --output FOLDER",
         "seeds": seeds,
@@ -86,7 +91,10 @@ def record(bundle: Bundle, found: dict[str, list[float]], seeds: int) -> Bundle:
     }
     figures = {name: round(values[0], 4) for name, values in found.items() if "confusion" not in name}
     manifest = msgspec.structs.replace(
-        bundle.manifest, figures=figures, parameters=bundle.manifest.parameters | {"measured": measured}
+        bundle.manifest,
+        figures=figures,
+        slices={name: round(value, 4) for name, value in slices.items()},
+        parameters=bundle.manifest.parameters | {"measured": measured},
     )
     return seal(bundle.path, manifest)
 
