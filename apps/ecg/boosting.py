@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import TrainingError
+
 Rows = NDArray[np.float32]
 
 
@@ -58,9 +60,16 @@ def fit_trees(
 ) -> Trees:
     """Trees for ``classes`` classes (2: one score, the log odds of class 1) on some of the features.
 
-    ``rows`` is ``(n, features)``; ``columns`` are those that may be used.
+    ``rows`` is ``(n, features)``; ``columns`` are those that may be used. Raises `TrainingError` where
+    LightGBM cannot be loaded.
     """
-    import lightgbm
+    try:
+        import lightgbm
+    except (ImportError, OSError) as error:  # OSError: its library lacks OpenMP's
+        raise TrainingError(
+            f"LightGBM cannot be loaded ({error}): pip install 'edgeloop[train]'; on Debian and Ubuntu also "
+            "apt-get install libgomp1"
+        ) from error
 
     parameters = {
         "objective": "binary" if classes == 2 else "multiclass",

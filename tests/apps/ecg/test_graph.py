@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,15 @@ from common.errors import TrainingError
 ROWS = 400
 
 
+def needs_lightgbm() -> None:
+    try:
+        import lightgbm  # noqa: F401
+    except (ImportError, OSError) as error:
+        pytest.skip(f"LightGBM cannot be loaded: {error}")
+
+
 def grown(features: int, classes: int, seed: int) -> tuple[np.ndarray, Trees]:
-    pytest.importorskip("lightgbm")
+    needs_lightgbm()
     random = np.random.default_rng(seed)
     rows = random.standard_normal((ROWS, features)).astype(np.float32)
     truth = (rows[:, :classes].argmax(axis=1)) if classes > 2 else (rows[:, 0] + rows[:, 3] > 0).astype(int)
@@ -70,6 +78,13 @@ def test_the_graph_gives_what_the_trees_give(
     distance = np.sum((np.clip(beats / 2, -4, 4) @ axes + 1) ** 2, axis=1)
     assert np.allclose(found["novelty"], distance, rtol=1e-4)
     assert np.mean(found["beat_p"].argmax(axis=1) == beats[:, :5].argmax(axis=1)) > 0.6
+
+
+def test_without_lightgbm_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    rows, truth = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
+    with pytest.raises(TrainingError, match="edgeloop\\[train\\]"):
+        fit_trees(rows, truth, np.ones(4), 2, Recipe(), 0, np.arange(2))
 
 
 def test_columns_left_out_do_not_count(graph: tuple[Path, np.ndarray, Trees, np.ndarray, Trees]) -> None:
