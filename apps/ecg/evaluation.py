@@ -205,13 +205,13 @@ def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figu
         figures[f"ecg_{of}_f1"] = _bootstrapped(counts, lambda c, k=kind: f1(c, k), unit)
         figures[f"ecg_{of}_sensitivity"] = _bootstrapped(counts, lambda c, k=kind: sensitivity(c, k), unit)
         figures[f"ecg_{of}_ppv"] = _bootstrapped(counts, lambda c, k=kind: ppv(c, k), unit)
-    unit = "F or Q called V, Q called S: no false one"
+    lenient = "F or Q called V, Q called S: no false one"
     for kind in "VS":
         figures[f"ecg_{kind.lower()}_f1_of_aami"] = _bootstrapped(
-            counts, lambda c, k=kind: f1_of_aami(c, k), unit
+            counts, lambda c, k=kind: f1_of_aami(c, k), lenient
         )
     figures["ecg_s_f1_without_232"] = _bootstrapped(without, lambda c: f1(c, "S"), f"without {MOST_FALSE}")
-    figures["ecg_accuracy"] = _bootstrapped(counts, _accuracy, f"{len(examples)} records")
+    figures["ecg_accuracy"] = _bootstrapped(counts, _accuracy, unit)
     figures["ecg_accuracy_of_majority"] = _bootstrapped(majority, _accuracy, "all beats N")
     figures["ecg_v_f1_of_rr_rule"] = _bootstrapped(rule, lambda c: f1(c, "V"), "early and unlike: V")
     figures["ecg_s_f1_of_rr_rule"] = _bootstrapped(rule, lambda c: f1(c, "S"), "early and alike: S")

@@ -251,7 +251,7 @@ class Episodes:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
         self._open = {label: _Open(*state["open"][label]) for label in LABELS if label in state["open"]}
-        self._over = deque(((label, b, e) for label, b, e in state.get("over", ())), maxlen=MEMORY_EPISODES)
+        self._over = deque(((label, b, e) for label, b, e in state["over"]), maxlen=MEMORY_EPISODES)
         self._recent = deque(state["recent"], maxlen=MEMORY_BEATS)
         self._rr_s = deque(state["rr_s"], maxlen=RATE_BEATS)
         self._last = state["last"]
