@@ -16,7 +16,8 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 
-from apps.ecg.fhir.finding import find, read
+from apps.ecg.fhir.finding import find
+from apps.ecg.fhir.reading import read
 from apps.ecg.fhir.search import PARAMETERS, parse
 from common.cloud_side import Mount
 

@@ -21,9 +21,18 @@ from fhir.resources.R4B.patient import Patient
 from fhir.resources.R4B.provenance import Provenance
 
 from apps.ecg.fhir.codes import Json
-from apps.ecg.fhir.finding import Key, Page
+from apps.ecg.fhir.finding import SORTED_PATIENTS, TOTAL_DAYS, TOTAL_DAYS_SUMMED, Page
 from apps.ecg.fhir.resources import NOTICE
-from apps.ecg.fhir.search import ALWAYS, PARAMETERS, Search, page_of
+from apps.ecg.fhir.search import (
+    PARAMETERS,
+    RESULTS,
+    REVINCLUDES,
+    SORTS,
+    Key,
+    Search,
+    include_names,
+    page_of,
+)
 
 FHIR_VERSION = "4.0.1"
 RELEASED = "2026-11-24"
@@ -62,23 +71,51 @@ def searchset(base: str, search: Search, page: Page) -> Json:
         {
             "fullUrl": f"{base}/{each['resourceType']}/{each['id']}",
             "resource": each,
-            "search": {"mode": "match"},
+            "search": {"mode": mode},
         }
-        for each in page.found
+        for mode, resources in (("match", page.found), ("include", page.included))
+        for each in resources
     ]
     if search.ignored:
         text = f"left out, not understood: {', '.join(search.ignored)}"
         entries.append({"resource": outcome("warning", "not-supported", text), "search": {"mode": "outcome"}})
+    if page.told:
+        told = outcome("warning", "too-costly", page.told)
+        entries.append({"resource": told, "search": {"mode": "outcome"}})
+    total = {} if page.total is None else {"total": page.total}
     links = [{"relation": "self", "url": _url(base, search, None)}]
     if page.following is not None:
         links.append({"relation": "next", "url": _url(base, search, page.following)})
-    bundle: Json = {"resourceType": "Bundle", "type": "searchset", "link": links}
+    bundle: Json = {"resourceType": "Bundle", "type": "searchset", **total, "link": links}
     return bundle | ({"entry": entries} if entries else {})
 
 
 def _url(base: str, search: Search, following: Key | None) -> str:
     query = list(search.used) + ([("_page", page_of(following))] if following else [])
     return f"{base}/{search.type}" + (f"?{urlencode(query, safe='|,:/')}" if query else "")
+
+
+_RESULT_NOTES = {
+    "_count": "Matches on a page; 0 is _summary=count.",
+    "_total": (
+        "By default there is a total of patients, of devices and of what is found by id. accurate and "
+        f"estimate count the others too, exactly, over {TOTAL_DAYS} days of patients at most, "
+        f"{TOTAL_DAYS_SUMMED} with means of intervals."
+    ),
+    "_sort": f"One key. By date, over {SORTED_PATIENTS} patients at most.",
+    "_summary": "count, or false.",
+}
+
+
+def _followed(type_: str) -> Json:
+    told = {"searchInclude": include_names(type_), "searchRevInclude": list(REVINCLUDES.get(type_, ()))}
+    return {name: values for name, values in told.items() if values}  # FHIR has no empty lists
+
+
+def _sorted_by(type_: str) -> str:
+    keys = ", ".join(f"{name} and -{name}" for name in SORTS[type_])
+    meant = " date is the begin of the period." if "date" in SORTS[type_] else ""
+    return f"Sorted by {keys}.{meant}"
 
 
 def capability_statement(base: str) -> Json:
@@ -102,13 +139,18 @@ def capability_statement(base: str) -> Json:
                     {
                         "type": type_,
                         "interaction": [{"code": "read"}, {"code": "search-type"}],
+                        "documentation": _sorted_by(type_),
+                        **_followed(type_),
                         "searchParam": [
                             {"name": name, "type": _KINDS.get(name, "reference")} for name in names
                         ],
                     }
                     for type_, names in PARAMETERS.items()
                 ],
-                "searchParam": [{"name": ALWAYS[0], "type": "number"}],
+                "searchParam": [
+                    {"name": name, "type": type_, "documentation": _RESULT_NOTES[name]}
+                    for name, type_ in RESULTS.items()
+                ],
             }
         ],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,15 +10,26 @@ from sqlmodel import Session
 
 from apps.ecg import queries
 from apps.ecg.fhir import codes, resources
-from apps.ecg.fhir.asked import LATEST_NS, Asked, Dates, Found, Kind
+from apps.ecg.fhir.asked import LATEST_NS, Asked, Context, Dates, Found, Kind
 from apps.ecg.fhir.codes import Json
 from apps.ecg.fhir.ids import Place
-from apps.ecg.fhir.observations import INTERVALS, LONGEST_WINDOW_NS, OBSERVATIONS, days, hours
+from apps.ecg.fhir.observations import (
+    HAS_BEATS,
+    HAS_RATE,
+    INTERVALS,
+    LONGEST_WINDOW_NS,
+    OBSERVATIONS,
+    days,
+    hours,
+)
 from apps.ecg.reviews import unreviewed
-from apps.ecg.tables import DAY_NS, HOUR_NS, Episode, HrvWindow, Patient, Strip
+from apps.ecg.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Patient, Strip
 
 RESULT_LIMIT = 500
 """Most results of one kind in a day's report, most targets of one kind of a Provenance."""
+DAY_LIMIT = 20_000
+"""Most rows of one kind in a day that are looked at for what begins at some time of it."""
+ANY_DATES = Dates()
 
 
 def observation_ids(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Place]:
@@ -47,98 +58,121 @@ def observation_ids(session: Session, patient: str, began_ns: int, length_ns: in
     return found
 
 
-def _reports(asked: Asked) -> Iterator[Found]:
-    for began_ns, totals in days(asked):
-        ended_ns = began_ns + DAY_NS
-        patient = asked.patient.patient
-        results = observation_ids(asked.session, patient, began_ns, DAY_NS)
-        if totals.af_burden_percent is not None:
-            results.append(Place(patient, "afb", began_ns))
-        looked_at = not unreviewed(asked.session, patient, began_ns, ended_ns)
-        over = "final" if looked_at else "preliminary"
-        report = resources.report_resource(
-            Place(patient, "day", began_ns),
-            ended_ns=ended_ns,
-            totals=totals,
-            results=results,
-            status=over if ended_ns <= asked.now_ns else "partial",
-            virtual=asked.patient.virtual,
-        )
-        yield began_ns, report
+def _report(context: Context, row: Any) -> Json:
+    session, patient, began_ns = context.session, row.patient, row.began_ns
+    ended_ns = began_ns + DAY_NS
+    totals = queries.totals_of(session, patient, began_ns, DAY_NS)
+    results = observation_ids(session, patient, began_ns, DAY_NS)
+    if totals.af_burden_percent is not None:
+        results.append(Place(patient, "afb", began_ns))
+    over = "preliminary" if unreviewed(session, patient, began_ns, ended_ns) else "final"
+    return resources.report_resource(
+        Place(patient, "day", began_ns),
+        ended_ns=ended_ns,
+        totals=totals,
+        results=results,
+        status=over if ended_ns <= context.now_ns else "partial",
+        virtual=context.is_virtual(row.patient),
+    )
 
 
-def _made_hours(asked: Asked) -> Iterator[Found]:
-    for hour in hours(asked):
-        targets = observation_ids(asked.session, hour.patient, hour.began_ns, HOUR_NS)
-        if targets:
-            yield (
-                hour.began_ns,
-                resources.provenance_resource(
-                    Place(hour.patient, "made-hour", hour.began_ns),
-                    [f"Observation/{target}" for target in targets],
-                    recorded_ns=hour.began_ns + HOUR_NS,
-                    agents=[
-                        resources.device_agent("node", hour.node),
-                        resources.device_agent("model", hour.version),
-                    ],
-                    virtual=asked.patient.virtual,
-                ),
-            )
+def _made_hours(asked: Asked) -> Any:
+    """Hours of which there is any Observation."""
+
+    def begun(table: Any, which: Any) -> Any:
+        in_hour = sa.and_(table.began_ns >= Hour.began_ns, table.began_ns < Hour.began_ns + HOUR_NS)
+        return sa.exists().where(table.patient == Hour.patient, in_hour, which)
+
+    means = [getattr(IntervalWindow, measure).is_not(None) for measure in INTERVALS.values()]
+    any_ = sa.or_(
+        HAS_RATE,
+        HAS_BEATS,
+        begun(IntervalWindow, sa.and_(IntervalWindow.beats > 0, sa.or_(*means))),  # type: ignore[arg-type]
+        begun(Episode, Episode.ended_ns.is_not(None)),  # type: ignore[union-attr]
+        begun(HrvWindow, sa.true()),
+        begun(Strip, sa.true()),
+    )
+    return hours(asked, any_)
 
 
-def _made_days(asked: Asked) -> Iterator[Found]:
-    patient = asked.patient.patient
-    for began_ns, totals in days(asked):
-        hours = queries.hours_of(asked.session, patient, began_ns, DAY_NS)
-        targets = [f"DiagnosticReport/{Place(patient, 'day', began_ns)}"]
-        if totals.af_burden_percent is not None:
-            targets.append(f"Observation/{Place(patient, 'afb', began_ns)}")
-        devices = sorted({("node", hour.node) for hour in hours} | {("model", h.version) for h in hours})
-        yield (
-            began_ns,
-            resources.provenance_resource(
-                Place(patient, "made-day", began_ns),
-                targets,
-                recorded_ns=began_ns + DAY_NS,
-                agents=[resources.device_agent(*device) for device in reversed(devices)],
-                virtual=asked.patient.virtual,
-            ),
-        )
+def _made_hour(context: Context, hour: Any) -> Json:
+    targets = observation_ids(context.session, hour.patient, hour.began_ns, HOUR_NS)
+    return resources.provenance_resource(
+        Place(hour.patient, "made-hour", hour.began_ns),
+        [f"Observation/{target}" for target in targets],
+        recorded_ns=hour.began_ns + HOUR_NS,
+        agents=[
+            resources.device_agent("node", hour.node),
+            resources.device_agent("model", hour.version),
+        ],
+        virtual=context.is_virtual(hour.patient),
+    )
 
 
-def _reviews(asked: Asked) -> Iterator[Found]:
-    for row in asked.within(Strip, Strip.ended_ns, LONGEST_WINDOW_NS, Strip.reviewed_ns.is_not(None)):  # type: ignore[union-attr]
-        yield (
-            row.began_ns,
-            resources.provenance_resource(
-                Place(row.patient, "review", row.began_ns),
-                [f"Observation/{Place(row.patient, 'strip', row.began_ns)}"],
-                recorded_ns=row.reviewed_ns,
-                agents=[resources.person_agent(row.reviewed_by)],
-                virtual=asked.patient.virtual,
-            ),
-        )
+def _made_day(context: Context, row: Any) -> Json:
+    patient, began_ns = row.patient, row.began_ns
+    hours = queries.hours_of(context.session, patient, began_ns, DAY_NS)
+    targets = [f"DiagnosticReport/{Place(patient, 'day', began_ns)}"]
+    if any(hour.good_seconds for hour in hours):
+        targets.append(f"Observation/{Place(patient, 'afb', began_ns)}")
+    devices = sorted({("node", hour.node) for hour in hours} | {("model", h.version) for h in hours})
+    return resources.provenance_resource(
+        Place(patient, "made-day", began_ns),
+        targets,
+        recorded_ns=began_ns + DAY_NS,
+        agents=[resources.device_agent(*device) for device in reversed(devices)],
+        virtual=context.is_virtual(row.patient),
+    )
 
 
-REPORTS = (Kind("day", "DiagnosticReport", (codes.HOLTER,), _reports),)
+def _reviewed(asked: Asked) -> Any:
+    return sa.select(Strip.patient, Strip.began_ns, Strip.reviewed_ns, Strip.reviewed_by).where(  # type: ignore[call-overload]
+        asked.within(Strip, Strip.ended_ns, LONGEST_WINDOW_NS),
+        Strip.reviewed_ns.is_not(None),  # type: ignore[union-attr]
+    )
+
+
+def _review(context: Context, row: Any) -> Json:
+    return resources.provenance_resource(
+        Place(row.patient, "review", row.began_ns),
+        [f"Observation/{Place(row.patient, 'strip', row.began_ns)}"],
+        recorded_ns=row.reviewed_ns,
+        agents=[resources.person_agent(row.reviewed_by)],
+        virtual=context.is_virtual(row.patient),
+    )
+
+
+REPORTS = (Kind("day", "DiagnosticReport", (codes.HOLTER,), days, _report),)
 PROVENANCES = (
-    Kind("made-hour", "Provenance", (), _made_hours),
-    Kind("made-day", "Provenance", (), _made_days),
-    Kind("review", "Provenance", (), _reviews),
+    Kind("made-hour", "Provenance", (), _made_hours, _made_hour),
+    Kind("made-day", "Provenance", (), days, _made_day),
+    Kind("review", "Provenance", (), _reviewed, _review),
 )
 KINDS = (*OBSERVATIONS, *REPORTS, *PROVENANCES)
 
 
-def read(session: Session, place: Place, now_ns: int) -> Json | None:
-    """The resource at a place, whatever its type; None where there is none."""
-    kind = next((kind for kind in KINDS if kind.matches(place.kind)), None)
-    patient = session.get(Patient, place.patient) if kind else None
-    if kind is None or patient is None or place.began_ns >= LATEST_NS:
-        return None
-    dates = Dates(began_from=place.began_ns, began_before=place.began_ns + 1)
-    limit = len(codes.RHYTHMS) + 10 if kind.name == "rhy" else 1
-    found = kind.find(Asked(session, patient, dates, limit, now_ns))
-    return next((resource for _, resource in found if resource["id"] == str(place)), None)
+def kind_at(place: Place) -> Kind | None:
+    """The kind of what would be at a place."""
+    return next((kind for kind in KINDS if kind.matches(place.kind)), None)
+
+
+def found_at(
+    session: Session, places: Iterable[Place], now_ns: int, dates: Dates = ANY_DATES
+) -> Iterator[Found]:
+    """What is at some places and within dates, whatever its type; a day of a kind is asked for at once."""
+    of_days: dict[tuple[str, str, int], tuple[Kind, set[Place]]] = {}
+    for place in places:
+        kind = kind_at(place)
+        if kind is not None and place.began_ns < LATEST_NS:
+            day = (place.patient, kind.name, place.began_ns // DAY_NS)
+            of_days.setdefault(day, (kind, set()))[1].add(place)
+    for (patient, _, _), (kind, together) in of_days.items():
+        row = session.get(Patient, patient)
+        begins = [place.began_ns for place in together]
+        between = Dates(began_from=min(begins), began_before=max(begins) + 1).both(dates)
+        if row is not None:
+            found = kind.find(Context(session, {patient: row}, now_ns), between, DAY_LIMIT)
+            yield from (each for each in found if each.place in together)
 
 
 def makers_of(type_: str, place: Place) -> list[Place]:

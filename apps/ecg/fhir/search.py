@@ -1,7 +1,8 @@
-"""Search as FHIR R4 defines it: parameters, dates with prefixes, pages.
+"""Search as FHIR R4 defines it: parameters, dates with prefixes, order, totals, what comes along, pages.
 
-Understood are ``_id``, ``_count``, ``patient`` and ``subject``, ``code``, ``date``, ``identifier`` and
-``target``, each where its type has it. What is not understood is left out, as R4 asks, and told in the bundle
+Understood are ``_id``, ``patient`` and ``subject``, ``code``, ``date``, ``identifier`` and ``target``, each
+where its type has it; ``_count``, ``_total`` and ``_summary=count``; `SORTS`, `INCLUDES` and `REVINCLUDES`,
+where another value is refused. What is not understood is left out, as R4 asks, and told in the bundle
 (its ``self`` link has what was used), or refused where the client prefers ``handling=strict``. A value that
 cannot be read is always refused.
 """
@@ -9,16 +10,15 @@ cannot be read is always refused.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 from fastapi import HTTPException
 
 from apps.ecg.event_data import PATIENT
 from apps.ecg.fhir.asked import LATEST_NS, Dates, Kind
+from apps.ecg.fhir.dates import dates_of
 from apps.ecg.fhir.ids import SYSTEM
 
 COUNT, COUNT_LIMIT = 50, 200
@@ -30,15 +30,44 @@ PARAMETERS = {
     "DiagnosticReport": ("_id", "identifier", "patient", "subject", "code", "date"),
     "Provenance": ("_id", "patient", "target"),
 }
-"""Search parameters by type; each also has ``_count``."""
-ALWAYS = ("_count", "_page")
+"""Search parameters by type; each also has `RESULTS`."""
+SORTS = {
+    "Patient": ("_id",),
+    "Device": ("_id",),
+    "Observation": ("_id", "date"),
+    "DiagnosticReport": ("_id", "date"),
+    "Provenance": ("_id",),
+}
+"""What a type can be sorted by, one at a time; ``-`` in front turns it round."""
+INCLUDES: dict[str, dict[str, tuple[str, ...]]] = {
+    "Observation": {"subject": ("Patient",), "patient": ("Patient",), "device": ("Device",)},
+    "DiagnosticReport": {"subject": ("Patient",), "patient": ("Patient",), "result": ("Observation",)},
+    "Provenance": {"target": ("Observation", "DiagnosticReport"), "agent": ("Device",)},
+}
+"""References of a type that can be followed, and to which types they lead."""
+REVINCLUDES = {"Observation": ("Provenance:target",), "DiagnosticReport": ("Provenance:target",)}
+"""References to a type that can be followed backwards."""
+RESULTS = {"_count": "number", "_total": "token", "_sort": "string", "_summary": "token"}
+"""Parameters of every search about its result, and their types."""
+_FOLLOWED = ("_include", "_revinclude")
+_ONCE = (*RESULTS, "_page")
 IGNORED = ("_format", "_pretty")
 """Not about what is found, so nothing is told of them."""
-_PREFIXES = ("eq", "ge", "le", "gt", "lt", "sa", "eb")
-_DATE = re.compile(
-    r"(?P<year>\d{4})(-(?P<month>\d\d)(-(?P<day>\d\d)(T(?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)"
-    r"(?P<fraction>\.\d{1,9})?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?"
-)
+
+Key = tuple[str, int, str]
+"""Where a page ends: a patient, a begin and an id; a begin below 0 is the end of the patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By what resources are sorted.
+
+    ``""`` is our own order: by patient, then the newest first. ``date`` is the begin, of all patients;
+    ``_id`` goes by the parts of an id, its time as a number. Ids tell apart what has the same date.
+    """
+
+    by: str = ""
+    ascending: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +81,14 @@ class Search:
     codes: tuple[str, ...] | None = None
     targets: tuple[str, ...] | None = None
     dates: Dates = field(default_factory=Dates)
-    after: tuple[str, int, str] | None = None
+    order: Order = field(default_factory=Order)
+    total: bool | None = None
+    """Whether a total is asked for; None is up to us."""
+    count_only: bool = False
+    follow: tuple[tuple[str, str], ...] = ()
+    """References that are followed, by parameter and type."""
+    with_provenance: bool = False
+    after: Key | None = None
     used: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -65,29 +101,37 @@ def parse(type_: str, given: Iterable[tuple[str, str]], *, strict: bool) -> Sear
     ignored: list[str] = []
     for name, value in given:
         plain = name.partition(":")[0]
-        if name in known or name in ALWAYS:
-            if value:  # an empty parameter is none
+        if name in known or name in _ONCE or name in _FOLLOWED:
+            if name == "_summary" and value not in ("count", "false", ""):
+                ignored.append(f"{name}={value[:40]}")
+            elif value:  # an empty parameter is none
                 found.setdefault(name, []).append(value)
                 used += [(name, value)] if name != "_page" else []
-        elif plain in known and name.startswith(f"{plain}:"):
+        elif (plain in known or plain in _FOLLOWED) and name.startswith(f"{plain}:"):
             raise HTTPException(400, f"no modifier is understood here: {name[:80]!r}")
         elif name not in IGNORED:
             ignored.append(name[:80])
     if ignored and strict:
         raise HTTPException(400, f"not understood: {', '.join(ignored)}; here are {', '.join(known)}")
-    once = ("_count", "_page")
-    for name in once:
+    for name in _ONCE:
         if len(found.get(name, ())) > 1:
             raise HTTPException(400, f"{name} is given twice")
+    once = {name: found[name][0] for name in _ONCE if name in found}
+    count = _count(once.get("_count", str(COUNT)))
     return Search(
         type=type_,
-        count=_count(found.get("_count", [str(COUNT)])[0]),
+        count=count,
         ids=_both(_listed(found.get("_id")), _identifiers(found.get("identifier"))),
         patients=_both(_patients(found.get("patient")), _patients(found.get("subject"))),
         codes=_listed(found.get("code")),
         targets=_listed(found.get("target")),
-        dates=_dates(found.get("date", ())),
-        after=_after(found["_page"][0]) if "_page" in found else None,
+        dates=dates_of(found.get("date", ())),
+        order=_order(type_, once["_sort"]) if "_sort" in once else Order(),
+        total=_total(once.get("_total")),
+        count_only=once.get("_summary") == "count" or count == 0,
+        follow=_follow(type_, found.get("_include", ())),
+        with_provenance=_revinclude(type_, found.get("_revinclude", ())),
+        after=_after(once["_page"]) if "_page" in once else None,
         used=tuple(used),
         ignored=tuple(ignored),
     )
@@ -109,24 +153,73 @@ def _has(kind: Kind, token: str) -> bool:
     )
 
 
-def page_of(key: tuple[str, int, str]) -> str:
+def page_of(key: Key) -> str:
     """The opaque form of where a page goes on."""
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
 
-def _after(text: str) -> tuple[str, int, str]:
+def _after(text: str) -> Key:
     try:
-        return msgspec.json.decode(
-            base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, int, str]
-        )
+        key = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Key)
     except (ValueError, msgspec.MsgspecError):
-        raise HTTPException(400, "_page is not one that this server gave: start without it") from None
+        key = ("", -2, "")
+    if not -1 <= key[1] < LATEST_NS:
+        raise HTTPException(400, "_page is not one that this server gave: start without it")
+    return key
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or int(text[:9]) < 1:
-        raise HTTPException(400, f"_count is a number from 1 on, not {text[:20]!r}")
+    if not text.isdecimal() or not text.isascii():
+        raise HTTPException(400, f"_count is a number from 0 on, not {text[:20]!r}")
     return min(int(text[:9]), COUNT_LIMIT)
+
+
+def _total(text: str | None) -> bool | None:
+    if text not in (None, "none", "accurate", "estimate"):
+        raise HTTPException(400, f"_total is none, accurate or estimate, not {text[:20]!r}")
+    return None if text is None else text != "none"
+
+
+def _order(type_: str, text: str) -> Order:
+    by = text.removeprefix("-")
+    if by not in SORTS[type_]:
+        possible = ", ".join(f"{each}, -{each}" for each in SORTS[type_])
+        raise HTTPException(400, f"a {type_} cannot be sorted by {text[:80]!r}; _sort is one of {possible}")
+    return Order(by, ascending=by == text)
+
+
+def _follow(type_: str, values: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """References by parameter and type, of ``Observation:device``, ``Observation:device:Device`` or ``*``."""
+    known = INCLUDES.get(type_, {})
+    found = []
+    for value in values:
+        source, _, rest = value.partition(":")
+        name, _, target = rest.partition(":")
+        meant = [
+            (each, type_to)
+            for each, types in known.items()
+            for type_to in types
+            if value == "*" or (source == type_ and name in (each, "*") and target in ("", type_to))
+        ]
+        if not meant:
+            possible = ", ".join(include_names(type_)) or "none"
+            raise HTTPException(400, f"no reference to include is {value[:80]!r}; possible are {possible}")
+        found += meant
+    return tuple(dict.fromkeys(found))
+
+
+def include_names(type_: str) -> list[str]:
+    """Values of ``_include`` for a type."""
+    return [f"{type_}:{name}" for name in INCLUDES.get(type_, ())]
+
+
+def _revinclude(type_: str, values: Sequence[str]) -> bool:
+    possible = REVINCLUDES.get(type_, ())
+    for value in values:
+        if value not in possible:
+            told = ", ".join(possible) or "none"
+            raise HTTPException(400, f"no _revinclude here is {value[:80]!r}; possible are {told}")
+    return bool(values)
 
 
 def _listed(values: list[str] | None) -> tuple[str, ...] | None:
@@ -168,74 +261,3 @@ def _both(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[s
     if one is None or other is None:
         return one if other is None else other
     return tuple(each for each in one if each in other)
-
-
-# ------------------------------------------------------------------------------------------- dates
-
-
-def _dates(values: Iterable[str]) -> Dates:
-    dates = Dates()
-    for value in values:
-        if "," in value:
-            raise HTTPException(400, "one date a parameter: several parameters must all hold")
-        prefix, text = (value[:2], value[2:]) if value[:2] in _PREFIXES else ("eq", value)
-        first, after = _range(text)
-        meant = {
-            "eq": Dates(began_from=first, ended_by=after),
-            "ge": Dates(ended_after=first),
-            "gt": Dates(ended_after=after),
-            "le": Dates(began_before=after),
-            "lt": Dates(began_before=first),
-            "sa": Dates(began_from=after),
-            "eb": Dates(ended_by=first),
-        }
-        dates = dates.both(meant[prefix])
-    return dates
-
-
-def _range(text: str) -> tuple[int, int]:
-    """The first nanosecond that a date may mean, and the first after the last one."""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        known = ", ".join(_PREFIXES)
-        raise HTTPException(
-            400,
-            f"{text[:40]!r} is not a date such as ge2026-11-16 or 2026-11-16T08:00:00Z; prefixes: {known}",
-        )
-    part = {name: int(value) for name, value in match.groupdict().items() if value and value.isdecimal()}
-    try:
-        begin = datetime(
-            part["year"],
-            part.get("month", 1),
-            part.get("day", 1),
-            part.get("hour", 0),
-            part.get("minute", 0),
-            part.get("second", 0),
-            tzinfo=_zone(match["zone"]),
-        )
-        if "day" not in part:
-            months = 1 if "month" in part else 12
-            ordinal = begin.year * 12 + begin.month - 1 + months
-            after = begin.replace(year=ordinal // 12, month=ordinal % 12 + 1)
-            length_ns = _ns(after) - _ns(begin)
-        else:
-            finest = "second" if "second" in part else "minute" if "minute" in part else "day"
-            length_ns = {"second": 1, "minute": 60, "day": 86400}[finest] * 10**9
-    except (ValueError, OverflowError):
-        raise HTTPException(400, f"{text[:40]!r} is not a day or time that there is") from None
-    begin_ns = _ns(begin)
-    if fraction := match["fraction"]:
-        begin_ns += int(fraction[1:].ljust(9, "0"))
-        length_ns = 10 ** (9 - len(fraction[1:]))
-    return (min(max(begin_ns, -1), LATEST_NS), min(max(begin_ns + length_ns, 0), LATEST_NS))
-
-
-def _zone(text: str | None) -> timezone:
-    if not text or text == "Z":
-        return UTC
-    sign = -1 if text[0] == "-" else 1
-    return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[4:6])))
-
-
-def _ns(time: datetime) -> int:
-    return int(time.timestamp()) * 10**9

@@ -21,10 +21,11 @@ from urllib.parse import quote
 import msgspec
 from sqlmodel import Session
 
-from apps.ecg.fhir import finding, kinds
-from apps.ecg.fhir.asked import Asked, Dates
+from apps.ecg.fhir import kinds
+from apps.ecg.fhir.asked import Context, Dates
 from apps.ecg.fhir.codes import Json
 from apps.ecg.fhir.ids import SYSTEM, parse
+from apps.ecg.fhir.reading import read_all
 from apps.ecg.fhir.resources import patient_resource
 from apps.ecg.tables import DAY_NS, Patient
 
@@ -51,20 +52,17 @@ def contents_of(session: Session, patient: str, began_ns: int, seconds: int, now
     if row is None:
         return Contents((), ())
     dates = Dates(began_from=began_ns, began_before=began_ns + seconds * 10**9)
-    asked = Asked(session, row, dates, ROWS_LIMIT, now_ns)
+    context = Context(session, {patient: row}, now_ns)
     of_day = seconds == DAY_NS // 10**9
     own = [
         resource
         for kind in kinds.KINDS
         if (kind.name in _OF_DAYS) is of_day
-        for _, resource in kind.find(asked)
+        for resource in (found.resource() for found in kind.find(context, dates, ROWS_LIMIT))
         if resource["resourceType"] != "Observation" or "end" in resource["effectivePeriod"]
     ]
     names = {name for resource in own for name in _references(resource) if name.startswith("Device/")}
-    devices = [
-        finding.read(session, "Device", name.removeprefix("Device/"), now_ns) for name in sorted(names)
-    ]
-    return Contents([patient_resource(row), *(device for device in devices if device)], own)
+    return Contents([patient_resource(row), *read_all(session, sorted(names), now_ns)], own)
 
 
 def bundles_of(contents: Contents) -> Iterator[bytes]:

@@ -237,7 +237,7 @@ def test_what_is_not_understood_is_told_or_refused_as_the_client_prefers(
         "Observation?date=2026-11-31",
         "Observation?date=ne2026-11-16",
         "Observation?date=2026-11-16,2026-11-17",
-        "Observation?_count=0",
+        "Observation?_count=-1",
         "Observation?_count=many",
         "Observation?_count=1&_count=2",
         "Observation?_page=xx",

@@ -84,6 +84,10 @@ def test_all_that_is_answered_and_sent_is_valid(
     for type_ in ("Patient", "Device", "Observation", "DiagnosticReport", "Provenance"):
         bundle = fhir.get(f"/fhir/{type_}?_count=200&colour=blue").json()
         found += [bundle, *(entry["resource"] for entry in bundle["entry"])]
+        found += [fhir.get(f"/fhir/{type_}?{query}").json() for query in ("_summary=count", "_sort=-_id")]
+    for type_ in ("Observation", "DiagnosticReport", "Provenance"):
+        revinclude = "" if type_ == "Provenance" else "&_revinclude=Provenance:target"
+        found.append(fhir.get(f"/fhir/{type_}?_include=*{revinclude}&_total=accurate").json())
     with Session(engine) as session:
         for seconds in (3600, 86400):
             contents = contents_of(session, ANN, at(0), seconds, at(10**6))
