@@ -22,7 +22,7 @@ from fastapi import HTTPException
 from sqlmodel import Session
 
 from apps.ecg.fhir import kinds, resources
-from apps.ecg.fhir.asked import LATEST_NS, Asked, Context, Dates, Found, Kind, in_bytes
+from apps.ecg.fhir.asked import Asked, Context, Dates, Found, Kind, in_bytes
 from apps.ecg.fhir.codes import Json
 from apps.ecg.fhir.ids import Place, parse
 from apps.ecg.fhir.including import included, targets_of, that_fit
@@ -97,7 +97,7 @@ def _page(session: Session, search: Search, now_ns: int) -> Page:
     fit = that_fit(search, matches)
     if fit < len(found):
         place = found[fit - 1].place
-        following = (place.patient, place.began_ns, str(place))
+        following = (place.patient, place.began_ns, place.kind)
     return Page(matches[:fit], following, total, included(session, search, matches[:fit], now_ns), told)
 
 
@@ -147,8 +147,10 @@ def _after(search: Search, found: list[Found]) -> list[Found]:
 
 def _last(search: Search) -> Place | None:
     """Where the last page ended; None at the first, and at the end of a patient."""
-    last = parse(search.after[2]) if search.after else None
-    return last if last is not None and last.began_ns < LATEST_NS else None
+    if search.after is None or search.after[1] < 0:
+        return None
+    patient, began_ns, kind = search.after
+    return Place(patient, kind, began_ns)
 
 
 def _rank(search: Search, place: Place) -> tuple[Any, ...]:

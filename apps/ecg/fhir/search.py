@@ -55,7 +55,7 @@ IGNORED = ("_format", "_pretty")
 """Not about what is found, so nothing is told of them."""
 
 Key = tuple[str, int, str]
-"""Where a page ends: a patient, a begin and an id; a begin below 0 is the end of the patient."""
+"""Where a page ends: a patient, a begin and what else is in the id; a begin below 0 is the patient's end."""
 
 
 @dataclass(frozen=True, slots=True)
