@@ -104,16 +104,16 @@ class OnnxModel:
             values = self._session.run(self._outputs, feeds)
         except Exception as error:  # ONNX Runtime's classes share no base below Exception.
             raise InferenceError(f"the model {self.manifest.version} failed: {error}") from error
-        took = RunTime(time.perf_counter() - started, work_clock() - work_started)
+        wall_s, work_s = time.perf_counter() - started, work_clock() - work_started
         outputs: dict[str, NDArray[Any]] = dict(zip(self._outputs, values, strict=True))
         for name, value in outputs.items():
-            if value.size and value.dtype.kind == "f" and not np.isfinite(value).all():
+            if value.dtype.kind == "f" and np.count_nonzero(np.isfinite(value)) < value.size:
                 raise InferenceError(
                     f"the model {self.manifest.version} gave NaN or infinity in its output {name!r}"
                 )
-        self.latency.add(took.wall_s)
+        self.latency.add(wall_s)
         if self.on_run is not None:
-            self.on_run(outputs, took)
+            self.on_run(outputs, RunTime(wall_s, work_s))
         return outputs
 
     def _feed(self, spec: TensorSpec, dtype: np.dtype[Any], inputs: Arrays) -> NDArray[Any]:
@@ -176,9 +176,12 @@ def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
 
 
 def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
-    return len(shape) == len(spec.shape) and all(
-        wanted is None or wanted == length for wanted, length in zip(spec.shape, shape, strict=True)
-    )
+    if len(shape) != len(spec.shape):
+        return False
+    for wanted, length in zip(spec.shape, shape, strict=True):
+        if wanted is not None and wanted != length:
+            return False
+    return True
 
 
 def _check(manifest: Manifest, what: str, specs: list[TensorSpec], nodes: Sequence[Any], where: str) -> None:
