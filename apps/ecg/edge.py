@@ -94,7 +94,7 @@ class EcgEdge:
                 results += patient.held
                 patient.held = []
         else:
-            place = Place(0, False, ())
+            place = _NEXT
             patient = self._begin(reading.subject, chunk)
         self._patients.move_to_end(reading.subject)
         if len(self._patients) > PATIENTS_LIMIT:
@@ -161,6 +161,9 @@ class Place:
     set_clock: bool = False
 
 
+_NEXT = Place(0, False, ())
+
+
 def _place(patient: Patient, chunk: Chunk) -> Place | str:
     """Where a chunk belongs; a text where it was there already."""
     if chunk.rate_hz != patient.rate_hz:
@@ -189,7 +192,8 @@ def _place(patient: Patient, chunk: Chunk) -> Place | str:
     if abs(off_s) > JUMP_S:
         way = "ahead" if off_s > 0 else "back"
         findings.append(("clock_jump", f"the clock of the source went {abs(off_s):.1f} s {way}"))
-    return Place(lost, False, tuple(findings), abs(off_s) > DRIFT_S)
+    set_clock = abs(off_s) > DRIFT_S
+    return Place(lost, False, tuple(findings), set_clock) if findings or set_clock else _NEXT
 
 
 def _go_on(

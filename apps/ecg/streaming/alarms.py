@@ -97,7 +97,7 @@ class Alarms:
     @property
     def raised(self) -> tuple[str, ...]:
         """Names of the alarms that are raised."""
-        return tuple(name for name, alarm in self._alarms.items() if alarm.state == "raised")
+        return tuple([name for name, alarm in self._alarms.items() if alarm.state == "raised"])
 
     def observe(self, at_s: float, observed: Iterable[Observed]) -> list[Change]:
         """Take in how conditions stand at ``at_s``; those not named stand as before."""

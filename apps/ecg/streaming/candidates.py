@@ -37,9 +37,11 @@ WAVE_S = np.arange(-32, 26) * 0.01
 ENVELOPE_S = np.arange(-60, 7) * 0.04
 _OWN = slice(*np.searchsorted(WAVE_S, [-0.175, 0.035]).tolist())
 INPUTS = len(WAVE_S) + len(ENVELOPE_S) + 2 + LEVEL_S
+_SELF = len(WAVE_S) + len(ENVELOPE_S)
+"""Where the candidate's own envelope and size stand among the inputs; the highest of the seconds follow."""
 _HERE = len(ENVELOPE_S) - 7
 """Where `ENVELOPE_S` is 0."""
-_LEVEL_AT = np.array([LEVEL_S - known + known * 3 // 5 for known in range(LEVEL_S + 1)])
+_LEVEL_AT = [LEVEL_S - known + known * 3 // 5 for known in range(LEVEL_S + 1)]
 """Which of the highest of the last seconds, in rising order, is the level, by how many are known."""
 SIGNED = len(WAVE_S)
 """The first inputs change sign when the lead's electrodes change places; the others stay."""
@@ -67,9 +69,13 @@ class FrontEnd:
 def maxima(envelope: Floats, width: int) -> NDArray[np.intp]:
     """Indices of candidates in ``envelope``, none within ``width`` of its ends."""
     middle, after = envelope[width:-width], envelope[width + 1 : len(envelope) - width + 1]
-    rising = (middle > envelope[width - 1 : -width - 1]) & (middle >= after) & (middle > FLOOR_MV)
+    rising = middle > envelope[width - 1 : -width - 1]
+    rising &= middle >= after
+    rising &= middle > FLOOR_MV
     tops = rising.nonzero()[0] + width
-    spans = (tops[:, None] + (-width, width)).ravel()
+    spans = tops.repeat(2)
+    spans[::2] -= width
+    spans[1::2] += width
     highest = np.maximum(np.maximum.reduceat(envelope, spans)[::2], envelope.take(spans[1::2]))
     return tops[envelope.take(tops) == highest]
 
@@ -88,20 +94,29 @@ def inputs(
     """
     second, look = round(rate_hz), round(LOOK_AHEAD_S * rate_hz)
     grid, at = _grid(rate_hz), candidates[:, None]
+    found = np.empty((len(candidates), INPUTS))
+    shape, heights, highest = found[:, :SIGNED], found[:, SIGNED:_SELF], found[:, -LEVEL_S:]
     bounds = at + grid.seconds
     seconds = np.maximum.reduceat(envelope, bounds.ravel()).reshape(bounds.shape)
-    highest = np.sort(seconds[:, :-1], axis=1)  # what follows the last second is left out
-    known = np.minimum(LEVEL_S, (since_start + look) // second + 1)
-    scale = 1.0 / (highest[np.arange(len(candidates)), _LEVEL_AT[known]] + 1e-9)[:, None]
-    shape = _sampled(wave, at + grid.wave, grid.wave_shares)
+    highest[:] = seconds[:, :-1]  # what follows the last second is left out
+    highest.sort(axis=1)
+    known = [min(LEVEL_S, (before + look) // second + 1) for before in since_start.tolist()]
+    levels = [ordered[_LEVEL_AT[n]] for ordered, n in zip(highest.tolist(), known, strict=True)]
+    scale = np.array([[1.0 / (level + 1e-9)] for level in levels])
+    _sample(wave, at + grid.wave, grid.wave_shares, shape)
     shape -= np.add.reduce(shape, axis=1, keepdims=True) / SIGNED
     size = np.maximum.reduce(np.abs(shape[:, _OWN]), axis=1, keepdims=True) + 1e-9
-    heights = _sampled(envelope, at + grid.envelope, grid.envelope_shares)
-    heights *= 2 * scale
     shape /= size
-    parts = (shape, heights, heights[:, _HERE : _HERE + 1], 0.3 * scale * size, scale * highest)
-    found = np.concatenate(parts, axis=1)
-    return (found / (1.0 + 0.25 * np.abs(found))).astype(np.float32)  # within -4 to 4
+    _sample(envelope, at + grid.envelope, grid.envelope_shares, heights)
+    heights *= 2 * scale
+    highest *= scale
+    found[:, _SELF] = heights[:, _HERE]
+    found[:, _SELF + 1 : _SELF + 2] = 0.3 * scale * size
+    bound = np.abs(found)
+    bound *= 0.25
+    bound += 1.0
+    found /= bound  # within -4 to 4
+    return found.astype(np.float32)
 
 
 class _Grid(NamedTuple):
@@ -130,7 +145,11 @@ def _between(offsets: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[n
     return np.concatenate([whole, whole + 1]).astype(np.intp), np.concatenate([1 - after, after])
 
 
-def _sampled(signal: Floats, at: NDArray[np.intp], shares: NDArray[np.floating]) -> Floats:
-    """``signal`` interpolated linearly, ``(k, n)``, from ``at`` ``(k, 2 n)`` and ``shares`` as in `_Grid`."""
-    parts, n = signal.take(at) * shares, len(shares) // 2
-    return parts[:, :n] + parts[:, n:]
+def _sample(signal: Floats, at: NDArray[np.intp], shares: NDArray[np.floating], samples: Floats) -> None:
+    """``signal`` interpolated linearly, from ``at`` ``(k, 2 n)`` and ``shares`` as in `_Grid`.
+
+    It is written into ``samples`` ``(k, n)``.
+    """
+    parts, n = signal.take(at), len(shares) // 2
+    parts *= shares
+    np.add(parts[:, :n], parts[:, n:], out=samples)

@@ -17,7 +17,7 @@ and starts counting anew; the slower episodes go on until beats speak against th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,7 @@ class Episodes:
         self._over: deque[tuple[Label, int, int]] = deque(maxlen=MEMORY_EPISODES)
         self._recent: deque[int] = deque(maxlen=MEMORY_BEATS)
         self._rr_s: deque[float] = deque(maxlen=RATE_BEATS)
+        self._bpm: float | None = None
         self._last: int | None = None
         self._run: list[tuple[int, float]] = []
         self._others: deque[bool] = deque(maxlen=4)
@@ -94,7 +95,7 @@ class Episodes:
     @property
     def going_on(self) -> tuple[Label, ...]:
         """Labels of the episodes that are going on."""
-        return tuple(label for label in LABELS if label in self._open)
+        return tuple([label for label in LABELS if label in self._open]) if self._open else ()
 
     def during(self, begin: int, end: int) -> tuple[Label, ...]:
         """Labels of the episodes that took place between two samples, as far as they are known now."""
@@ -110,10 +111,7 @@ class Episodes:
     @property
     def heart_rate_bpm(self) -> float | None:
         """Of the last beats; None before there are three intervals."""
-        if len(self._rr_s) < 3:
-            return None
-        chosen = sorted(self._rr_s)[1:-1]
-        return 60 * len(chosen) / sum(chosen)
+        return self._bpm
 
     def beat(self, sample: int, kind: str, probability: float = 1.0) -> list[EpisodeChange]:
         """Take in the next beat on good signal; ``kind`` is its AAMI class, of ``probability``."""
@@ -122,6 +120,7 @@ class Episodes:
             changes.append(self._end("pause", sample))
         if self._last is not None:
             self._rr_s.append((sample - self._last) / self._rate_hz)
+            self._bpm = _rate_bpm(self._rr_s)
         self._last = sample
         self._recent.append(sample)
         for episode in self._open.values():
@@ -164,6 +163,7 @@ class Episodes:
         self._last = None
         self._run.clear()
         self._rr_s.clear()
+        self._bpm = None
         self._beyond.clear()
         self._within.clear()
         self._others.clear()
@@ -196,7 +196,7 @@ class Episodes:
         return [self._begin("VT", samples[0])]
 
     def _rates(self, sample: int) -> list[EpisodeChange]:
-        bpm, limits = self.heart_rate_bpm, self._limits
+        bpm, limits = self._bpm, self._limits
         if bpm is None or len(self._rr_s) < RATE_BEATS:
             return []
         fast, slow = limits.tachycardia_bpm, limits.bradycardia_bpm
@@ -254,9 +254,17 @@ class Episodes:
         self._over = deque(((label, b, e) for label, b, e in state["over"]), maxlen=MEMORY_EPISODES)
         self._recent = deque(state["recent"], maxlen=MEMORY_BEATS)
         self._rr_s = deque(state["rr_s"], maxlen=RATE_BEATS)
+        self._bpm = _rate_bpm(self._rr_s)
         self._last = state["last"]
         self._run = [(int(sample), float(p)) for sample, p in state["run"]]
         self._others = deque(state["others"], maxlen=4)
         self._beyond = dict(state["beyond"])
         self._within = dict(state["within"])
         self._af_count, self._af_began = state["af"]
+
+
+def _rate_bpm(rr_s: Collection[float]) -> float | None:
+    if len(rr_s) < 3:
+        return None
+    chosen = sorted(rr_s)[1:-1]
+    return 60 * len(chosen) / sum(chosen)

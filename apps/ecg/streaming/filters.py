@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter
+
+try:  # What lfilter calls after checks that take as long as the recursion over a second of signal.
+    from scipy.signal._sigtools import _linear_filter as recursion
+except ImportError:  # It is private to scipy, and may move.
+    recursion = lfilter
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +59,7 @@ class Filter:
         if not len(values):
             return np.empty(0)
         for number, (forward, feedback) in enumerate(self._stages):
-            values, self._states[number] = lfilter(forward, feedback, values, zi=self._states[number])
+            values, self._states[number] = recursion(forward, feedback, values, -1, self._states[number])
         return values
 
     def snapshot(self) -> dict[str, Any]:
@@ -88,12 +94,12 @@ class Joined:
 
     def push(self, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """``(joined, missing)``, both ``(n,)``."""
-        missing = ~np.isfinite(values)
         if not len(values):
-            return np.empty(0), missing
-        if not self._in_gap and not missing.any():
+            return np.empty(0), np.zeros(0, np.bool_)
+        if not self._in_gap and isfinite(values.dot(values)):  # then all of them are; else they may be
             self._last = float(values[-1])
-            return values + self._offset, missing
+            return values + self._offset, np.zeros(len(values), np.bool_)
+        missing = ~np.isfinite(values)
         newest = np.maximum.accumulate(np.where(missing, 0, np.arange(1, len(values) + 1)))
         filled = np.concatenate([[self._last], np.where(missing, 0.0, values)])[newest]
         before = np.concatenate([[self._last], filled[:-1]])
@@ -135,15 +141,21 @@ class Past:
 
     def append(self, chunk: Floats) -> None:
         """Take in ``(channels, n)``, where n is not above ``most``. Raises `ValueError`."""
-        length = chunk.shape[1]
+        self.room(chunk.shape[1])[:] = chunk
+
+    def room(self, length: int) -> Floats:
+        """Where to write the next ``length`` samples, ``(channels, length)``; they count as taken in.
+
+        Raises `ValueError` where it is above ``most``.
+        """
         if length > self._most:
             raise ValueError(f"{length} samples at once: at most {self._most}")
         if self._used + length > self._held.shape[1]:
             self._held[:, : self._kept] = self._newest()
             self._first += self._used - self._kept
             self._used = self._kept
-        self._held[:, self._used : self._used + length] = chunk
         self._used += length
+        return self._held[:, self._used - length : self._used]
 
     def view(self, begin: int, end: int) -> Floats:
         """Samples ``begin`` to ``end`` (left out), ``(channels, end - begin)``; not to be changed or kept.

@@ -86,6 +86,9 @@ class Usability:
 
     def good_samples(self, begin: int, end: int) -> int:
         """Number of samples from ``begin`` to ``end`` (left out) at which the signal was good."""
+        began, usable = self._changes[-1]
+        if began <= begin:
+            return max(0, end - begin) if usable else 0
         good = 0
         for began, usable in reversed(self._changes):
             if usable and began < end:

@@ -57,6 +57,7 @@ class Monitor:
         self._run_until = 0
         """A run of ventricular beats counts for its alarm up to here, also if it is over sooner."""
         self._tick = self.recording.samples(TICK_S)
+        self._minute = self.recording.samples(60)
         self._ticks = 0
         self._withheld_told = False
 
@@ -217,7 +218,7 @@ class Monitor:
 
     def _standing(self, now: int, judged: int) -> Standing:
         usability, last = self._usability, self._episodes.last_beat
-        minute = max(0, judged - self.recording.samples(60))
+        minute = max(0, judged - self._minute)
         while self._ventricular and self._ventricular[0] < minute:
             self._ventricular.popleft()
         quiet_since = usability.since if last is None else max(last, usability.since)

@@ -69,13 +69,15 @@ class Network:
         How a matrix product rounds depends on its shape, so each row is multiplied by itself.
         """
         values = rows[:, None, :, None]
-        for number, (weights, biases) in enumerate(self.layers):
+        for weights, biases in self.layers[:-1]:
             values = np.matmul(weights, values)
             values += biases[:, :, None]
-            if number < len(self.layers) - 1:
-                np.maximum(values, 0, out=values)
-        mean = np.add.reduce(values[..., 0], axis=1) / values.shape[1]
-        return mean[:, 0], mean[:, 1] / OFFSET_SCALE
+            np.maximum(values, 0, out=values)
+        weights, biases = self.layers[-1]
+        values = np.matmul(weights, values)
+        values += biases[:, :, None]
+        mean = np.add.reduce(values, axis=1) / len(weights)
+        return mean[:, 0, 0], mean[:, 1, 0] / OFFSET_SCALE
 
     def write(self, path: Path) -> None:
         """Keep it in an npz file."""
@@ -125,22 +127,25 @@ class RPeaks:
 
         The sample numbers of the peaks rise, within a push and from push to push.
         """
+        return np.array(self.follow(*self._joined.push(np.asarray(signal_mv, np.float64))), np.int64)
+
+    def follow(self, joined_mv: Floats, missing: NDArray[np.bool_]) -> list[int]:
+        """As `push`, for who has what `filters.Joined` makes of the samples, always or never."""
         found: list[int] = []
-        for begin in range(0, len(signal_mv), self._piece):
-            self._take(np.asarray(signal_mv[begin : begin + self._piece], np.float64))
+        for begin in range(0, len(joined_mv), self._piece):
+            piece = slice(begin, begin + self._piece)
+            self._take(joined_mv[piece], missing[piece])
             found += self._beats()
-        return np.array(found, np.int64)
+        return found
 
     def finish(self) -> NDArray[np.int64]:
         """The peaks in the last 400 ms of a signal that ends here. Nothing may be pushed after it."""
         return self.push(np.full(self.delay_samples + self._look, np.nan))
 
-    def _take(self, signal_mv: Floats) -> None:
-        joined, missing = self._joined.push(signal_mv)
-        rows = np.empty((3, len(joined)))
-        rows[0], rows[1] = self._front.push(joined)
+    def _take(self, joined_mv: Floats, missing: NDArray[np.bool_]) -> None:
+        rows = self._past.room(len(joined_mv))
+        rows[0], rows[1] = self._front.push(joined_mv)
         rows[2] = missing
-        self._past.append(rows)
 
     def _beats(self) -> list[int]:
         """Decide on the candidates of which enough is known by now."""
@@ -157,29 +162,25 @@ class RPeaks:
         scores, offsets_s = self._network.outputs(
             inputs(wave, envelope, candidates, candidates + first, self._rate)
         )
-        chosen: list[int] = []
-        for at in np.flatnonzero(scores > THRESHOLD).tolist():
-            candidate = int(candidates[at]) + first
-            if candidate - self._newest > REFRACTORY_S * self._rate:
-                self._newest = candidate
-                chosen.append(at)
-        if not chosen:
-            return []
-        peaks = self._located(wave, candidates[chosen], offsets_s[chosen])
-        return [int(peak) + first for peak in peaks[missing[peaks] == 0] if peak + first >= 0]
+        peaks: list[int] = []
+        for candidate, score, offset_s in zip(candidates.tolist(), scores.tolist(), offsets_s, strict=True):
+            if score > THRESHOLD and candidate + first - self._newest > REFRACTORY_S * self._rate:
+                self._newest = candidate + first
+                peak = self._located(wave, candidate, offset_s)
+                if not missing[peak] and peak + first >= 0:
+                    peaks.append(peak + first)
+        return peaks
 
-    def _located(
-        self, wave: Floats, candidates: NDArray[np.intp], offsets_s: NDArray[np.float32]
-    ) -> NDArray[np.intp]:
-        """The R peaks of candidates: the extremes of the wave near where the network puts them."""
+    def _located(self, wave: Floats, candidate: int, offset_s: np.float32) -> int:
+        """The R peak of a candidate: the extreme of the wave near where the network puts it."""
         rate = self._rate
-        offsets_s = np.minimum(np.maximum(offsets_s, OFFSETS_S[0]), OFFSETS_S[1])
+        offset_s = min(max(offset_s, np.float32(OFFSETS_S[0])), np.float32(OFFSETS_S[1]))
         lag, around, snap = round(WAVE_LAG_S * rate), round(AROUND_S * rate), int(SNAP_S * rate)
-        middles = candidates + lag + np.rint((offsets_s - LAG_S) * rate).astype(np.intp)
-        waves = wave.take(middles[:, None] + np.arange(-around, around + 1))
-        levels = np.partition(waves, around, axis=1)[:, around, None]
-        near = np.abs(waves[:, around - snap : around + snap + 1] - levels)
-        return middles - lag - snap + np.argmax(near, axis=1)
+        middle = candidate + lag + round(float((offset_s - LAG_S) * rate))
+        ordered = wave[middle - around : middle + around + 1].copy()
+        ordered.partition(around)
+        near = np.abs(wave[middle - snap : middle + snap + 1] - ordered[around])
+        return middle - lag - snap + int(near.argmax())
 
     def snapshot(self) -> dict[str, Any]:
         """The state as numbers and arrays in plain dicts, for `restore`."""

@@ -48,6 +48,8 @@ class Reports:
                 (VARIABILITY_S, self._variability),
             )
         )
+        self._next = 0
+        """No span ends before this sample."""
         self._checks = LeadCheck()
         self._averaged: list[NDArray[np.int16]] = []
         self._rhythm_p: deque[tuple[int, float]] = deque(maxlen=256)
@@ -71,10 +73,13 @@ class Reports:
         """
         while self._strips and judged >= self._strips[0][0] + self._strip_wait:
             yield self._strip(*self._strips.pop(0), now, episodes)
+        if judged < self._next:
+            return
         for length, report in self._spans:
             end = judged // length * length
             if end > max(before, 0) // length * length:
                 yield from report(end - length, end, now, episodes)
+        self._next = min((judged // length + 1) * length for length, _ in self._spans)
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -232,6 +237,7 @@ class Reports:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
+        self._next = 0
         self._checks.restore(state["checks"])
         self._averaged = [np.array(cut, np.int16) for cut in state["averaged"]]
         self._rhythm_p = deque(((int(s), float(p)) for s, p in state["rhythm_p"]), maxlen=256)

@@ -33,18 +33,24 @@ class Ring:
         """Take in ``(n, leads)`` mV, NaN where missing; ``n`` is not above the span."""
         steps = np.rint(signal_mv * (1 / LSB_MV))
         np.minimum(np.maximum(steps, MISSING + 1, out=steps), -MISSING - 1, out=steps)
-        np.copyto(steps, MISSING, where=np.isnan(steps))
+        np.fmax(steps, MISSING, out=steps)  # the other one where one is NaN
         place = self._end % len(self._held)
         until_end = len(self._held) - place
         self._held[place : place + len(steps)] = steps[:until_end]
-        self._held[: max(0, len(steps) - until_end)] = steps[until_end:]
+        if len(steps) > until_end:
+            self._held[: len(steps) - until_end] = steps[until_end:]
         self._end += len(steps)
 
     def cut(self, begins: NDArray[np.int64], length: int) -> NDArray[np.int16]:
         """Samples ``begin`` to ``begin + length`` of each of ``begins``, ``(len(begins), length, leads)``."""
-        places = np.asarray(begins, np.int64)[:, np.newaxis] + np.arange(length)
-        there = (places >= max(0, self._end - len(self._held))) & (places < self._end)
-        return np.where(there[..., np.newaxis], self._held[places % len(self._held)], np.int16(MISSING))
+        begins = np.asarray(begins, np.int64)[:, np.newaxis]
+        places = begins % len(self._held) + np.arange(length)
+        found = self._held.take(places, axis=0, mode="wrap")
+        first, last = max(0, self._end - len(self._held)), self._end - length
+        if (begins < first).any() or (begins > last).any():
+            samples = begins + np.arange(length)
+            found[(samples < first) | (samples >= self._end)] = MISSING
+        return found
 
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""
@@ -73,8 +79,10 @@ class Timeline:
 
     def ns(self, sample: int) -> int:
         """When ``sample`` was taken, by the clock as it was set then."""
-        valid = (anchor for anchor in reversed(self._anchors) if anchor[0] <= sample)
-        begin, ns = next(valid, self._anchors[0])
+        begin, ns = self._anchors[-1]
+        if begin > sample:
+            earlier = (anchor for anchor in reversed(self._anchors) if anchor[0] <= sample)
+            begin, ns = next(earlier, self._anchors[0])
         return ns + round((sample - begin) * self._period_ns)
 
     def set(self, sample: int, ns: int) -> None:

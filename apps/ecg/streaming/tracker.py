@@ -43,6 +43,8 @@ LEAST_S = 0.6
 """No beat is known sooner after its R peak: the wave after it is looked at."""
 
 
+_NO_BEATS = np.empty((0, FEATURES), np.float32)
+_NO_RHYTHM = np.empty((0, RHYTHM_FEATURES), np.float32)
 _CLASSES: tuple[Any, ...] = (KnownAbsurd, KnownQuality, KnownBeat, KnownRhythm)
 
 
@@ -108,6 +110,7 @@ class Tracker:
         self._good = [True] * len(leads)
         self._chain = _Chain(rate_hz, self._order[0], 0)
         self._rhythm = RhythmFeatures()
+        self._around = tuple(round(seconds * rate_hz) for seconds in AROUND_S)
         self._usability = Usability()
         self._unapplied: list[tuple[int, int, bool]] = []
         self._end = 0
@@ -145,7 +148,8 @@ class Tracker:
         """What is known with samples before ``before`` and has not been given yet, each with that sample."""
         if not self._waiting:
             return []
-        self._waiting.sort(key=lambda placed: placed[:2])
+        if len(self._waiting) > 1:
+            self._waiting.sort(key=lambda placed: placed[:2])
         given = [placed for placed in self._waiting if placed.at < before]
         del self._waiting[: len(given)]
         return [(placed.at, placed.what) for placed in given]
@@ -190,7 +194,8 @@ class Tracker:
 
     def _cleaned(self, signal_mv: Floats, begin: int) -> Floats:
         """``signal_mv`` without what no ECG has; told at most each `TOLD_AGAIN_S` for each lead."""
-        if (np.abs(signal_mv) <= MOST_MV).all() and begin >= max(self._absurd_until):
+        usual = np.count_nonzero(np.abs(signal_mv) <= MOST_MV)
+        if usual == signal_mv.size and begin >= max(self._absurd_until):
             return signal_mv
         cleaned = np.where(np.isfinite(signal_mv), signal_mv, np.nan)
         hold, again = (round(seconds * self._rate_hz) for seconds in (ABSURD_HOLD_S, TOLD_AGAIN_S))
@@ -245,18 +250,19 @@ class Tracker:
     def _push(self, lead_mv: Floats, known: int, rows: _Rows) -> None:
         """Push samples into the chain; nothing that it finds is known before ``known``."""
         chain = self._chain
-        peaks = chain.peaks.push(lead_mv)
-        joined, _ = chain.joined.push(lead_mv)
-        chain.recent.extend(int(peak) for peak in peaks)
+        joined, missing = chain.joined.push(lead_mv)
+        peaks = chain.peaks.follow(joined, missing)
+        chain.recent.extend(peaks)
         found = chain.features.push(joined, peaks)
-        for sample, rr_s, features in zip(found.samples, found.rr_s, found.features, strict=True):
-            absolute = chain.begin + int(sample)
+        beats = zip(found.samples.tolist(), found.rr_s.tolist(), found.features, strict=True)
+        for sample, rr_s, features in beats:
+            absolute = chain.begin + sample
             if absolute <= self._last + REFRACTORY_S * self._rate_hz:
                 continue  # the lead before has given it
             self._last = absolute
-            rows.known.append(max(known, chain.begin + self._key(int(sample))))
+            rows.known.append(max(known, chain.begin + self._key(sample)))
             rows.samples.append(absolute)
-            rows.rr_s.append(float(rr_s))
+            rows.rr_s.append(rr_s)
             rows.features.append(features)
 
     def _key(self, sample: int) -> int:
@@ -275,9 +281,7 @@ class Tracker:
             return
         features = np.array(rows.features, np.float32)
         try:
-            outputs = self._model.run(
-                {"beats": features, "rhythm": np.empty((0, RHYTHM_FEATURES), np.float32)}
-            )
+            outputs = self._model.run({"beats": features, "rhythm": _NO_RHYTHM})
         except InferenceError:
             for known, sample in zip(rows.known, rows.samples, strict=True):
                 self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *self._seen(sample, known)))
@@ -299,11 +303,13 @@ class Tracker:
             self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, good, joined))
             if joined:
                 told.append(at)
-        seen = BeatRows(np.array(rows.samples)[told], np.array(rows.rr_s)[told], features[told])
-        windows = self._rhythm.push(seen, kinds[told])
+        seen = BeatRows(np.array(rows.samples), np.array(rows.rr_s), features)
+        if len(told) < len(seen):
+            seen = BeatRows(seen.samples[told], seen.rr_s[told], features[told])
+            kinds = kinds[told]
+        windows = self._rhythm.push(seen, kinds)
         if len(windows):
-            none = np.empty((0, FEATURES), np.float32)
-            rhythm_p = self._model.run({"beats": none, "rhythm": windows.features})["rhythm_p"]
+            rhythm_p = self._model.run({"beats": _NO_BEATS, "rhythm": windows.features})["rhythm_p"]
             known_of = dict(zip(rows.samples, rows.known, strict=True))
             for sample, began, p in zip(windows.samples, windows.began, rhythm_p, strict=True):
                 self._place(known_of[int(sample)], KnownRhythm(int(sample), int(began), float(p)))
@@ -312,7 +318,7 @@ class Tracker:
         """``good`` and ``joined`` of the next beat, by what is known of quality with the sample ``known``."""
         while self._unapplied and self._unapplied[0][0] <= known:
             self._usability.change(*self._unapplied.pop(0)[1:])
-        before, after = (round(seconds * self._rate_hz) for seconds in AROUND_S)
+        before, after = self._around
         good = self._usability.throughout(max(0, sample - before), sample + after)
         last, self._last_seen = self._last_seen, sample
         return good, good and last is not None and self._usability.throughout(last, sample)
