@@ -34,7 +34,7 @@ def that_fit(search: Search, matches: Sequence[Json]) -> int:
 def included(session: Session, search: Search, matches: Sequence[Json], now_ns: int) -> list[Json]:
     """What the matches bring, each once."""
     own = {f"{match['resourceType']}/{match['id']}" for match in matches}
-    brought = dict.fromkeys(each for match in matches for each in _brought(search, match))
+    brought = (each for match in matches for each in _brought(search, match))
     return [
         each
         for each in read_all(session, brought, now_ns)
