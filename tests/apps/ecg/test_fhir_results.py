@@ -295,7 +295,9 @@ def test_a_page_that_never_was_breaks_nothing(
 ) -> None:
     tell([rates(10, patient="p")])
     page = base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
-    assert fhir.get(f"/fhir/Observation?_page={page}&{sort}").status_code in (200, 400)
+    there_might_be = len(key) == 3 and -1 <= key[1] < 2**62
+    answer = fhir.get(f"/fhir/Observation?_page={page}&{sort}")
+    assert answer.status_code == (200 if there_might_be else 400)
 
 
 # ------------------------------------------------------------------------------------------ totals
