@@ -32,7 +32,7 @@ from apps.ecg.learning import beat_counts
 from apps.ecg.scoring import NOTHING, Counts, drawn_patients, f1, f1_of_aami, ppv, sensitivity
 from apps.ecg.streaming.beats import FEATURE_NAMES, FEATURES, KINDS, decided
 from apps.ecg.streaming.episodes import EpisodeLimits
-from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES, RhythmRows
+from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES, RhythmRows, as_told
 from common.app import Figure, LabelledSample, Metrics
 from common.bundle import Bundle
 
@@ -93,7 +93,7 @@ class Scorer:
         rhythm_p = self.run(np.empty((0, FEATURES), np.float32), rows.features)["rhythm_p"]
         return Scored(
             beat_p,
-            kinds,
+            as_told(kinds, one.rows.samples, rows.samples, rhythm_p, self.limits.af_off),
             rows,
             af,
             np.asarray(rhythm_p, np.float64),

@@ -64,7 +64,8 @@ class Rhythm(EventData, frozen=True, kw_only=True):
     """``ecg.rhythm``."""
 
     episode: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
-    label: Word
+    label: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9-]{1,15}$")]
+    """What FHIR takes in an id."""
     state: Annotated[str, msgspec.Meta(pattern="^(began|ended)$")]
     began_ns: TimeNs
     ended_ns: TimeNs | None

@@ -8,7 +8,7 @@ lead is judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from apps.ecg.graph import Novelty, Scale
 from apps.ecg.scoring import NOTHING, Counts, confusion, f1
 from apps.ecg.streaming.beats import FEATURE_NAMES, KINDS, OF_PERSON, decided
 from apps.ecg.streaming.episodes import EpisodeLimits
-from apps.ecg.streaming.rhythm import OF_LEAD, RHYTHM_NAMES, RhythmRows
+from apps.ecg.streaming.rhythm import OF_LEAD, RHYTHM_NAMES, RhythmRows, as_told
 
 FOLDS = 11
 BEAT_RECIPE = Recipe()
@@ -116,8 +116,15 @@ def beat_counts(one: Examples, kinds: NDArray[np.integer]) -> Counts:
     return confusion(np.concatenate([truth, one.missed]), np.concatenate([kinds[judged], missed]))
 
 
-def choose_odds(examples: Sequence[Examples], probabilities: Sequence[Floats]) -> dict[str, float]:
-    """Weights of V and S that give the best F1 of each over all recordings."""
+def choose_odds(
+    examples: Sequence[Examples],
+    probabilities: Sequence[Floats],
+    told: Callable[[int, NDArray[np.int64]], NDArray[np.int64]] = lambda _, kinds: kinds,
+) -> dict[str, float]:
+    """Weights of V and S that give the best F1 of each over all recordings.
+
+    ``told`` gives for the number of a recording and its decided classes those that are told.
+    """
     chosen = {"V": 1.0, "S": 1.0}
     for _ in range(2):
         for kind in chosen:
@@ -125,8 +132,8 @@ def choose_odds(examples: Sequence[Examples], probabilities: Sequence[Floats]) -
             for odds in _ODDS:
                 tried = chosen | {kind: float(odds)}
                 counts = sum(
-                    beat_counts(one, decided(p, tried))
-                    for one, p in zip(examples, probabilities, strict=True)
+                    beat_counts(one, told(at, decided(p, tried)))
+                    for at, (one, p) in enumerate(zip(examples, probabilities, strict=True))
                 )
                 found.append(float(f1(np.asarray(counts), kind)))
             chosen[kind] = round(float(_ODDS[int(np.argmax(found))]), 3)
@@ -156,50 +163,75 @@ def fit(
     progress: Progress,
     seeds: int = SEEDS,
 ) -> Learnt:
-    """Learn from ``examples`` and ``virtual`` patients; beats from the first third of these only, since more
-    of them cost F1 by folds over DS1."""
-    beats = virtual[: len(virtual) // 3]
+    """Learn from ``examples``, by whose first leads is judged, and ``virtual`` patients.
+
+    The odds are chosen twice: for the rhythm to be decided on, and then with what it makes of S.
+    """
     judged = [one for one in examples if one.lead == 0]
     folds = folds_of([one.patient for one in judged])
     probabilities: list[Floats] = [np.empty(0)] * len(judged)
     for number, fold in enumerate(folds):
         unseen = [one for one in examples if one.patient not in fold]
-        trees = fit_beats([*unseen, *beats], BEAT_RECIPE, seed)
+        trees = fit_beats([*unseen, *virtual], BEAT_RECIPE, seed)
         for at, one in enumerate(judged):
             if one.patient in fold:
                 probabilities[at] = softmax(scores(trees, one.rows.features))
         progress(0.6 * (number + 1) / len(folds))
-    odds = choose_odds(judged, probabilities)
-    kinds = [decided(p, odds) for p in probabilities]
-    total = np.sum([beat_counts(one, k) for one, k in zip(judged, kinds, strict=True)], axis=0)
-
-    beat = fit_beats([*examples, *beats], BEAT_RECIPE, seed, seeds)
+    beat = fit_beats([*examples, *virtual], BEAT_RECIPE, seed, seeds)
     progress(0.75)
-    seen = [rhythm_rows(one, k) for one, k in zip(judged, kinds, strict=True)]
-    simulated = [rhythm_rows(one, decided(softmax(scores(beat, one.rows.features)), odds)) for one in virtual]
-    limits, found = _choose_limits(judged, seen, simulated, folds, seed)
-    rhythm = fit_rhythm([*seen, *simulated], RHYTHM_RECIPE, seed, seeds)
+    simulated_p = [softmax(scores(beat, one.rows.features)) for one in virtual]
+
+    def rhythm_of(odds: Mapping[str, float]) -> _Rhythm:
+        seen = [rhythm_rows(one, decided(p, odds)) for one, p in zip(judged, probabilities, strict=True)]
+        simulated = [rhythm_rows(one, decided(p, odds)) for one, p in zip(virtual, simulated_p, strict=True)]
+        return _rhythm_by_folds(judged, seen, simulated, folds, seed)
+
+    first = rhythm_of(choose_odds(judged, probabilities))
+    odds = choose_odds(judged, probabilities, first.told)
+    second = rhythm_of(odds)
+    rhythm = fit_rhythm([*second.seen, *second.simulated], RHYTHM_RECIPE, seed, seeds)
     progress(0.95)
+    total = sum(
+        beat_counts(one, second.told(at, decided(p, odds)))
+        for at, (one, p) in enumerate(zip(judged, probabilities, strict=True))
+    )
     rows = np.concatenate([one.rows.features[one.kinds != UNKNOWN] for one in judged])
     beat_scale = fit_scale(rows)
-    rhythm_scale = fit_scale(np.concatenate([found.features for found, _ in [*seen, *simulated]]))
+    rhythm_scale = fit_scale(np.concatenate([r.features for r, _ in [*second.seen, *second.simulated]]))
     by_folds = {
-        "v_f1": round(float(f1(total, "V")), 4),
-        "s_f1": round(float(f1(total, "S")), 4),
-        "af_f1": round(found.f1, 4),
+        "v_f1": round(float(f1(np.asarray(total), "V")), 4),
+        "s_f1": round(float(f1(np.asarray(total), "S")), 4),
+        "af_f1": round(second.found.f1, 4),
     }
     novelty = fit_novelty(beat_scale.apply(rows))
-    return Learnt(beat, rhythm, beat_scale, rhythm_scale, novelty, odds, limits, by_folds)
+    return Learnt(beat, rhythm, beat_scale, rhythm_scale, novelty, odds, second.limits, by_folds)
 
 
-def _choose_limits(
+@dataclass(frozen=True, slots=True)
+class _Rhythm:
+    """Rhythm rows with truth, and what is decided on those of patients not seen."""
+
+    seen: Sequence[tuple[RhythmRows, NDArray[np.int64]]]
+    simulated: Sequence[tuple[RhythmRows, NDArray[np.int64]]]
+    samples: Sequence[NDArray[np.int64]]
+    chances: Sequence[Floats]
+    limits: EpisodeLimits
+    found: Durations
+
+    def told(self, at: int, kinds: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Classes of the beats of recording number ``at`` as they are told."""
+        decided_at = self.seen[at][0].samples
+        return as_told(kinds, self.samples[at], decided_at, self.chances[at], self.limits.af_off)
+
+
+def _rhythm_by_folds(
     judged: Sequence[Examples],
     seen: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
     simulated: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
     folds: Sequence[set[str]],
     seed: int,
-) -> tuple[EpisodeLimits, Durations]:
-    """The level of AF with the best F1 by duration on patients not seen, and that."""
+) -> _Rhythm:
+    """Decisions on patients not seen, at the level with the best F1 by duration."""
     chances: list[Floats] = [np.empty(0)] * len(judged)
     for fold in folds:
         others = [rows for one, rows in zip(judged, seen, strict=True) if one.patient not in fold]
@@ -220,4 +252,4 @@ def _choose_limits(
         if best is None or total.f1 > best[1].f1:
             best = limits, total
     assert best is not None
-    return best
+    return _Rhythm(seen, simulated, [one.rows.samples for one in judged], chances, *best)

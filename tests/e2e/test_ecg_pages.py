@@ -60,7 +60,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudClient]:
                 received.rates(640, rhythm=MARKUP, **hostile),
                 received.strip(635, MARKUP, leads=[MARKUP], rhythm=MARKUP, **hostile),
                 received.alarm(640, name=MARKUP, text=MARKUP, **hostile),
-                received.rhythm(640, label=MARKUP, **hostile),
+                received.rhythm(640, **hostile),
             ]
             for first in range(0, len(events), BATCH):
                 node.send(*map(as_event, events[first : first + BATCH]))

@@ -15,7 +15,7 @@ from apps.ecg.event_data import PATIENT
 SYSTEM = "urn:edgeloop:ecg"
 """Of the identifiers that resources carry; the value is the id, for a device with its site."""
 _PLAIN = re.compile(r"[A-Za-z0-9.-]{1,50}")
-_KIND = re.compile(r"[a-zA-Z-]{1,16}")
+_KIND = re.compile(r"[a-zA-Z0-9-]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)

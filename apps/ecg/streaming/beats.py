@@ -8,7 +8,8 @@ never more: a beat is given by the push that brings the sample ``AHEAD_S + DELAY
 latest (`BeatFeatures.delay_samples`; the second term is what the detector may take), and sooner where the
 next R peak is known sooner. They are
 
-- timing: the RR intervals before and after, against the patient's running medians, mean, and normal interval;
+- timing: the RR intervals before and after, against the patient's running medians, mean, normal interval,
+  and the interval of beats that come late;
 - shape: the QRS complex, the PR segment and the T wave against those of the running template of the patient's
   dominant beat, in units of that template's amplitude, and against how far off they usually are;
 - how usual the beat is: beats are grouped by the correlation of their QRS complexes (a group is a running
@@ -76,12 +77,15 @@ _NEAR = 10
 _NORMAL_LOG = 0.15
 _LOST = 12
 """So many beats in a row unlike the normal interval, and it is sought again."""
+_LATE_RISE, _LATE_FALL, _LATE_MOST = 0.3, 0.01, 1.3
+"""The interval of beats that come late rises fast, by no pause further than so many times, and falls slowly:
+where most beats come early, in runs, the few between the runs tell what the sinus node would do."""
 
 _TIMING = (
     "rr/median10", "rr/median60", "rr/mean10", "rr/normal", "next/median60", "next/normal", "rr/previous",
     "next/rr", "previous/median60", "second/median60", "pair/normal", "rr_s", "next_s", "median10_s",
     "median60_s", "normal_s", "jitter", "jitter60", "rmssd", "late", "early_share", "rr/rmssd", "rr/jitter",
-    "next/rmssd", "rr/upper60", "next/upper60",
+    "next/rmssd", "rr/late", "next/late",
 )  # fmt: skip
 _USUAL = (
     "alike_dominant", "alike_group", "group_share", "dominant_share", "group_rr", "group_rr/dominant",
@@ -248,6 +252,7 @@ class BeatFeatures:
         self._p_usual = 0.7
         self._normal = 0.0
         self._abnormal = 0
+        self._late = 0.0
 
     def push(self, signal_mv: Floats, peaks: Iterable[int]) -> BeatRows:
         """Take in the next samples, ``(n,)`` mV, and the R peaks found with them; give the complete beats.
@@ -314,8 +319,10 @@ class BeatFeatures:
         near, steps = last[-_NEAR:], longer[-20:]
         ordered = sorted(last)
         median10, median60 = sorted(near)[len(near) // 2], ordered[len(last) // 2]
-        upper60 = ordered[len(last) * 4 // 5]  # where most beats come early, the usual interval is up there
         normal = self._normal or median60
+        late = self._late or rr
+        step = min(rr, _LATE_MOST * late) - late
+        self._late = late + (_LATE_RISE if step > 0 else _LATE_FALL) * step
         jitter = sorted(steps)[len(steps) // 2] / median60
         rmssd = math.hypot(*steps) / math.sqrt(len(steps)) / median60
         early = sum([r < 0.85 * normal for r in last[-20:]]) / 20
@@ -327,8 +334,7 @@ class BeatFeatures:
             log(before / median60), log(second / median60), log((rr + ahead) / (2 * normal)), rr, ahead,
             median10, median60, normal, jitter, jitter60, rmssd, float(ahead >= AHEAD_S), early,
             log(rr / normal) / (0.03 + rmssd), log(rr / median60) / (0.03 + jitter),
-            log(min(1.0, ahead / normal)) / (0.03 + rmssd), log(rr / upper60),
-            log(min(1.0, ahead / upper60)),
+            log(min(1.0, ahead / normal)) / (0.03 + rmssd), log(rr / late), min(0.3, log(ahead / late)),
         ]  # fmt: skip
         return values, rr / median60, (rr + ahead) / (2 * normal)
 
@@ -418,6 +424,7 @@ class BeatFeatures:
             "p_usual": self._p_usual,
             "normal": self._normal,
             "abnormal": self._abnormal,
+            "late": self._late,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -439,3 +446,4 @@ class BeatFeatures:
         self._usual_off = [float(off) for off in state["usual_off"]]
         self._p_usual = float(state["p_usual"])
         self._normal, self._abnormal = float(state["normal"]), int(state["abnormal"])
+        self._late = float(state["late"])

@@ -14,11 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter
 
-try:  # What lfilter calls after checks that take as long as the recursion over a second of signal.
-    from scipy.signal._sigtools import _linear_filter as recursion
-except ImportError:  # It is private to scipy, and may move.
-    recursion = lfilter
-
 Floats = NDArray[np.float64]
 
 LEAST_RATE_HZ = 125.0
@@ -59,7 +54,7 @@ class Filter:
         if not len(values):
             return np.empty(0)
         for number, (forward, feedback) in enumerate(self._stages):
-            values, self._states[number] = recursion(forward, feedback, values, -1, self._states[number])
+            values, self._states[number] = lfilter(forward, feedback, values, zi=self._states[number])
         return values
 
     def snapshot(self) -> dict[str, Any]:

@@ -10,13 +10,12 @@ Fridericia (1920). What cannot be found with certainty is None.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter_zi
+from scipy.signal import sosfiltfilt
 
-from apps.ecg.streaming.filters import Floats, butterworth, recursion
+from apps.ecg.streaming.filters import Floats, butterworth
 from apps.ecg.streaming.quality import medians
 
 BEFORE_S = 0.34
@@ -28,8 +27,6 @@ _LIKE_AVERAGE = 0.9
 _QUIET_SLOPE = 0.06
 """Of the steepest slope in QRS: under it the complex has not begun or has ended."""
 _QUIET_S = 0.016
-_TURNED = 9
-"""Samples by which a filtered wave goes on at its ends, turned about them."""
 _P_LEAST_MV, _T_LEAST_MV = 0.03, 0.06
 _LEAST_TO_NOISE = 5.0
 """A wave is as many times as high as the noise of the average."""
@@ -123,26 +120,8 @@ def intervals(beat: Average, rr_s: float, *, p_wave: bool = True) -> Intervals |
 
 
 def _smooth(wave_mv: Floats, edge_hz: float, rate_hz: float) -> Floats:
-    """Without what is above ``edge_hz``, and nothing moved in time: filtered forwards, then backwards.
-
-    `scipy.signal.sosfiltfilt` does the same, but takes 0.1 ms each time.
-    """
-    forward, feedback, settled = _low_pass(edge_hz, rate_hz)
-    before = 2 * wave_mv[0] - wave_mv[_TURNED:0:-1]
-    after = 2 * wave_mv[-1] - wave_mv[-2 : -2 - _TURNED : -1]
-    values = np.concatenate([before, wave_mv, after])
-    for _ in range(2):
-        values, _state = recursion(forward, feedback, values, -1, settled * values[0])
-        values = values[::-1]
-    return values[_TURNED:-_TURNED]
-
-
-@lru_cache
-def _low_pass(edge_hz: float, rate_hz: float) -> tuple[Floats, Floats, Floats]:
-    """Numerator, denominator, and state after a long time at 1."""
-    section = butterworth(2, edge_hz, "low", rate_hz)[0]
-    forward, feedback = section[:3], section[3:]
-    return forward, feedback, lfilter_zi(forward, feedback)
+    """Without what is above ``edge_hz``, and nothing moved in time."""
+    return sosfiltfilt(butterworth(2, edge_hz, "low", rate_hz), wave_mv)
 
 
 def _qrs(beat: Average) -> tuple[float, float] | None:

@@ -47,9 +47,10 @@ class Monitor:
         self._settings = settings
         self.recording = Recording(subject, rate_hz, leads, start_ns, manifest.version)
         self._usability = self.recording.usability
-        self._tracker = Tracker(rate_hz, leads, settings.leads, model, self.recording.ring)
+        limits = episode_limits(settings, manifest.parameters)
+        self._tracker = Tracker(rate_hz, leads, settings.leads, model, limits.af_off, self.recording.ring)
         self.recording.analysed = self._tracker.analysed
-        self._episodes = Episodes(rate_hz, episode_limits(settings, manifest.parameters))
+        self._episodes = Episodes(rate_hz, limits)
         self._episode_ns: dict[str, int] = {}
         self._alarms = Alarms(alarm_table(settings))
         self._reports = Reports(self.recording, settings.consent)

@@ -112,6 +112,25 @@ class RhythmFeatures:
         self._beats = np.array(state["beats"], np.float64).reshape(-1, 3 + len(_TAKEN))
 
 
+def as_told(
+    kinds: NDArray[np.int64],
+    samples: NDArray[np.int64],
+    decided_at: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    af_off: float,
+    before: float = 0.0,
+) -> NDArray[np.int64]:
+    """Classes ``(n,)`` of the beats at ``samples`` as they are told: while the atria fibrillate, no S but N.
+
+    A beat that comes early in fibrillation is conducted like the others. The newest decision at a beat
+    counts, of ``probabilities`` ``(m,)`` of AF, made at the beats ``decided_at``; ``before`` these it was
+    ``before``. Fibrillation goes on from ``af_off`` (`episodes.EpisodeLimits`). The rhythm is decided on the
+    classes as they were before this.
+    """
+    newest = np.concatenate([[before], probabilities])[np.searchsorted(decided_at, samples, side="right")]
+    return np.where((kinds == _ATRIAL) & (newest >= af_off), KINDS.index("N"), kinds)
+
+
 def _features(beats: Floats) -> list[float]:
     """Features `RHYTHM_NAMES` of the last beats, ``(n, 3 + len(_TAKEN))``."""
     kinds = beats[:, 2]

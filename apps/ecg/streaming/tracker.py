@@ -25,7 +25,7 @@ from apps.ecg.streaming.filters import Floats, Joined
 from apps.ecg.streaming.history import Known, KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm, Usability
 from apps.ecg.streaming.peaks import RPeaks
 from apps.ecg.streaming.quality import LeadQuality
-from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RhythmFeatures
+from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RhythmFeatures, as_told
 from apps.ecg.streaming.ring import Ring, to_mv
 from common.app import Model
 from common.errors import InferenceError
@@ -98,8 +98,15 @@ class Tracker:
     """One patient's leads; see the module. It fills ``ring``."""
 
     def __init__(
-        self, rate_hz: float, leads: Sequence[str], preferred: Sequence[str], model: Model, ring: Ring
+        self,
+        rate_hz: float,
+        leads: Sequence[str],
+        preferred: Sequence[str],
+        model: Model,
+        af_off: float,
+        ring: Ring,
     ) -> None:
+        """``af_off`` as in `rhythm.as_told`."""
         self._rate_hz = rate_hz
         self._model = model
         self._ring = ring
@@ -110,6 +117,8 @@ class Tracker:
         self._good = [True] * len(leads)
         self._chain = _Chain(rate_hz, self._order[0], 0)
         self._rhythm = RhythmFeatures()
+        self._af_off = af_off
+        self._af_p = 0.0
         self._around = tuple(round(seconds * rate_hz) for seconds in AROUND_S)
         self._usability = Usability()
         self._unapplied: list[tuple[int, int, bool]] = []
@@ -161,6 +170,7 @@ class Tracker:
             "good": list(self._good),
             "chain": self._chain.snapshot(),
             "rhythm": self._rhythm.snapshot(),
+            "af_p": self._af_p,
             "usability": self._usability.snapshot(),
             "unapplied": [list(change) for change in self._unapplied],
             "end": self._end,
@@ -177,6 +187,7 @@ class Tracker:
         self._good = [bool(good) for good in state["good"]]
         self._chain.restore(state["chain"])
         self._rhythm.restore(state["rhythm"])
+        self._af_p = float(state["af_p"])
         self._usability.restore(state["usability"])
         self._unapplied = [(int(known), int(sample), bool(u)) for known, sample, u in state["unapplied"]]
         self._end, self._last = int(state["end"]), int(state["last"])
@@ -279,40 +290,36 @@ class Tracker:
         """Let the model see what is complete. Raises `InferenceError`; beats are then of class Q."""
         if not rows.known:
             return
-        features = np.array(rows.features, np.float32)
+        features, samples = np.array(rows.features, np.float32), np.array(rows.samples)
+        quality = [self._seen(sample, known) for sample, known in zip(rows.samples, rows.known, strict=True)]
         try:
             outputs = self._model.run({"beats": features, "rhythm": _NO_RHYTHM})
+            beat_p = np.asarray(outputs["beat_p"], np.float64)
+            kinds = decided(beat_p, self._odds)
+            told = [at for at, (_, joined) in enumerate(quality) if joined]
+            seen = BeatRows(samples, np.array(rows.rr_s), features)
+            if len(told) < len(seen):
+                seen = BeatRows(samples[told], seen.rr_s[told], features[told])
+            windows = self._rhythm.push(seen, kinds[told])
+            rhythm_p = np.empty(0)
+            if len(windows):
+                rhythm_p = self._model.run({"beats": _NO_BEATS, "rhythm": windows.features})["rhythm_p"]
         except InferenceError:
-            for known, sample in zip(rows.known, rows.samples, strict=True):
-                self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *self._seen(sample, known)))
+            for known, sample, seen in zip(rows.known, rows.samples, quality, strict=True):
+                self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *seen))
             raise
-        beat_p = np.asarray(outputs["beat_p"], np.float64)
-        kinds = decided(beat_p, self._odds)
-        told: list[int] = []
+        kinds = as_told(kinds, samples, windows.samples, rhythm_p, self._af_off, self._af_p)
         beats = zip(
-            rows.known,
-            rows.samples,
-            kinds.tolist(),
-            beat_p.tolist(),
-            outputs["novelty"].tolist(),
+            rows.known, rows.samples, kinds.tolist(), beat_p.tolist(), outputs["novelty"].tolist(), quality,
             strict=True,
-        )
-        for at, (known, sample, kind, p, novelty) in enumerate(beats):
-            good, joined = self._seen(sample, known)
+        )  # fmt: skip
+        for known, sample, kind, p, novelty, seen in beats:
             *_, second, first = sorted(p)
-            self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, good, joined))
-            if joined:
-                told.append(at)
-        seen = BeatRows(np.array(rows.samples), np.array(rows.rr_s), features)
-        if len(told) < len(seen):
-            seen = BeatRows(seen.samples[told], seen.rr_s[told], features[told])
-            kinds = kinds[told]
-        windows = self._rhythm.push(seen, kinds)
-        if len(windows):
-            rhythm_p = self._model.run({"beats": _NO_BEATS, "rhythm": windows.features})["rhythm_p"]
-            known_of = dict(zip(rows.samples, rows.known, strict=True))
-            for sample, began, p in zip(windows.samples, windows.began, rhythm_p, strict=True):
-                self._place(known_of[int(sample)], KnownRhythm(int(sample), int(began), float(p)))
+            self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, *seen))
+        known_of = dict(zip(rows.samples, rows.known, strict=True))
+        for sample, began, p in zip(windows.samples, windows.began, rhythm_p, strict=True):
+            self._af_p = float(p)
+            self._place(known_of[int(sample)], KnownRhythm(int(sample), int(began), self._af_p))
 
     def _seen(self, sample: int, known: int) -> tuple[bool, bool]:
         """``good`` and ``joined`` of the next beat, by what is known of quality with the sample ``known``."""

@@ -132,6 +132,16 @@ def test_a_flat_signal_gives_numbers() -> None:
     assert np.all(np.isfinite(rows.features))
 
 
+def test_in_long_runs_of_early_beats_they_stay_early() -> None:
+    lengths_s = np.tile([1.0, *[0.6] * 15], 12)
+    peaks = 500 + np.concatenate([[0], np.cumsum(lengths_s * RATE)]).astype(int)
+    rows = BeatFeatures(RATE).push(np.zeros(peaks[-1] + 800), peaks)
+    column = FEATURE_NAMES.index("rr/late")
+    told = np.exp(rows.features[1:, column].reshape(-1, 16)[3:])
+    assert np.all(told[:, 1:] < 0.8)
+    assert np.all(told[:, 0] > 0.95)
+
+
 def test_odds_weigh_the_classes() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2, 0.0, 0.0]])
     assert decided(probabilities, {})[0] == 0

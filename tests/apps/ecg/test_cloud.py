@@ -98,6 +98,7 @@ BAD = [
     received("strip", 5, **(msgspec.json.decode(strip(0).body) | {"samples_b64": "no base64!"})),
     received("rhythm", 5, **(msgspec.json.decode(rhythm(100, 400).body) | {"ended_ns": at(50)})),
     received("rhythm", 5, **(msgspec.json.decode(rhythm(100, 400).body) | {"state": "began"})),
+    received("rhythm", 5, **(msgspec.json.decode(rhythm(100, 400).body) | {"label": "AV block 2°"})),
     received("rates", 5, **(msgspec.json.decode(rates(0).body) | {"began_ns": 2**63 - 1})),
 ]
 

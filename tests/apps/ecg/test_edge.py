@@ -237,6 +237,13 @@ def test_fibrillation_raises_its_alarm_within_seconds_of_enough_beats() -> None:
     assert rate.data["heart_rate_bpm"] is not None
 
 
+def test_no_atrial_beat_is_told_in_fibrillation() -> None:
+    rates = events(run(edge(), virtual(150, rhythm="AF", pvc="0")), "rates")
+    settled = [rate.data["beats"] for rate in rates if at_s(rate) > 60]
+    assert sum(beats["N"] for beats in settled) > 100
+    assert sum(beats["S"] for beats in settled) == 0
+
+
 def stopped(from_s: int, to_s: int, noise_mv: float = 0.01) -> list[Reading]:
     """A patient whose heart stands still for some seconds."""
     rng = np.random.default_rng(7)

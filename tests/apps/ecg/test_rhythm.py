@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apps.ecg.streaming.beats import KINDS, BeatFeatures, BeatRows
-from apps.ecg.streaming.rhythm import HOP, RHYTHM_NAMES, WINDOWS, RhythmFeatures
+from apps.ecg.streaming.rhythm import HOP, RHYTHM_NAMES, WINDOWS, RhythmFeatures, as_told
 from apps.ecg.virtual import patient_of
 from common.edge.state import decode_state, encode_state
 
@@ -73,3 +73,11 @@ def test_only_ventricular_beats_give_numbers(fibrillating: tuple[BeatRows, np.nd
     rows, _ = fibrillating
     found = RhythmFeatures().push(rows, np.full(len(rows), KINDS.index("V")))
     assert np.all(np.isfinite(found.features))
+
+
+def test_while_the_atria_fibrillate_an_early_beat_is_told_as_normal() -> None:
+    kinds, samples = np.array([1, 1, 2, 1, 0, 1]), np.array([100, 200, 300, 400, 500, 600])
+    decided_at, chances = np.array([200, 500]), np.array([0.6, 0.3])
+    assert as_told(kinds, samples, decided_at, chances, 0.5).tolist() == [1, 0, 2, 0, 0, 1]
+    assert as_told(kinds, samples, decided_at, chances, 0.5, before=0.5).tolist() == [0, 0, 2, 0, 0, 1]
+    assert as_told(kinds, samples, decided_at[:0], chances[:0], 0.5).tolist() == kinds.tolist()
