@@ -305,17 +305,17 @@ class Tracker:
             if len(windows):
                 rhythm_p = self._model.run({"beats": _NO_BEATS, "rhythm": windows.features})["rhythm_p"]
         except InferenceError:
-            for known, sample, seen in zip(rows.known, rows.samples, quality, strict=True):
-                self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *seen))
+            for known, sample, good in zip(rows.known, rows.samples, quality, strict=True):
+                self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *good))
             raise
         kinds = as_told(kinds, samples, windows.samples, rhythm_p, self._af_off, self._af_p)
         beats = zip(
             rows.known, rows.samples, kinds.tolist(), beat_p.tolist(), outputs["novelty"].tolist(), quality,
             strict=True,
         )  # fmt: skip
-        for known, sample, kind, p, novelty, seen in beats:
+        for known, sample, kind, p, novelty, good in beats:
             *_, second, first = sorted(p)
-            self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, *seen))
+            self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, *good))
         known_of = dict(zip(rows.samples, rows.known, strict=True))
         for sample, began, p in zip(windows.samples, windows.began, rhythm_p, strict=True):
             self._af_p = float(p)
