@@ -183,7 +183,7 @@ class Player:
         if self._make_script is not None:
             self._script = self._make_script(self._stage)
         else:
-            self._script = self._stage.show.load_script()(self._stage, again=True)
+            self._script = self._stage.script(again=True)
         self._place: tuple[int, int] | None = (0, 0)
         self._stopped = False
 

@@ -22,7 +22,7 @@ def chapters_of(stage: Stage, *, look_around_until: float = 0.0) -> list[Chapter
             time.sleep(min(1.0, left_s))
         return f"the API was at {stage.cloud.file.http_url}/docs, its token in {stage.cloud.folder}/secrets"
 
-    told = list(stage.show.load_script()(stage, again=False).story)
+    told = list(stage.script(again=False).story)
     if rest_s > 0:
         going_on = f"The {stage.show.who} go on."
         told[-1:-1] = [Chapter("Look around", going_on, [Step("time to look around", look_around)])]

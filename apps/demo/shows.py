@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,14 @@ from apps.demo.processes import ShowError
 
 if TYPE_CHECKING:
     from apps.demo.scene import Look
-    from apps.demo.stage import Stage
-    from apps.demo.story import Script
 
 
 @dataclass(frozen=True, slots=True)
 class Show:
     """The show of one app; ``script`` and ``look`` are named as ``"module:attribute"``, imported when used.
 
-    ``script`` makes the `Script` of a `Stage`; ``look`` asks the cloud for a picture of each node's subject.
+    ``script`` makes what is played on a stage (`stage.Stage.script`); ``look`` asks the cloud for a picture
+    of each node's subject.
     """
 
     app: str
@@ -42,9 +41,6 @@ class Show:
     begins_before_s: float = 0.0
     """So long before the stage is set its recordings begin; 0 for sources that need no time of their own."""
     node_settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def load_script(self) -> Callable[[Stage], Script]:
-        return resolve_name(self.script)
 
     def load_look(self) -> Look:
         return resolve_name(self.look)

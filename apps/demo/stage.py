@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from apps.demo.client import CloudClient
 from apps.demo.processes import Children, ShowError, wait_until
 from apps.demo.scene import waiting_events
 from apps.demo.shows import Show
+from apps.demo.story import Script
 from apps.demo.world import CloudSite, EdgeNode, Settings
 from common.app import Source, find_app
 from common.bundle import Bundle, open_bundle
@@ -63,6 +65,10 @@ class Stage:
         self._interruption = ""
         self._lock = threading.Lock()
         self._set_up(0, show)
+
+    def script(self, *, again: bool) -> Script:
+        """What is played; with ``again`` it ends with nodes that run, so that it can be played once more."""
+        return resolve_name(self.show.script)(self, again=again)
 
     def _set_up(self, number: int, show: Show) -> None:
         self.show = show
