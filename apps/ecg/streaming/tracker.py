@@ -287,35 +287,38 @@ class Tracker:
         return min(latest, max(complete, following + chain.peaks.delay_samples))
 
     def _decide(self, rows: _Rows) -> None:
-        """Let the model see what is complete. Raises `InferenceError`; beats are then of class Q."""
+        """Let the model see what is complete. Raises `InferenceError`; beats that it could not see are Q."""
         if not rows.known:
             return
         features, samples = np.array(rows.features, np.float32), np.array(rows.samples)
         quality = [self._seen(sample, known) for sample, known in zip(rows.samples, rows.known, strict=True)]
         try:
             outputs = self._model.run({"beats": features, "rhythm": _NO_RHYTHM})
-            beat_p = np.asarray(outputs["beat_p"], np.float64)
-            kinds = decided(beat_p, self._odds)
-            told = [at for at, (_, joined) in enumerate(quality) if joined]
-            seen = BeatRows(samples, np.array(rows.rr_s), features)
-            if len(told) < len(seen):
-                seen = BeatRows(samples[told], seen.rr_s[told], features[told])
-            windows = self._rhythm.push(seen, kinds[told])
-            rhythm_p = np.empty(0)
-            if len(windows):
-                rhythm_p = self._model.run({"beats": _NO_BEATS, "rhythm": windows.features})["rhythm_p"]
         except InferenceError:
             for known, sample, good in zip(rows.known, rows.samples, quality, strict=True):
                 self._place(known, KnownBeat(sample, "Q", 0.0, 0.0, 0.0, *good))
             raise
-        kinds = as_told(kinds, samples, windows.samples, rhythm_p, self._af_off, self._af_p)
-        beats = zip(
-            rows.known, rows.samples, kinds.tolist(), beat_p.tolist(), outputs["novelty"].tolist(), quality,
-            strict=True,
-        )  # fmt: skip
-        for known, sample, kind, p, novelty, good in beats:
-            *_, second, first = sorted(p)
-            self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, *good))
+        beat_p = np.asarray(outputs["beat_p"], np.float64)
+        kinds = decided(beat_p, self._odds)
+        told = [at for at, (_, joined) in enumerate(quality) if joined]
+        seen = BeatRows(samples, np.array(rows.rr_s), features)
+        if len(told) < len(seen):
+            seen = BeatRows(samples[told], seen.rr_s[told], features[told])
+        windows = self._rhythm.push(seen, kinds[told])
+        rhythm_p = np.empty(0)
+        try:
+            if len(windows):
+                rhythm_p = self._model.run({"beats": _NO_BEATS, "rhythm": windows.features})["rhythm_p"]
+        finally:  # beats are told, also if their rhythm cannot be
+            decided_at = windows.samples[: len(rhythm_p)]
+            kinds = as_told(kinds, samples, decided_at, rhythm_p, self._af_off, self._af_p)
+            beats = zip(
+                rows.known, rows.samples, kinds.tolist(), beat_p.tolist(), outputs["novelty"].tolist(),
+                quality, strict=True,
+            )  # fmt: skip
+            for known, sample, kind, p, novelty, good in beats:
+                *_, second, first = sorted(p)
+                self._place(known, KnownBeat(sample, KINDS[kind], p[kind], first - second, novelty, *good))
         known_of = dict(zip(rows.samples, rows.known, strict=True))
         for sample, began, p in zip(windows.samples, windows.began, rhythm_p, strict=True):
             self._af_p = float(p)

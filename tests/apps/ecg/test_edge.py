@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from apps.ecg.app import EcgSettings
 from apps.ecg.edge import LONGEST_S, PATIENTS_LIMIT, EcgEdge
 from apps.ecg.virtual import open_source
-from common.app import EdgeContext, Reading, Sample
+from common.app import Arrays, EdgeContext, Reading, Sample
 from common.edge.state import decode_state, encode_state
 from common.errors import InferenceError, ReadingError
 from common.messages import EVENT_LIMIT_BYTES, Event, Priority, encode_event
@@ -492,6 +492,24 @@ def test_a_model_that_fails_loses_no_event_and_no_beat() -> None:
     rates = events(results, "rates")
     assert sum(r.data["beats"]["Q"] for r in rates) >= 1
     assert events(results, "alarm") == []
+
+
+def test_beats_keep_their_classes_if_the_rhythm_cannot_be_decided() -> None:
+    class NoRhythm(RuleModel):
+        def run(self, inputs: Arrays) -> Arrays:
+            if len(inputs["rhythm"]):
+                raise InferenceError("no rhythm")
+            return super().run(inputs)
+
+    app, results = edge(NoRhythm()), []
+    readings = virtual(60)
+    for reading in readings:
+        try:
+            results += app.process(reading, 0)
+        except InferenceError:
+            continue
+    whole = [e.data["beats"] for e in events(run(edge(), readings), "rates")]
+    assert [e.data["beats"] for e in events(results, "rates")] == whole
 
 
 # ------------------------------------------------------------------------------------------------ bounds
