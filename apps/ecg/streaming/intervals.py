@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.signal import sosfiltfilt
 
 from apps.ecg.streaming.filters import Floats, butterworth
-from apps.ecg.streaming.quality import medians
 
 BEFORE_S = 0.34
 AFTER_S = 0.62
@@ -80,8 +79,8 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
     beats = beats[np.isfinite(beats).all(axis=1)]
     if len(beats) < LEAST_BEATS:
         return None
-    beats = beats - medians(beats)[:, np.newaxis]
-    middle = medians(beats.T)
+    beats = beats - _medians(beats)[:, np.newaxis]
+    middle = _medians(beats.T)
     middle = middle - middle.mean()
     centred = beats - beats.mean(axis=1, keepdims=True)
     size = np.linalg.norm(centred, axis=1) * np.linalg.norm(middle)
@@ -92,7 +91,7 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
     wave = beats.mean(axis=0)
     # noise from neighbouring samples, so that wander and true change from beat to beat do not count
     noise = (
-        float(medians(np.abs(np.diff(beats - wave, axis=1)).reshape(1, -1))[0]) / 0.954 / len(beats) ** 0.5
+        float(_medians(np.abs(np.diff(beats - wave, axis=1)).reshape(1, -1))[0]) / 0.954 / len(beats) ** 0.5
     )
     return Average(wave, span(rate_hz)[0], rate_hz, len(beats), noise)
 
@@ -222,3 +221,9 @@ def _foot(wave: Floats, peak: int, limit: int, level: float) -> float | None:
         return None
     foot = float(steepest + (level - wave[steepest]) / slope[steepest])
     return foot if low - 0.1 * len(wave) <= foot <= high + 0.1 * len(wave) else None
+
+
+def _medians(rows: Floats) -> Floats:
+    """The median of each row of ``(k, n)``; `numpy.median` takes up to ten times as long."""
+    ordered, middle = np.sort(rows, axis=1), rows.shape[1] // 2
+    return (ordered[:, middle] + ordered[:, ~middle]) / 2

@@ -260,9 +260,3 @@ def _extremes(values: Floats) -> tuple[float, float]:
 def _middle(ordered: Sequence[float] | Floats) -> float:
     middle = len(ordered) // 2
     return (ordered[middle] + ordered[~middle]) / 2
-
-
-def medians(rows: Floats) -> Floats:
-    """The median of each row of ``(k, n)``; `numpy.median` takes up to ten times as long."""
-    ordered, middle = np.sort(rows, axis=1), rows.shape[1] // 2
-    return (ordered[:, middle] + ordered[:, ~middle]) / 2
