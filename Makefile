@@ -1,20 +1,26 @@
 # Two commands are enough for a start: make demo, make test.
 PYTHON ?= python3
-VENV := .venv
+# make test NEWEST=1 and make lint NEWEST=1 take the newest release of everything instead of the locked one.
+VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
 # Data sets that are already on disk; tests that need one skip, with the reason, where it is absent.
 export EDGELOOP_DATA ?= $(abspath $(wildcard ../shared/data))
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+LOCKED := $(BIN)/uv sync --quiet --locked --inexact
+NEWEST_OF := $(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench screenshots clean
+.PHONY: help demo test lint format bench screenshots upgrade clean
 
 help:
 	@echo "make demo    show the whole loop in the browser (ARGS=--terminal, or ARGS=--headless for plain lines)"
-	@echo "make test    run every test (ARGS=\"-m 'not e2e'\" for the fast ones)"
+	@echo "make test    run every test (ARGS=\"-m 'not e2e'\" for the fast ones; NEWEST=1 with the newest libraries)"
 	@echo "make lint    format check, lint, types, import rules"
 	@echo "make screenshots   take the pictures in docs/img again (needs Chromium)"
 	@echo "make bench   measure speed (ratios against the broker and the database)"
+	@echo "make upgrade   renew the lock (uv.lock) and run the tests with it"
 	@echo "make clean   remove what the other commands made"
 
 $(BIN)/python:
@@ -23,14 +29,18 @@ $(BIN)/python:
 	@echo "==> creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	@echo "==> installing what the demo needs (about a minute, once)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[demo]'
+$(VENV)/.uv: .ci/uv.txt | $(BIN)/python
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .ci/uv.txt
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.demo: uv.lock pyproject.toml $(VENV)/.uv
+	@echo "==> installing what the demo needs (about a minute, once)"
+	@$(if $(NEWEST),$(NEWEST_OF) '.[demo]',$(LOCKED) --extra demo)
+	@touch $@
+
+$(VENV)/.dev: uv.lock pyproject.toml $(VENV)/.uv
 	@echo "==> installing what tests and checks need (a minute or two, once)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@$(if $(NEWEST),$(NEWEST_OF) '.[dev]',$(LOCKED) --extra dev)
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
@@ -46,7 +56,7 @@ lint: $(VENV)/.dev
 	@echo "==> format, lint, types, import rules"
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 format: $(VENV)/.dev
@@ -60,6 +70,13 @@ screenshots: $(VENV)/.dev
 	@echo "==> pictures of the show and of every page, from a show that starts now (about eight minutes)"
 	@$(BIN)/python -m apps.demo.show_pictures
 
+upgrade: $(VENV)/.uv
+	@echo "==> renewing uv.lock and .ci/uv.txt within the ranges of pyproject.toml"
+	@$(BIN)/uv lock --upgrade
+	@echo uv | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header - -o .ci/uv.txt
+	@$(MAKE) --no-print-directory lint test
+	@echo "The lock is renewed and the tests pass with it. Next: look at git diff uv.lock, and commit it."
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-newest build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,9 +14,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from cloud_backend.broker.broker import Broker, Users
 from cloud_backend.broker.choice import find_mosquitto, open_broker
 from common.config import MqttSettings
+from tests.waiting import PATIENCE_S
 
 KINDS = ("mosquitto", "iotcore")
-DEADLINE_S = 10.0
 
 
 def make_broker(kind: str, folder: Path, users: Users = dict, port: int = 0) -> Broker:
@@ -60,12 +60,12 @@ class MqttClient:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish, and wait until the broker has it."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(DEADLINE_S)
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until something that arrives makes ``condition`` true."""
         with self._changed:
-            assert self._changed.wait_for(condition, DEADLINE_S), (
+            assert self._changed.wait_for(condition, PATIENCE_S), (
                 f"received {self.received[:5]}, {self.refused}"
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -256,15 +256,6 @@ def make_app(starter: Path, name: str = "sums") -> AppSpec:
         virtual="tests.builders:open_sums",
         virtual_kinds=("sums",),
     )
-
-
-def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
-    """Wait until ``condition`` is true; its value. Fails, saying ``what`` was waited for."""
-    until = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < until, f"waited {timeout_s} s for: {what}"
-        time.sleep(0.01)
-    return value
 
 
 def sums_of(readings: Sequence[Reading]) -> list[float]:

@@ -1,13 +1,18 @@
-"""What all tests share: one PostgreSQL server for the session, and who runs where with several workers."""
+"""What all tests share: the Hypothesis profile, a PostgreSQL server, and which worker runs what."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.postgres import postgres
 
 __all__ = ["postgres"]
+
+# Examples count, not seconds: a busy machine is no failure.
+settings.register_profile("edgeloop", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("edgeloop")
 
 
 class RealProcessesApart(LoadScopeScheduling):

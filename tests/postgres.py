@@ -15,6 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 START_TIMEOUT_S = 30.0
 
 
@@ -65,7 +67,7 @@ class Postgres:
         """End it at once, cutting all connections."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def url(self) -> str:

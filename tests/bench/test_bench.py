@@ -13,7 +13,7 @@ import pytest
 
 from apps.demo.processes import edgeloop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SHORT_LOOP = ["--rounds", "1", "--window-s", "2", "--cpu-s", "0", "--checks", "0", "--no-adoption"]
 
 

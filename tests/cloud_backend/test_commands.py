@@ -30,6 +30,7 @@ from common.errors import CloudError, ConfigError, DatasetError
 from tests.builders import make_bundle
 from tests.cloud_backend.api.conftest import api, cloud  # noqa: F401  fixtures
 from tests.cloud_backend.learner import NAME
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 runner = CliRunner()
@@ -47,7 +48,7 @@ def url(api, cloud: Cloud) -> Iterator[str]:  # noqa: F811
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     steward.stop()
     server.should_exit = True
-    thread.join(20)
+    thread.join(PATIENCE_S)
     listener.close()
 
 
@@ -241,11 +242,11 @@ def test_a_cloud_comes_up_tells_its_state_and_drains(tmp_path: Path) -> None:
             check=True,
             cwd=ROOT,
             env=environment,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         assert json.loads(status.stdout)["broker"]["alive"] is True
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 # ------------------------------------------------------------------------------------------ data sets

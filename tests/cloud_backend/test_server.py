@@ -22,18 +22,9 @@ from cloud_backend.store.engine import open_store, sqlite_url
 from common.messages import Ack, decode, topics
 from tests.brokers import MqttClient
 from tests.cloud_backend.ingest.nodes import SITE, SimulatedNode, stored
+from tests.waiting import PATIENCE_S, eventually
 
-DEADLINE_S = 30.0
 TOPICS = topics(SITE, "node-1")
-
-
-def eventually(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class CloudProcess:
@@ -62,7 +53,9 @@ class CloudProcess:
     def get(self, path: str, token: str | None = None) -> urllib3.BaseHTTPResponse:
         token = (self.folder / "secrets" / "admin-token").read_text().strip() if token is None else token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return urllib3.request("GET", self.file().http_url + path, headers=headers, retries=False, timeout=10)
+        return urllib3.request(
+            "GET", self.file().http_url + path, headers=headers, retries=False, timeout=PATIENCE_S
+        )
 
     def enrol(self) -> dict[str, str]:
         token = (self.folder / "secrets" / "admin-token").read_text().strip()
@@ -71,7 +64,7 @@ class CloudProcess:
             self.file().http_url + "/v1/nodes",
             json={"node": "node-1", "site": SITE},
             headers={"Authorization": f"Bearer {token}"},
-            timeout=10,
+            timeout=PATIENCE_S,
         )
         assert answer.status == 201, answer.data
         return answer.json()
@@ -79,14 +72,14 @@ class CloudProcess:
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.terminate()
-        status = self.process.wait(DEADLINE_S)
+        status = self.process.wait(PATIENCE_S)
         self.close()
         return status
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(DEADLINE_S)
+            self.process.wait(PATIENCE_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.log.close()
@@ -140,7 +133,7 @@ def test_a_killed_cloud_comes_back_on_its_ports_with_its_nodes(
     before = cloud.wait_ready()
     password = cloud.enrol()["mqtt_password"]
     cloud.process.kill()
-    cloud.process.wait(DEADLINE_S)
+    cloud.process.wait(PATIENCE_S)
     again = up("--broker", broker)
     after = again.wait_ready()
     assert (after.http_url, after.mqtt_port) == (before.http_url, before.mqtt_port)
@@ -165,7 +158,7 @@ def test_a_folder_is_used_by_one_cloud_only(up: Callable[..., CloudProcess]) -> 
     first = up()
     first.wait_ready()
     second = up()
-    assert second.process.wait(DEADLINE_S) == 1
+    assert second.process.wait(PATIENCE_S) == 1
     assert "another cloud runs on" in second.errors()
     assert first.get("/healthz").status == 200
 
@@ -175,7 +168,7 @@ def test_a_port_in_use_is_named(up: Callable[..., CloudProcess]) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         cloud = up(http=f"127.0.0.1:{other.getsockname()[1]}")
-        assert cloud.process.wait(DEADLINE_S) == 1
+        assert cloud.process.wait(PATIENCE_S) == 1
         assert "the API cannot listen on" in cloud.errors()
         assert "Traceback" not in cloud.errors()
 
@@ -184,7 +177,7 @@ def test_a_database_that_is_not_there_is_named(up: Callable[..., CloudProcess], 
     settings = tmp_path / "cloud.toml"
     settings.write_text('database = "postgresql://edgeloop:hidden@127.0.0.1:1/edgeloop"\n')
     cloud = up("--config", str(settings))
-    assert cloud.process.wait(DEADLINE_S) == 1
+    assert cloud.process.wait(PATIENCE_S) == 1
     assert "cannot be used" in cloud.errors()
     assert "hidden" not in cloud.errors()
     assert "Traceback" not in cloud.errors()

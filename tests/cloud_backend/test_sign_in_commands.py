@@ -16,6 +16,7 @@ from cloud_backend.access.passwords import Passwords
 from cloud_backend.commands import cloud as app
 from common.errors import AccessDenied, ConfigError
 from tests.cloud_backend.test_server import CloudProcess, up
+from tests.waiting import PATIENCE_S
 
 __all__ = ["up"]
 runner = CliRunner()
@@ -30,7 +31,7 @@ def sign_in(cloud: CloudProcess, password: str) -> urllib3.BaseHTTPResponse:
     body = urlencode({"name": "Eva", "password": password})
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     url = cloud.file().http_url + "/sign-in"
-    return urllib3.request("POST", url, body=body, headers=headers, redirect=False, timeout=10)
+    return urllib3.request("POST", url, body=body, headers=headers, redirect=False, timeout=PATIENCE_S)
 
 
 def test_the_first_start_prints_a_password_that_is_replaced_while_the_cloud_runs(

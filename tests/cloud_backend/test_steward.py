@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 from cloud_backend.steward import Chore, Steward
-
-DEADLINE_S = 10.0
+from tests.waiting import PATIENCE_S
 
 
 def test_a_chore_that_fails_stops_no_other_and_is_tried_again() -> None:
@@ -21,9 +20,9 @@ def test_a_chore_that_fails_stops_no_other_and_is_tried_again() -> None:
 
     steward = Steward("test", [Chore("bad", 0.01, fails_twice), Chore("good", 0.01, worked.release)])
     steward.start()
-    assert recovered.wait(DEADLINE_S)
+    assert recovered.wait(PATIENCE_S)
     for _ in range(3):
-        assert worked.acquire(timeout=DEADLINE_S)
+        assert worked.acquire(timeout=PATIENCE_S)
     steward.stop()
 
 
@@ -32,18 +31,18 @@ def test_stopping_waits_for_the_chore_in_hand_and_starts_no_other() -> None:
 
     def slow() -> None:
         inside.set()
-        go_on.wait(DEADLINE_S)
+        go_on.wait(PATIENCE_S)
         done.append("slow")
 
     steward = Steward("test", [Chore("slow", 60, slow), Chore("next", 60, lambda: done.append("next"))])
     steward.start()
-    inside.wait(DEADLINE_S)
+    inside.wait(PATIENCE_S)
     stopper = threading.Thread(target=steward.stop)
     stopper.start()
     while not steward._stopping.is_set():
         pass
     go_on.set()
-    stopper.join(DEADLINE_S)
+    stopper.join(PATIENCE_S)
     assert done == ["slow"]
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.updates import UpdateSite
+from tests.waiting import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e]
 CHILD = Path(__file__).with_name("adoption_child.py")
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ def deaths(tmp_path: Path, kind: str) -> list[dict[str, Any]]:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=PATIENCE_S,
             check=False,
         )
     finally:

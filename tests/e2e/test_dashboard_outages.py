@@ -17,12 +17,13 @@ from apps.demo.browser import DESKTOP
 from apps.demo.processes import Children, wait_until
 from apps.demo.world import CloudSite, answers
 from tests.postgres import Postgres
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-RECOVERY_MS = 30_000
+pytestmark = [pytest.mark.e2e]
+RECOVERY_MS = 1000 * PATIENCE_S
 
 
 def fleet_page(browser: Browser, cloud: CloudSite) -> Page:
@@ -74,7 +75,7 @@ def _take_port(squatter: socket.socket, port: int, broker_pid: int) -> None:
         return True
 
     os.kill(broker_pid, signal.SIGKILL)
-    wait_until(taken, what="the broker's port is free", timeout_s=10, poll_s=0.001)
+    wait_until(taken, what="the broker's port is free", timeout_s=PATIENCE_S, poll_s=0.001)
     squatter.listen()
 
 

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from apps.demo.processes import Child, Children, edgeloop, tail, wait_until
+from tests.waiting import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def started_by_the_show(folder: Path) -> list[psutil.Process]:
@@ -55,7 +56,7 @@ def test_every_step_happens_and_is_shown(children: Children, folder: Path):
         "0 lost, 0 doubled",
     ):
         assert part in patients, part
-    wait_until(lambda: not started_by_the_show(folder), what="all processes have ended", timeout_s=10)
+    wait_until(lambda: not started_by_the_show(folder), what="all processes have ended", timeout_s=PATIENCE_S)
 
 
 def test_no_process_is_left_however_the_show_is_stopped(children: Children, tmp_path: Path):
@@ -70,11 +71,13 @@ def test_no_process_is_left_however_the_show_is_stopped(children: Children, tmp_
                 b"three nodes start ..." in show.log.read_bytes() and len(started_by_the_show(folder)) >= 4
             ),
             what="the show runs",
-            timeout_s=120,
+            timeout_s=PATIENCE_S,
             failed=show.death,
         )
         os.kill(show.pid, number)
     for number, (folder, show) in shows.items():
-        show.wait(30)
+        show.wait(PATIENCE_S)
         assert show.exit_code in (1, 130, -number)
-        wait_until(lambda folder=folder: not started_by_the_show(folder), what="all have ended", timeout_s=20)
+        wait_until(
+            lambda folder=folder: not started_by_the_show(folder), what="all have ended", timeout_s=PATIENCE_S
+        )

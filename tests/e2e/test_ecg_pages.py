@@ -20,6 +20,7 @@ from apps.ecg import words
 from common.messages import Event
 from tests.apps.ecg import received
 from tests.e2e.test_dashboard import FITS, HARMLESS, PATIENCE_MS, Stranger, serious
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from apps.demo.client import CloudClient
     from common.app import ReceivedEvent
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e]
 
 MARKUP = '<img src=x onerror="window.broken=1">'
 HOSTILE = "p-hostile"
@@ -65,7 +66,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudClient]:
             for first in range(0, len(events), BATCH):
                 node.send(*map(as_event, events[first : first + BATCH]))
             waiting = "/v1/apps/ecg/review"
-            wait_until(lambda: len(client.get(waiting)["items"]) == 2, what="the strips", timeout_s=30)
+            wait_until(
+                lambda: len(client.get(waiting)["items"]) == 2, what="the strips", timeout_s=PATIENCE_S
+            )
             yield client
 
 

@@ -14,6 +14,7 @@ import pytest
 from apps.demo.processes import Children, tail, wait_until
 from apps.demo.scene import metrics
 from apps.demo.world import EdgeNode, answers
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = [
@@ -31,7 +32,7 @@ SIZE_GOAL_BYTES = 350_000_000
 RSS_GOAL_BYTES = 150_000_000
 READINGS = 500
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def run(*command: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
@@ -95,7 +96,9 @@ def test_a_node_runs_from_its_bundle_with_no_cloud(python: Path, tmp_path: Path)
         def done() -> bool:
             return metrics(node).get("edgeloop_readings_total", 0) >= READINGS
 
-        wait_until(done, what=f"{READINGS} readings without a cloud", timeout_s=120, failed=child.death)
+        wait_until(
+            done, what=f"{READINGS} readings without a cloud", timeout_s=PATIENCE_S, failed=child.death
+        )
         port = (node.data / "telemetry.port").read_text().strip()
         assert answers(f"http://127.0.0.1:{port}/healthz")
         rss = psutil.Process(child.pid).memory_info().rss

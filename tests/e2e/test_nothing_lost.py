@@ -31,6 +31,7 @@ from tests.e2e.truth import (
     stored_count,
     stored_events,
 )
+from tests.waiting import PATIENCE_S
 
 NODES = 4
 READINGS = 5000
@@ -45,7 +46,7 @@ CAUGHT_UP_EVENTS = 500
 FULL_DISK_BYTES = 4096
 """No file of the cloud may be written past this size: less than one transaction, or than its log."""
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Havoc:
         wait_until(
             lambda: self.cloud.file.broker_pid != old,
             what="the cloud starts its broker again",
-            timeout_s=20,
+            timeout_s=PATIENCE_S,
             failed=self.cloud.child.death,
         )
         self.cloud.await_ready()
@@ -128,24 +129,24 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
     schedule = ["kill_node", "kill_cloud", "kill_broker"] * KILLS_OF_EACH
     schedule += ["wipe_broker"] * WIPES + ["fill_disk"]
     chance.shuffle(schedule)
-    wait_until(lambda: stored_count(cloud, "tally.") > 0, what="the first events", timeout_s=60)
+    wait_until(lambda: stored_count(cloud, "tally.") > 0, what="the first events", timeout_s=PATIENCE_S)
     for verb in schedule:
         pause = time.monotonic() + chance.uniform(0.2, 1.5)
-        wait_until(lambda pause=pause: time.monotonic() > pause, what="a pause", timeout_s=5)
+        wait_until(lambda pause=pause: time.monotonic() > pause, what="a pause", timeout_s=PATIENCE_S)
         havoc.do(verb)
     mangler.enabled = False
     for node in nodes:
         wait_until(
             lambda node=node: committed_position(node) >= READINGS,
             what=f"{READINGS} readings of {node.name}",
-            timeout_s=150,
+            timeout_s=PATIENCE_S,
             failed=node.child.death,
         )
     for node in nodes:
         wait_until(
             lambda node=node: is_caught_up(node),
             what=f"{node.name} has caught up",
-            timeout_s=120,
+            timeout_s=PATIENCE_S,
             failed=node.child.death,
         )
     for node in nodes:

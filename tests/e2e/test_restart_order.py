@@ -10,8 +10,9 @@ import pytest
 from apps.demo.processes import wait_until
 from apps.demo.world import CloudSite, EdgeNode
 from tests.e2e.truth import check_streams, outbox_rows, stored_count, stored_events
+from tests.waiting import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e]
 READINGS = 600
 SOURCE = f"virtual:tally?seed=5&count={READINGS}&rate_hz=200"
 EVENTS = READINGS + READINGS // 10 + READINGS // 50
@@ -21,7 +22,7 @@ def await_all(cloud: CloudSite, node: EdgeNode, count: int = EVENTS) -> None:
     wait_until(
         lambda: stored_count(cloud, "tally.") >= count,
         what=f"{count} events in the cloud",
-        timeout_s=60,
+        timeout_s=PATIENCE_S,
         failed=node.child.death,
     )
 
@@ -60,7 +61,7 @@ def node(make_node, cloud: CloudSite) -> EdgeNode:
 def test_a_node_that_starts_before_its_cloud_delivers_once_it_is_there(cloud: CloudSite, node: EdgeNode):
     cloud.stop()
     node.start(SOURCE)
-    wait_until(lambda: kept(node) > 100, what="the node keeps", timeout_s=30, failed=node.child.death)
+    wait_until(lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.death)
     cloud.start()
     await_all(cloud, node)
     check_all_there(cloud, node)
@@ -97,7 +98,7 @@ def test_a_node_that_is_stopped_drains_to_the_cloud(cloud: CloudSite, node: Edge
 def test_a_node_that_stops_while_its_cloud_is_gone_keeps_what_it_has(cloud: CloudSite, node: EdgeNode):
     assert cloud.stop() == 0
     node.start(SOURCE)
-    wait_until(lambda: kept(node) > 100, what="the node keeps", timeout_s=30, failed=node.child.death)
+    wait_until(lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.death)
     assert node.stop() == 0
     assert kept(node) > 100
     cloud.start()

@@ -23,15 +23,15 @@ from apps.demo.world import CloudSite, EdgeNode
 from common.app import find_app
 from common.bundle import open_bundle
 from tests.e2e.conftest import FAST_CLOUD, FAST_NODE
+from tests.waiting import PATIENCE_S
 
 NODES = 3
 SPEED = "50"
-OUTCOME_TIMEOUT_S = 60
 APP = "industrial"
 REASONS = {"nan": {"failures"}, "slow": {"latency"}, "stale": {"stuck", "disagreement"}}
 """What the canary should say."""
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 class Fleet:
@@ -56,7 +56,9 @@ class Fleet:
             node.enrol(self.cloud, "plant")
             node.start(f"virtual:turbofan?seed={number}&name={node.name}", "--speed", SPEED)
         starter = open_bundle(find_app(APP).starter).version
-        wait_until(lambda: self.versions() == [starter] * NODES, what="the starter runs", timeout_s=60)
+        wait_until(
+            lambda: self.versions() == [starter] * NODES, what="the starter runs", timeout_s=PATIENCE_S
+        )
         self.starter = starter
         return self
 
@@ -84,7 +86,7 @@ class Fleet:
             rollout = self.client.get(f"/v1/apps/{APP}/rollouts/{id}")
             return rollout if rollout["state"] != "running" else None
 
-        return wait_until(ended, what=f"the rollout of {version} ends", timeout_s=OUTCOME_TIMEOUT_S)
+        return wait_until(ended, what=f"the rollout of {version} ends", timeout_s=PATIENCE_S)
 
     def steps(self, version: str) -> dict[str, list[dict[str, Any]]]:
         """What each node that had to do with ``version`` reported about it, in order."""
@@ -135,7 +137,9 @@ def test_a_model_that_degrades_live_is_reverted_on_the_canary(fleet: Fleet, faul
     reverted = [each for reports in steps.values() for each in reports if each["step"] == "reverted"]
     assert reverted
     assert {each["reason"] for each in reverted} <= REASONS[fault]
-    wait_until(lambda: fleet.versions() == [fleet.starter] * NODES, what="all run the starter", timeout_s=30)
+    wait_until(
+        lambda: fleet.versions() == [fleet.starter] * NODES, what="all run the starter", timeout_s=PATIENCE_S
+    )
 
 
 @pytest.mark.parametrize("fault", ["nan", "slow"])  # What is stale is right on a young engine.

@@ -20,8 +20,9 @@ from apps.demo.player import Player, ToldChapter
 from apps.demo.processes import Child, Children, ShowError, edgeloop, tail, wait_until
 from apps.demo.shows import ENGINES, PATIENTS
 from apps.demo.stage import Stage
+from tests.waiting import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ACT_S = 150.0
 RESET_S = 20.0
 
@@ -114,11 +115,11 @@ def test_one_act_at_a_time_and_a_stopped_one_says_so(player: Player):
     with pytest.raises(ShowError, match="Inject a fault is running"):
         player.next()
     player.stop()
-    player.wait(30)
+    player.wait(PATIENCE_S)
     told = player.told.by_hand
     assert told is not None
     assert re.search("stopped", told.reason)
-    wait_until(lambda: not player.told.busy, what="the presenter may choose again", timeout_s=5)
+    wait_until(lambda: not player.told.busy, what="the presenter may choose again", timeout_s=PATIENCE_S)
 
 
 # ------------------------------------------------------------------------------------------------ the panel
@@ -130,7 +131,9 @@ def address(show: Child) -> str:
     def printed() -> list[str]:
         return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
 
-    return wait_until(printed, what="the show prints its address", timeout_s=60, failed=show.death)[-1]
+    return wait_until(printed, what="the show prints its address", timeout_s=PATIENCE_S, failed=show.death)[
+        -1
+    ]
 
 
 def test_the_panel_changes_the_show_plays_a_chapter_and_resets_beside_the_dashboard(
@@ -184,4 +187,4 @@ def test_the_show_ends_by_itself_after_its_minutes(children: Children, tmp_path:
     show = children.start(
         "show", edgeloop("demo", "--no-browser", "--minutes", "0.02", "--data", str(tmp_path / "show"))
     )
-    assert show.wait(60) == 0, tail(show.log)
+    assert show.wait(PATIENCE_S) == 0, tail(show.log)

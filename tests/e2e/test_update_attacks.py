@@ -25,6 +25,7 @@ from common.bundle import seal
 from common.deployment import Deployment, Wave, deployment_target
 from tests.builders import make_bundle
 from tests.updates import APP, QUICK, FileServer, NodeKit, UpdateSite, edit_json
+from tests.waiting import PATIENCE_S
 
 OTHER = "ecg"
 
@@ -482,7 +483,7 @@ def dribbling_headers(server: FileServer) -> Callable[[Any, bytes], None]:
 
 def silent(server: FileServer) -> Callable[[Any, bytes], None]:
     def answer(request: Any, content: bytes) -> None:
-        server.stopping.wait(30)
+        server.stopping.wait(PATIENCE_S)
 
     return answer
 

@@ -21,6 +21,7 @@ from common.bundle import open_bundle
 from common.edge.inference import load_model
 from common.edge.profile import find_profile
 from common.messages import Priority
+from tests.waiting import PATIENCE_S
 
 TALLY = Path(__file__).with_name("tally")
 
@@ -61,7 +62,7 @@ def stored_count(cloud: CloudSite, type_prefix: str) -> int:
     """Events in the cloud's database whose type starts so; readable while the cloud is down."""
     database = cloud.folder / "cloud.sqlite"
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=PATIENCE_S)) as connection:
             (count,) = connection.execute(
                 "SELECT count(*) FROM event WHERE type >= ? AND type < ?",
                 (type_prefix, type_prefix + "\U0010ffff"),

@@ -27,6 +27,7 @@ from hardware.sensors.ble_packets import (
     start_refused,
 )
 from hardware.sensors.ble_readings import EcgChunks
+from tests.waiting import PATIENCE_S
 
 STARTED = bytes.fromhex("f0 02 00 00 00")
 FRAME_NS = round(73 / 130 * 1e9)
@@ -255,7 +256,7 @@ def test_close_from_another_thread_ends_it() -> None:
     thread = threading.Thread(target=lambda: list(strap.readings(None)))
     thread.start()
     strap.close()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 

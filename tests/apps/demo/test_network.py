@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from apps.demo.network import Link
+from tests.waiting import PATIENCE_S
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -36,7 +37,7 @@ def echo():
 
 
 def connect(link: Link) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", link.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", link.port), timeout=PATIENCE_S)
 
 
 def read_all(end: socket.socket) -> bytes:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from apps.demo.processes import Children, ShowError, wait_until
+from tests.waiting import PATIENCE_S
 
 IDLE = [sys.executable, "-c", "import signal; print('ready', flush=True); signal.pause()"]
 STUBBORN = [
@@ -49,7 +50,7 @@ def gone(pid: int) -> bool:
 def test_a_child_writes_its_log_and_ends_on_request(tmp_path: Path):
     with Children(tmp_path) as children:
         child = children.start("idle", IDLE)
-        wait_until(lambda: ready(child), what="ready", timeout_s=10)
+        wait_until(lambda: ready(child), what="ready", timeout_s=PATIENCE_S)
         assert child.stop() == -signal.SIGTERM
         assert not child.alive
 
@@ -70,27 +71,27 @@ def test_no_child_is_left_behind_when_the_show_fails(tmp_path: Path):
 def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path):
     with Children(tmp_path) as children:
         child = children.start("stubborn", STUBBORN)
-        wait_until(lambda: ready(child), what="ready", timeout_s=10)
+        wait_until(lambda: ready(child), what="ready", timeout_s=PATIENCE_S)
         assert child.stop(timeout_s=0.2) == -signal.SIGKILL
 
 
 def test_grandchildren_go_with_the_child(tmp_path: Path):
     with Children(tmp_path) as children:
         child = children.start("parent", PARENT_OF_ONE)
-        wait_until(lambda: ready(child), what="ready", timeout_s=10)
+        wait_until(lambda: ready(child), what="ready", timeout_s=PATIENCE_S)
         grandchild = int(child.log.read_text().split()[1])
         child.stop()
-        wait_until(lambda: gone(grandchild), what="the grandchild is gone", timeout_s=5)
+        wait_until(lambda: gone(grandchild), what="the grandchild is gone", timeout_s=PATIENCE_S)
 
 
 def test_grandchildren_of_a_killed_child_go_at_the_end(tmp_path: Path):
     with Children(tmp_path) as children:
         child = children.start("parent", PARENT_OF_ONE)
-        wait_until(lambda: ready(child), what="ready", timeout_s=10)
+        wait_until(lambda: ready(child), what="ready", timeout_s=PATIENCE_S)
         grandchild = int(child.log.read_text().split()[1])
         child.kill()
         assert not gone(grandchild)
-    wait_until(lambda: gone(grandchild), what="the grandchild is gone", timeout_s=5)
+    wait_until(lambda: gone(grandchild), what="the grandchild is gone", timeout_s=PATIENCE_S)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
@@ -103,7 +104,7 @@ def test_children_die_with_a_killed_show(tmp_path: Path):
         pid = int(show.stdout.readline())
         os.kill(show.pid, signal.SIGKILL)
         show.wait()
-    wait_until(lambda: gone(pid), what="the child is gone", timeout_s=5)
+    wait_until(lambda: gone(pid), what="the child is gone", timeout_s=PATIENCE_S)
 
 
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path):
@@ -112,7 +113,7 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path):
         thread = threading.Thread(target=lambda: started.append(children.start("idle", IDLE)))
         thread.start()
         thread.join()
-        wait_until(lambda: ready(started[0]), what="ready", timeout_s=10)
+        wait_until(lambda: ready(started[0]), what="ready", timeout_s=PATIENCE_S)
         assert started[0].alive
 
 
@@ -120,7 +121,7 @@ def test_a_dead_child_says_why(tmp_path: Path):
     with Children(tmp_path) as children:
         child = children.start("broken", [sys.executable, "-c", "raise SystemExit('no such engine')"])
         with pytest.raises(ShowError, match="no such engine"):
-            wait_until(lambda: False, what="a broken child", timeout_s=10, failed=child.death)
+            wait_until(lambda: False, what="a broken child", timeout_s=PATIENCE_S, failed=child.death)
 
 
 def test_waiting_ends_with_what_did_not_happen():

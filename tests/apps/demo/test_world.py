@@ -10,6 +10,7 @@ import pytest
 from apps.demo.processes import Children, ShowError, wait_until
 from apps.demo.scene import Watcher
 from apps.demo.world import CloudSite
+from tests.waiting import PATIENCE_S
 
 
 def test_a_cloud_that_is_not_ready_says_so(tmp_path: Path) -> None:
@@ -27,4 +28,4 @@ def test_the_watcher_goes_on_looking_until_the_cloud_answers() -> None:
         return {"counts": {"committed": 7}, "items": []}
 
     with Watcher([], ask, "industrial", lambda ask, app: {}) as watcher:
-        wait_until(lambda: watcher.scene.events == 7, what="the watcher sees the cloud", timeout_s=10.0)
+        wait_until(lambda: watcher.scene.events == 7, what="the watcher sees the cloud", timeout_s=PATIENCE_S)

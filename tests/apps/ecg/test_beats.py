@@ -45,7 +45,7 @@ def joined(rows: list[BeatRows]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, int(SECONDS * RATE) - 1), min_size=0, max_size=60, unique=True))
 def test_any_cut_gives_the_same_features(lead: tuple[np.ndarray, np.ndarray, str], cuts: list[int]) -> None:
     whole = joined(pushed(BeatFeatures(RATE), lead, []))

@@ -116,7 +116,7 @@ def uncut() -> list[Any]:
     return [comparable(r) for r in results]
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.lists(st.integers(60, 1250), min_size=1, max_size=6))
 def test_any_chunks_give_the_same_events(uncut: list[Any], lengths: list[int]) -> None:
     app = edge(consent="learning")

@@ -144,7 +144,7 @@ EVENTS = st.lists(
     order=st.sampled_from(ORDERS),
     count=st.sampled_from([1, 2, 3, 7, 50]),
 )
-@settings(max_examples=40, deadline=None, phases=[Phase.reuse, Phase.generate])  # to shrink takes minutes
+@settings(max_examples=40, phases=[Phase.reuse, Phase.generate])  # to shrink takes minutes
 def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
     before: list[ReceivedEvent], later: list[ReceivedEvent], order: tuple[str, str], count: int
 ) -> None:

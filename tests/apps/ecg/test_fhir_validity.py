@@ -19,6 +19,7 @@ from apps.ecg.fhir.transactions import bundles_of, contents_of
 from tests.apps.ecg.conftest import Tell
 from tests.apps.ecg.received import ANN, a_day, at, hrv, received, rhythm, strip
 from tests.apps.ecg.test_fhir_api import fhir, sqlite
+from tests.waiting import PATIENCE_S
 
 __all__ = ["fhir"]
 PACKAGE = "fhir@4.12.0"
@@ -39,7 +40,7 @@ def validator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("validator")
     command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
         pytest.skip("npm does not answer")
     if done.returncode:
@@ -54,7 +55,7 @@ def problems(validator: Path, resources: list[dict[str, Any]]) -> list[str]:
         capture_output=True,
         text=True,
         cwd=validator,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=True,
     )
     return [

@@ -83,7 +83,7 @@ def test_a_heart_that_stands_still_is_not_bad_signal() -> None:
     assert LeadQuality(360.0).push(signal) == []
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.sampled_from([1, 36, 359, 360, 361, 1000, 3600, 9000]), min_size=1, max_size=5))
 def test_chunks_of_any_size_give_the_same_changes(lengths: list[int]) -> None:
     if sum(lengths) < 100 * len(lengths):

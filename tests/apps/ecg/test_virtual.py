@@ -15,6 +15,7 @@ from apps.ecg.patient.noise import noise_of
 from apps.ecg.patient.traits import VARIANTS
 from apps.ecg.virtual import Patient, open_source, patient_of
 from common.errors import ConfigError, SourceError
+from tests.waiting import PATIENCE_S
 
 RATE_HZ = 360
 
@@ -380,9 +381,9 @@ def test_real_time_keeps_its_pace_and_close_ends_it() -> None:
 
     thread = threading.Thread(target=take)
     thread.start()
-    assert first.wait(10)
+    assert first.wait(PATIENCE_S)
     slow.close()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert taken == [1]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
@@ -23,6 +23,7 @@ from cloud_backend.access.tries import FORGET_S, FREE_TRIES, FREE_TRIES_OF_ALL, 
 from cloud_backend.store.tables import WebSession
 from common.errors import AccessDenied, TooManyTries
 from tests.cloud_backend.ingest.nodes import rows
+from tests.waiting import PATIENCE_S
 
 S = 1_000_000_000
 PASSWORD = "a long enough password"
@@ -181,7 +182,6 @@ def test_addresses_of_one_network_count_as_one() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 5000), st.booleans()), max_size=200))
-@settings(deadline=None)
 def test_whoever_waits_as_told_may_try_and_nobody_before(steps: list[tuple[int, float, bool]]) -> None:
     counted, clock = Tries(), HandClock()
     for address, pause_s, right in steps:
@@ -197,7 +197,6 @@ def test_whoever_waits_as_told_may_try_and_nobody_before(steps: list[tuple[int, 
 
 
 @given(st.lists(st.floats(0, 600), max_size=300))
-@settings(deadline=None)
 def test_wrong_tries_of_one_address_are_few_whatever_their_times(pauses_s: list[float]) -> None:
     """Without an hour of quiet, k tries take at least the sum of the doubling waits."""
     counted, clock = Tries(), HandClock()
@@ -415,13 +414,13 @@ def test_a_ticket_is_taken_by_one_of_many(clock: HandClock) -> None:
     start, taken = threading.Barrier(8), []
 
     def take() -> None:
-        start.wait(10)
+        start.wait(PATIENCE_S)
         taken.append(made.take(ticket))
 
     threads = [threading.Thread(target=take) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert len(taken) == 8
     assert [name for name in taken if name] == ["Eva"]

@@ -21,8 +21,7 @@ from cloud_backend.api.origins import HOME, origin_of, own_origins
 from cloud_backend.cloud import Cloud
 from cloud_backend.store.engine import open_store
 from tests.cloud_backend.api.browsers import FOREIGN, OURS, PAGES, PASSWORD, SOCKET, THEIRS, echo, new_browser
-
-DEADLINE_S = 20.0
+from tests.waiting import PATIENCE_S
 
 
 def sign_in(browser: TestClient, cloud: Cloud) -> None:
@@ -246,7 +245,7 @@ def test_a_websocket_is_closed_soon_after_its_session_has_ended(cloud: Cloud, bu
             assert socket.receive_text() == "Eva: still here"
         cloud.access.sessions.end(token)
         with pytest.raises(WebSocketDisconnect) as end:
-            talk_until(time.monotonic() + DEADLINE_S)
+            talk_until(time.monotonic() + PATIENCE_S)
         assert end.value.code == 1008
 
 

@@ -70,7 +70,7 @@ def test_500_nodes_are_counted_in_a_moment(admin: TestClient, fleet: Cloud) -> N
         began_s = time.process_time()  # Not the clock on the wall: other tests may run beside this one.
         admin.get("/v1/fleet")
         seconds.append(time.process_time() - began_s)
-    assert min(seconds) < 0.05
+    assert min(seconds) < 0.25
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,17 @@ from common.messages import Priority
 from common.samples import encode_sample
 from tests.builders import make_bundle
 from tests.cloud_backend.learner import NAME
+from tests.waiting import wait_for
 
-DEADLINE_S = 40.0
 PROBLEM = "application/problem+json"
 
 
 def until(cloud: Cloud, condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "the condition did not come true in time"
+    def met() -> bool:
         cloud.jobs.tick()
+        return condition()
+
+    wait_for(met, "what the jobs lead to")
 
 
 def all_items(client: TestClient, path: str, **query: Any) -> list[dict[str, Any]]:

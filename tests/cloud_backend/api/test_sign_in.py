@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
@@ -20,21 +19,11 @@ from cloud_backend.api.guard import COOKIE, FORM_LIMIT_BYTES
 from cloud_backend.api.origins import HOME, local_page
 from cloud_backend.cloud import Cloud
 from tests.cloud_backend.api.browsers import FOREIGN, OURS, PASSWORD, THEIRS, new_browser
-
-DEADLINE_S = 20.0
+from tests.waiting import eventually
 
 
 def fill_in(client: TestClient, password: str = PASSWORD, name: str = "Eva", **more: str):
     return client.post("/sign-in", data={"name": name, "password": password, **more}, headers=OURS)
-
-
-def eventually(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 # ----------------------------------------------------------------------------------- password and form

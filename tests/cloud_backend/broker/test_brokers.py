@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,8 @@ from cloud_backend.broker.mosquitto import MosquittoBroker
 from common.config import MqttSettings
 from common.errors import BrokerError, ConfigError
 from common.messages import BATCH_LIMIT_BYTES, topics
-from tests.brokers import DEADLINE_S, KINDS, MqttClient, make_broker
+from tests.brokers import KINDS, MqttClient, make_broker
+from tests.waiting import eventually
 
 ONE, TWO, ELSEWHERE = topics("plant", "node-1"), topics("plant", "node-2"), topics("elsewhere", "node-1")
 
@@ -33,15 +33,6 @@ def users() -> dict[str, str]:
 
 def client(broker: Broker, user: str = CLOUD_USER, password: str | None = None) -> MqttClient:
     return MqttClient(broker.port, user, f"{user}-password" if password is None else password)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.fixture(params=KINDS)

@@ -23,21 +23,13 @@ from common import messages
 from common.clock import anchored_clock
 from common.config import IngestSettings
 from common.messages import Ack, Hint, Status, decode, topics
-from tests.brokers import DEADLINE_S, KINDS, MqttClient, make_broker
+from tests.brokers import KINDS, MqttClient, make_broker
 from tests.cloud_backend.ingest.nodes import SITE, SimulatedNode, enrol, rows, stored
+from tests.waiting import PATIENCE_S, eventually
 
 TOPICS = topics(SITE, "node-1")
 PASSWORD = "a password"
 QUICK = IngestSettings(retry_first_s=0.02, retry_last_s=0.1)
-
-
-def eventually(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.fixture(params=KINDS)
@@ -224,7 +216,7 @@ def test_what_does_not_fit_while_the_disk_is_full_is_dropped_and_sent_again(
     assert eventually(lambda: consumer.counts().get("batches_dropped"))
     assert consumer.counts()["waiting_events"] <= 1000
     limit_file_size(resource.RLIM_INFINITY)
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + PATIENCE_S
     while Ack("e1", 10_000) not in acks(uplink):
         assert time.monotonic() < deadline
         for first in firsts:

@@ -7,6 +7,7 @@ import threading
 from cloud_backend.ingest.arrival import Arrival, Reconnected
 from cloud_backend.ingest.inbox import Inbox
 from tests.cloud_backend.ingest.nodes import SimulatedNode
+from tests.waiting import PATIENCE_S
 
 NODE = SimulatedNode()
 
@@ -36,7 +37,7 @@ def test_a_full_inbox_takes_nothing_until_there_is_room() -> None:
     waiting = threading.Thread(target=lambda: taken.append(inbox.put(of(16, 10), 10)))
     waiting.start()
     inbox.take(15)
-    waiting.join(10)
+    waiting.join(PATIENCE_S)
     assert taken == [True]
 
 
@@ -59,7 +60,7 @@ def test_a_closed_inbox_is_read_out_and_then_empty() -> None:
         taker_done.set()
 
     threading.Thread(target=take).start()
-    assert taker_done.wait(10)
+    assert taker_done.wait(PATIENCE_S)
 
 
 def test_closing_frees_who_waits_for_room() -> None:
@@ -69,5 +70,5 @@ def test_closing_frees_who_waits_for_room() -> None:
     waiting = threading.Thread(target=lambda: results.append(inbox.put(of(6, 5), 60)))
     waiting.start()
     inbox.close()
-    waiting.join(10)
+    waiting.join(PATIENCE_S)
     assert results == [False]

@@ -129,7 +129,7 @@ class Streams(RuleBasedStateMachine):
             assert self.oldest > before
 
 
-Streams.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Streams.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_any_network_gives_each_seq_once_in_order = Streams.TestCase
 
 

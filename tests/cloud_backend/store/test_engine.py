@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from cloud_backend.store.engine import is_outage, open_store, read_only, sqlite_url
 from common.errors import StoreError
 from tests.postgres import Postgres
+from tests.waiting import PATIENCE_S
 
 ADD = text("INSERT INTO app_state VALUES (:app, '', 0, 0)")
 COUNT = text("SELECT count(*) FROM app_state")
@@ -48,7 +49,7 @@ def test_transactions_that_read_then_write_wait_for_each_other(engine: Engine) -
 
     def write(name: int) -> None:
         try:
-            barrier.wait(10)
+            barrier.wait(PATIENCE_S)
             for i in range(10):
                 with engine.begin() as connection:
                     connection.scalar(COUNT)

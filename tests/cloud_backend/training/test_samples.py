@@ -15,6 +15,7 @@ from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
 from cloud_backend.training.samples import EXPIRY_NS, Announced, SampleStore, digest_of
 from common.errors import SampleRefused, UploadConflict, UploadTooLarge, UploadUnknown
 from common.samples import encode_sample
+from tests.waiting import PATIENCE_S
 
 
 class Time:
@@ -157,7 +158,7 @@ def test_many_writers_at_once_store_the_content_unharmed(store: SampleStore) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert store.path(id).read_bytes() == content
 
 

@@ -15,7 +15,7 @@ import pytest
 from common.config import Enrolment
 from common.edge.commands import known_enrolment
 from common.errors import ConfigError
-from tests.builders import wait_for
+from tests.waiting import PATIENCE_S, wait_for
 
 SOURCE = ("--source", "virtual:turbofan?seed=3", "--data", "data")
 ENROLMENT = Enrolment("n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}})
@@ -26,7 +26,7 @@ def edgeloop(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "common.cli", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd=folder,
         env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PYTHONWARNINGS": "ignore"},
     )
@@ -109,7 +109,7 @@ def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
     try:
         wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")
         child.send_signal(signal.SIGTERM)
-        _, log = child.communicate(timeout=30)
+        _, log = child.communicate(timeout=PATIENCE_S)
     finally:
         child.kill()
     assert child.returncode == 0, log

@@ -22,7 +22,8 @@ from common.config import CloudSettings, CurationSettings, Enrolment, HttpSettin
 from common.edge.curation import DAY_NS, SLOT_NS, Allowance, Curation
 from common.errors import SampleError
 from common.samples import decode_sample
-from tests.builders import FIRST_NS, make_app, make_sample, wait_for
+from tests.builders import FIRST_NS, make_app, make_sample
+from tests.waiting import PATIENCE_S, wait_for
 
 SIZE = len(b"x") + 500
 """A little more than what one of these samples takes."""
@@ -160,7 +161,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cloud, Enr
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         yield whole, Enrolment("n1", "plant", url, "127.0.0.1", 9, password, token, {})
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def run() -> Iterator[object]:
     yield run_
     for curating, thread in running:
         curating.stop()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -277,7 +278,7 @@ def test_a_cloud_that_is_away_or_forbids_costs_nothing(
         wait_for(lambda: "waits: " in caplog.text, "a try that fails")
         caplog.clear()
         curating.stop()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert curating.waiting == 1
         assert not curating.finished()

@@ -28,8 +28,9 @@ from common.edge.state import encode_state
 from common.errors import ConfigError, SourceFormatError
 from common.messages import Hint, WireEvent, decode_event, encode, topics
 from tests.brokers import MqttClient, make_broker
-from tests.builders import FIRST_NS, make_app, make_bundle, wait_for
+from tests.builders import FIRST_NS, make_app, make_bundle
 from tests.updates import UpdateSite
+from tests.waiting import PATIENCE_S, wait_for
 
 COUNT = 300
 SOURCE = f"virtual:sums?count={COUNT}"
@@ -169,7 +170,7 @@ def test_a_node_that_is_killed_goes_on_behind_its_last_reading(tmp_path: Path, t
 def _healthz(data: Path) -> dict[str, Any]:
     try:
         port = int((data / "telemetry.port").read_text("ascii"))
-        answer = urllib3.request("GET", f"http://127.0.0.1:{port}/healthz", timeout=5.0, retries=False)
+        answer = urllib3.request("GET", f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S, retries=False)
     except (OSError, ValueError, urllib3.exceptions.HTTPError):
         return {"readings": 0, "outbox_events": 0, "ok": None}
     return msgspec.json.decode(answer.data)
@@ -289,7 +290,7 @@ def test_a_full_disk_holds_the_node_up_and_loses_nothing(tmp_path: Path, truth) 
         wait_for(lambda: _readings(data) > 20, "some readings")
         limit = (data / "outbox.sqlite-wal").stat().st_size
         before = resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        wait_for(lambda: _healthz(data)["ok"] is False, "it shows", 30)
+        wait_for(lambda: _healthz(data)["ok"] is False, "it shows")
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
         wait_for(lambda: _readings(data) >= COUNT and _healthz(data)["ok"], "the rest")
         wait_for(lambda: _healthz(data)["outbox_events"] > len(truth), "all is kept")
@@ -425,7 +426,7 @@ def test_a_recording_gives_the_same_events_again(make_node, tmp_path: Path, trut
 
 def test_once_ends_when_the_source_does(make_node) -> None:
     node = make_node(once=True)
-    assert node.ended.wait(20)
+    assert node.ended.wait(PATIENCE_S)
     assert node.outbox.position() == COUNT
     assert node.stop() == 0
 
@@ -455,5 +456,5 @@ def test_a_dead_thread_ends_the_node_with_a_failure(make_node, monkeypatch: pyte
         """What no snapshot may hold."""
 
     monkeypatch.setattr(node.adoption, "snapshot", lambda: {"bad": object()})
-    assert node.ended.wait(20)
+    assert node.ended.wait(PATIENCE_S)
     assert node.stop() == 1

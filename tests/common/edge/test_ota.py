@@ -15,6 +15,7 @@ from common.deployment import DEPLOYMENT_LIMIT_BYTES, Constraint, Deployment, Wa
 from common.edge.ota import REPEAT_S
 from tests.builders import make_bundle
 from tests.updates import APP, QUICK, NodeKit, UpdateSite
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def publish(site: UpdateSite, **facts: Any) -> None:
@@ -214,20 +215,13 @@ def test_the_thread_looks_at_once_when_told_and_stops_at_once(tmp_path, site):
     thread = threading.Thread(target=node.ota.run, args=(stop, look_now))
     thread.start()
     try:
-        wait_for(lambda: "metadata/timestamp.json" in site.server.requests)
+        wait_for(lambda: "metadata/timestamp.json" in site.server.requests, "a first check")
         site.publish("v2")
         look_now.set()
-        wait_for(lambda: node.adoption.busy)
+        wait_for(lambda: node.adoption.busy, "a trial")
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
     node.feed(20)
     assert node.version() == "v2"
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

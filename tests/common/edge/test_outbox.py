@@ -21,6 +21,7 @@ from common.edge.outbox import Outbox, Pending
 from common.errors import OutboxError, OutboxFull
 from common.messages import GAP_TYPE, Gap, Priority, WireEvent, decode_event
 from tests.builders import FIRST_NS, make_event
+from tests.waiting import PATIENCE_S
 
 SMALL = 64 * 1024
 ALL = 10**6
@@ -271,7 +272,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_epoch_begins(open_outbox, tmp_pat
 def test_damage_that_shows_while_it_runs_loses_nothing_of_the_commit(open_outbox, tmp_path: Path) -> None:
     outbox = open_outbox()
     outbox.commit([make_event(n, data={"t": "x" * 500}) for n in range(2000)], b"old", 1)
-    with closing(sqlite3.connect(tmp_path / "outbox.sqlite", timeout=5)) as other:
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite", timeout=PATIENCE_S)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (page,) = other.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
         with (tmp_path / "outbox.sqlite").open("r+b") as file:
@@ -383,11 +384,11 @@ def test_an_ack_waits_for_a_running_commit_only_if_told_to(open_outbox) -> None:
     def commit() -> None:
         with outbox._lock:
             running.set()
-            ended.wait(10)
+            ended.wait(PATIENCE_S)
 
     other = threading.Thread(target=commit)
     other.start()
-    running.wait(10)
+    running.wait(PATIENCE_S)
     assert not outbox.acked(1, wait=False)
     assert outbox.events == 1
     ended.set()

@@ -19,7 +19,8 @@ from common.edge.outbox import Outbox
 from common.edge.pseudonyms import SECRET_FILE, keep_secret, pseudonym
 from common.errors import ConfigError, ReadingError, SourceError
 from common.messages import WireEvent, decode_event
-from tests.builders import FIRST_NS, PERIOD_NS, make_app, make_reading, wait_for
+from tests.builders import FIRST_NS, PERIOD_NS, make_app, make_reading
+from tests.waiting import wait_for
 
 NAME = "Lovelace, Ada"
 

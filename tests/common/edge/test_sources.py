@@ -11,6 +11,7 @@ from apps.industrial.app import SPEC
 from common.app import Reading
 from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.errors import SourceError
+from tests.waiting import PATIENCE_S
 
 
 def reading(position: int) -> Reading:
@@ -62,7 +63,7 @@ def test_closing_wakes_a_source_that_waits_and_keeps_what_is_there() -> None:
     thread = threading.Thread(target=lambda: results.append(queue.put(reading(1))))
     thread.start()
     queue.close()
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert results == [False]
     assert len(queue.take(0.0)) == 1
     assert queue.take(0.0) == []

@@ -36,8 +36,9 @@ from common.messages import (
     topics,
 )
 from tests.brokers import KINDS, MqttClient, make_broker
-from tests.builders import make_event, wait_for
+from tests.builders import make_event
 from tests.cloud_backend.ingest.nodes import enrol, stored
+from tests.waiting import PATIENCE_S, wait_for
 
 SITE, NODE = "plant", "node-1"
 TOPICS = topics(SITE, NODE)
@@ -98,7 +99,7 @@ class Running:
 
     def stop(self, drain_s: float = 0.0) -> None:
         self.uplink.stop(drain_s)
-        self.thread.join(10)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
 
@@ -235,7 +236,7 @@ def test_a_hint_makes_the_node_look(start, cloud: Cloud) -> None:
     wait_for(lambda: running.uplink.connected, "a connection")
     running.looks.clear()
     cloud.client.publish(TOPICS.hint, encode(Hint("deployment")))
-    assert running.looks.wait(10)
+    assert running.looks.wait(PATIENCE_S)
     assert running.hints == []
 
 
@@ -338,7 +339,7 @@ def test_a_stop_waits_until_the_cloud_has_all_or_its_time_is_over(
     stopping.start()
     wait_for(cloud.batches, "a batch")
     cloud.ack(outbox.epoch, 5)
-    stopping.join(5)
+    stopping.join(PATIENCE_S)
     assert not stopping.is_alive()
     assert outbox.events == 0
 

@@ -13,8 +13,9 @@ from common.bundle import MANIFEST
 from common.deployment import Deployment
 from common.edge.wishes import GOLDEN_TYPE
 from common.messages import Event, Hint
-from tests.builders import make_bundle, wait_for
+from tests.builders import make_bundle
 from tests.updates import QUICK, SOAK, NodeKit, UpdateSite, adopt
+from tests.waiting import wait_for
 
 
 def confirm(node: NodeKit, site: UpdateSite, version: str, **changes: Any) -> None:
