@@ -73,7 +73,7 @@ screenshots: $(VENV)/.dev
 upgrade: $(VENV)/.uv
 	@echo "==> renewing uv.lock and .ci/uv.txt within the ranges of pyproject.toml"
 	@$(BIN)/uv lock --upgrade
-	@echo uv | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header - -o .ci/uv.txt
+	@echo uv | $(BIN)/uv pip compile --quiet --no-config --upgrade --universal --generate-hashes --no-header - -o .ci/uv.txt
 	@$(MAKE) --no-print-directory lint test
 	@echo "The lock is renewed and the tests pass with it. Next: look at git diff uv.lock, and commit it."
 
