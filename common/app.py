@@ -232,21 +232,35 @@ class TrainContext:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured number with its interval (95 % unless said otherwise) and the count behind it."""
+    """A measured number with its interval (95 % unless said otherwise) and the count behind it.
+
+    ``recorded``: not measured now, but repeated from the bundle's manifest; the gate does not look at it.
+    ``virtual``: measured on virtual data alone.
+    """
 
     value: float
     lower: float | None = None
     upper: float | None = None
     count: int | None = None
     unit: str = ""
+    recorded: bool = False
+    virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What an evaluation found: ``figures`` overall, ``slices`` of the gate's metric by slice name."""
+    """What an evaluation found: ``figures`` overall, ``slices`` of the gate's metric by slice name.
+
+    ``data`` says which set on disk was measured, whether it is the published one, and where it lies; empty if
+    none was. ``evidence`` counts the held-out cases from the field behind the gate's figure, by what they are
+    (``"runs"``); None where the app leaves the counting to the training job, which then counts the labelled
+    samples that it held out.
+    """
 
     figures: Mapping[str, Figure]
     slices: Mapping[str, Figure] = field(default_factory=dict)
+    data: str = ""
+    evidence: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +287,10 @@ class Training(Protocol):
         ...
 
     def evaluate(self, bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
-        """Measure ``bundle`` on what no training job saw: held-out ``samples`` and the app's fixed sets."""
+        """Measure ``bundle`` on what no training job saw: held-out ``samples`` and the app's fixed sets.
+
+        Raises `DatasetError` for a ``data_path`` without the app's set: it is never replaced by another.
+        """
         ...
 
 

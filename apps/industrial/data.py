@@ -1,12 +1,13 @@
 """Runs to failure: C-MAPSS from disk, and the shape in which all training runs come.
 
-`find_cmapss` looks where it is told, else under ``EDGELOOP_DATA``; `load_cmapss` reads the text files as
-NASA published them and refuses anything else with file and line. What the set is and where to get it:
-``datasets/cmapss.md``.
+`cmapss_in` finds the set below a folder, in the layouts in which it is shipped; `load_engines` and
+`load_test_engines` read the text files as NASA published them and refuse anything else with file and line.
+What the set is and where to get it: ``datasets/cmapss.md``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,28 @@ from numpy.typing import NDArray
 
 from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES
 from common.bundle import file_digest
+from common.datasets import find_folders, not_found, one_of
 from common.errors import DatasetError
 
+SETS = ("FD001", "FD002", "FD003", "FD004")
 FILES = ("train_FD001.txt", "test_FD001.txt", "RUL_FD001.txt")
 COLUMNS = 2 + len(CHANNELS)
 """Unit, cycle, three settings, 21 sensors."""
+PUBLISHED = {
+    "train_FD001.txt": "92dd293898a5055463e58cb971a613e232e1c661e8442b77f49d47c77c4c577d",
+    "test_FD001.txt": "854d41e3ec6d59bc90bdb1f38c3bf304bece9e62186703618b7625553c7c3e89",
+    "RUL_FD001.txt": "522e661b4470ccb3ec585289c2e0854fa06a55b50a19e530cdad64f4fd632202",
+    "train_FD002.txt": "f4057c12fc2c0622b8429a871ef405daa8dd82447fb5c783f97a70e2db7939c7",
+    "test_FD002.txt": "50d4613fb1dd5f390081aefac1f15b32517d8fb5733c5c5df75f403b5a0a5273",
+    "RUL_FD002.txt": "f4fef1c7706063775781791741925e1e0ddeadcf83936b94a7cb0bfbc3209504",
+    "train_FD003.txt": "e9c94a6b0106d8b9381e3523301ad24013ecad6d32d3afce9d65ab81a4ffda48",
+    "test_FD003.txt": "621a99736444b5970392b8085c6f901c5dc71b861a51db2f0b697b3ba5a55b14",
+    "RUL_FD003.txt": "f8545e31ceaa64f2126772e53a2562d8087ff8a84b8bca021be9c27a2735be3b",
+    "train_FD004.txt": "e9360cec7e3513ca39cefd7bb508c08ed688c2f1bcd828bada7dd5adf74ecb87",
+    "test_FD004.txt": "b0ed8cbb8106ad03dfa995f2244ffb4a207a55457155a632770df4c357fe2fce",
+    "RUL_FD004.txt": "4888297b7cb0481d621ae76007db3ff02046a0084b166b59cadbaa2bdf1f16b7",
+}
+"""`content_digest` of each published file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Cmapss:
-    """FD001: engines run to failure, engines cut off before it, and the digests of the three files."""
+    """A set: engines run to failure, engines cut off before it, and the digests of the three files."""
 
     train: tuple[Run, ...]
     test: tuple[Run, ...]
@@ -52,31 +70,79 @@ class Cmapss:
 
 
 def find_cmapss(data_path: Path | None = None) -> Path | None:
-    """The folder with the FD001 files: ``data_path`` or its ``cmapss``, else the same of ``EDGELOOP_DATA``.
+    """The folder with FD001's training engines below ``data_path``, by default below ``EDGELOOP_DATA``.
 
-    None where it is in neither.
+    None where it is not there.
     """
     named = os.environ.get("EDGELOOP_DATA")
-    for root in (data_path, Path(named) if named else None):
-        for folder in (root, root / "cmapss") if root is not None else ():
-            if (folder / FILES[0]).is_file():
-                return folder
-    return None
+    root = data_path or (Path(named) if named else None)
+    if root is None or not root.is_dir():
+        return None
+    folders = find_folders(root, "cmapss", FILES[:1])
+    return folders[0] if folders else None
 
 
-def load_cmapss(folder: Path) -> Cmapss:
-    """Read FD001 from ``folder``. Raises `DatasetError`, with file and line, for what is malformed."""
-    train = _read_engines(folder / FILES[0])
-    test = _read_engines(folder / FILES[1])
-    remaining = _read_remaining(folder / FILES[2], len(test))
+def cmapss_in(data_path: Path, parts: tuple[str, ...]) -> tuple[Path, str]:
+    """Folder and name of the set below ``data_path`` that has all ``parts`` (``train``, ``test``, ``RUL``).
+
+    FD001 where it is there, else the only other one. Raises `DatasetError` for none, several, or half of one.
+    """
+    wanted = [f"{part}_{name}.txt" for name in SETS for part in parts]
+    folders = find_folders(data_path, "cmapss", wanted)
+    if not folders:
+        raise not_found(data_path, "C-MAPSS", "cmapss", [f"{part}_FD001.txt" for part in parts])
+    folder = one_of(folders, "C-MAPSS")
+    there = [name for name in SETS if all((folder / f"{part}_{name}.txt").is_file() for part in parts)]
+    if not there:
+        found = ", ".join(file for file in wanted if (folder / file).is_file())
+        raise DatasetError(
+            f"{folder} has no whole set of C-MAPSS: {found} is there; needed are "
+            f"{' and '.join(f'{part}_FD00n.txt' for part in parts)} with the same n"
+        )
+    if "FD001" not in there and len(there) > 1:
+        raise DatasetError(
+            f"{folder} has {', '.join(there)} and no FD001: name a folder that holds the one to measure"
+        )
+    return folder, there[0]
+
+
+def load_cmapss(folder: Path, name: str = "FD001") -> Cmapss:
+    """Read a set from ``folder``. Raises `DatasetError`, with file and line, for what is malformed."""
+    files = [f"{part}_{name}.txt" for part in ("train", "test", "RUL")]
     return Cmapss(
-        tuple(Run(f"fd001-train-{unit}", values, 0, "fd001") for unit, values in train),
-        tuple(
-            Run(f"fd001-test-{unit}", values, left, "fd001")
-            for (unit, values), left in zip(test, remaining, strict=True)
-        ),
-        {f"cmapss/{name}": file_digest(folder / name) for name in FILES},
+        load_engines(folder, name),
+        load_test_engines(folder, name),
+        {f"cmapss/{file}": file_digest(folder / file) for file in files},
     )
+
+
+def load_engines(folder: Path, name: str = "FD001") -> tuple[Run, ...]:
+    """The engines of a set that run to failure. Raises `DatasetError` as `load_cmapss` does."""
+    label = name.lower()
+    engines = _read_engines(folder / f"train_{name}.txt")
+    return tuple(Run(f"{label}-train-{unit}", values, 0, label) for unit, values in engines)
+
+
+def load_test_engines(folder: Path, name: str = "FD001") -> tuple[Run, ...]:
+    """The engines of a set that were cut off. Raises `DatasetError` as `load_cmapss` does."""
+    label = name.lower()
+    engines = _read_engines(folder / f"test_{name}.txt")
+    remaining = _read_remaining(folder / f"RUL_{name}.txt", f"test_{name}.txt", len(engines))
+    return tuple(
+        Run(f"{label}-test-{unit}", values, left, label)
+        for (unit, values), left in zip(engines, remaining, strict=True)
+    )
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a text file whatever its line ends, trailing blanks and separators are."""
+    lines = (" ".join(line.replace(",", " ").split()) for line in _read_lines(path))
+    return hashlib.sha256("\n".join(line for line in lines if line).encode()).hexdigest()
+
+
+def published(folder: Path, files: tuple[str, ...]) -> bool:
+    """Whether ``files`` in ``folder`` are those that NASA published."""
+    return all(content_digest(folder / file) == PUBLISHED.get(file) for file in files)
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -110,7 +176,7 @@ def _read_engines(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
     return [(unit, np.array(rows)) for unit, rows in engines]
 
 
-def _read_remaining(path: Path, engines: int) -> list[int]:
+def _read_remaining(path: Path, test_file: str, engines: int) -> list[int]:
     remaining: list[int] = []
     for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
@@ -119,7 +185,7 @@ def _read_remaining(path: Path, engines: int) -> list[int]:
                 raise DatasetError(f"{path}:{number}: {value:g} is not a number of cycles")
             remaining.append(int(value))
     if len(remaining) != engines:
-        raise DatasetError(f"{path} has {len(remaining)} values for the {engines} engines of {FILES[1]}")
+        raise DatasetError(f"{path} has {len(remaining)} values for the {engines} engines of {test_file}")
     return remaining
 
 

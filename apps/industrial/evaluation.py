@@ -1,8 +1,9 @@
 """How good a model is: the benchmark figures, and the slices by which the gate judges.
 
 *Benchmark* (``rul_*``): the last cycle of engines that were cut off, RUL capped at 125, as is usual for
-C-MAPSS FD001; its 100 test engines where the set is on disk, else virtual engines cut at random. No
-decision is taken on these: the gate judges by ``rul_fleet_rmse``.
+C-MAPSS; the test engines of the set in the data folder, which must be there, or virtual engines cut at random
+where no folder is named. The unit of each figure says which. No decision is taken on these: the gate judges
+by ``rul_fleet_rmse``.
 
 *Fleet* (``rul_fleet_rmse`` and the slices): every cycle of virtual runs with the fault that each model
 must know, and of the held-out runs from the field, by what their work orders say they had. The figure is
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.calibration import NOVEL_RATE
-from apps.industrial.data import Run, find_cmapss, load_cmapss
+from apps.industrial.data import Run, cmapss_in, load_test_engines, published
 from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, USED, features_of_runs
 from apps.industrial.virtual import HPC, simulate_run
 from common.app import Figure, LabelledSample, Metrics
@@ -38,6 +39,7 @@ LEAST_CYCLES = 30
 SMALLEST_SLICE = 2
 """Runs of one kind from the field that make a slice; fewer are judged together."""
 BOOTSTRAPS = 1000
+FD001_ENGINES = "100 FD001 test engines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,41 +145,66 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     estimate = estimator_of(bundle.model_path())
     slices = fleet_slices(estimate, samples)
     fleet = float(np.sqrt(np.mean([figure.value**2 for figure in slices.values()])))
-    figures = {"rul_fleet_rmse": Figure(fleet, count=len(slices), unit="cycles")}
-    folder = find_cmapss(data_path)
-    if folder is not None:
-        engines: Sequence[Run] = load_cmapss(folder).test
-        which = "FD001 test engines"
-        figures |= over_seeds(bundle.manifest.parameters.get("measured", {}))
+    field = len(field_runs(samples)[0])
+    of = f"cycles, {FLEET_RUNS} virtual runs and {field} held-out field runs"
+    figures = {"rul_fleet_rmse": Figure(fleet, count=len(slices), unit=of, virtual=field == 0)}
+    data = ""
+    if data_path is not None:
+        engines, which, data = _test_engines(data_path)
+        if which == FD001_ENGINES:
+            figures |= over_seeds(bundle.manifest.parameters.get("measured", {}))
     else:
         engines = cut_runs(virtual_runs(HPC.name, BENCHMARK_RUNS, EVALUATION_SEED + 1), EVALUATION_SEED)
-        which = "virtual engines"
-    figures |= benchmark(estimate, engines, bundle.manifest.parameters, which)
-    return Metrics(figures, slices)
+        which = f"{len(engines)} virtual engines"
+    measured = benchmark(estimate, engines, bundle.manifest.parameters, which)
+    figures |= {name: replace(figure, virtual=data_path is None) for name, figure in measured.items()}
+    return Metrics(figures, slices, data, {"field runs": field})
+
+
+def _test_engines(data_path: Path) -> tuple[Sequence[Run], str, str]:
+    """Engines of the set below ``data_path``; what they are, for units; and which files they came from."""
+    folder, name = cmapss_in(data_path, ("test", "RUL"))
+    engines = load_test_engines(folder, name)
+    if published(folder, (f"test_{name}.txt", f"RUL_{name}.txt")):
+        return (
+            engines,
+            f"{len(engines)} {name} test engines",
+            f"C-MAPSS {name}, the published files, in {folder}",
+        )
+    which = f"{len(engines)} engines of test_{name}.txt, not the published file"
+    return engines, which, f"test_{name}.txt and RUL_{name}.txt in {folder}, not the published files"
 
 
 def over_seeds(measured: Mapping[str, Any]) -> dict[str, Figure]:
-    """What the job that made a starter measured over several seeds, as its manifest tells.
+    """What the job that made a starter recorded in its manifest: figures over several training seeds.
 
-    Empty for a bundle of another job.
+    Nothing of it is measured now. Empty for a bundle of another job.
     """
     if not measured:
         return {}
     seeds = measured["rul_rmse_of_seeds"]
     folds = measured["by_folds_over_training_engines"]
     count = len(seeds)
+
+    def recorded(
+        value: float, low: float | None, high: float | None, number: int | None, unit: str
+    ) -> Figure:
+        return Figure(value, low, high, number, f"{unit}; recorded, not measured now", recorded=True)
+
     unit = f"cycles, FD001 test engines, mean over {count} training seeds (least and most)"
     unseen = "FD001 training engines by folds"
+    coverage, width, rmse = (folds[f"rul_{name}"] for name in ("interval_coverage", "interval_width", "rmse"))
     return {
-        "rul_rmse_mean_of_seeds": Figure(float(np.mean(seeds)), min(seeds), max(seeds), count, unit),
-        "rul_interval_coverage_by_folds": Figure(
-            folds["rul_interval_coverage"],
+        "rul_rmse_mean_of_seeds": recorded(float(np.mean(seeds)), min(seeds), max(seeds), count, unit),
+        "rul_interval_coverage_by_folds": recorded(
+            coverage,
             folds["rul_interval_coverage_least_fold"],
             folds["rul_interval_coverage_most_fold"],
-            unit=f"{unseen}, mean over {count} seeds (least and most fold)",
+            None,
+            f"{unseen}, mean over {count} seeds (least and most fold)",
         ),
-        "rul_interval_width_by_folds": Figure(folds["rul_interval_width"], unit=f"cycles, {unseen}"),
-        "rul_rmse_by_folds": Figure(folds["rul_rmse"], unit=f"cycles, {unseen}"),
+        "rul_interval_width_by_folds": recorded(width, None, None, None, f"cycles, {unseen}"),
+        "rul_rmse_by_folds": recorded(rmse, None, None, None, f"cycles, {unseen}"),
     }
 
 
@@ -193,7 +220,12 @@ def fleet_slices(estimate: Estimator, samples: Sequence[LabelledSample]) -> dict
     if others:
         by_slice["field:others"] = others
     return {
-        name: _bootstrapped(np.array(errors), lambda e: np.sqrt(e.mean(axis=-1)), unit="cycles")
+        name: replace(
+            _bootstrapped(
+                np.array(errors), lambda e: np.sqrt(e.mean(axis=-1)), f"cycles, {len(errors)} runs"
+            ),
+            virtual=name.startswith("virtual-"),
+        )
         for name, errors in sorted(by_slice.items())
     }
 

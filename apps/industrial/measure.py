@@ -34,7 +34,6 @@ from apps.industrial.graph import read_ensemble
 from apps.industrial.regression import FOLDS, fold_of
 from common.app import TrainContext
 from common.bundle import Bundle, seal
-from common.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,6 @@ def measure_seed(seed: int, version: str, data_path: Path, output: Path) -> tupl
     output.mkdir(parents=True, exist_ok=True)
     context = TrainContext(version, None, (), output, data_path, seed, {}, lambda _share, _message: None)
     known = training.known_runs(context)
-    if not known.real:
-        raise DatasetError(f"{data_path} has no C-MAPSS FD001: see datasets/cmapss.md")
     started = time.perf_counter()
     bundle = training.train(context)
     seconds = time.perf_counter() - started
@@ -98,7 +95,7 @@ def measure_seed(seed: int, version: str, data_path: Path, output: Path) -> tupl
     return bundle, SeedResult(
         seed,
         seconds,
-        {name: figure.value for name, figure in metrics.figures.items()},
+        {name: figure.value for name, figure in metrics.figures.items() if not figure.recorded},
         {name: figure.value for name, figure in metrics.slices.items()},
         by_folds(bundle, known),
     )

@@ -24,7 +24,7 @@ import numpy as np
 
 from apps.industrial import train as training
 from apps.industrial.app import SPEC
-from apps.industrial.data import Run, load_cmapss
+from apps.industrial.data import Run, cmapss_in, load_test_engines
 from apps.industrial.evaluation import estimator_of, fleet_slices, nasa_score, virtual_runs
 from apps.industrial.features import RUL_CAP_CYCLES, features_of_runs
 from apps.industrial.measure import like_test
@@ -124,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         seeds = options.seeds
         context = TrainContext("rival", None, (), Path(), options.data, 0, {}, lambda _share, _message: None)
-        known, test = training.known_runs(context), load_cmapss(options.data).test
+        known = training.known_runs(context)
+        test = load_test_engines(*cmapss_in(options.data, ("test", "RUL")))
         results = [gradient_boosting(seed, known, test) for seed in range(seeds)]
     for name in results[0]:
         values = [result[name] for result in results]

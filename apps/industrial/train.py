@@ -1,9 +1,10 @@
 """Training of the industrial app: from runs with known end to a bundle.
 
-A first model (or ``recipe=full``) is trained from scratch on C-MAPSS FD001, where it is on disk, with
-augmented copies and virtual runs. Any other job is quick: it goes on from the production model's weights,
-replays the same known runs, and adds the runs from the field (see `apps.industrial.evaluation.field_runs`)
-with as many copies that a fault seen a few times counts like a known one. Interval and novelty are
+A first model (or ``recipe=full``) is trained from scratch on C-MAPSS FD001, where a data folder is named (it
+must be there then), with augmented copies and virtual runs. Any other job is quick: it goes on from the
+production model's weights, replays the same known runs, and adds the runs from the field (see
+`apps.industrial.evaluation.field_runs`) with as many copies that a fault seen a few times counts like a known
+one. Interval and novelty are
 calibrated on predictions by members that had not seen the run. Judged is by `apps.industrial.evaluation`.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.calibration import NOVEL_RATE, Interval, Novelty, fit_interval, fit_novelty
-from apps.industrial.data import Run, find_cmapss, load_cmapss
+from apps.industrial.data import FILES, Run, cmapss_in, load_engines
 from apps.industrial.evaluation import EVALUATION_SEED, estimator_of, evaluate, field_runs, virtual_runs
 from apps.industrial.features import FEATURE_NAMES, FEATURES, RUL_CAP_CYCLES, features_of_runs
 from apps.industrial.graph import read_ensemble, write_graph
@@ -35,8 +36,18 @@ from apps.industrial.regression import (
 )
 from apps.industrial.virtual import FAN, HPC
 from common.app import GateRule, TrainContext
-from common.bundle import Bundle, DriftSpec, Limits, Lineage, Manifest, TensorSpec, seal, write_golden
-from common.errors import TrainingError
+from common.bundle import (
+    Bundle,
+    DriftSpec,
+    Limits,
+    Lineage,
+    Manifest,
+    TensorSpec,
+    file_digest,
+    seal,
+    write_golden,
+)
+from common.errors import DatasetError, TrainingError
 
 __all__ = ["evaluate", "gate", "train"]
 
@@ -78,14 +89,21 @@ class Known:
 
 
 def known_runs(context: TrainContext) -> Known:
-    """FD001's training engines, where on disk, and virtual runs of the fault that they have."""
-    folder = find_cmapss(context.data_path)
+    """FD001's training engines, where a data folder is named, and virtual runs of the fault that they have.
+
+    Raises `DatasetError` for a data folder without them.
+    """
     real: tuple[Run, ...] = ()
     digests: dict[str, str] = {}
-    if folder is not None and context.parameters.get("cmapss", True):
-        cmapss = load_cmapss(folder)
-        real = cmapss.train
-        digests = {k: v for k, v in cmapss.digests.items() if "train" in k}
+    if context.data_path is not None and context.parameters.get("cmapss", True):
+        folder, name = cmapss_in(context.data_path, ("train",))
+        if name != "FD001":
+            raise DatasetError(
+                f"{folder} has {name} and no FD001, on which this app trains; the parameter cmapss=false "
+                "trains on virtual runs alone"
+            )
+        real = load_engines(folder)
+        digests = {f"cmapss/{FILES[0]}": file_digest(folder / FILES[0])}
     count = VIRTUAL_RUNS_BESIDE_FD001 if real else VIRTUAL_RUNS_ALONE
     virtual = tuple(virtual_runs(HPC.name, _number(context, "virtual_runs", count), VIRTUAL_SEED))
     digest = hashlib.sha256(b"".join(run.values.tobytes() for run in virtual)).hexdigest()
@@ -96,8 +114,8 @@ def train(context: TrainContext) -> Bundle:
     """Make a bundle in ``context.output``.
 
     Parameters: ``recipe`` (``full`` or ``quick``), ``epochs``, ``members_per_fold``, ``virtual_runs``,
-    ``cmapss`` (false leaves FD001 out). Raises `TrainingError` for a bad one, `DatasetError` for a
-    malformed data set.
+    ``cmapss`` (false leaves FD001 out). Raises `TrainingError` for a bad one, `DatasetError` for an absent
+    or malformed data set.
     """
     full = context.parameters.get("recipe", "full" if context.parent is None else "quick") == "full"
     recipe = FULL if full else QUICK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from cloud_backend.commands.connection import (
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
+from common.datasets import check_folder
 from common.errors import DatasetError, TrainingError
 
 app = typer.Typer(help="Models: list, trace, train, evaluate, approve.", no_args_is_help=True)
@@ -179,37 +181,68 @@ def add(
 @app.command()
 def evaluate(
     app_name: AppArgument,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data set to measure on.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set to measure on; by default the one in EDGELOOP_DATA."),
+    ] = None,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="Measure on virtual data only, whatever EDGELOOP_DATA names.")
+    ] = False,
     bundle: Annotated[
         Path | None, typer.Option(help="Folder of the bundle; the app's own by default.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a model here, on the app's fixed sets; needs no cloud.
+    """Measure a model here, on a data set or on virtual data; needs no cloud.
 
-    A figure ``<name>_of_<rule>`` is what a trivial rule reaches in ``<name>``; the two are compared.
+    A named data set is measured or the command fails; virtual data is measured where none is named. The unit
+    of a figure says what it was measured on. A recorded figure is repeated from the bundle's manifest. A
+    figure ``<name>_of_<rule>`` is what a trivial rule reaches in ``<name>``; the two are compared.
     """
     from common.app import find_app
     from common.bundle import open_bundle
 
+    if data is not None and virtual:
+        raise typer.BadParameter("--data and --virtual exclude each other")
+    named = os.environ.get("EDGELOOP_DATA", "")
+    place = data or (Path(named) if named and not virtual else None)
     spec = find_app(app_name)
-    if data is not None and not data.exists():
-        raise DatasetError(f"there is no folder {data}: `edgeloop data get` fetches data sets")
+    if place is not None:
+        check_folder(place)
     opened = open_bundle(bundle or spec.starter, app=app_name)
-    metrics = spec.load_train().evaluate(opened, [], data)
-    rows = [_figure(name, figure) for name, figure in metrics.figures.items()]
-    rows += [_figure(name, figure) | {"slice": True} for name, figure in metrics.slices.items()]
+    try:
+        metrics = spec.load_train().evaluate(opened, [], place)
+    except DatasetError as error:
+        if data is not None:
+            raise
+        raise DatasetError(
+            f"EDGELOOP_DATA: {error}; --data names another folder, --virtual measures virtual data"
+        ) from error
+    if data is not None and not metrics.data:
+        raise DatasetError(
+            f"{app_name} measures no data set, so nothing of {data} was measured: leave --data out"
+        )
+    rows = [_figure(name, figure, metrics.data) for name, figure in metrics.figures.items()]
+    rows += [_figure(name, figure, metrics.data) | {"slice": True} for name, figure in metrics.slices.items()]
     rows += _comparisons({row["figure"]: row for row in rows})
     for row in rows:
         row["version"] = opened.version
     columns = ("figure", "value", "unit", "lower", "upper", "count", "against", "ratio")
+    if not json:
+        named_in = " (named in EDGELOOP_DATA)" if data is None and metrics.data else ""
+        typer.echo(f"Measured on: {metrics.data or 'no data set'}{named_in}")
     print_rows(rows, columns, json=json, title=f"{app_name} {opened.version}")
 
 
-def _figure(name: str, figure: Any) -> dict[str, Any]:
-    facts = {"figure": name, "value": figure.value, "unit": figure.unit}
+def _figure(name: str, figure: Any, data: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"figure": name, "value": figure.value, "unit": figure.unit}
     more = {"lower": figure.lower, "upper": figure.upper, "count": figure.count}
-    return facts | {key: value for key, value in more.items() if value is not None}
+    facts |= {key: value for key, value in more.items() if value is not None}
+    if figure.recorded:
+        return facts | {"recorded": True, "data": "the bundle's manifest"}
+    if figure.virtual:
+        return facts | {"virtual": True, "data": "virtual data"}
+    return facts | ({"data": data} if data else {})
 
 
 def _comparisons(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -218,7 +251,8 @@ def _comparisons(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     for name, baseline in rows.items():
         figure, of, _ = name.rpartition("_of_")
         if of and figure in rows and baseline["value"]:
-            facts = {key: rows[figure][key] for key in ("figure", "value", "unit")}
+            kept = ("figure", "value", "unit", "virtual", "data")
+            facts = {key: rows[figure][key] for key in kept if key in rows[figure]}
             ratio = facts["value"] / baseline["value"]
             found.append(facts | {"against": name, "against_value": baseline["value"], "ratio": ratio})
     return found

@@ -61,7 +61,7 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
     samples = labelled_samples(spec)
     for_training = [s for s in samples if not s.held_out]
     for_judging = [s for s in samples if s.held_out]
-    data_path = Path(spec.data_path) if spec.data_path else None
+    data_path = Path(spec.data_path) if spec.data_path and spec.parameters.get("data_sets", True) else None
     output = folder / BUNDLE
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

@@ -25,6 +25,7 @@ from cloud_backend.commands import cards, data, fleet, model, rollout
 from cloud_backend.commands import cloud as cloud_app
 from cloud_backend.commands.up import address_of
 from cloud_backend.steward import Chore, Steward
+from common.app import Figure, Metrics
 from common.config import Enrolment, convert
 from common.errors import CloudError, ConfigError, DatasetError
 from tests.builders import make_bundle
@@ -197,6 +198,57 @@ def test_a_model_is_measured_without_a_cloud(monkeypatch: pytest.MonkeyPatch, tm
     assert facts(result.stdout.splitlines())[0]["value"] == pytest.approx(0.0)
     with pytest.raises(DatasetError, match="no folder"):
         runner.invoke(model, ["evaluate", NAME, "--data", "/absent"], catch_exceptions=False)
+    with pytest.raises(DatasetError, match="measures no data set"):
+        runner.invoke(model, ["evaluate", NAME, "--data", str(tmp_path)], catch_exceptions=False)
+    assert runner.invoke(model, ["evaluate", NAME, "--data", "/x", "--virtual"]).exit_code == 2
+
+
+def test_what_is_named_by_hand_is_measured_before_what_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.cloud_backend.learner import make_learner
+
+    class Training:
+        def evaluate(self, _bundle: object, _samples: object, data_path: Path | None) -> Metrics:
+            if data_path is not None and not (data_path / "rows.txt").is_file():
+                raise DatasetError(f"{data_path} has no rows.txt")
+            kept = Figure(2.0, recorded=True)
+            return Metrics(
+                {"error": Figure(1.0, virtual=data_path is None), "error_mean": kept},
+                data=f"rows in {data_path}" if data_path else "",
+            )
+
+    class Spec:
+        starter = make_learner(tmp_path / "starter").starter
+
+        def load_train(self) -> Training:
+            return Training()
+
+    monkeypatch.setattr("common.app.find_app", lambda name: Spec())
+    named, environment = tmp_path / "named", tmp_path / "environment"
+    for folder in (named, environment):
+        folder.mkdir()
+        (folder / "rows.txt").touch()
+    monkeypatch.setenv("EDGELOOP_DATA", str(environment))
+
+    def data_of(*arguments: str) -> str:
+        result = runner.invoke(model, ["evaluate", NAME, "--json", *arguments], catch_exceptions=False)
+        rows = facts(result.stdout.splitlines())
+        assert (rows[1]["recorded"], rows[1]["data"]) == (True, "the bundle's manifest")
+        assert "recorded" not in rows[0]
+        return rows[0]["data"]
+
+    assert data_of("--data", str(named)) == f"rows in {named}"
+    assert data_of() == f"rows in {environment}"
+    assert data_of("--virtual") == "virtual data"
+    shown = runner.invoke(model, ["evaluate", NAME], catch_exceptions=False).stdout
+    assert f"rows in {environment} (named in EDGELOOP_DATA)" in " ".join(shown.split())
+    (named / "rows.txt").unlink()
+    with pytest.raises(DatasetError, match=rf"^{named} has no rows"):
+        data_of("--data", str(named))
+    (environment / "rows.txt").unlink()
+    with pytest.raises(DatasetError, match=r"^EDGELOOP_DATA: .*--data names another folder, --virtual"):
+        data_of()
 
 
 @pytest.mark.parametrize(

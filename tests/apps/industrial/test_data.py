@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.industrial.data import FILES, Run, find_cmapss, load_cmapss
+from apps.industrial.data import FILES, Run, cmapss_in, find_cmapss, load_cmapss, published
 from common.errors import DatasetError
 
 
@@ -92,6 +92,75 @@ def test_the_set_is_found_where_it_is_named_first(tmp_path: Path, monkeypatch: p
     assert find_cmapss(named) == named
 
 
+TEST_PARTS = ("test", "RUL")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "",
+        "cmapss",
+        "CMAPSSData",
+        "6. Turbofan Engine Degradation Simulation Data Set/CMAPSSData",
+        "phm/archive/CMaps",
+    ],
+)
+def test_the_set_is_found_in_the_layouts_in_which_it_is_shipped(tmp_path: Path, layout: str) -> None:
+    folder = write_set(tmp_path / layout)
+    (tmp_path / "unrelated" / ".git").mkdir(parents=True)
+    assert cmapss_in(tmp_path, TEST_PARTS) == (folder, "FD001")
+    assert find_cmapss(tmp_path) == folder
+
+
+def test_what_was_named_is_found_or_refused_whatever_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_DATA", str(write_set(tmp_path / "environment").parent / "environment"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DatasetError, match=r"has no C-MAPSS: looked for test_FD001\.txt, RUL_FD001\.txt"):
+        cmapss_in(empty, TEST_PARTS)
+    (empty / "CMAPSSData.zip").write_bytes(b"PK")
+    with pytest.raises(DatasetError, match=r"unpack CMAPSSData\.zip first"):
+        cmapss_in(empty, TEST_PARTS)
+    for path, problem in (
+        (empty / "absent", "there is no folder"),
+        (empty / "CMAPSSData.zip", "is a file: unpack it"),
+        (tmp_path / "environment" / FILES[0], "is a file, not the folder"),
+    ):
+        with pytest.raises(DatasetError, match=problem):
+            cmapss_in(path, TEST_PARTS)
+
+
+def test_half_a_set_and_two_sets_are_refused(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "a" / "x")
+    (folder / FILES[2]).unlink()
+    with pytest.raises(DatasetError, match=r"no whole set of C-MAPSS: test_FD001\.txt is there"):
+        cmapss_in(tmp_path, TEST_PARTS)
+    write_set(tmp_path / "b" / "y")
+    with pytest.raises(DatasetError, match="is there 2 times"):
+        cmapss_in(tmp_path, TEST_PARTS)
+
+
+def test_another_set_goes_by_its_own_name(tmp_path: Path) -> None:
+    folder = write_set(tmp_path)
+    for name in ("FD002", "FD003"):
+        for file in FILES:
+            (folder / file.replace("FD001", name)).write_text((folder / file).read_text())
+    assert cmapss_in(folder, TEST_PARTS) == (folder, "FD001")
+    for file in FILES:
+        (folder / file).unlink()
+    with pytest.raises(DatasetError, match="FD002, FD003 and no FD001"):
+        cmapss_in(folder, TEST_PARTS)
+    (folder / "test_FD003.txt").unlink()
+    assert cmapss_in(folder, TEST_PARTS) == (folder, "FD002")
+    assert load_cmapss(folder, "FD002").test[0].slice == "fd002"
+
+
+def test_files_of_another_content_are_not_the_published_ones(tmp_path: Path) -> None:
+    assert not published(write_set(tmp_path), FILES)
+
+
 def test_fd001_itself_loads() -> None:
     folder = find_cmapss()
     if folder is None:
@@ -99,5 +168,6 @@ def test_fd001_itself_loads() -> None:
     found = load_cmapss(folder)
     assert (len(found.train), sum(len(r.values) for r in found.train)) == (100, 20631)
     assert (len(found.test), sum(len(r.values) for r in found.test)) == (100, 13096)
+    assert published(folder, FILES)
     card = (Path(__file__).parents[3] / "datasets" / "cmapss.md").read_text()
     assert all(digest in card for digest in found.digests.values())

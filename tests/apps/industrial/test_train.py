@@ -13,7 +13,7 @@ import pytest
 from apps.industrial import train as training
 from apps.industrial.app import SPEC
 from apps.industrial.calibration import fit_interval, fit_novelty
-from apps.industrial.data import Run, find_cmapss
+from apps.industrial.data import FILES, Run, find_cmapss
 from apps.industrial.evaluation import (
     cut_runs,
     estimator_of,
@@ -36,9 +36,9 @@ from apps.industrial.regression import (
 )
 from common.app import Arrays, Label, LabelledSample, Sample, TrainContext
 from common.bundle import Bundle, Manifest, open_bundle
-from common.errors import TrainingError
+from common.errors import DatasetError, TrainingError
+from tests.apps.industrial.test_data import write_set
 
-NOWHERE = Path("/nonexistent")
 SMALL: Mapping[str, Any] = {"cmapss": False, "virtual_runs": 60, "epochs": 4}
 TINY = Recipe(hidden=(16,), epochs=2)
 
@@ -116,7 +116,7 @@ def test_the_starter_keeps_its_interval_on_virtual_engines(starter: Bundle) -> N
 def test_the_starter_on_fd001_is_as_good_as_its_manifest_says(starter: Bundle) -> None:
     if find_cmapss() is None:
         pytest.skip("C-MAPSS FD001 is not under EDGELOOP_DATA (see datasets/cmapss.md)")
-    figures = evaluate(starter, (), None).figures
+    figures = evaluate(starter, (), find_cmapss()).figures
     for name in ("rul_rmse", "rul_nasa_score", "rul_interval_coverage", "rul_interval_width"):
         assert figures[name].value == pytest.approx(starter.manifest.figures[name], rel=1e-3)
     assert figures["rul_rmse"].value < 11
@@ -156,7 +156,7 @@ def test_a_new_fault_is_learnt_from_few_runs_and_the_old_one_is_kept(starter: Bu
     assert novelty_rate(made, virtual_runs("bearing", 10, 60)) > 0.4
     assert made.manifest.lineage.parent == starter.version
     judging = [field_sample(run, note="fan blades eroded") for run in fan[:4]]
-    found, before = evaluate(made, judging, NOWHERE), evaluate(starter, judging, NOWHERE)
+    found, before = evaluate(made, judging, None), evaluate(starter, judging, None)
     assert set(found.slices) == {"virtual-hpc", "field:fan-blades-eroded"}
     assert found.figures["rul_fleet_rmse"].value < 0.6 * before.figures["rul_fleet_rmse"].value
 
@@ -251,17 +251,63 @@ def test_slices_have_plain_names_and_small_ones_are_judged_together(starter: Bun
     runs = virtual_runs("fan", 4, 7)
     notes = ["a", "a", "b", "c"]
     samples = [field_sample(run, note=note) for run, note in zip(runs, notes, strict=True)]
-    slices = evaluate(starter, samples, NOWHERE).slices
+    slices = evaluate(starter, samples, None).slices
     assert {name: figure.count for name, figure in slices.items()} == {
         "field:a": 2, "field:others": 2, "virtual-hpc": 60
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------- data sets
+
+
+def test_a_figure_says_what_it_was_measured_on(starter: Bundle, tmp_path: Path) -> None:
+    metrics = evaluate(starter, (), write_set(tmp_path))
+    assert metrics.figures["rul_rmse"].unit == "cycles, 2 engines of test_FD001.txt, not the published file"
+    assert "not the published files" in metrics.data
+    assert str(tmp_path) in metrics.data
+    assert not metrics.figures["rul_rmse"].virtual
+    assert metrics.figures["rul_fleet_rmse"].virtual
+    assert not any(figure.recorded for figure in metrics.figures.values())
+    for file in FILES:
+        (tmp_path / file).rename(tmp_path / file.replace("FD001", "FD002"))
+    assert "test_FD002.txt" in evaluate(starter, (), tmp_path).figures["rul_rmse"].unit
+
+
+def test_a_named_folder_without_the_set_is_never_replaced_by_virtual_engines(
+    starter: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="has no C-MAPSS"):
+        evaluate(starter, (), tmp_path)
+    unnamed = context(tmp_path / "out", starter, cmapss=True)
+    with pytest.raises(DatasetError, match=r"has no C-MAPSS: looked for train_FD001\.txt"):
+        training.train(replace(unnamed, data_path=tmp_path))
+    write_set(tmp_path / "b")
+    for file in FILES:
+        (tmp_path / "b" / file).rename(tmp_path / "b" / file.replace("FD001", "FD004"))
+    with pytest.raises(DatasetError, match="has FD004 and no FD001"):
+        training.train(replace(unnamed, data_path=tmp_path / "b"))
+
+
+def test_figures_of_the_manifest_on_fd001_are_marked_as_recorded(starter: Bundle) -> None:
+    if find_cmapss() is None:
+        pytest.skip("C-MAPSS FD001 is not under EDGELOOP_DATA (see datasets/cmapss.md)")
+    figures = evaluate(starter, (), find_cmapss()).figures
+    recorded = {name for name, figure in figures.items() if figure.recorded}
+    assert recorded == {
+        "rul_rmse_mean_of_seeds",
+        "rul_interval_coverage_by_folds",
+        "rul_interval_width_by_folds",
+        "rul_rmse_by_folds",
+    }
+    assert all("recorded, not measured now" in figures[name].unit for name in recorded)
+    assert figures["rul_rmse"].unit == "cycles, 100 FD001 test engines"
 
 
 # ------------------------------------------------------------------------------------------- the parts
 
 
 def test_evaluation_gives_every_promised_figure_with_its_interval(starter: Bundle) -> None:
-    figures = evaluate(starter, (), NOWHERE).figures
+    figures = evaluate(starter, (), None).figures
     for name in (
         "rul_rmse",
         "rul_interval_coverage",
