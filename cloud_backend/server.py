@@ -23,6 +23,7 @@ import msgspec
 import structlog
 import uvicorn
 
+from cloud_backend.addresses import WILDCARDS, check_public, unreachable
 from cloud_backend.cloud import Cloud
 from cloud_backend.steward import Chore, Steward
 from common import durable
@@ -36,7 +37,6 @@ _log = structlog.get_logger("edgeloop.cloud")
 WATCH_BROKER_S = 0.25
 DRAIN_S = 10
 """How long requests in hand may take at the end."""
-WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  compared with, not bound
 
 
 class CloudFile(msgspec.Struct, frozen=True):
@@ -96,6 +96,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     from cloud_backend.training import Jobs, SampleStore
 
     clock = anchored_clock()
+    check_public(settings)
     ports = _read_ports(folder)
     listener = _bind(settings.http.host, settings.http.port, ports.http)
     stack.callback(listener.close)
@@ -155,8 +156,8 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
         apps=apps,
         projections=projections,
         http_url=settings.http.public_url or f"http://{_in_url(public_host)}:{port}",
-        mqtt_host=_reachable(broker.host),
-        mqtt_port=broker.port,
+        mqtt_host=settings.mqtt.public_host or _reachable(broker.host),
+        mqtt_port=settings.mqtt.public_port or broker.port,
         clock=clock,
     )
     _log.info("api bound", host=host, port=port)
@@ -195,6 +196,8 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
             f"edgeloop cloud is ready: {cloud.http_url}, broker {cloud.broker.kind} at "
             f"{cloud.mqtt_host}:{cloud.mqtt_port}, the token is in {cloud.access.admin_token_file}\n"
         )
+        if wrong := unreachable(settings, cloud.http_url, cloud.mqtt_host):
+            _log.warning(f"{wrong}; nodes cannot be enrolled until then (`edgeloop cloud settings`)")
         if password := cloud.access.passwords.make():
             sys.stdout.write(f"the dashboard's password, printed this once: {password}\n")
         sys.stdout.flush()

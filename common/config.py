@@ -146,7 +146,8 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8080
     """Port; 0 picks a free one, which is written to ``cloud.json`` in the data folder."""
     public_url: str = ""
-    """URL by which nodes reach the API; empty derives it from host and port."""
+    """URL by which nodes and browsers reach the API; empty derives it from host and port. Needed where host
+    is 0.0.0.0 or ::, or a proxy stands before the API."""
     sample_limit_bytes: Count = 64 * 1024 * 1024
     """Largest sample that is taken."""
     frame_ancestors: list[Origin] = []
@@ -162,6 +163,10 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Address to listen on, or of the external broker."""
     port: Port = 1883
     """Port; 0 picks a free one."""
+    public_host: str = ""
+    """Host by which nodes reach the broker; empty is host. Needed where host is 0.0.0.0 or ::."""
+    public_port: Port = 0
+    """Port by which nodes reach the broker; 0 is the port that it listens on."""
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

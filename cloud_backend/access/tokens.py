@@ -26,7 +26,7 @@ from cloud_backend.access.sessions import Sessions
 from cloud_backend.access.tickets import Tickets
 from cloud_backend.access.tries import Tries
 from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import Node
+from cloud_backend.store.tables import Node, Stream
 from common.clock import Clock, anchored_clock
 from common.errors import AccessDenied, TooManyTries
 from common.messages import topics
@@ -129,6 +129,10 @@ class Access:
             row = session.get(Node, node)
             if row is not None and row.site != site:
                 raise AccessDenied(f"{node} is enrolled at site {row.site}; names are unique in the fleet")
+            if row is not None and row.retired_ns:
+                raise AccessDenied(
+                    f"{node} is retired: `edgeloop fleet replace {node}` gives its place to a new device"
+                )
             row = row or Node(name=node, site=site)
             row.token_digest = _digest(token.encode())
             row.mqtt_password_digest = hash_password(password)
@@ -136,6 +140,35 @@ class Access:
             session.add(row)
             session.commit()
         return token, password
+
+    def retire(self, node: str, replaced_by: str = "") -> None:
+        """Revoke the credentials of a node for good; what it has sent stays."""
+        with Session(self._engine) as session:
+            row = session.get_one(Node, node)
+            row.token_digest = row.mqtt_password_digest = ""
+            row.retired_ns = row.retired_ns or self._clock()
+            row.replaced_by = replaced_by
+            row.state = "offline"
+            session.add(row)
+            session.commit()
+
+    def reinstate(self, node: str) -> None:
+        """Let a node's name be enrolled again, for another device: nothing is known of that one yet."""
+        with Session(self._engine) as session:
+            row = session.get_one(Node, node)
+            unknown = Node(name=node, site=row.site, app=row.app)
+            session.merge(unknown)
+            session.commit()
+
+    def remove(self, node: str) -> None:
+        """Delete a node that has never sent anything. Raises `AccessDenied` for one with a history."""
+        with Session(self._engine) as session:
+            row = session.get_one(Node, node)
+            streams = session.exec(select(Stream.id).where(Stream.node == node).limit(1)).first()
+            if streams is not None or row.last_seen_ns:
+                raise AccessDenied(f"{node} has a history, which stays: `edgeloop fleet retire {node}`")
+            session.delete(row)
+            session.commit()
 
     def broker_users(self) -> dict[str, str]:
         """Every user of the broker with its password's hash: the enrolled nodes and the cloud itself."""

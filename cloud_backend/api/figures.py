@@ -19,6 +19,8 @@ class FleetPublic(BaseModel):
     versions: dict[str, dict[str, int]] = Field(description="per app, nodes by the version that is live")
     virtual: int = Field(description="nodes whose readings are simulated")
     drifting: int = Field(description="nodes whose readings are unlike training")
+    without_updates: int = Field(description="nodes that cannot check for updates")
+    retired: int = Field(description="nodes that were retired; no other figure counts them")
     outbox_events: int = Field(description="events that wait on nodes, as last reported")
     bytes_sent: int = Field(description="bytes that nodes sent")
     bytes_raw: int = Field(description="bytes of all readings: what sending everything would have cost")

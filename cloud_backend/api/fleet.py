@@ -36,10 +36,14 @@ def show_fleet(session: SessionDep) -> FleetPublic:
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("state", "app", "site")}
     versions: dict[str, Counter[str]] = defaultdict(Counter)
     sums: Counter[str] = Counter()
+    in_service = col(Node.retired_ns) == 0
     nodes = session.execute(
-        select(Node.state, Node.app, Node.site, Node.version, Node.virtual, Node.health)  # type: ignore[call-overload]
+        select(  # type: ignore[call-overload]
+            Node.state, Node.app, Node.site, Node.version, Node.virtual, Node.health, Node.update_problem
+        ).where(in_service)
     ).all()
-    for state, app, site, version, virtual, health in nodes:
+    for state, app, site, version, virtual, health, problem in nodes:
+        sums["without_updates"] += bool(problem)
         for name, value in (("state", state), ("app", app), ("site", site)):
             counts[name][value] += 1
         versions[app][version] += 1
@@ -58,6 +62,8 @@ def show_fleet(session: SessionDep) -> FleetPublic:
         versions=versions,
         virtual=sums["virtual"],
         drifting=sums["drifting"],
+        without_updates=sums["without_updates"],
+        retired=session.scalar(select(func.count()).select_from(Node).where(~in_service)) or 0,
         outbox_events=sums["outbox_events"],
         bytes_sent=sums["bytes_sent"],
         bytes_raw=sums["bytes_raw"],

@@ -1,4 +1,4 @@
-"""Nodes: enrol, list, look at, and tell to look."""
+"""Nodes: enrol, replace, retire, remove, list, look at, and tell to look."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import Select, select
-from sqlmodel import col
+from sqlmodel import Session, col
 
+from cloud_backend.addresses import unreachable
 from cloud_backend.api.deps import CloudDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
-from cloud_backend.api.shapes import AdoptionPublic, Done, EnrolmentPublic, EnrolNode, Hint, NodePublic
+from cloud_backend.api.shapes import (
+    AdoptionPublic,
+    Done,
+    EnrolmentPublic,
+    EnrolNode,
+    Hint,
+    NodePublic,
+    ReplaceNode,
+)
+from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Adoption, Node
 from common.errors import AccessDenied
 
@@ -28,13 +38,15 @@ class NodeFilter:
         site: Annotated[str | None, Query(max_length=63)] = None,
         app: Annotated[str | None, Query(max_length=63)] = None,
         name: Annotated[str | None, Query(max_length=63, description="how names begin")] = None,
+        retired: Annotated[bool, Query(description="those that were retired, not those in service")] = False,
     ) -> None:
+        self._retired = retired
         self._wanted = ((Node.state, state), (Node.site, site), (Node.app, app))
         self._name = name
 
     def nodes(self) -> Select[Any]:
         """The nodes that fit."""
-        query = select(Node)
+        query = select(Node).where(col(Node.retired_ns) > 0 if self._retired else col(Node.retired_ns) == 0)
         for column, wanted in self._wanted:
             if wanted is not None:
                 query = query.where(col(column) == wanted)
@@ -52,14 +64,68 @@ def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
 
     The answer is the node's enrolment file. Its secrets are shown this once.
     """
+    _check_addresses(cloud, asked.allow_loopback)
+    return _enrol(cloud, asked.node, asked.site)
+
+
+@router.post("/{node}/retire", responses=responses(404, 413, 422))
+def retire(node: NodeName, cloud: CloudDep) -> NodePublic:
+    """Revoke a node's credentials for good. Its history stays; counts and rollouts go on without it."""
+    site = _known(cloud, node).site
+    cloud.access.retire(node)
+    cloud.broker.remove_node(site, node)
+    return _known(cloud, node)
+
+
+@router.post("/{node}/replace", status_code=201, responses=responses(404, 409, 413, 422))
+def replace(node: NodeName, asked: ReplaceNode, cloud: CloudDep) -> EnrolmentPublic:
+    """Give the place of a node to a new device, under the same name or a new one at the same site.
+
+    The old device's credentials end at once. Under a new name the old node is retired, with a link to the
+    new one. The answer is the new device's enrolment file; its secrets are shown this once.
+    """
+    site = _known(cloud, node).site
+    _check_addresses(cloud, asked.allow_loopback)
+    name = asked.name or node
+    if name != node and _is_known(cloud, name):
+        raise problem(409, f"{name} is enrolled already: choose a name that no node has had")
+    cloud.broker.remove_node(site, node)
+    if name == node:
+        cloud.access.reinstate(node)
+    else:
+        cloud.access.retire(node, replaced_by=name)
+    return _enrol(cloud, name, site)
+
+
+@router.delete("/{node}", responses=responses(404, 409, 422))
+def remove(node: NodeName, cloud: CloudDep) -> Done:
+    """Delete a node that has never sent anything, such as one that was enrolled by mistake."""
+    site = _known(cloud, node).site
     try:
-        token, password = cloud.access.enrol(asked.node, asked.site)
+        cloud.access.remove(node)
     except AccessDenied as error:
         raise problem(409, str(error)) from error
-    cloud.broker.add_node(asked.site, asked.node, password)
+    cloud.broker.remove_node(site, node)
+    return Done(id=node)
+
+
+def _check_addresses(cloud: CloudDep, allow_loopback: bool) -> None:
+    wrong = unreachable(cloud.settings, cloud.http_url, cloud.mqtt_host)
+    if wrong and not allow_loopback:
+        raise problem(
+            409, f"{wrong}; a node on this machine can be enrolled by --force (allow_loopback in the API)"
+        )
+
+
+def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
+    try:
+        token, password = cloud.access.enrol(node, site)
+    except AccessDenied as error:
+        raise problem(409, str(error)) from error
+    cloud.broker.add_node(site, node, password)
     return EnrolmentPublic(
-        node=asked.node,
-        site=asked.site,
+        node=node,
+        site=site,
         cloud_url=cloud.http_url,
         mqtt_host=cloud.mqtt_host,
         mqtt_port=cloud.mqtt_port,
@@ -104,7 +170,18 @@ def hint(node: NodeName, asked: Hint, session: SessionDep, cloud: CloudDep) -> D
     return Done(id=node)
 
 
-def _find(session: SessionDep, name: str) -> Node:
+def _known(cloud: CloudDep, name: str) -> NodePublic:
+    """A node that exists, read without holding a lock."""
+    with Session(read_only(cloud.engine)) as session:
+        return NodePublic.of(_find(session, name))
+
+
+def _is_known(cloud: CloudDep, name: str) -> bool:
+    with Session(read_only(cloud.engine)) as session:
+        return session.get(Node, name) is not None
+
+
+def _find(session: Session, name: str) -> Node:
     row = session.get(Node, name)
     if row is None:
         raise problem(404, f"there is no node {name!r}: `edgeloop fleet ls` lists them")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, or_, select
 from sqlmodel import Session, col
 
-from cloud_backend.ota.rollouts import TELLING_STEPS
+from cloud_backend.ota.rollouts import reports_of
 from cloud_backend.ota.standing import (
     Course,
     LastStep,
@@ -20,7 +20,7 @@ from cloud_backend.ota.standing import (
     standings,
     states,
 )
-from cloud_backend.ota.waves import NodeReport, Outcome
+from cloud_backend.ota.waves import Outcome
 from cloud_backend.store.tables import Adoption, Node, RolloutRow
 from common.config import RolloutSettings
 from common.deployment import Constraint, NodeTraits, matches
@@ -47,6 +47,9 @@ class Deciding(BaseModel):
     failed: int
     silent: int
     waiting: int
+    pending: int = Field(
+        description="not seen since their wave began, or unable to check for updates: they count neither way"
+    )
     sent_back: int = Field(description="an operator took them back: they count neither way")
     failures_to_revert: int = Field(description="so many failed or silent nodes revert the rollout")
     deadline_ns: int = Field(description="a node that has not answered by then counts as silent")
@@ -65,6 +68,7 @@ class RolloutNode(BaseModel):
     step: str
     reason: str
     time_ns: int
+    problem: str = Field(description="why the node cannot check for updates, empty where it can")
 
     @classmethod
     def of(cls, found: Standing) -> RolloutNode:
@@ -79,6 +83,7 @@ class RolloutNode(BaseModel):
             step=found.step,
             reason=found.reason,
             time_ns=found.time_ns,
+            problem=found.problem,
         )
 
 
@@ -91,6 +96,9 @@ class ProgressPublic(BaseModel):
     state: str
     waves: list[WaveProgress]
     states: dict[str, int] = Field(description="how many nodes are in each state, over all waves")
+    problems: dict[str, int] = Field(
+        description="reasons why nodes of the rollout cannot check for updates, with how many nodes each"
+    )
     deciding: Deciding | None = Field(description="null once the rollout has ended")
     nodes_total: int
     nodes: list[RolloutNode] = Field(description="at most 200, those in trouble first")
@@ -114,7 +122,7 @@ def progress_of(
         course,
         _reached(session, row, settings),
         _last_steps(session, row),
-        _reports(session, row),
+        reports_of(session, row),
         now_ns if row.ended_ns is None else row.ended_ns,
     )
     return ProgressPublic(
@@ -124,6 +132,7 @@ def progress_of(
         state=row.state,
         waves=[_wave(course, number, found) for number in range(len(row.waves))],
         states=states(found),
+        problems=dict(Counter(each.problem for each in found if each.problem)),
         deciding=_deciding(course, found) if row.ended_ns is None else None,
         nodes_total=len(found),
         nodes=[RolloutNode.of(each) for each in found[:NODES_LIMIT]],
@@ -152,14 +161,20 @@ def _deciding(course: Course, found: list[Standing]) -> Deciding:
         failed=outcomes[Outcome.FAILED],
         silent=outcomes[Outcome.SILENT],
         waiting=outcomes[Outcome.WAITING],
+        pending=outcomes[Outcome.PENDING],
         sent_back=outcomes[Outcome.SENT_BACK],
-        failures_to_revert=failures_to_revert(course, nodes - outcomes[Outcome.SENT_BACK]),
+        failures_to_revert=failures_to_revert(
+            course, nodes - outcomes[Outcome.SENT_BACK] - outcomes[Outcome.PENDING]
+        ),
         deadline_ns=course.began_ns + int(course.deadline_s * 1e9),
     )
 
 
 def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> list[Reached]:
-    """The nodes that the rollout means: those that were heard of around its time, or that reported."""
+    """The nodes that the rollout means: those that were seen around its time, or that reported.
+
+    A node that was retired before the rollout ended is not among them.
+    """
     oldest_ns = row.created_ns - int(settings.absent_s * 1e9)
     reported = select(Adoption.node).where(col(Adoption.rollout) == row.id)  # type: ignore[call-overload]
     query: Any = select(
@@ -169,17 +184,24 @@ def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> li
         Node.tags,
         Node.virtual,
         Node.version,
-        Node.enrolled_ns,  # type: ignore[call-overload]
+        Node.enrolled_ns,
+        Node.last_seen_ns,
+        Node.update_problem,  # type: ignore[call-overload]
     ).where(
         col(Node.app) == row.app,
         or_(col(Node.last_seen_ns) >= oldest_ns, col(Node.name).in_(reported)),
     )
-    if row.ended_ns is not None:
+    if row.ended_ns is None:
+        query = query.where(col(Node.retired_ns) == 0)
+    else:
         query = query.where(col(Node.enrolled_ns) <= row.ended_ns)
+        query = query.where(or_(col(Node.retired_ns) == 0, col(Node.retired_ns) > row.ended_ns))
     bound = msgspec.convert(row.constraint, Constraint)
     return [
-        Reached(name, site, virtual, version, enrolled_ns)
-        for name, site, profile, tags, virtual, version, enrolled_ns in session.execute(query)
+        Reached(name, site, virtual, version, enrolled_ns, seen_ns, problem if row.ended_ns is None else "")
+        for name, site, profile, tags, virtual, version, enrolled_ns, seen_ns, problem in session.execute(
+            query
+        )
         if matches(bound, NodeTraits(name, site, profile, tuple(tags)))
     ]
 
@@ -200,16 +222,3 @@ def _last_steps(session: Session, row: RolloutRow) -> list[LastStep]:
     )
     query = select(ranked.c.node, ranked.c.step, ranked.c.reason, ranked.c.time_ns).where(ranked.c.rank == 1)
     return [LastStep(*found) for found in session.execute(query)]
-
-
-def _reports(session: Session, row: RolloutRow) -> list[NodeReport]:
-    query = (
-        select(Adoption.node, Adoption.step, Adoption.reason)  # type: ignore[call-overload]
-        .where(
-            col(Adoption.rollout) == row.id,
-            col(Adoption.version) == row.version,
-            col(Adoption.step).in_(TELLING_STEPS),
-        )
-        .order_by(col(Adoption.received_ns), col(Adoption.stream_id), col(Adoption.seq))
-    )
-    return [NodeReport(*found) for found in session.execute(query)]

@@ -36,6 +36,16 @@ class EnrolNode(Asked):
 
     node: Name
     site: Name
+    allow_loopback: bool = Field(
+        default=False, description="enrol even where other machines cannot reach this cloud's addresses"
+    )
+
+
+class ReplaceNode(Asked):
+    """Give the place of a node to a new device."""
+
+    name: Name | None = Field(default=None, description="name of the new device; by default the same name")
+    allow_loopback: bool = False
 
 
 class EnrolmentPublic(BaseModel):
@@ -68,6 +78,9 @@ class NodePublic(BaseModel):
     enrolled_ns: int
     last_seen_ns: int
     clock_offset_ms: int | None
+    update_problem: str = Field(description="why the node cannot check for updates, empty where it can")
+    retired_ns: int = Field(description="when it was retired; 0 for a node in service")
+    replaced_by: str
     health: dict[str, Any]
 
     @classmethod

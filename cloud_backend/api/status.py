@@ -33,7 +33,11 @@ def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
     began_s = time.perf_counter()
     session.execute(text("SELECT 1"))
     latency_ms = round((time.perf_counter() - began_s) * 1e3, 3)
-    nodes = dict(session.execute(select(Node.app, func.count()).group_by(col(Node.app))).all())
+    nodes = dict(
+        session.execute(
+            select(Node.app, func.count()).where(col(Node.retired_ns) == 0).group_by(col(Node.app))
+        ).all()
+    )
     uploads = session.execute(
         select(func.count(), func.sum(UploadCount.samples), func.sum(UploadCount.bytes_received))
     ).one()

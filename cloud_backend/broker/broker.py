@@ -43,6 +43,10 @@ class Broker(Protocol):
         """Let a newly enrolled node in; ``password`` as it was given to the node."""
         ...
 
+    def remove_node(self, site: str, node: str) -> None:
+        """Keep a node out from now on, and end its connection."""
+        ...
+
     def tidy(self) -> None:
         """Keep what it writes bounded; called now and then."""
         ...

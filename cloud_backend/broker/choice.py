@@ -76,5 +76,9 @@ class ExternalBroker:
             "add this node to the external broker with the password of its enrolment", node=node, site=site
         )
 
+    def remove_node(self, site: str, node: str) -> None:
+        """Say that the broker's own administrator has to remove the user."""
+        _log.warning("remove the user of this node from the external broker", node=node, site=site)
+
     def tidy(self) -> None:
         """Nothing to tidy."""

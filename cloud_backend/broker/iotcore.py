@@ -50,6 +50,9 @@ class IotcoreBroker:
     def add_node(self, site: str, node: str, password: str) -> None:
         """Nothing to do: everyone on this machine is let in."""
 
+    def remove_node(self, site: str, node: str) -> None:
+        """Nothing to do: ingest takes nothing from a retired node."""
+
     def tidy(self) -> None:
         """Keep its log bounded."""
         self._child.trim_log()

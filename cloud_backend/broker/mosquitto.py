@@ -99,6 +99,13 @@ class MosquittoBroker:
             self._write_passwords()
         self._child.signal(signal.SIGHUP)
 
+    def remove_node(self, site: str, node: str) -> None:
+        """Take the node out of the password file; on reading it Mosquitto ends its connection."""
+        with self._lock:
+            self._hashes.pop(mqtt_user(site, node), None)
+            self._write_passwords()
+        self._child.signal(signal.SIGHUP)
+
     def tidy(self) -> None:
         """Keep its log bounded."""
         self._child.trim_log()

@@ -57,6 +57,10 @@ class CloudClient:
         """The JSON answer of ``POST path`` with a JSON body."""
         return self.ask("POST", path, msgspec.json.encode(body or {}), {"Content-Type": "application/json"})
 
+    def delete(self, path: str) -> Any:
+        """The JSON answer of ``DELETE path``."""
+        return self.ask("DELETE", path)
+
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """All items of a list, page after page."""
         cursor: str | None = None

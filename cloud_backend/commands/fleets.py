@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,22 @@ from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
 
 app = typer.Typer(help="The nodes of a cloud.", no_args_is_help=True)
-COLUMNS = ("node", "site", "state", "app", "version", "step", "confirmed", "virtual", "last_seen_ns")
+COLUMNS = (
+    "node",
+    "site",
+    "state",
+    "app",
+    "version",
+    "step",
+    "update_problem",
+    "virtual",
+    "last_seen_ns",
+)
+RETIRED_COLUMNS = ("node", "site", "app", "version", "retired_ns", "replaced_by", "last_seen_ns")
+OutOption = Annotated[Path, typer.Option(help="File for the enrolment; readable by its owner only.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Even where other machines cannot reach the cloud's addresses.")
+]
 
 
 @app.command("ls")
@@ -27,11 +42,13 @@ def list_nodes(
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
+    retired: Annotated[bool, typer.Option("--retired", help="Those that were retired.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the nodes."""
+    """List the nodes in service."""
     with connect(cloud, token_file, data) as client:
-        print_rows(client.pages("/v1/nodes"), COLUMNS, json=json, title="Nodes")
+        rows = client.pages("/v1/nodes", retired=retired or None)
+        print_rows(rows, RETIRED_COLUMNS if retired else COLUMNS, json=json, title="Nodes")
 
 
 @app.command()
@@ -59,29 +76,66 @@ def show(
 def enrol(
     node: Annotated[str, typer.Argument(help="Name of the node: a-z, 0-9, '.', '_', '-'.")],
     site: Annotated[str, typer.Option(help="Site of the node.")],
-    out: Annotated[Path, typer.Option(help="File for the enrolment; readable by its owner only.")],
+    out: OutOption,
+    force: ForceOption = False,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
     """Enrol a node, or give it new credentials: writes what `edgeloop node run --enrolment` takes."""
-    import msgspec
-
-    from common import durable
-    from common.config import Enrolment, convert
-
     with connect(cloud, token_file, data) as client:
-        answer = client.post("/v1/nodes", {"node": node, "site": site})
-    enrolment = convert(Enrolment, answer, "the cloud's answer")
-    durable.write(out, msgspec.json.encode(enrolment), mode=0o600)
-    facts = {
-        "node": enrolment.node,
-        "site": enrolment.site,
-        "cloud_url": enrolment.cloud_url,
-        "file": str(out),
-    }
-    print_facts(facts, json=json)
+        answer = client.post("/v1/nodes", {"node": node, "site": site, "allow_loopback": force})
+    _keep_enrolment(answer, out, json=json)
+
+
+@app.command()
+def replace(
+    node: Annotated[str, typer.Argument(help="Name of the node whose device is replaced.")],
+    out: OutOption,
+    name: Annotated[str, typer.Option(help="Name of the new device.", show_default="the same")] = "",
+    force: ForceOption = False,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give the place of a node to a new device; the old device's credentials end at once.
+
+    Under a new name the old node is retired. What the old device sent stays.
+    """
+    body = {"name": name or None, "allow_loopback": force}
+    with connect(cloud, token_file, data) as client:
+        answer = client.post(f"/v1/nodes/{part(node)}/replace", body)
+    _keep_enrolment(answer, out, json=json)
+
+
+@app.command()
+def retire(
+    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Revoke a node's credentials for good. Its history stays; counts and rollouts go on without it."""
+    with connect(cloud, token_file, data) as client:
+        row = client.post(f"/v1/nodes/{part(node)}/retire")
+    print_facts({name: row[name] for name in ("node", "site", "retired_ns")}, json=json)
+
+
+@app.command()
+def remove(
+    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete a node that has never sent anything; one with a history is retired instead."""
+    with connect(cloud, token_file, data) as client:
+        client.delete(f"/v1/nodes/{part(node)}")
+    print_facts({"node": node, "removed": True}, json=json)
 
 
 @app.command()
@@ -94,3 +148,25 @@ def hint(
     """Tell a node to look for a deployment now."""
     with connect(cloud, token_file, data) as client:
         client.post(f"/v1/nodes/{part(node)}/hint", {"look": "deployment"})
+
+
+def _keep_enrolment(answer: Any, out: Path, *, json: bool) -> None:
+    """Write what `edgeloop node run --enrolment` takes, and say where it works."""
+    import msgspec
+
+    from cloud_backend.addresses import host_of, is_local
+    from common import durable
+    from common.config import Enrolment, convert
+
+    enrolment = convert(Enrolment, answer, "the cloud's answer")
+    durable.write(out, msgspec.json.encode(enrolment), mode=0o600)
+    local = is_local(host_of(enrolment.cloud_url)) or is_local(enrolment.mqtt_host)
+    facts = {
+        "node": enrolment.node,
+        "site": enrolment.site,
+        "cloud_url": enrolment.cloud_url,
+        "mqtt": f"{enrolment.mqtt_host}:{enrolment.mqtt_port}",
+        "file": str(out),
+        "works_on": "this machine only" if local else "any machine that reaches these addresses",
+    }
+    print_facts(facts, json=json)

@@ -24,6 +24,7 @@ app = typer.Typer(help="Roll models out to the fleet, in waves.", no_args_is_hel
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
 IdArgument = Annotated[str, typer.Argument(help="Id of the rollout; the running one where it is left out.")]
 COLUMNS = ("id", "version", "previous_version", "state", "wave", "waves", "created_ns", "reason")
+NODE_COLUMNS = ("node", "wave", "state", "outcome", "reason", "problem", "version")
 POLL_S = 0.5
 
 
@@ -83,12 +84,16 @@ def status(
             print_rows(client.pages(path), COLUMNS, json=json, title=f"Rollouts of {app_name}")
             return
         facts = client.get(f"{path}/{part(id)}")
+        progress = client.get(f"{path}/{part(id)}/progress")
         steps = client.get(f"{path}/{part(id)}/adoptions", limit=200)["items"]
+    facts |= {name: progress[name] for name in ("states", "problems", "nodes")}
     if json:
         print_object(facts | {"adoptions": steps})
         return
+    nodes = facts.pop("nodes")
     print_facts(facts, json=False)
-    print_rows(steps, ("time_ns", "node", "version", "step", "ok", "reason"), json=False, title="Nodes")
+    print_rows(nodes, NODE_COLUMNS, json=False, title="Nodes, those in trouble first")
+    print_rows(steps, ("time_ns", "node", "version", "step", "ok", "reason"), json=False, title="Reports")
 
 
 @app.command()

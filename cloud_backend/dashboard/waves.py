@@ -20,6 +20,7 @@ STATES: Mapping[str, tuple[str, Tone]] = {
     "shadow": ("#4f46e5", "info"),
     "downloading": ("#0e7490", "info"),
     "waiting": ("#64748b", ""),
+    "pending": ("#a16207", "warn"),
     "sent back": ("#7c3aed", ""),
     "retrying": ("#b45309", "warn"),
     "refused": ("#be123c", "bad"),
@@ -47,6 +48,7 @@ REASONS: Mapping[str, str] = {
     "unsigned": "not signed",
     "altered": "altered on the way",
     "rollback": "older than what the node has seen",
+    "frozen": "update metadata expired, or the clock is wrong",
     "recalled": "called back",
     "operator": "by an operator",
     "already": "ran it already",
@@ -79,6 +81,7 @@ class Waves:
             self._chart = Chart("Nodes of each wave by state", waves_chart([]), height_px=120)
             self._height = 0
             self._counts = Text("p", "").classes("hint")
+            self._problems = Text("p", "").props("role=status").classes("field-error")
             self._table = Table(
                 "Nodes of the rollout",
                 NODE_COLUMNS,
@@ -103,6 +106,8 @@ class Waves:
             self._chart.element.style(f"height: {height}px")
         self._chart.show(waves_chart(progress["waves"]))
         self._counts.text = counts(progress)
+        self._problems.text = problems(progress)
+        self._problems.set_visibility(bool(self._problems.text))
         self._table.show([node_row(node) for node in progress["nodes"]])
 
 
@@ -187,6 +192,9 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
     left_s = (deciding["deadline_ns"] - now_ns) // 1_000_000_000
     waiting, sent_back = deciding["waiting"], deciding["sent_back"]
     note = "all of this wave have answered" if not waiting else f"silent from {_span(left_s)} on"
+    pending = deciding["pending"]
+    if pending:
+        note = f"{words.plural(pending, 'node')} pending: not seen since the wave began, or without updates"
     if sent_back and sent_back == deciding["nodes"]:
         note = "all were sent back: halt or revert it"
     reached = "that the waves have reached" + (f"; {sent_back} sent back by an operator" if sent_back else "")
@@ -194,7 +202,7 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
         (f"{deciding['adopted']} of {deciding['nodes']}", reached, ""),
         (str(failed), limit, "bad" if failed else ""),
         (str(silent), "count as failed", "bad" if silent else ""),
-        (str(waiting), note, ""),
+        (str(waiting + pending), note, "warn" if pending else ""),
     ]
 
 
@@ -205,6 +213,17 @@ def counts(progress: Mapping[str, Any]) -> str:
         nodes = ", ".join(f"{wave['states'][state]} {state}" for state in STATES if wave["states"].get(state))
         parts.append(f"Wave {wave['number']} ({wave['state']}): {nodes or 'no nodes'}.")
     return " ".join(parts)
+
+
+def problems(progress: Mapping[str, Any]) -> str:
+    """Why nodes of the rollout cannot check for updates; empty where all can."""
+    found = progress["problems"]
+    if not found:
+        return ""
+    told = ", ".join(
+        f"{words.plural(number, 'node')}: {REASONS.get(reason, reason)}" for reason, number in found.items()
+    )
+    return f"Nodes that cannot check for updates: {told}."
 
 
 def waves_chart(waves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -242,6 +261,10 @@ def node_row(node: Mapping[str, Any]) -> dict[str, Any]:
     says = REASONS.get(node["reason"], node["reason"].replace("_", " "))
     if silent:
         says = "has not answered in time" + (f"; {says}" if says else "")
+    elif state == "pending":
+        says = "not seen since its wave began"
+    if node["problem"]:
+        says = f"cannot check for updates: {REASONS.get(node['problem'], node['problem'])}"
     return {
         "id": node["node"],
         "node": node["node"],

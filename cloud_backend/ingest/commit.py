@@ -48,7 +48,7 @@ LOST_BY_CLOUD = "lost_by_cloud"
 # Built once: making a statement anew costs more than running it.
 _node, _stream = Node.__table__.c, Stream.__table__.c  # type: ignore[attr-defined]
 _NODES = select(_node.name, _node.site, _node.last_seen_ns, _node.clock_offset_ms).where(
-    _node.name.in_(bindparam("names", expanding=True))
+    _node.name.in_(bindparam("names", expanding=True)), _node.retired_ns == 0
 )
 _STREAMS = (
     select(_stream.site, _stream.node, _stream.epoch, _stream.id, _stream.high_water_mark)
@@ -154,7 +154,7 @@ class Committer:
     def _of_known_nodes(
         self, connection: Connection, group: Sequence[Message]
     ) -> tuple[list[tuple[Arrival, int | None]], list[StatusArrival], Counter[str]]:
-        """What enrolled nodes sent, batches with the clock error that is known of the node."""
+        """What enrolled nodes in service sent, batches with the clock error that is known of the node."""
         counts: Counter[str] = Counter()
         messages = []
         for message in group:

@@ -18,6 +18,7 @@ from cloud_backend.store.tables import Adoption, Node
 from common.app import ReceivedEvent
 
 PREFIX = "edgeloop"
+VERSION_LIMIT = 2**53
 PROJECTED = frozenset({"edgeloop.node.started", "edgeloop.node.health", "edgeloop.adoption"})
 AdoptionStep = Literal[
     "offered", "downloaded", "verified", "golden", "shadow", "switched", "confirmed", "reverted", "refused"
@@ -35,6 +36,15 @@ class Started(msgspec.Struct, frozen=True):
     tags: list[str] = []
 
 
+class Updates(msgspec.Struct, frozen=True):
+    """What a node trusts of the update repository, and why it cannot check for updates (empty: it can)."""
+
+    problem: str = ""
+    root: int = 0
+    metadata: int = 0
+    serial: int = 0
+
+
 class Health(msgspec.Struct, frozen=True):
     """Data of ``edgeloop.node.health`` that has a column of its own; all of it is kept as JSON."""
 
@@ -42,6 +52,23 @@ class Health(msgspec.Struct, frozen=True):
     slot: str = ""
     step: str = ""
     confirmed: bool = False
+    rollout: str = ""
+    updates: Updates = Updates()
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of the node's row."""
+        updates = self.updates
+        return {
+            "version": self.version,
+            "slot": self.slot,
+            "step": self.step,
+            "confirmed": self.confirmed,
+            "rollout": self.rollout,
+            "update_problem": updates.problem[:100],
+            "root_version": _bounded(updates.root),
+            "metadata_version": _bounded(updates.metadata),
+            "deployment_serial": _bounded(updates.serial),
+        }
 
 
 class AdoptionReport(msgspec.Struct, frozen=True):
@@ -73,7 +100,7 @@ def project(
             change |= msgspec.structs.asdict(msgspec.json.decode(event.body, type=Started))
         elif event.type == "edgeloop.node.health":
             health = msgspec.json.decode(event.body, type=Health)
-            change |= msgspec.structs.asdict(health) | {"health": event.data}
+            change |= health.columns() | {"health": event.data}
         elif event.type == "edgeloop.adoption":
             report = msgspec.json.decode(event.body, type=AdoptionReport)
             change["step"] = report.step
@@ -88,6 +115,11 @@ def project(
             connection.execute(update(Node).where(Node.name == node).values(**change))  # type: ignore[arg-type]
     if adoptions:
         _log(connection, adoptions)
+
+
+def _bounded(version: int) -> int:
+    """A version that a node reports; 0 for one that no repository can have reached."""
+    return version if 0 <= version <= VERSION_LIMIT else 0
 
 
 def _log(connection: Connection, adoptions: list[dict[str, Any]]) -> None:

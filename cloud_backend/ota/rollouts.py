@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from cloud_backend.ota.repository import Repository
+from cloud_backend.ota.standing import member_of
 from cloud_backend.ota.waves import (
     Action,
     Decision,
@@ -237,11 +238,11 @@ class Rollouts:
         nodes = {node.name: node for node in self._known_nodes(session, row.app, row.created_ns)}
         inside = nodes_of(published, row.version, row.id, [_traits(node) for node in nodes.values()])
         begun_ns = max(row.wave_started_ns, self.started_ns)
-        members = [Member(t.node, max(begun_ns, nodes[t.node].enrolled_ns)) for t in inside]
+        members = [_member(nodes[traits.node], begun_ns) for traits in inside]
         rules = WaveRules(
             row.wave, len(row.waves), row.soak_s, self._settings.silence_s, self._settings.failure_share
         )
-        return decide(rules, members, _reports(session, row), self._clock())
+        return decide(rules, members, reports_of(session, row), self._clock())
 
     def _take_back(self, row: RolloutRow, reason: str) -> None:
         if row.state == "done" and not _is_bound(row):
@@ -297,7 +298,8 @@ class Rollouts:
             newest.serial = state.serial
             document = msgspec.structs.replace(wanted, serial=state.serial)
             keep = {newest.previous_version, newest.version} - {""}
-            nodes = [(n.site, n.name) for n in session.exec(select(Node).where(Node.app == app))]
+            in_service = select(Node).where(Node.app == app, Node.retired_ns == 0)
+            nodes = [(n.site, n.name) for n in session.exec(in_service)]
             session.commit()
         self._hand_over(app, document, keep)
         for site, node in nodes:
@@ -348,9 +350,10 @@ class Rollouts:
         return document.settings if document else {}
 
     def _known_nodes(self, session: Session, app: str, since_ns: int) -> list[Node]:
-        """Nodes of an app that were heard of within ``absent_s`` before ``since_ns``, or later."""
+        """Nodes of an app in service that were seen within ``absent_s`` before ``since_ns``, or later."""
         oldest_ns = since_ns - int(self._settings.absent_s * 1e9)
-        return list(session.exec(select(Node).where(Node.app == app, col(Node.last_seen_ns) >= oldest_ns)))
+        known = (Node.app == app, Node.retired_ns == 0, col(Node.last_seen_ns) >= oldest_ns)
+        return list(session.exec(select(Node).where(*known)))
 
 
 def _row(session: Session, rollout: str) -> RolloutRow:
@@ -386,7 +389,17 @@ def _is_in(node: Node, constraint: Constraint) -> bool:
     return matches(constraint, _traits(node))
 
 
-def _reports(session: Session, row: RolloutRow) -> list[NodeReport]:
+def _member(node: Node, begun_ns: int) -> Member:
+    since_ns = max(begun_ns, node.enrolled_ns)
+    return member_of(node.name, since_ns, node.last_seen_ns, node.update_problem)
+
+
+def reports_of(session: Session, row: RolloutRow) -> list[NodeReport]:
+    """What nodes reported about a rollout's version, in order.
+
+    A node whose newest health says that it runs the version because of this rollout, confirmed, has adopted
+    it even where its report is not here (a store that was restored from a backup).
+    """
     query = (
         select(Adoption)
         .where(
@@ -396,4 +409,9 @@ def _reports(session: Session, row: RolloutRow) -> list[NodeReport]:
         )
         .order_by(col(Adoption.received_ns), col(Adoption.stream_id), col(Adoption.seq))
     )
-    return [NodeReport(found.node, found.step, found.reason) for found in session.exec(query)]
+    reports = [NodeReport(found.node, found.step, found.reason) for found in session.exec(query)]
+    running = select(Node.name).where(
+        Node.app == row.app, Node.rollout == row.id, Node.version == row.version, col(Node.confirmed)
+    )
+    reported = {report.node for report in reports}
+    return reports + [NodeReport(node, "confirmed") for node in session.exec(running) if node not in reported]

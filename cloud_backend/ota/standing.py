@@ -5,6 +5,8 @@
   not stand (`cloud_backend.ota.waves.PASSING_REASONS`) is ``retrying``.
 - A refusal or reversal that an operator asked the node for is ``sent back``.
 - Where the rollout was reverted, a node that had switched and runs another version now is ``reverted``.
+- A node that was not seen since its wave began, or cannot check for updates, is ``pending`` after the
+  deadline (`cloud_backend.ota.waves`).
 - What decides is counted over the nodes that the present wave has reached, as `decide` counts it.
 """
 
@@ -30,6 +32,7 @@ class State(StrEnum):
     SHADOW = "shadow"
     DOWNLOADING = "downloading"
     WAITING = "waiting"
+    PENDING = "pending"
     SENT_BACK = "sent back"
     CONFIRMED = "confirmed"
 
@@ -51,13 +54,18 @@ _SWITCHED = (State.SOAKING, State.CONFIRMED)
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A node that the rollout means; ``version`` is what it runs now."""
+    """A node that the rollout means; ``version`` is what it runs now.
+
+    ``problem`` is the reason why it cannot check for updates, empty where it can.
+    """
 
     node: str
     site: str
     virtual: bool
     version: str
     enrolled_ns: int
+    last_seen_ns: int = 0
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class Standing:
     step: str
     reason: str
     time_ns: int
+    problem: str = ""
 
 
 def standings(
@@ -112,7 +121,7 @@ def standings(
     nodes = list(reached)
     waves = {node.node: _wave_of(node.node, course) for node in nodes}
     members = [
-        Member(node.node, max(course.began_ns, node.enrolled_ns))
+        member_of(node.node, max(course.began_ns, node.enrolled_ns), node.last_seen_ns, node.problem)
         for node in nodes
         if waves[node.node] <= course.wave
     ]
@@ -124,6 +133,11 @@ def standings(
     ]
     silent = Outcome.SILENT
     return sorted(all_, key=lambda each: (each.outcome != silent, _ORDER[each.state], each.wave, each.node))
+
+
+def member_of(node: str, since_ns: int, last_seen_ns: int, problem: str) -> Member:
+    """A node of a wave that it came to know of at ``since_ns``."""
+    return Member(node, since_ns, reachable=last_seen_ns >= since_ns and not problem)
 
 
 def failures_to_revert(course: Course, nodes: int) -> int:
@@ -151,6 +165,8 @@ def _standing(
         state = State.SENT_BACK
     if course.state == "reverted" and state in _SWITCHED and node.version != course.version:
         state = State.REVERTED
+    if outcome is Outcome.PENDING:
+        state = State.PENDING
     return Standing(
         node.node,
         node.site,
@@ -162,4 +178,5 @@ def _standing(
         last.step if last is not None else "",
         last.reason if last is not None else "",
         last.time_ns if last is not None else 0,
+        node.problem,
     )

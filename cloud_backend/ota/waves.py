@@ -5,14 +5,17 @@ Rules of `decide`:
 - A node has *adopted* when it reported ``confirmed`` for the rollout's version; nothing less counts, and
   a later ``reverted`` or ``refused`` takes it back (as a later ``confirmed`` repairs a failure).
 - A node that has reported neither within ``soak_s + silence_s`` after its wave began (or after it came to
-  know of the rollout: enrolled later, or the cloud was down) is *silent*, and counts as failed.
+  know of the rollout: enrolled later, or the cloud was down) is *silent* and counts as failed, if it was
+  seen after its wave began. One that was not seen, or that cannot check for updates, is *pending*: it says
+  nothing about the version, and adopts it when it is back.
 - Refusals that somebody on a node's network can cause do not count at once: the node tries again, and
   the deadline judges it.
 - A node that an operator took back from the version is *sent back*: that is a decision about the node, so
   it counts as neither adopted nor failed, nor among those of which failures are a share.
 - When failed nodes are at least one and at least ``failure_share`` of the wave, the rollout is reverted.
-- The next wave begins when every node of this one has adopted, failed or been sent back. A wave without
-  nodes passes; one that was sent back whole does not, for then nothing speaks for the version.
+- The next wave begins when every node of this one has adopted, failed, been sent back or is pending. A wave
+  without nodes passes; one whose nodes were all sent back or are pending does not, for then nothing speaks
+  for the version.
 """
 
 from __future__ import annotations
@@ -56,6 +59,7 @@ class Outcome(StrEnum):
     ADOPTED = "adopted"
     FAILED = "failed"
     SILENT = "silent"
+    PENDING = "pending"
     SENT_BACK = "sent_back"
 
 
@@ -70,10 +74,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node of a wave; its deadline runs from ``since_ns``."""
+    """A node of a wave; its deadline runs from ``since_ns``.
+
+    ``reachable`` is False for a node that was not seen since then, or that cannot check for updates.
+    """
 
     node: str
     since_ns: int
+    reachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ class Decision:
 def outcomes(
     members: Iterable[Member], reports: Iterable[NodeReport], now_ns: int, deadline_s: float
 ) -> dict[str, Outcome]:
-    """The outcome of each member: its last word, or silence."""
+    """The outcome of each member: its last report, or what the lack of one means."""
     said: dict[str, Outcome] = {}
     for report in reports:
         if report.step == "confirmed":
@@ -123,10 +131,16 @@ def outcomes(
     return {
         member.node: said.get(
             member.node,
-            Outcome.SILENT if now_ns - member.since_ns >= deadline_s * 1e9 else Outcome.WAITING,
+            _unanswered(member, now_ns, deadline_s),
         )
         for member in members
     }
+
+
+def _unanswered(member: Member, now_ns: int, deadline_s: float) -> Outcome:
+    if now_ns - member.since_ns < deadline_s * 1e9:
+        return Outcome.WAITING
+    return Outcome.SILENT if member.reachable else Outcome.PENDING
 
 
 def decide(
@@ -136,14 +150,18 @@ def decide(
     found = outcomes(members, reports, now_ns, rules.soak_s + rules.silence_s)
     counts = Counter(found.values())
     failed = counts[Outcome.FAILED] + counts[Outcome.SILENT]
-    judged = len(found) - counts[Outcome.SENT_BACK]
+    judged = len(found) - counts[Outcome.SENT_BACK] - counts[Outcome.PENDING]
     if failed and failed >= rules.failure_share * judged:
         bad = sorted(node for node, outcome in found.items() if outcome in (Outcome.FAILED, Outcome.SILENT))
         told = ", ".join(f"{node} {found[node]}" for node in bad[:5]) + (" ..." if len(bad) > 5 else "")
         reason = f"{failed} of {judged} nodes of wave {rules.wave + 1} failed: {told}"
         return Decision(Action.REVERT, found, reason)
-    if counts[Outcome.WAITING] or counts[Outcome.SENT_BACK] == len(found) > 0:
+    if counts[Outcome.WAITING]:
         return Decision(Action.WAIT, found)
+    if found and not judged:
+        away = f", {counts[Outcome.PENDING]} of them pending" if counts[Outcome.PENDING] else ""
+        reason = f"no node of wave {rules.wave + 1} speaks for the version{away}"
+        return Decision(Action.WAIT, found, reason)
     return Decision(Action.FINISH if rules.wave + 1 >= rules.waves else Action.ADVANCE, found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, LargeBinary, MetaData, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, Index, LargeBinary, MetaData, String, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from common.messages import Priority
@@ -20,6 +20,11 @@ ALARM_SQL = f"priority = {int(Priority.ALARM)}"
 """Alarms; they are counted by an index that holds all that this takes."""
 NOTABLE_SQL = f"priority >= {int(Priority.EVENT)}"
 """What is more than telemetry: few of all events, so that an index of the newest costs ingest little."""
+
+
+def _added(kind: Any, default: str) -> Column[Any]:
+    """A column that a migration added to a table with rows."""
+    return Column(kind, nullable=False, server_default=text(default))
 
 
 class Stream(SQLModel, table=True):
@@ -120,6 +125,18 @@ class Node(SQLModel, table=True):
     last_seen_ns: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     health: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     clock_offset_ms: int | None = Field(default=None, sa_column=Column(BigInteger))
+    retired_ns: int = Field(default=0, sa_column=_added(BigInteger, "0"))
+    """When its credentials were revoked for good; 0 for a node in service."""
+    replaced_by: str = Field(default="", sa_column=_added(String, "''"))
+    """The node that took the place of a retired one."""
+    rollout: str = Field(default="", sa_column=_added(String, "''"))
+    """Rollout that brought the live model."""
+    update_problem: str = Field(default="", sa_column=_added(String, "''"))
+    """Why the node cannot check for updates, as a reason of `common.errors.UpdateRefused`."""
+    metadata_version: int = Field(default=0, sa_column=_added(BigInteger, "0"))
+    """Highest version of timestamp and snapshot metadata that the node trusts."""
+    root_version: int = Field(default=0, sa_column=_added(BigInteger, "0"))
+    deployment_serial: int = Field(default=0, sa_column=_added(BigInteger, "0"))
 
 
 class Adoption(SQLModel, table=True):

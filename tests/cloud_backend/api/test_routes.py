@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from cloud_backend.cloud import Cloud
 from cloud_backend.store.tables import Adoption, Node, Quarantined, StoredEvent, Stream
 from common.config import Enrolment, convert
+from common.errors import AccessDenied
 from common.messages import Priority
 from common.samples import encode_sample
 from tests.builders import make_bundle
@@ -114,6 +115,75 @@ def test_an_enrolment_is_shown_once_and_holds_what_a_node_needs(admin: TestClien
     ):
         assert secret not in text
     assert "digest" not in text
+
+
+def enrol(admin: TestClient, node: str) -> Enrolment:
+    answer = admin.post("/v1/nodes", json={"node": node, "site": "plant"})
+    assert answer.status_code == 201
+    return convert(Enrolment, answer.json(), "answer")
+
+
+def names(admin: TestClient, **which: str) -> list[str]:
+    return [node["node"] for node in admin.get("/v1/nodes", params={"name": "old-", **which}).json()["items"]]
+
+
+def test_a_retired_node_loses_its_credentials_and_leaves_the_counts(admin: TestClient, cloud: Cloud) -> None:
+    enrolment = enrol(admin, "old-1")
+    before = admin.get("/v1/fleet").json()
+    assert "plant/old-1" in cloud.access.broker_users()
+    answer = admin.post("/v1/nodes/old-1/retire")
+    assert answer.status_code == 200
+    assert answer.json()["retired_ns"] > 0
+    with pytest.raises(AccessDenied):
+        cloud.access.principal(enrolment.token)
+    assert "plant/old-1" not in cloud.access.broker_users()
+    after = admin.get("/v1/fleet").json()
+    assert (after["nodes"], after["retired"]) == (before["nodes"] - 1, before["retired"] + 1)
+    assert names(admin) == []
+    assert names(admin, retired="true") == ["old-1"]
+    assert admin.get("/v1/nodes/old-1").status_code == 200
+    again = admin.post("/v1/nodes", json={"node": "old-1", "site": "plant"})
+    assert again.status_code == 409
+    assert "replace" in again.json()["detail"]
+    assert admin.post("/v1/nodes/nobody/retire").status_code == 404
+
+
+def test_a_replacement_gets_the_name_and_the_old_device_loses_it(admin: TestClient, cloud: Cloud) -> None:
+    old = enrol(admin, "old-2")
+    answer = admin.post("/v1/nodes/old-2/replace", json={})
+    assert answer.status_code == 201
+    new = convert(Enrolment, answer.json(), "answer")
+    assert (new.node, new.site) == ("old-2", "plant")
+    assert cloud.access.principal(new.token).node == "old-2"
+    with pytest.raises(AccessDenied):
+        cloud.access.principal(old.token)
+    assert names(admin) == ["old-2"]
+
+
+def test_a_replacement_under_a_new_name_is_linked_from_the_retired_node(admin: TestClient) -> None:
+    enrol(admin, "old-3")
+    answer = admin.post("/v1/nodes/old-3/replace", json={"name": "old-4"})
+    assert answer.json()["node"] == "old-4"
+    shown = admin.get("/v1/nodes/old-3").json()
+    assert (shown["replaced_by"], shown["retired_ns"] > 0) == ("old-4", True)
+    enrol(admin, "old-5")
+    assert admin.post("/v1/nodes/old-5/replace", json={"name": "old-4"}).status_code == 409
+    again = admin.post("/v1/nodes/old-3/replace", json={})
+    assert again.status_code == 201
+    assert admin.get("/v1/nodes/old-3").json()["retired_ns"] == 0
+
+
+def test_only_a_node_without_a_history_is_removed(admin: TestClient, cloud: Cloud) -> None:
+    enrol(admin, "old-6")
+    assert admin.delete("/v1/nodes/old-6").status_code == 200
+    assert admin.get("/v1/nodes/old-6").status_code == 404
+    enrol(admin, "old-7")
+    with Session(cloud.engine) as session:
+        session.add(Stream(site="plant", node="old-7", epoch="e", high_water_mark=1, created_ns=1))
+        session.commit()
+    answer = admin.delete("/v1/nodes/old-7")
+    assert answer.status_code == 409
+    assert "fleet retire old-7" in answer.json()["detail"]
 
 
 def test_a_name_that_is_taken_at_another_site_is_a_conflict(admin: TestClient) -> None:

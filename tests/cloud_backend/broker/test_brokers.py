@@ -129,6 +129,15 @@ def test_a_node_that_is_added_while_it_runs_gets_in(broker: Broker) -> None:
         assert not still.refused
 
 
+def test_a_node_that_is_removed_while_connected_is_thrown_out(mosquitto: Broker) -> None:
+    with client(mosquitto, "plant/node-2") as node:
+        assert not node.refused
+        mosquitto.remove_node("plant", "node-2")
+        node.wait(lambda: bool(node.refused))
+    with client(mosquitto, "plant/node-1") as still:
+        assert not still.refused
+
+
 PARENT = """
 import sys, time
 from pathlib import Path

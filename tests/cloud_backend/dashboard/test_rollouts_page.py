@@ -45,6 +45,7 @@ def a_node(**changes: Any) -> dict[str, Any]:
         "step": "switched",
         "reason": "",
         "time_ns": 5,
+        "problem": "",
         **changes,
     }
 
@@ -69,10 +70,12 @@ def progress(**changes: Any) -> dict[str, Any]:
             "failed": 0,
             "silent": 0,
             "waiting": 1,
+            "pending": 0,
             "sent_back": 0,
             "failures_to_revert": 1,
             "deadline_ns": 100 * SECOND,
         },
+        "problems": {},
         "nodes_total": 6,
         "nodes": [a_node()],
         **changes,
@@ -211,3 +214,18 @@ def test_only_versions_that_may_go_out_are_offered() -> None:
         ]
     ]
     assert asking.versions_offered(listed) == ["v3", "v1"]
+
+
+def test_nodes_that_cannot_check_for_updates_are_named_with_the_reason() -> None:
+    assert waves.problems(progress()) == ""
+    told = waves.problems(progress(problems={"rollback": 2}))
+    assert told == "Nodes that cannot check for updates: 2 nodes: older than what the node has seen."
+    row = waves.node_row(a_node(problem="rollback"))
+    assert row["says"] == "cannot check for updates: older than what the node has seen"
+
+
+def test_pending_nodes_are_counted_as_undecided() -> None:
+    deciding = progress()["deciding"] | {"waiting": 0, "pending": 1}
+    _, failed, silent, undecided = waves.tiles(progress(deciding=deciding), now_ns=60 * SECOND)
+    assert (failed[0], silent[0], undecided[0], undecided[2]) == ("0", "0", "1", "warn")
+    assert "1 node pending" in undecided[1]

@@ -58,6 +58,15 @@ class Yard:
                 session.add(Node(name=name, **{**known, **facts}))
             session.commit()
 
+    def see(self, *names: str, **facts: Any) -> None:
+        """Nodes report, with these facts about them."""
+        with Session(self.engine) as session:
+            for name in names:
+                node = session.get_one(Node, name)
+                node.sqlmodel_update({"last_seen_ns": self.clock(), **facts})
+                session.add(node)
+            session.commit()
+
     def add_model(self, version: str, state: str = "approved", **traits: Any) -> str:
         self.registry.add(self.site.bundle(version, **traits).path, state=state)
         return version
@@ -155,12 +164,71 @@ def test_silence_has_a_deadline(yard):
     yard.add_nodes("a", "b", "c")
     rollout = yard.rollouts.start(APP, yard.add_model("v2"), [0.34, 1.0])
     yard.clock.forward(SOAK_S + 99)
+    yard.see("a", "b", "c")
     yard.rollouts.tick()
     assert yard.row(rollout).state == "running"
     yard.clock.forward(2)
     yard.rollouts.tick()
     assert yard.row(rollout).state == "reverted"
     assert "silent" in yard.row(rollout).reason
+
+
+def test_nodes_that_were_switched_off_before_a_rollout_do_not_fail_it(yard):
+    yard.add_nodes("a", "b", "c", last_seen_ns=yard.clock() - int(3600e9))
+    rollout = yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    yard.clock.forward(1.0)
+    yard.see("a")
+    yard.report(rollout, "a", "confirmed")
+    yard.clock.forward(SOAK_S + 101)
+    assert yard.rollouts.progress(rollout).count(Outcome.PENDING) == 2
+    yard.rollouts.tick()
+    assert yard.row(rollout).state == "done"
+    assert yard.registry.production_version(APP) == "v2"
+
+
+def test_a_rollout_to_nodes_that_are_all_away_waits_and_refuses_nothing(yard):
+    yard.add_nodes("a", "b", last_seen_ns=yard.clock() - int(3600e9))
+    rollout = yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    yard.clock.forward(10 * SOAK_S + 1000)
+    yard.rollouts.tick()
+    assert yard.row(rollout).state == "running"
+    assert yard.registry.row(APP, "v2").state == "approved"
+    yard.see("a", "b")
+    for node in "ab":
+        yard.report(rollout, node, "confirmed")
+    yard.rollouts.tick()
+    assert yard.row(rollout).state == "done"
+
+
+def test_a_node_that_cannot_check_for_updates_says_nothing_about_the_version(yard):
+    yard.add_nodes("a", "b")
+    rollout = yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    yard.clock.forward(1.0)
+    yard.see("a", "b", update_problem="rollback")
+    yard.clock.forward(SOAK_S + 101)
+    yard.rollouts.tick()
+    assert yard.row(rollout).state == "running"
+    assert yard.rollouts.progress(rollout).count(Outcome.PENDING) == 2
+
+
+def test_a_retired_node_is_in_no_rollout(yard):
+    yard.add_nodes("a", "b")
+    yard.add_nodes("gone", retired_ns=yard.clock())
+    rollout = yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    assert yard.inside(rollout) == ["a", "b"]
+    yard.see("b", retired_ns=yard.clock())
+    assert yard.inside(rollout) == ["a"]
+    assert set(yard.hints) == {"a", "b"}
+
+
+def test_a_node_that_runs_the_version_counts_where_its_report_was_lost(yard):
+    yard.add_nodes("a", "b")
+    rollout = yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    yard.see("a", version="v2", rollout=rollout, confirmed=True)
+    yard.see("b", version="v2", rollout="another", confirmed=True)
+    assert yard.rollouts.progress(rollout).outcomes == {"a": Outcome.ADOPTED, "b": Outcome.WAITING}
+    yard.report(rollout, "a", "reverted", reason="failures")
+    assert yard.rollouts.progress(rollout).outcomes["a"] is Outcome.FAILED
 
 
 def test_the_clouds_own_downtime_is_nobodys_silence(yard):

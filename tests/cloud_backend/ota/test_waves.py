@@ -138,6 +138,38 @@ def test_a_wave_that_was_sent_back_whole_waits_for_a_person():
     assert at(2 * DEADLINE_S, *map(sent_back, "abc")).action is Action.WAIT
 
 
+def away(*names: str) -> list[Member]:
+    return [Member(name, 0, reachable=False) for name in names]
+
+
+def test_a_node_that_was_not_seen_since_its_wave_began_is_pending_and_holds_nobody_up():
+    nodes = [*members("a", "b"), *away("c")]
+    both = [confirmed("a"), confirmed("b")]
+    assert decide(RULES, nodes, both, (DEADLINE_S - 1) * S).action is Action.WAIT
+    decision = decide(RULES, nodes, both, DEADLINE_S * S)
+    assert decision.outcomes["c"] is Outcome.PENDING
+    assert decision.action is Action.ADVANCE
+
+
+def test_failures_are_a_share_of_those_that_are_not_pending():
+    half = WaveRules(0, 2, 60, 900, 0.5)
+    nodes = [*members("a", "b"), *away("c", "d", "e")]
+    decision = decide(half, nodes, [confirmed("a"), reverted("b")], DEADLINE_S * S)
+    assert decision.action is Action.REVERT
+    assert decision.reason == "1 of 2 nodes of wave 1 failed: b failed"
+
+
+def test_a_wave_that_is_pending_whole_waits_and_says_so():
+    decision = decide(RULES, away("a", "b"), [], 10 * DEADLINE_S * S)
+    assert decision.action is Action.WAIT
+    assert decision.reason == "no node of wave 1 speaks for the version, 2 of them pending"
+
+
+def test_a_report_counts_whether_or_not_the_node_was_seen_since():
+    decision = decide(RULES, away("a"), [reverted("a")], DEADLINE_S * S)
+    assert decision.action is Action.REVERT
+
+
 def test_a_wave_without_nodes_passes():
     assert at(0, nodes="").action is Action.ADVANCE
 
