@@ -17,16 +17,16 @@ def settings(http: str, mqtt: str, url: str = "", public_host: str = "") -> Clou
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "0.0.0.0", "::", "localhost", "LOCALHOST.", "a.localhost"]
-    + ["::ffff:127.0.0.1", ""],
+    [
+        *("127.0.0.1", "127.8.9.1", "::1", "[::1]", "::ffff:127.0.0.1"),
+        *("0.0.0.0", "::", "", "localhost", "LOCALHOST.", "a.localhost"),
+    ],
 )
 def test_no_other_machine_reaches_loopback_or_a_wildcard(host):
     assert is_local(host)
 
 
-@pytest.mark.parametrize(
-    "host", ["10.0.0.5", "edge.example", "fe80::1%eth0", "2001:db8::7", "localhost.example"]
-)
+@pytest.mark.parametrize("host", ["10.0.0.5", "edge.example", "fe80::1%eth0", "2001:db8::7", "localhost.net"])
 def test_any_other_host_may_be_reached(host):
     assert not is_local(host)
 
@@ -61,8 +61,8 @@ def test_a_public_url_on_loopback_is_refused_where_the_cloud_serves_others():
 @pytest.mark.parametrize(
     ("url", "host"),
     [
-        ("edge.example:8080", ""),
-        ("ftp://edge.example", ""),
+        ("edge.net:8080", ""),
+        ("ftp://edge.net", ""),
         ("http://0.0.0.0:1", ""),
         ("", "::"),
         ("", "h:1883"),
