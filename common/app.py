@@ -310,6 +310,8 @@ class AppSpec:
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
     ``pseudonyms`` whether subjects are persons: the app sees them, and the cloud hears of them, only by
                  pseudonyms that the node makes (`common.edge.pseudonyms`)
+    ``capacity`` the setting that bounds how many subjects are followed at a time (`common.subjects`); beside
+                 it stands one ``forget_..._after_hours`` or ``_days``
     """
 
     name: str
@@ -323,6 +325,7 @@ class AppSpec:
     virtual_kinds: tuple[str, ...]
     pages: str | None = None
     pseudonyms: bool = False
+    capacity: str = ""
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:
         """Raises `ConfigError` where a library that the app needs is not installed."""

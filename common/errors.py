@@ -10,6 +10,7 @@ Catch at the depth that you care for::
     ├── SourceError            a source cannot be opened or gave something unusable
     │   ├── SourceFormatError  a file or stream does not have the promised form
     │   └── ReadingError       one reading is unusable; the stream goes on
+    │       └── CapacityReached  a new subject is refused: as many are held as the settings allow
     ├── BundleError            a model bundle cannot be used
     │   ├── BundleIncomplete   a file that the manifest names is missing or differs
     │   ├── BundleIncompatible another app, a manifest from the future, an unknown runtime
@@ -69,6 +70,15 @@ class SourceFormatError(SourceError):
 
 class ReadingError(SourceError):
     """One reading is unusable; the stream goes on."""
+
+
+class CapacityReached(ReadingError):
+    """A new subject is refused: the app holds ``limit`` others, as many as its settings allow."""
+
+    def __init__(self, message: str, subject: str, limit: int) -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.limit = limit
 
 
 class BundleError(EdgeloopError):

@@ -47,6 +47,11 @@ class EcgSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long no lead is connected before the alarm."""
     latching: bool = True
     """Whether alarms of high priority stay until they are reset."""
+    max_patients: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    """Patients followed at a time, 1 MB of memory each (2 MB with the consent ``learning``); newcomers beyond
+    that are refused."""
+    forget_patient_after_hours: Annotated[float, msgspec.Meta(gt=0, le=8760)] = 24.0
+    """Hours without readings after which a patient is forgotten; episodes and alarms end then."""
 
 
 SPEC = AppSpec(
@@ -61,4 +66,5 @@ SPEC = AppSpec(
     virtual_kinds=("patient",),
     pages="apps.ecg.pages:add_pages",
     pseudonyms=True,
+    capacity="max_patients",
 )

@@ -13,14 +13,14 @@ what is said; the rules here are
   the patient's episodes and alarms end and the analysis begins anew.
 - Times follow the samples. Where the source's clock leaves them by more than `JUMP_S`, that is told and the
   clock is set; small drift is followed silently.
-- A patient who has not been seen while `PATIENTS_LIMIT` others were is forgotten.
+- ``max_patients`` are followed at a time. A newcomer beyond that is refused (`CapacityReached`); a patient
+  without readings for ``forget_patient_after_hours`` is forgotten, whose episodes and alarms end then.
 
 A reference application, not a medical device.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,8 +34,8 @@ from apps.ecg.streaming.monitor import Monitor
 from common.app import EdgeContext, Reading, Sample, State
 from common.errors import InferenceError, ReadingError
 from common.messages import Event, Priority
+from common.subjects import SubjectMap
 
-PATIENTS_LIMIT = 32
 LEADS_LIMIT = 12
 LONGEST_S = 60.0
 GAP_S = 10.0
@@ -77,11 +77,15 @@ class EcgEdge:
     def __init__(self, context: EdgeContext) -> None:
         self._settings: EcgSettings = context.settings
         self._model = context.model
-        self._patients: OrderedDict[str, Patient] = OrderedDict()
+        self._patients = SubjectMap[Patient](
+            self._settings.max_patients,
+            self._settings.forget_patient_after_hours * 3600,
+            setting="max_patients",
+        )
 
     def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:  # noqa: ARG002
         chunk = _checked(reading)
-        patient = self._patients.get(reading.subject)
+        patient = self._patients.find(reading.subject, reading.captured_ns)
         results: list[Event | Sample] = []
         if patient is not None:
             place = _place(patient, chunk)
@@ -96,9 +100,8 @@ class EcgEdge:
         else:
             place = _NEXT
             patient = self._begin(reading.subject, chunk)
-        self._patients.move_to_end(reading.subject)
-        if len(self._patients) > PATIENTS_LIMIT:
-            self._patients.popitem(last=False)
+        for gone in self._patients.keep(reading.subject, reading.captured_ns, patient):
+            results += _forgotten(gone.state)
         patient.monitor.recording.virtual = reading.attributes.get("virtual") is True
         failed: InferenceError | None = None
         for given in _go_on(patient, place, chunk, reading.attributes):
@@ -112,40 +115,47 @@ class EcgEdge:
         return results
 
     def snapshot(self) -> State:
-        return {
-            "patients": [
-                {
-                    "subject": subject,
-                    "rate_hz": patient.rate_hz,
-                    "leads": list(patient.leads),
-                    "next_first": patient.next_first,
-                    "told": dict(patient.told),
-                    "held": [list(msgspec.structs.astuple(e)) for e in patient.held if isinstance(e, Event)],
-                    "monitor": patient.monitor.snapshot(),
-                }
-                for subject, patient in self._patients.items()
-            ]
-        }
+        return self._patients.snapshot(_saved)
 
     def restore(self, state: State) -> None:
-        self._patients.clear()
-        for saved in state["patients"]:
-            subject, leads = saved["subject"], tuple(saved["leads"])
-            monitor = Monitor(subject, saved["rate_hz"], leads, 0, self._settings, self._model)
-            monitor.restore(saved["monitor"])
-            self._patients[subject] = Patient(
-                monitor,
-                saved["rate_hz"],
-                leads,
-                saved["next_first"],
-                dict(saved["told"]),
-                [Event(kind, of, ns, Priority(rank), data) for kind, of, ns, rank, data in saved["held"]],
-            )
+        self._patients.restore(state, self._restored)
+
+    def _restored(self, subject: str, saved: Mapping[str, Any]) -> Patient:
+        leads = tuple(saved["leads"])
+        monitor = Monitor(subject, saved["rate_hz"], leads, 0, self._settings, self._model)
+        monitor.restore(saved["monitor"])
+        return Patient(
+            monitor,
+            saved["rate_hz"],
+            leads,
+            saved["next_first"],
+            dict(saved["told"]),
+            [Event(kind, of, ns, Priority(rank), data) for kind, of, ns, rank, data in saved["held"]],
+        )
 
     def _begin(self, subject: str, chunk: Chunk) -> Patient:
         monitor = Monitor(subject, chunk.rate_hz, chunk.leads, chunk.captured_ns, self._settings, self._model)
-        self._patients[subject] = Patient(monitor, chunk.rate_hz, chunk.leads, chunk.first)
-        return self._patients[subject]
+        return Patient(monitor, chunk.rate_hz, chunk.leads, chunk.first)
+
+
+def _saved(patient: Patient) -> dict[str, Any]:
+    """The state of a patient as plain values."""
+    return {
+        "rate_hz": patient.rate_hz,
+        "leads": list(patient.leads),
+        "next_first": patient.next_first,
+        "told": dict(patient.told),
+        "held": [list(msgspec.structs.astuple(e)) for e in patient.held if isinstance(e, Event)],
+        "monitor": patient.monitor.snapshot(),
+    }
+
+
+def _forgotten(patient: Patient) -> Iterator[Event | Sample]:
+    """What ends with a patient who has been silent for too long."""
+    yield from patient.held
+    yield from patient.monitor.close()
+    text = "no reading for as long as the settings allow: the patient is forgotten"
+    yield patient.monitor.recording.finding("forgotten", None, text, patient.monitor.end)
 
 
 @dataclass(frozen=True, slots=True)

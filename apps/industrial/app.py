@@ -21,6 +21,10 @@ class IndustrialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Consecutive cycles under the horizon before the alarm is raised."""
     explanation_sensors: Annotated[int, msgspec.Meta(ge=1, le=21)] = 3
     """Number of sensors named in an explanation."""
+    max_machines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
+    """Machines followed at a time, 75 kB of memory each; newcomers beyond that are refused."""
+    forget_machine_after_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 90.0
+    """Days without readings after which a machine is forgotten."""
 
 
 SPEC = AppSpec(
@@ -34,4 +38,5 @@ SPEC = AppSpec(
     virtual="apps.industrial.virtual:open_source",
     virtual_kinds=("turbofan",),
     pages="apps.industrial.pages:add_pages",
+    capacity="max_machines",
 )

@@ -12,12 +12,13 @@ Rules:
 - The alarm names the sensors that explain it: the RUL that the model would give, were that sensor as at the
   beginning of the run, less the RUL that it gives.
 - A run that ended and was unlike what the model knows (novelty) is offered for learning, whole.
-- A machine that has not been seen while `MACHINES_LIMIT` others were is forgotten.
+- ``max_machines`` are followed at a time. A newcomer beyond that is refused (`CapacityReached`); a machine
+  without readings for ``forget_machine_after_days`` is forgotten (``industrial.machine_forgotten``), its run
+  offered for learning; an alarm that is up stays up in the cloud.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +31,8 @@ from apps.industrial.features import CHANNELS, USED_CHANNELS, RunFeatures, contr
 from common.app import EdgeContext, Reading, Sample, State
 from common.errors import ReadingError
 from common.messages import Event, Priority
+from common.subjects import Forgotten, SubjectMap
 
-MACHINES_LIMIT = 64
 HISTORY_CYCLES = 600
 """Cycles of a run that are kept for learning; the newest, should a run be longer."""
 NOVEL_SHARE = 0.2
@@ -80,15 +81,19 @@ class IndustrialEdge:
     def __init__(self, context: EdgeContext) -> None:
         self._settings: IndustrialSettings = context.settings
         self._model = context.model
-        self._machines: OrderedDict[str, MachineState] = OrderedDict()
+        self._machines = SubjectMap[MachineState](
+            self._settings.max_machines,
+            self._settings.forget_machine_after_days * 86_400,
+            setting="max_machines",
+        )
 
     def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:  # noqa: ARG002
         values = _ordered(reading)
         run, cycle = _place(reading)
         results: list[Event | Sample] = []
-        machine = self._machines.get(reading.subject)
+        machine = self._machines.find(reading.subject, reading.captured_ns)
         if machine is not None and machine.run != run:
-            results.extend(self._end_run(reading, machine))
+            results.extend(self._end_run(reading.subject, reading.captured_ns, machine))
             machine = None
         if machine is None:
             machine = MachineState(run)
@@ -103,10 +108,8 @@ class IndustrialEdge:
         machine.features.keep()
         machine.cycle = cycle
         machine.remember(values, novelty)
-        self._machines[reading.subject] = machine
-        self._machines.move_to_end(reading.subject)
-        if len(self._machines) > MACHINES_LIMIT:
-            self._machines.popitem(last=False)
+        for gone in self._machines.keep(reading.subject, reading.captured_ns, machine):
+            results.extend(self._forget(gone))
 
         data = {
             "run": run,
@@ -116,45 +119,21 @@ class IndustrialEdge:
             "upper_cycles": round(upper, 2),
             "novelty": round(novelty, 3),
         }
-        results.append(self._event("rul", reading, Priority.TELEMETRY, data))
+        results.append(self._event("rul", reading.subject, reading.captured_ns, Priority.TELEMETRY, data))
         results.extend(self._alarm(reading, machine, features, data))
         return results
 
     def snapshot(self) -> State:
-        return {
-            "machines": [
-                {
-                    "machine": name,
-                    "run": m.run,
-                    "cycle": m.cycle,
-                    "features": m.features.snapshot(),
-                    "history": m.history[: min(m.kept, HISTORY_CYCLES)],
-                    "kept": m.kept,
-                    "novel": m.novel,
-                    "under_horizon": m.under_horizon,
-                    "due": m.due,
-                }
-                for name, m in self._machines.items()
-            ]
-        }
+        return self._machines.snapshot(_saved)
 
     def restore(self, state: State) -> None:
-        self._machines.clear()
-        for saved in state["machines"]:
-            machine = MachineState(saved["run"], saved["cycle"])
-            machine.features.restore(saved["features"])
-            machine.history[: len(saved["history"])] = saved["history"]
-            machine.kept = saved["kept"]
-            machine.novel = np.array(saved["novel"], np.bool_)
-            machine.under_horizon = saved["under_horizon"]
-            machine.due = saved["due"]
-            self._machines[saved["machine"]] = machine
+        self._machines.restore(state, _restored)
 
-    def _event(self, name: str, reading: Reading, priority: Priority, data: Mapping[str, Any]) -> Event:
+    def _event(
+        self, name: str, machine: str, time_ns: int, priority: Priority, data: Mapping[str, Any]
+    ) -> Event:
         version = self._model.manifest.version
-        return Event(
-            f"industrial.{name}", reading.subject, reading.captured_ns, priority, {**data, "version": version}
-        )
+        return Event(f"industrial.{name}", machine, time_ns, priority, {**data, "version": version})
 
     def _alarm(
         self, reading: Reading, machine: MachineState, features: NDArray[np.float32], data: dict[str, Any]
@@ -170,20 +149,32 @@ class IndustrialEdge:
                 "sensors": [name for name, _ in explained],
                 "sensor_cycles": [round(cycles, 1) for _, cycles in explained],
             }
-            yield self._event("maintenance_due", reading, Priority.ALARM, data)
+            yield self._event("maintenance_due", reading.subject, reading.captured_ns, Priority.ALARM, data)
         elif machine.due and lower >= horizon + self._settings.alarm_hysteresis_cycles:
             machine.due = False
-            yield self._event("maintenance_cleared", reading, Priority.EVENT, data | {"reason": "recovered"})
+            data = data | {"reason": "recovered"}
+            yield self._event(
+                "maintenance_cleared", reading.subject, reading.captured_ns, Priority.EVENT, data
+            )
 
-    def _end_run(self, reading: Reading, machine: MachineState) -> Iterable[Event | Sample]:
-        ended = {"run": machine.run, "cycle": machine.cycle}
+    def _end_run(self, name: str, time_ns: int, machine: MachineState) -> Iterable[Event | Sample]:
+        ended = {"run": machine.run, "cycle": machine.cycle, "reason": "run ended"}
         if machine.due:
-            yield self._event("maintenance_cleared", reading, Priority.EVENT, ended | {"reason": "run ended"})
+            yield self._event("maintenance_cleared", name, time_ns, Priority.EVENT, ended)
+        yield self._sample(name, time_ns, machine)
+
+    def _forget(self, gone: Forgotten[MachineState]) -> Iterable[Event | Sample]:
+        machine = gone.state
+        last = {"run": machine.run, "cycle": machine.cycle, "alarm": machine.due}
+        yield self._event("machine_forgotten", gone.subject, gone.captured_ns, Priority.EVENT, last)
+        yield self._sample(gone.subject, gone.captured_ns, machine)
+
+    def _sample(self, name: str, time_ns: int, machine: MachineState) -> Sample:
         past = machine.past()
-        yield Sample(
-            subject=reading.subject,
-            group=f"{reading.subject}/run-{machine.run}",
-            captured_ns=reading.captured_ns,
+        return Sample(
+            subject=name,
+            group=f"{name}/run-{machine.run}",
+            captured_ns=time_ns,
             reasons={"novelty": machine.novelty_score()},
             arrays={"values": past},
             attributes={
@@ -194,6 +185,31 @@ class IndustrialEdge:
                 "version": self._model.manifest.version,
             },
         )
+
+
+def _saved(machine: MachineState) -> dict[str, Any]:
+    """The state of a machine as plain values."""
+    return {
+        "run": machine.run,
+        "cycle": machine.cycle,
+        "features": machine.features.snapshot(),
+        "history": machine.history[: min(machine.kept, HISTORY_CYCLES)],
+        "kept": machine.kept,
+        "novel": machine.novel,
+        "under_horizon": machine.under_horizon,
+        "due": machine.due,
+    }
+
+
+def _restored(_name: str, saved: Mapping[str, Any]) -> MachineState:
+    machine = MachineState(saved["run"], saved["cycle"])
+    machine.features.restore(saved["features"])
+    machine.history[: len(saved["history"])] = saved["history"]
+    machine.kept = saved["kept"]
+    machine.novel = np.array(saved["novel"], np.bool_)
+    machine.under_horizon = saved["under_horizon"]
+    machine.due = saved["due"]
+    return machine
 
 
 def _ordered(reading: Reading) -> NDArray[Any]:

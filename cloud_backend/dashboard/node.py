@@ -138,7 +138,7 @@ class Badges:
 
     def __init__(self, view: View) -> None:
         with view.head:
-            self._state, self._virtual, self._drift, self._soak = (Badge() for _ in range(4))
+            self._state, self._virtual, self._drift, self._soak, self._refused = (Badge() for _ in range(5))
             self._seen = Text("span", "").classes("hint")
 
     def show(self, node: Mapping[str, Any], now_ns: int) -> None:
@@ -148,6 +148,8 @@ class Badges:
         self._virtual.show("virtual" if node["virtual"] else "", "info")
         self._drift.show("drifting" if health.get("drift") is True else "", "warn")
         self._soak.show("fails in its soak" if health.get("soak_ok") is False else "", "bad")
+        refused = words.number(health, "refused_subjects")
+        self._refused.show(f"refuses {words.count(refused)} subjects" if refused else "", "bad")
         seen = node["last_seen_ns"]
         self._seen.text = f"seen {words.since(seen, now_ns)}" if seen else "never seen yet"
 
@@ -279,6 +281,8 @@ def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
         "Readings": "readings",
         "Failed inferences": "inference_failures",
         "Unusable readings": "unusable",
+        "Refused subjects": "refused_subjects",
+        "Refused readings": "refused_readings",
         "Dropped readings": "dropped",
         "Samples waiting": "samples_waiting",
     }

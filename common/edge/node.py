@@ -434,6 +434,7 @@ class Node:
         stuck_s = now_s - stuck_since_s if stuck_since_s is not None else 0.0
         silent_s = now_s - self.processing.alive_s
         health = self.adoption.health()
+        refused = self.processing.refused
         problems = [
             text
             for bad, text in (
@@ -441,6 +442,7 @@ class Node:
                 (silent_s > SILENT_S, f"the process thread has been silent for {silent_s:.0f} s"),
                 (bool(self._source_problem), f"the source fails: {self._source_problem}"),
                 (not health.soak_ok, f"the model {health.version} fails in its soak"),
+                (refused.subjects > 0, f"{refused.subjects} subjects are refused: {refused.detail}"),
             )
             if bad
         ]

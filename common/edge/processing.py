@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
@@ -22,11 +22,13 @@ from common.edge.adoption import Adoption
 from common.edge.drift import DriftDetector
 from common.edge.outbox import Outbox
 from common.edge.problems import Problems
+from common.edge.refusals import RefusedSubjects
 from common.edge.sources import ReadingQueue
 from common.edge.state import decode_state, encode_state
 from common.edge.telemetry import NodeMetrics
-from common.errors import OutboxError, OutboxFull, ReadingError, SampleError
+from common.errors import CapacityReached, OutboxError, OutboxFull, ReadingError, SampleError
 from common.messages import Event, Priority
+from common.subjects import SubjectMap
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,9 @@ STOP_TRIES_S = 2.0
 """How long a stopping node goes on trying to commit what it has."""
 GROUP_EVENTS = 4000
 """Events from which a group is committed although more readings wait: what is committed can be sent."""
-SUBJECTS_LIMIT = 256
+CLOCKS_LIMIT = 10_000
+"""Subjects whose capture times are checked; further ones are reported as not checked."""
+CLOCK_FORGET_S = 86_400.0
 _PRIORITY_OF = attrgetter("priority")
 CLOCK_BACK_NS = 1_000_000_000
 CLOCK_AHEAD_NS = 300_000_000_000
@@ -94,12 +98,13 @@ class Processing:
         self._committed = committed
         self._stop = threading.Event()
         self._notices: deque[Event] = deque(maxlen=256)
-        self._captured: OrderedDict[str, int] = OrderedDict()
+        self._captured = SubjectMap[int](CLOCKS_LIMIT, CLOCK_FORGET_S, setting="the limit of clock checks")
         self._drift: DriftDetector | None = None
         self._drift_version = ""
         self._next_health_s = time.monotonic()
         self._dropped_told = 0
         self.problems = Problems()
+        self.refused = RefusedSubjects(node)
         self.handled = 0
         """Readings, usable or not, that were decided on and committed."""
         self.raw_bytes = 0
@@ -185,13 +190,17 @@ class Processing:
     def _decide(self, reading: Reading) -> list[Event]:
         started = time.perf_counter()
         now_ns = self._clock()
-        self._check_clock(reading, now_ns)
         self.raw_bytes += reading.values.nbytes
         try:
             results = self._adoption.process(reading, now_ns, drifting=self.drifting)
+        except CapacityReached as error:
+            self.refused.add(error, now_ns)
+            return []
         except ReadingError as error:
+            self._check_clock(reading, now_ns)
             self._unusable(str(error), reading.subject)
             return []
+        self._check_clock(reading, now_ns)
         events: list[Event] = []
         for result in results:
             if isinstance(result, Event):
@@ -219,11 +228,14 @@ class Processing:
 
     def _check_clock(self, reading: Reading, now_ns: int) -> None:
         """Tell when capture times go back, or lie in the future of this device."""
-        before = self._captured.get(reading.subject)
-        self._captured[reading.subject] = reading.captured_ns
-        self._captured.move_to_end(reading.subject)
-        if len(self._captured) > SUBJECTS_LIMIT:
-            self._captured.popitem(last=False)
+        try:
+            before = self._captured.find(reading.subject, reading.captured_ns)
+        except CapacityReached:
+            self.problems.add(
+                "clock", f"capture times are checked for {CLOCKS_LIMIT} subjects only", reading.subject
+            )
+            return
+        self._captured.keep(reading.subject, reading.captured_ns, reading.captured_ns)
         where = f"reading {reading.position} of {reading.subject}"
         if before is not None and reading.captured_ns < before - CLOCK_BACK_NS:
             back_s = (before - reading.captured_ns) / 1e9
@@ -255,7 +267,7 @@ class Processing:
         if self._queue.dropped > self._dropped_told:
             self._metrics.dropped.inc(self._queue.dropped - self._dropped_told)
             self._dropped_told = self._queue.dropped
-        events = self.problems.events(now_ns)
+        events = [*self.problems.events(now_ns), *self.refused.events(now_ns)]
         while self._notices:
             events.append(self._notices.popleft())
         if time.monotonic() >= self._next_health_s:
@@ -278,6 +290,8 @@ class Processing:
             "outbox_bytes": self._outbox.bytes,
             "dropped": self._queue.dropped,
             "unusable": self.problems.count("unusable"),
+            "refused_subjects": self.refused.subjects,
+            "refused_readings": self.refused.readings,
             "given_up": dict(self._outbox.dropped),
             "drift": self.drifting,
             "bytes_raw": self.raw_bytes,

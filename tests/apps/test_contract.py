@@ -3,65 +3,41 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 from collections.abc import Iterator
 from pkgutil import resolve_name
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Sample, installed_apps
+from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Sample
 from common.bundle import open_bundle
-from common.edge.inference import load_model
-from common.edge.profile import find_profile
 from common.errors import ReadingError
 from common.messages import Event, encode_event
+from tests.apps.contract import comparable, context_of, installed, virtual_readings
 
 READINGS = 400
 
 
-@pytest.fixture(scope="module", params=sorted(installed_apps()))
+@pytest.fixture(scope="module", params=installed())
 def spec(request: pytest.FixtureRequest) -> AppSpec:
-    return installed_apps()[request.param]
-
-
-def virtual_readings(spec: AppSpec, count: int = READINGS) -> list[Reading]:
-    source = spec.load_virtual()(spec.virtual_kinds[0], {"seed": "11"}, 0.0)
-    try:
-        return list(itertools.islice(source.readings(None), count))
-    finally:
-        source.close()
+    return installed()[request.param]
 
 
 @pytest.fixture(scope="module")
 def readings(spec: AppSpec) -> list[Reading]:
-    return virtual_readings(spec)
+    return virtual_readings(spec, READINGS)
 
 
 @pytest.fixture(scope="module")
 def context(spec: AppSpec) -> EdgeContext:
-    return EdgeContext(
-        spec.settings(), load_model(open_bundle(spec.starter, app=spec.name), find_profile("cpu"))
-    )
+    return context_of(spec)
 
 
 def run(app: EdgeApp, readings: list[Reading]) -> Iterator[Event | Sample]:
     for reading in readings:
         yield from app.process(reading, reading.captured_ns)
-
-
-def comparable(result: Event | Sample) -> Any:
-    if isinstance(result, Event):
-        return result
-    return (
-        result.subject,
-        result.group,
-        dict(result.reasons),
-        {k: v.tobytes() for k, v in result.arrays.items()},
-    )
 
 
 def test_the_starter_is_a_whole_bundle_of_this_app_under_15_mb(spec: AppSpec) -> None:
@@ -157,21 +133,3 @@ def test_events_fit_the_wire_and_carry_the_model_version(
         else:
             assert all(0 <= score <= 1 for score in result.reasons.values())
             msgspec.json.encode(result.attributes)
-
-
-def test_state_is_bounded_however_many_subjects_come(
-    spec: AppSpec, context: EdgeContext, readings: list[Reading]
-) -> None:
-    from common.edge.state import encode_state
-
-    app = spec.load_edge()(context)
-    sizes = []
-    for number in range(600):
-        reading = readings[0]
-        renamed = Reading(
-            f"subject-{number}", reading.captured_ns + number, number, reading.values, reading.channels,
-            reading.rate_hz, reading.attributes,
-        )  # fmt: skip
-        list(app.process(renamed, reading.captured_ns + number))
-        sizes.append(len(encode_state(app.snapshot())))
-    assert max(sizes[400:]) <= 1.2 * max(sizes[:400])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.ecg.app import EcgSettings
-from apps.ecg.edge import LONGEST_S, PATIENTS_LIMIT, EcgEdge
+from apps.ecg.edge import LONGEST_S, EcgEdge
 from apps.ecg.virtual import open_source
 from common.app import Arrays, EdgeContext, Reading, Sample
 from common.edge.state import decode_state, encode_state
@@ -515,12 +515,17 @@ def test_beats_keep_their_classes_if_the_rhythm_cannot_be_decided() -> None:
 # ------------------------------------------------------------------------------------------------ bounds
 
 
-def test_state_is_bounded_however_many_patients_and_hours() -> None:
-    app = edge(consent="learning")
-    (reading, *_) = virtual(2)
-    for number in range(3 * PATIENTS_LIMIT):
-        app.process(replace(reading, subject=f"p-{number}"), 0)
-    assert len(app.snapshot()["patients"]) == PATIENTS_LIMIT
+def test_a_patient_without_readings_is_forgotten_and_the_alarm_ends() -> None:
+    app = edge(forget_patient_after_hours=1)
+    run(app, virtual(40, episodes="VT:10-40"))
+    (other, *_) = virtual(2)
+    hour_ns = 3600 * 10**9
+    later = [
+        replace(other, subject="p-2", captured_ns=other.captured_ns + n * hour_ns // 2) for n in range(6)
+    ]
+    gone = [e for e in run(app, later) if isinstance(e, Event) and e.subject != "p-2"]
+    assert "ended" in {e.data.get("state") for e in gone if e.type == "ecg.alarm"}
+    assert gone[-1].data["finding"] == "forgotten"
 
 
 def test_a_stream_takes_less_than_2_mb() -> None:

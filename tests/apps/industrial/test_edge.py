@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from apps.industrial.app import SPEC, IndustrialSettings
-from apps.industrial.edge import HISTORY_CYCLES, MACHINES_LIMIT, IndustrialEdge
+from apps.industrial.edge import HISTORY_CYCLES, IndustrialEdge
 from apps.industrial.features import CHANNELS, FEATURES, NOMINAL, USED
 from apps.industrial.virtual import simulate_run
 from common.app import Arrays, EdgeContext, Reading, Sample
@@ -131,7 +131,7 @@ def test_channels_are_found_by_name_in_whatever_order_they_come() -> None:
     shuffled = replace(reading, values=np.append(reading.values[::-1], 3.5), channels=names)
     feed(usual, [reading])
     feed(other, [shuffled])
-    mine, theirs = (app.snapshot()["machines"][0] for app in (usual, other))
+    mine, theirs = (app.snapshot()["subjects"][0]["state"] for app in (usual, other))
     assert np.array_equal(mine["history"], theirs["history"])
     assert all(np.array_equal(mine["features"][k], theirs["features"][k]) for k in mine["features"])
     with pytest.raises(ReadingError, match="lacks T24"):
@@ -143,12 +143,20 @@ def test_a_dead_sensor_that_the_model_does_not_use_blinds_nobody() -> None:
     assert len(feed(app, [cycle(1, P2=float("nan"))])) == 1
 
 
-def test_machines_that_are_gone_are_forgotten() -> None:
-    count = MACHINES_LIMIT + 5
-    app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * count)))
-    feed(app, [cycle(1, machine=f"engine-{i}") for i in range(count)])
-    names = [machine["machine"] for machine in app.snapshot()["machines"]]
-    assert names == [f"engine-{i}" for i in range(5, count)]
+def test_a_machine_without_readings_is_forgotten_and_its_run_offered_for_learning() -> None:
+    app = IndustrialEdge(EdgeContext(IndustrialSettings(forget_machine_after_days=1), Scripted([100] * 9)))
+    feed(app, [cycle(1), cycle(2)])
+    day_ns = 86_400 * 10**9
+    others = [replace(cycle(1 + n, machine="engine-2"), captured_ns=1 + n * day_ns // 2) for n in range(4)]
+    gone = [result for result in feed(app, others) if result.subject == "engine-1"]
+    forgotten, sample = gone
+    assert isinstance(forgotten, Event)
+    assert (forgotten.type, forgotten.priority) == ("industrial.machine_forgotten", Priority.EVENT)
+    assert {key: forgotten.data[key] for key in ("run", "cycle", "alarm")} == {
+        "run": 0, "cycle": 2, "alarm": False,
+    }  # fmt: skip
+    assert isinstance(sample, Sample)
+    assert sample.group == "engine-1/run-0"
 
 
 def test_the_starter_warns_of_a_failing_virtual_engine_in_time_and_says_why() -> None:

@@ -1,0 +1,45 @@
+"""What the contract tests share: installed apps, their virtual readings, comparable results."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from common.app import AppSpec, EdgeContext, Reading, Sample, installed_apps
+from common.bundle import open_bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
+from common.messages import Event
+
+
+def installed() -> dict[str, AppSpec]:
+    """Every registered app by name, in order."""
+    return dict(sorted(installed_apps().items()))
+
+
+def context_of(spec: AppSpec) -> EdgeContext:
+    """Default settings and the starter model."""
+    return EdgeContext(
+        spec.settings(), load_model(open_bundle(spec.starter, app=spec.name), find_profile("cpu"))
+    )
+
+
+def virtual_readings(spec: AppSpec, count: int, seed: str = "11") -> list[Reading]:
+    """The first readings of the app's virtual sensor."""
+    source = spec.load_virtual()(spec.virtual_kinds[0], {"seed": seed}, 0.0)
+    try:
+        return list(itertools.islice(source.readings(None), count))
+    finally:
+        source.close()
+
+
+def comparable(result: Event | Sample) -> Any:
+    """A result as something that compares by value."""
+    if isinstance(result, Event):
+        return result
+    return (
+        result.subject,
+        result.group,
+        dict(result.reasons),
+        {k: v.tobytes() for k, v in result.arrays.items()},
+    )
