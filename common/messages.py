@@ -30,11 +30,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
 
+from common import json_bounds
 from common.errors import BatchError, EventTooLarge, MessageError
 
 BATCH_LIMIT_BYTES = 256 * 1024
@@ -45,7 +46,15 @@ EVENT_LIMIT_BYTES = 128 * 1024
 """Largest single event as JSON, so that it fits a batch even if it does not compress."""
 
 LARGEST_NUMBER = 2**63 - 1
-"""Largest seq and time on the wire: what a database column holds."""
+"""Largest time on the wire: what a database column holds."""
+LARGEST_SEQ = 2**53 - 1
+"""Largest seq: what every reader of JSON holds, and what sums of many marks cannot overflow with."""
+REACH_LIMIT = 2**40
+"""Most seqs from the first to the last of a batch, gaps among them: centuries of losses."""
+TYPE_CHARACTERS = 200
+"""Longest type of an event."""
+SUBJECT_CHARACTERS = 1000
+"""Longest subject of an event."""
 
 FRAME_TEXT_LIMIT = 512
 """Characters of type and subject up to which the frame of an event is remembered."""
@@ -92,9 +101,9 @@ class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     specversion: str
     id: str
     source: str
-    type: str
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=TYPE_CHARACTERS)]
     time: str
-    subject: str = ""
+    subject: Annotated[str, msgspec.Meta(max_length=SUBJECT_CHARACTERS)] = ""
     epoch: str
     seq: int
     priority: str
@@ -371,10 +380,15 @@ def decode_batch(payload: bytes) -> Batch:
         head = _head_decoder.decode(elements[0].data)
     except _UNREADABLE as error:
         raise BatchError(f"the head of the batch is not readable: {error}") from error
-    in_order = 0 < head.oldest <= head.first <= head.last <= LARGEST_NUMBER
-    if not in_order or abs(head.sent_ns) > LARGEST_NUMBER or not NAME_PATTERN.fullmatch(head.epoch):
+    in_order = 0 < head.oldest <= head.first <= head.last <= LARGEST_SEQ
+    if (
+        not in_order
+        or head.last - head.first > REACH_LIMIT
+        or abs(head.sent_ns) > LARGEST_NUMBER
+        or not NAME_PATTERN.fullmatch(head.epoch)
+    ):
         raise BatchError(f"the head of the batch makes no sense: {head}")
-    return _in_range(head, elements[1:], malformed)
+    return _in_bounds(head, elements[1:], malformed, json_bounds.has_long_numbers(plain))
 
 
 def _decompress(payload: bytes) -> bytes:
@@ -403,18 +417,27 @@ def _decode_one_by_one(plain: bytes) -> tuple[list[WireEvent], list[Malformed]]:
     return events, malformed
 
 
-def _in_range(head: BatchHead, events: Iterable[WireEvent], malformed: list[Malformed]) -> Batch:
+def _in_bounds(
+    head: BatchHead, events: Iterable[WireEvent], malformed: list[Malformed], long_numbers: bool
+) -> Batch:
     kept: list[WireEvent] = []
     previous = head.first - 1
+    read, epoch, last = json_bounds.read_part, head.epoch, head.last
     for event in events:
-        if event.epoch == head.epoch and previous < event.seq <= head.last:
+        try:
+            if event.epoch != epoch or not previous < event.seq <= last:
+                raise MessageError(
+                    f"seq {event.seq} of epoch {event.epoch[:80]} does not belong in {head.first}..{last}"
+                )
             previous = event.seq
-            kept.append(event)
-        else:
-            reason = (
-                f"seq {event.seq} of epoch {event.epoch} does not belong in {head.first}..{head.last} here"
-            )
-            malformed.append(Malformed(msgspec.json.encode(event), reason))
+            data = bytes(event.data)
+            if len(data) > EVENT_LIMIT_BYTES:
+                raise MessageError(f"the data of seq {event.seq} are over {EVENT_LIMIT_BYTES} bytes")
+            read(data, long_numbers)
+        except MessageError as error:
+            malformed.append(Malformed(msgspec.json.encode(event), str(error)))
+            continue
+        kept.append(event)
     return Batch(head, kept, malformed)
 
 

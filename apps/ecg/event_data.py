@@ -19,15 +19,17 @@ TimeNs = Annotated[int, msgspec.Meta(ge=0, le=LATEST_NS)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
-Text = Annotated[str, msgspec.Meta(max_length=500)]
+Word = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[!-~]([ -~]*[!-~])?\Z")]
+"""Printable ASCII, as resources of FHIR take it."""
+Version = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*\Z")]
 Kind = Annotated[str, msgspec.Meta(pattern="^[NSVFQ]$")]
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True):
     """Common to all."""
 
-    version: Annotated[str, msgspec.Meta(max_length=100)]
+    version: Version
     virtual: bool = False
 
 

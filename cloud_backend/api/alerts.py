@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from cloud_backend.api.deps import CloudDep, PrincipalDep, SessionDep
-from cloud_backend.api.paging import Page, Paging, cursor_of
+from cloud_backend.api.paging import Page, Paging, cursor_of, showable
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.shapes import Acknowledge, AlertPublic
 from cloud_backend.store.tables import Adoption, AlertAck, StoredEvent, Stream
@@ -78,7 +78,12 @@ def list_alerts(
         rows = rows[: paging.limit]
         last = rows[-1][0]
         following = cursor_of((last.time_ns, last.stream_id, last.seq))
-    return Page(items=[AlertPublic.about(*row) for row in rows], next=following)
+    return showable(
+        rows,
+        lambda row: AlertPublic.about(*row),
+        lambda row: (row[1].node, row[1].epoch, row[0].seq),
+        following,
+    )
 
 
 @router.post("/{node}/{epoch}/{seq}/acknowledge", responses=responses(404, 413, 422))

@@ -25,6 +25,7 @@ from cloud_backend.api import (
 )
 from cloud_backend.api.deps import AppDeps
 from cloud_backend.api.guard import BodyLimit, TokenGuard
+from cloud_backend.api.json_bodies import JsonBodies
 from cloud_backend.api.mounts import MountedErrors, mounts_of
 from cloud_backend.api.page_headers import PageHeaders
 from cloud_backend.api.updates import UpdateFiles
@@ -89,6 +90,7 @@ def create_api(cloud: Cloud) -> FastAPI:
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.mount("/tuf/metadata", UpdateFiles(cloud.repository.metadata, immutable=False), name="tuf-metadata")
     api.mount("/tuf/targets", UpdateFiles(cloud.repository.targets, immutable=True), name="tuf-targets")
+    api.add_middleware(JsonBodies)
     api.add_middleware(BodyLimit, sample_limit_bytes=cloud.settings.http.sample_limit_bytes)
     http = cloud.settings.http  # what is added last stands first
     api.add_middleware(TokenGuard, access=cloud.access, public_url=http.public_url)

@@ -15,7 +15,7 @@ from sqlmodel import Session, col
 from cloud_backend.api import recent
 from cloud_backend.api.deps import SessionDep
 from cloud_backend.api.figures import HealthPoint
-from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of
+from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of, showable
 from cloud_backend.api.problem import responses
 from cloud_backend.api.shapes import EventPublic, QuarantinedPublic
 from cloud_backend.store.tables import Quarantined, StoredEvent, Stream
@@ -77,7 +77,7 @@ def list_recent_events(
         rows = recent.newest_of_streams(session, limit, app, least)
     else:
         rows = recent.newest_notable(session, limit, app, alarms_only=least_priority == "alarm")
-    return Page(items=[EventPublic.of(*row) for row in rows], next=None)
+    return showable(rows, _public, _key, None)
 
 
 @router.get("/nodes/{node}/health-history", responses=responses(422))
@@ -148,4 +148,13 @@ def _page(
     if len(rows) > paging.limit:
         rows = rows[: paging.limit]
         following = cursor_of((rows[-1][0].stream_id, rows[-1][0].seq))
-    return Page(items=[EventPublic.of(event, stream) for event, stream in rows], next=following)
+    return showable(rows, _public, _key, following)
+
+
+def _public(row: Any) -> EventPublic:
+    return EventPublic.of(*row)
+
+
+def _key(row: Any) -> tuple[str, str, int]:
+    event, stream = row
+    return stream.node, stream.epoch, event.seq

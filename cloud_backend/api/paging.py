@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import Select, select, tuple_
 from sqlmodel import Session
 
@@ -23,11 +23,21 @@ Key = tuple[int | str, ...]
 _cursor_decoder = msgspec.json.Decoder(list[int | str])
 
 
+class SkippedRow(BaseModel):
+    """A row that is stored and cannot be shown."""
+
+    key: str = Field(description="what identifies the row")
+    reason: str
+
+
 class Page(BaseModel, Generic[T]):
     """Some items, and the cursor of the next page; null on the last."""
 
     items: list[T]
     next: str | None
+    skipped: list[SkippedRow] = Field(
+        default=[], description="rows in between that are stored and cannot be shown"
+    )
 
 
 class PageQuery:
@@ -99,4 +109,21 @@ def page_of(
     if len(rows) > paging.limit:
         rows = rows[: paging.limit]
         following = cursor_of([getattr(rows[-1], key.key) for key in keys])
-    return Page(items=[public(row) for row in rows], next=following)
+    return showable(rows, public, lambda row: [getattr(row, key.key) for key in keys], following)
+
+
+def showable(
+    rows: Sequence[Any],
+    public: Callable[[Any], T],
+    key: Callable[[Any], Sequence[Any]],
+    following: str | None,
+) -> Page[T]:
+    """A page of the public forms of ``rows``; one that has none is skipped, and named by its ``key``."""
+    page: Page[T] = Page(items=[], next=following)
+    for row in rows:
+        try:
+            page.items.append(public(row))
+        except (ValidationError, ValueError, TypeError, RecursionError) as error:
+            name = " ".join(str(part)[:200] for part in key(row))
+            page.skipped.append(SkippedRow(key=name, reason=str(error)[:500]))
+    return page

@@ -17,7 +17,7 @@ from sqlmodel import col
 from starlette.requests import ClientDisconnect
 
 from cloud_backend.api.deps import CloudDep, PrincipalDep, SamplesDep, SessionDep
-from cloud_backend.api.paging import Page, Paging, page_of
+from cloud_backend.api.paging import Page, Paging, page_of, showable
 from cloud_backend.api.problem import OFFSET_HEADER, problem, responses
 from cloud_backend.api.sample_content import read_content
 from cloud_backend.api.shapes import (
@@ -121,8 +121,12 @@ def list_samples(
     kinds = [int, str] if newest else [str]
     page = page_of(session, query, keys, kinds, paging, _itself, newest_first=newest, scan_rows=scan)
     labels = _labels_of(session, page.items)
-    items = [SamplePublic.of(row, labels.get((row.app, row.group), 0)) for row in page.items]
-    return Page(items=items, next=page.next)
+    return showable(
+        page.items,
+        lambda row: SamplePublic.of(row, labels.get((row.app, row.group), 0)),
+        lambda row: [row.digest],
+        page.next,
+    )
 
 
 @router.get("/samples/{id}/content", responses=responses(404, 413, 422))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_backend.api.deps import NAME
 from cloud_backend.store import tables
+from common import json_bounds
 from common.messages import Priority
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -125,7 +125,7 @@ class EventPublic(BaseModel):
             received_ns=event.received_ns,
             priority=Priority(event.priority).name.lower(),
             clock_offset_ms=event.clock_offset_ms,
-            data=json.loads(event.body),
+            data=json_bounds.shown(event.body),
         )
 
 

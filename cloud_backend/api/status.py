@@ -45,7 +45,7 @@ def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
         "nodes": sum(nodes.values()),
         "nodes_online": _scalar(session, select(func.count()).where(col(Node.state) == "online")),
         "streams": _scalar(session, select(func.count()).select_from(Stream)),
-        "committed": _scalar(session, select(func.sum(Stream.high_water_mark))),
+        "committed": _scalar(session, select(func.sum(col(Stream.high_water_mark) * 1.0))),
         "samples": uploads[1] or 0,
         "sample_bytes_received": uploads[2] or 0,
     }

@@ -12,6 +12,7 @@ from cloud_backend.ingest.ledger import check_cover
 from common.app import ReceivedEvent
 from common.errors import BatchError, MessageError
 from common.messages import (
+    NAME_PATTERN,
     Batch,
     Malformed,
     Priority,
@@ -87,6 +88,9 @@ def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained:
     status = decode(payload, Status)
     if status.state not in ("online", "offline"):
         raise MessageError(f"{status.state[:40]!r} is not a state of a node: online, offline")
+    for name in (status.app, status.version):
+        if name and not NAME_PATTERN.fullmatch(name):
+            raise MessageError(f"{name[:40]!r} is not the name of an app or version")
     return StatusArrival(site, node, status, arrived_ns, retained)
 
 

@@ -4,6 +4,8 @@ Transactions on SQLite start with ``BEGIN IMMEDIATE``: a transaction that reads,
 otherwise fail at once ("database is locked") when another one has committed in between. What only
 reads should not queue for the write lock: give it `read_only` (``Session(read_only(engine))``), which
 sees one snapshot and never waits for a writer.
+
+A JSON column whose text cannot be read within the bounds reads as an object that says so.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import create_engine
 
+from common import json_bounds
 from common.errors import StoreError
 
 READ_ONLY = "edgeloop_read_only"
@@ -109,7 +112,7 @@ def is_outage(error: BaseException) -> bool:
 
 def _create(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url)
+        engine = create_engine(url, json_deserializer=json_bounds.shown)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -117,7 +120,7 @@ def _create(url: URL) -> Engine:
         raise ArgumentError("use sqlite:///PATH or postgresql://USER@HOST/NAME")
     defaults = {"connect_timeout": 5, "tcp_user_timeout": 15000, "application_name": "edgeloop"}
     arguments = {name: value for name, value in defaults.items() if name not in url.query}
-    return create_engine(url, pool_pre_ping=True, connect_args=arguments)
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments, json_deserializer=json_bounds.shown)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
