@@ -308,6 +308,7 @@ class AppSpec:
                  its kinds are ``virtual_kinds``
     ``pages``    callable that adds the app's pages to the dashboard
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
+    ``channels`` those without which a row of sensor values cannot be used; a source that lacks one is refused
     ``pseudonyms`` whether subjects are persons: the app sees them, and the cloud hears of them, only by
                  pseudonyms that the node makes (`common.edge.pseudonyms`)
     ``capacity`` the setting that bounds how many subjects are followed at a time (`common.subjects`); beside
@@ -326,6 +327,7 @@ class AppSpec:
     pages: str | None = None
     pseudonyms: bool = False
     capacity: str = ""
+    channels: tuple[str, ...] = ()
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:
         """Raises `ConfigError` where a library that the app needs is not installed."""

@@ -9,7 +9,7 @@ Catch at the depth that you care for::
     │   └── EventTooLarge      one event is larger than the wire allows
     ├── SourceError            a source cannot be opened or gave something unusable
     │   ├── SourceFormatError  a file or stream does not have the promised form
-    │   └── ReadingError       one reading is unusable; the stream goes on
+    │   └── ReadingError       one reading is unusable, or the source changed; the stream goes on
     │       └── CapacityReached  a new subject is refused: as many are held as the settings allow
     ├── BundleError            a model bundle cannot be used
     │   ├── BundleIncomplete   a file that the manifest names is missing or differs
@@ -69,7 +69,15 @@ class SourceFormatError(SourceError):
 
 
 class ReadingError(SourceError):
-    """One reading is unusable; the stream goes on."""
+    """One reading is unusable, or something else is to be told of the source; the stream goes on.
+
+    ``kind`` is ``unusable``, ``changed`` (the source goes on in another way, such as in another file) or
+    ``lost`` (readings that were there cannot be read any more).
+    """
+
+    def __init__(self, message: str, kind: str = "unusable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class CapacityReached(ReadingError):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from apps.industrial.features import USED_CHANNELS
 from common.app import AppSpec
 
 
@@ -39,4 +40,5 @@ SPEC = AppSpec(
     virtual_kinds=("turbofan",),
     pages="apps.industrial.pages:add_pages",
     capacity="max_machines",
+    channels=USED_CHANNELS,
 )

@@ -148,7 +148,7 @@ class Node:
             self._record_to.mkdir(parents=True, exist_ok=True)
         self._secret = keep_secret(self._folder) if spec.pseudonyms else None
         self.profile = find_profile(settings.profile)
-        self.source: Source = open_source(settings.source, spec, settings.speed)
+        self.source: Source = open_source(settings.source, spec, settings.speed, self._folder)
         opened.callback(self.source.close)
         self.slots = Slots(
             self._folder / "slots",
@@ -294,7 +294,7 @@ class Node:
             return item
         if isinstance(item, Reading):
             return replace(item, subject=pseudonym(self._secret, item.subject))
-        return ReadingError(self._tellable(item))
+        return ReadingError(self._tellable(item), item.kind)
 
     def _tellable(self, error: Exception) -> str:
         """What may leave the node of an error of the source, whose text may name a person."""

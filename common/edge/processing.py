@@ -168,7 +168,7 @@ class Processing:
         position: int | None = None
         for item in items:
             if isinstance(item, ReadingError):
-                self._unusable(str(item), self._node)
+                self._unusable(item, self._node)
             else:
                 events += self._decide(item)
                 position = item.position
@@ -198,7 +198,7 @@ class Processing:
             return []
         except ReadingError as error:
             self._check_clock(reading, now_ns)
-            self._unusable(str(error), reading.subject)
+            self._unusable(error, reading.subject)
             return []
         self._check_clock(reading, now_ns)
         events: list[Event] = []
@@ -214,9 +214,10 @@ class Processing:
         self._metrics.processing.observe(time.perf_counter() - started)
         return events
 
-    def _unusable(self, detail: str, subject: str) -> None:
-        self._metrics.unusable.inc()
-        self.problems.add("unusable", detail, subject)
+    def _unusable(self, error: ReadingError, subject: str) -> None:
+        if error.kind == "unusable":
+            self._metrics.unusable.inc()
+        self.problems.add(error.kind, str(error), subject)
 
     def _offer(self, sample: Sample) -> None:
         if self._keeper is None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from common.app import AppSpec, Reading, Source
-from common.errors import ReadingError, SourceError
+from common.errors import ReadingError, SourceError, SourceFormatError
 
 GROUP = "edgeloop.sources"
 VIRTUAL = "virtual"
@@ -23,12 +24,16 @@ QUEUE_READINGS = 256
 
 @dataclass(frozen=True, slots=True)
 class SourceUri:
-    """A source's URI in its parts: ``scheme:target?key=value``."""
+    """A source's URI in its parts: ``scheme:target?key=value``.
+
+    ``folder`` is where a source may keep what it must know after a restart; None is nowhere.
+    """
 
     text: str
     scheme: str
     target: str
     parameters: dict[str, str]
+    folder: Path | None = None
 
 
 OpenSource = Callable[[SourceUri, float], Source]
@@ -47,16 +52,30 @@ def parse_uri(text: str) -> SourceUri:
     return SourceUri(text, scheme.lower(), target, dict(pairs))
 
 
-def open_source(text: str, spec: AppSpec, speed: float) -> Source:
-    """Open the source with this URI. Raises `SourceError` or `ConfigError`."""
-    uri = parse_uri(text)
+def open_source(text: str, spec: AppSpec, speed: float, folder: Path | None = None) -> Source:
+    """Open the source with this URI; ``folder`` is the node's. Raises `SourceError` or `ConfigError`."""
+    uri = replace(parse_uri(text), folder=folder)
     if uri.scheme == VIRTUAL:
         return spec.load_virtual()(uri.target, uri.parameters, speed)
     for entry in entry_points(group=GROUP, name=uri.scheme):
         opener: OpenSource = entry.load()
-        return opener(uri, speed)
+        source = opener(uri, speed)
+        _check_channels(source, spec)
+        return source
     known = ", ".join(sorted([VIRTUAL, *(entry.name for entry in entry_points(group=GROUP))]))
     raise SourceError(f"no source has the scheme {uri.scheme!r}; there are: {known}")
+
+
+def _check_channels(source: Source, spec: AppSpec) -> None:
+    """Refuse a source that already knows that it lacks what the app needs. Raises `SourceFormatError`."""
+    channels: tuple[str, ...] = getattr(source, "channels", ())
+    lacking = [name for name in spec.channels if name not in channels]
+    if channels and lacking:
+        source.close()
+        raise SourceFormatError(
+            f"the source lacks {', '.join(lacking)}, which the app {spec.name!r} needs; it has "
+            f"{', '.join(channels)[:500]}"
+        )
 
 
 class ReadingQueue:

@@ -22,6 +22,10 @@ class Pace:
         """End a wait, from another thread."""
         self._closed.set()
 
+    def pause(self, seconds: float) -> None:
+        """Wait, at most until closed."""
+        self._closed.wait(seconds)
+
     def wait_until(self, recorded_ns: int) -> bool:
         """Wait until ``recorded_ns`` is due; False once closed. A jump of the clock is not waited for."""
         if self._speed <= 0:

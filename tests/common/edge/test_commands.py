@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from apps.industrial.features import USED_CHANNELS
 from common.config import Enrolment
 from common.edge.commands import known_enrolment
 from common.errors import ConfigError
@@ -80,7 +81,8 @@ def test_wrong_use_says_what_to_do(tmp_path: Path, arguments: list[str], code: i
 
 
 def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
-    (tmp_path / "run.csv").write_text("subject,cycle,T2\nengine-1,1,518.67\n")
+    names = ",".join(USED_CHANNELS)
+    (tmp_path / "run.csv").write_text(f"subject,cycle,{names}\nengine-1,1{',' * len(USED_CHANNELS)}\n")
     done = edgeloop(
         "node",
         "run",
