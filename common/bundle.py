@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from common import durable
+from common.arrays import encode_arrays, read_arrays
 from common.errors import BundleIncompatible, BundleIncomplete
 
 MANIFEST_FORMAT = 1
@@ -29,6 +29,10 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 FILE_LIMIT_BYTES = 512 * 1024 * 1024
 MANIFEST_LIMIT_BYTES = 1024 * 1024
+FILES_LIMIT = 64
+"""Most files of a bundle beside its manifest."""
+GOLDEN_PLAIN_LIMIT_BYTES = 64 * 1024 * 1024
+"""Most bytes of the golden cases after decompression."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -114,10 +118,13 @@ class Bundle:
         return self.path / self.manifest.model
 
     def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-        """``(inputs, expected outputs)`` of the golden cases, cases along the first axis."""
-        with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:
-            inputs = {key[3:]: arrays[key] for key in arrays.files if key.startswith("in/")}
-            outputs = {key[4:]: arrays[key] for key in arrays.files if key.startswith("out/")}
+        """``(inputs, expected outputs)`` of the golden cases, cases along the first axis.
+
+        Raises `ArraysError` for a file that is not one of plain arrays, or over `GOLDEN_PLAIN_LIMIT_BYTES`.
+        """
+        arrays = read_arrays(self.path / GOLDEN, limit_bytes=GOLDEN_PLAIN_LIMIT_BYTES)
+        inputs = {key[3:]: array for key, array in arrays.items() if key.startswith("in/")}
+        outputs = {key[4:]: array for key, array in arrays.items() if key.startswith("out/")}
         return inputs, outputs
 
     def files(self) -> list[str]:
@@ -134,8 +141,7 @@ def file_digest(path: Path) -> str:
 def write_golden(path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
     """Write the golden cases of the bundle in folder ``path``."""
     arrays = {f"in/{k}": v for k, v in inputs.items()} | {f"out/{k}": v for k, v in outputs.items()}
-    with (path / GOLDEN).open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    (path / GOLDEN).write_bytes(encode_arrays(arrays))
 
 
 def seal(path: Path, manifest: Manifest) -> Bundle:
@@ -187,6 +193,10 @@ def open_bundle(path: Path, *, app: str | None = None) -> Bundle:
 
 def check_names(manifest: Manifest, where: str) -> None:
     """Refuse file names that leave the folder, and a manifest without its model or golden cases."""
+    if len(manifest.files) > FILES_LIMIT:
+        raise BundleIncompatible(
+            f"{where} names {len(manifest.files)} files; at most {FILES_LIMIT} are accepted"
+        )
     for name in manifest.files:
         if name != Path(name).name or name.startswith(".") or name == MANIFEST:
             raise BundleIncompatible(

@@ -24,6 +24,7 @@ Catch at the depth that you care for::
     │   ├── UploadConflict     a piece does not continue the upload, or another upload is in its way
     │   ├── UploadTooLarge     more bytes than are taken
     │   └── SampleRefused      the content is not what was announced, or not a sample
+    ├── ArraysError            an .npz that is not one of plain arrays within its limits
     ├── DatasetError           a data set is absent or malformed
     ├── TrainingError          a training job cannot finish
     ├── GateRefused            a candidate is not better, or falls on a guarded slice
@@ -150,6 +151,10 @@ class UploadTooLarge(SampleError):
 
 class SampleRefused(SampleError):
     """The content is not what was announced, or not a sample; nothing of it is kept."""
+
+
+class ArraysError(EdgeloopError):
+    """An ``.npz`` is not one of plain arrays within its limits."""
 
 
 class DatasetError(EdgeloopError):

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud_backend.api.problem import problem
 from common.errors import SampleError
-from common.samples import decode_sample
+
+if TYPE_CHECKING:
+    from cloud_backend.training.samples import SampleStore
 
 FILE_LIMIT_BYTES = 2 * 1024 * 1024
 PLAIN_LIMIT_BYTES = 16 * 1024 * 1024
 VALUES_LIMIT = 200_000
 
 
-def read_content(path: Path) -> dict[str, Any]:
-    """The arrays of the sample at ``path`` by name, as nested lists.
+def read_content(samples: SampleStore, digest: str) -> dict[str, Any]:
+    """The arrays of a complete sample by name, as nested lists.
 
     What JSON has no number for (NaN, infinity) is None; a complex number is ``[real, imaginary]``. Raises a
     404 problem where the file is gone, and a 413 one for a sample over the limits.
     """
     try:
-        size = path.stat().st_size
+        size = samples.path(digest).stat().st_size
         if size > FILE_LIMIT_BYTES:
             raise problem(413, f"the sample has {size} bytes; at most {FILE_LIMIT_BYTES} are shown")
-        arrays = decode_sample(path.read_bytes(), limit_bytes=PLAIN_LIMIT_BYTES)
+        arrays = samples.read(digest, limit_bytes=PLAIN_LIMIT_BYTES)
     except FileNotFoundError:
         raise problem(404, "the content of this sample is not there") from None
     except SampleError as error:

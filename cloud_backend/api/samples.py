@@ -135,7 +135,7 @@ def show_content(id: SampleId, session: SessionDep, samples: SamplesDep) -> Samp
     row = session.get(SampleRow, id)
     if row is None or not row.complete:
         raise problem(404, f"there is no sample {id}")
-    return SampleContent(id=id, arrays=read_content(samples.path(id)))
+    return SampleContent(id=id, arrays=read_content(samples, id))
 
 
 @router.get("/uploads", responses=responses(422))

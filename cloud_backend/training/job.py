@@ -81,7 +81,7 @@ class StoredArrays(Mapping[str, NDArray[Any]]):
     def _read(self) -> Mapping[str, NDArray[Any]]:
         from common.samples import decode_sample
 
-        arrays = decode_sample(self._path.read_bytes())
+        arrays = decode_sample(self._path)
         self._names = tuple(arrays)
         return arrays
 

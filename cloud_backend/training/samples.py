@@ -6,6 +6,7 @@
   one. Bytes count once they are on disk; what a lost connection left of a piece counts as well.
 - With the last byte the content is checked: another digest, or content that is not a sample, is
   removed and refused. What is not a sample leaves its first bytes in quarantine.
+- Samples are unpacked one at a time, and checked without being held in memory.
 - Bounded: the size of a sample, the open uploads and the stored bytes of a node; an upload that
   stands still for a day is dropped.
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select, update
 from sqlmodel import Session, col
 
@@ -33,7 +35,7 @@ from common import durable
 from common.bundle import file_digest
 from common.clock import Clock
 from common.errors import SampleError, SampleRefused, UploadConflict, UploadTooLarge, UploadUnknown
-from common.samples import decode_sample
+from common.samples import check_sample, decode_sample
 
 QUARANTINE_BYTES = 4096
 """How much of a refused sample is kept for a look."""
@@ -86,6 +88,7 @@ class SampleStore:
         self._open_uploads = open_uploads
         self._clock = clock
         self._lock = threading.Lock()
+        self._decoding = threading.Lock()
         self._busy: set[str] = set()
         self._next_expiry_ns = 0
         (folder / "partial").mkdir(parents=True, exist_ok=True)
@@ -93,6 +96,11 @@ class SampleStore:
     def path(self, digest: str) -> Path:
         """Where a complete sample lies."""
         return self._folder / digest[:2] / f"{digest}.npz"
+
+    def read(self, digest: str, *, limit_bytes: int) -> dict[str, NDArray[Any]]:
+        """Arrays of a complete sample, one reader at a time. Raises `SampleError`, `FileNotFoundError`."""
+        with self._decoding:
+            return decode_sample(self.path(digest), limit_bytes=limit_bytes)
 
     def begin(self, node: str, announced: Announced) -> Upload:
         """Announce a sample, or ask how far it is. Raises `UploadTooLarge`, `UploadConflict`."""
@@ -226,9 +234,12 @@ class SampleStore:
             self._drop(upload, None, "")
             raise SampleRefused(f"the bytes of sample {upload.id} have another SHA-256: send it again")
         try:
-            decode_sample(partial.read_bytes())
+            with self._decoding:
+                check_sample(partial)
         except SampleError as error:
-            self._drop(upload, partial.read_bytes()[:QUARANTINE_BYTES], str(error))
+            with partial.open("rb") as file:
+                head = file.read(QUARANTINE_BYTES)
+            self._drop(upload, head, str(error))
             raise SampleRefused(f"sample {upload.id} is refused: {error}") from error
 
     def _drop(self, upload: Upload, head: bytes | None, reason: str) -> None:

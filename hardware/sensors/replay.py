@@ -6,18 +6,20 @@ cannot be read is given as a `ReadingError`, and the next one follows.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from common.app import Reading
+from common.arrays import read_arrays
 from common.edge.sources import SourceUri
-from common.errors import ReadingError, SourceFormatError
+from common.errors import ArraysError, ReadingError, SourceFormatError
 from hardware.sensors.pace import Pace
+
+READING_LIMIT_BYTES = 64 * 1024 * 1024
+"""Largest recorded reading after decompression."""
 
 
 class ReplaySource:
@@ -44,7 +46,7 @@ class ReplaySource:
                 EOFError,
                 ValueError,
                 KeyError,
-                zipfile.BadZipFile,
+                ArraysError,
                 msgspec.MsgspecError,
             ) as error:
                 yield ReadingError(f"{file} is not a recorded reading: {error}; it is left out")
@@ -61,9 +63,9 @@ class ReplaySource:
 
 def read(file: Path) -> Reading:
     """One recorded reading."""
-    with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
-        rest: dict[str, Any] = msgspec.json.decode(arrays["reading"].tobytes(), type=dict[str, Any])
-        values = arrays["values"]
+    arrays = read_arrays(file, limit_bytes=READING_LIMIT_BYTES)
+    rest: dict[str, Any] = msgspec.json.decode(arrays["reading"].tobytes(), type=dict[str, Any])
+    values = arrays["values"]
     return Reading(
         subject=rest["subject"],
         captured_ns=rest["captured_ns"],

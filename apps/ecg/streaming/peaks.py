@@ -34,8 +34,10 @@ from apps.ecg.streaming.candidates import (
     maxima,
 )
 from apps.ecg.streaming.filters import Floats, Joined, Past, check_rate
+from common.arrays import read_arrays
 
 NETWORK = Path(__file__).with_name("qrs.npz")
+NETWORK_LIMIT_BYTES = 64 * 1024 * 1024
 DELAY_S = 0.4
 """A peak is known no later than this after it."""
 THRESHOLD = -0.5
@@ -92,16 +94,16 @@ class Network:
 @lru_cache
 def read_network(path: Path) -> Network:
     """The network in a file that `Network.write` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return Network(
-            tuple(
-                (
-                    np.ascontiguousarray(file[f"weights{number}"]),
-                    np.ascontiguousarray(file[f"biases{number}"]),
-                )
-                for number in range(len(file.files) // 2)
+    arrays = read_arrays(path, limit_bytes=NETWORK_LIMIT_BYTES)
+    return Network(
+        tuple(
+            (
+                np.ascontiguousarray(arrays[f"weights{number}"]),
+                np.ascontiguousarray(arrays[f"biases{number}"]),
             )
+            for number in range(len(arrays) // 2)
         )
+    )
 
 
 class RPeaks:

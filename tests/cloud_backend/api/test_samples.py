@@ -91,7 +91,8 @@ def test_content_that_is_too_much_to_draw_is_refused(
     admin: TestClient, node: TestClient, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = upload(node, encode_sample({"values": np.zeros(200_001, np.int8)}))
-    vast = upload(node, encode_sample({"values": np.zeros((10, 10), "S200000")}))
+    monkeypatch.setattr("cloud_backend.api.sample_content.PLAIN_LIMIT_BYTES", 300_000)
+    vast = upload(node, encode_sample({"values": np.zeros(300_001, np.int8)}))
     gone = upload(node, sample_of(400))
     for id, word in ((many, "200001 values"), (vast, "too large")):
         answer = admin.get(f"/v1/samples/{id}/content")

@@ -104,6 +104,25 @@ def test_a_busy_device_is_not_a_slow_model(bundle):
     assert check(limited, timer=Ticks([*slow_rounds, *[1.0] * runs])).latency_ms == pytest.approx(1.0)
 
 
+def test_more_cases_than_the_limit_are_refused(bundle, monkeypatch):
+    monkeypatch.setattr("common.edge.golden.CASES_LIMIT", 7)
+    with pytest.raises(GoldenCaseFailed, match="8 golden cases; at most 7"):
+        check(bundle)
+
+
+def test_cases_that_take_too_long_are_refused(bundle, monkeypatch):
+    monkeypatch.setattr("common.edge.golden.CASES_TIMEOUT_S", -1.0)
+    with pytest.raises(GoldenCaseFailed, match="took over"):
+        check(bundle)
+
+
+def test_golden_cases_that_unpack_to_too_much_are_refused(bundle):
+    inputs, outputs = bundle.golden()
+    write_golden(bundle.path, inputs | {"more": np.zeros(65 * 1024 * 1024, np.uint8)}, outputs)
+    with pytest.raises(GoldenCaseFailed, match="cannot be read"):
+        check(reseal(bundle))
+
+
 def test_scales_are_the_spread_of_the_golden_outputs(bundle):
     _, outputs = open_bundle(bundle.path).golden()
     assert output_scales(bundle)["y"] == pytest.approx(float(np.ptp(outputs["y"])))
