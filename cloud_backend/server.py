@@ -32,11 +32,19 @@ from common.clock import anchored_clock
 from common.cloud_side import CloudChores, CloudContext
 from common.config import CloudSettings
 from common.errors import ConfigError, StoreError
+from common.private import close_folder, restrict_new_files
 
 _log = structlog.get_logger("edgeloop.cloud")
 WATCH_BROKER_S = 0.25
 DRAIN_S = 10
 """How long requests in hand may take at the end."""
+DATA_ENTRIES = (
+    "cloud.*",
+    "lock",
+    "ports.json",
+    *("secrets", "tuf", "models", "broker", "samples", "jobs", "incoming"),
+)
+"""What a cloud keeps in its data folder."""
 
 
 class CloudFile(msgspec.Struct, frozen=True):
@@ -62,11 +70,12 @@ def run_cloud(settings: CloudSettings) -> int:
 
     Raises `StoreError`, `BrokerError`, `ConfigError` or `RegistryError` where it cannot start.
     """
+    restrict_new_files()
     _set_up_logging()
     stop = _StopSignals()
     with ExitStack() as stack:
         folder = Path(settings.data).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        close_folder(folder, DATA_ENTRIES)
         stack.enter_context(_sole_use(folder))
         (folder / "cloud.json").unlink(missing_ok=True)
         try:

@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from common.errors import EdgeloopError
+from common.private import restrict_new_files
 
 GROUP = "edgeloop.commands"
 
@@ -62,6 +63,7 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the console script."""
+    restrict_new_files()
     try:
         build()()
     except EdgeloopError as error:

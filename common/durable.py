@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``content`` so that a crash at any moment leaves the old file or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

@@ -47,7 +47,6 @@ class BundleFolder:
                 shutil.copyfile(bundle.path / name, partial / name)
                 _sync_file(partial / name)
             durable.sync_folder(partial)
-            partial.chmod(0o755)
             if final.exists():
                 shutil.rmtree(final)
             os.replace(partial, final)

@@ -44,6 +44,7 @@ from cloud_backend.training.job import (
 from common.app import AppSpec, LabelledSample, Metrics, TrainContext, find_app
 from common.bundle import Bundle, Lineage, open_bundle, seal
 from common.errors import EdgeloopError, TrainingError
+from common.private import restrict_new_files
 
 Report = Callable[[float, str], None]
 ORPHANED = 3
@@ -159,6 +160,7 @@ def _figures(metrics: Metrics) -> dict[str, float]:
 
 def main(path: Path) -> int:
     """Run the job in file ``path`` as a process of its own; the exit status is 0 if there is a verdict."""
+    restrict_new_files()
     cancelled = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -57,10 +57,16 @@ from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.uplink import Uplink
 from common.errors import ConfigError, ReadingError, SourceError
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status
+from common.private import close_folder, restrict_new_files
 
 log = logging.getLogger(__name__)
 
 STARTED_TYPE = "edgeloop.node.started"
+DATA_ENTRIES = (
+    *("node.lock", PORT_FILE, "outbox.*", "enrolment.json", "deployment.json", "pseudonyms.secret"),
+    *("slots", "samples", "tuf"),
+)
+"""What a node keeps in its data folder."""
 UNENROLLED_SITE = "local"
 DRAIN_S = 5.0
 """How long a stopping node waits for the cloud to take what it has."""
@@ -84,6 +90,7 @@ def run_node(
     ``record`` is a folder to write readings to; ``json_log`` logs JSON lines. Returns the exit code. A second
     signal ends the process at once. Raises `EdgeloopError` for what keeps the node from starting.
     """
+    restrict_new_files()
     set_up_logging(json_log)
     ended = threading.Event()
 
@@ -479,7 +486,7 @@ def _host_name() -> str:
 def _claimed(folder: Path, app: str) -> Generator[None]:
     """Keep other nodes, and nodes of other apps, out of ``folder``. Raises `ConfigError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        close_folder(folder, DATA_ENTRIES)
         file = (folder / "node.lock").open("a+")
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be used: {error}") from error
