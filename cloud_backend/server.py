@@ -38,6 +38,8 @@ _log = structlog.get_logger("edgeloop.cloud")
 WATCH_BROKER_S = 0.25
 DRAIN_S = 10
 """How long requests in hand may take at the end."""
+SOCKET_MESSAGE_BYTES = 1024 * 1024
+"""Largest message of a dashboard page to the cloud."""
 DATA_ENTRIES = (
     "cloud.*",
     "lock",
@@ -176,6 +178,13 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
 def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
     """Run the API and the chores until a signal ends them."""
     from cloud_backend.api.application import create_api
+    from cloud_backend.connections import (
+        RESERVED_FILES,
+        ConnectionLimits,
+        bounded_protocol,
+        networks,
+        raise_file_limit,
+    )
     from cloud_backend.dashboard import mount
 
     def announce() -> None:
@@ -226,8 +235,20 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
         stack.callback(each.stop)
     api = create_api(cloud)
     mount(api, cloud.apps)
+    http = settings.http
+    files = raise_file_limit()
+    limits = ConnectionLimits(
+        connections=max(1, min(http.connections, files - RESERVED_FILES)),
+        per_address=http.connections_per_address,
+        request_timeout_s=http.request_timeout_s,
+        proxies=networks(http.forwarded_allow_ips),
+    )
     config = uvicorn.Config(
         api,
+        http=bounded_protocol(limits),
+        proxy_headers=bool(http.forwarded_allow_ips),
+        forwarded_allow_ips=http.forwarded_allow_ips,
+        ws_max_size=SOCKET_MESSAGE_BYTES,
         log_config=None,
         access_log=False,
         server_header=False,

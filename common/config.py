@@ -150,6 +150,17 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is 0.0.0.0 or ::, or a proxy stands before the API."""
     sample_limit_bytes: Count = 64 * 1024 * 1024
     """Largest sample that is taken."""
+    forwarded_allow_ips: list[str] = []
+    """Addresses or networks of reverse proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed; empty
+    believes nobody's, and every client counts by the address that it connects from."""
+    connections: Count = 1000
+    """Most open connections, dashboards included; lowered where the system allows fewer open files."""
+    connections_per_address: Count = 200
+    """Most open connections of one address (of one /64 network of IPv6); trusted proxies are not bounded."""
+    request_timeout_s: Positive = 15.0
+    """Time for a request's head; after the same time its body must come at 1 KiB/s in the mean."""
+    dashboard_sockets: Count = 200
+    """Most open dashboard pages, each of which holds a websocket."""
     frame_ancestors: list[Origin] = []
     """Origins (``http://127.0.0.1:9000``) of pages that may show the dashboard in a frame; empty is none."""
 

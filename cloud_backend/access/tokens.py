@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
+from cloud_backend.access.devices import Devices
 from cloud_backend.access.passwords import Passwords
 from cloud_backend.access.secrets import keep, open_folder
 from cloud_backend.access.sessions import Sessions
@@ -70,6 +71,7 @@ class Access:
             engine, self._clock, lambda: self.admin_token.encode() + b"|" + self.passwords.mark()
         )
         self.tickets = Tickets(self._clock)
+        self.devices = Devices(keep(folder, "device-key"), self._clock)
 
     def principal(self, token: str) -> Principal:
         """Whose token it is. Raises `AccessDenied` for one that is not known."""
@@ -99,22 +101,25 @@ class Access:
         except AccessDenied:
             return False
 
-    def sign_in(self, name: str, password: str, address: str) -> str:
+    def sign_in(self, name: str, password: str, address: str, device_cookie: str = "") -> str:
         """The token of a new session for who knows the password, or the admin's token.
+
+        ``device_cookie`` is that of a browser in which someone signed in before, where it has one.
 
         Raises:
             TooManyTries: too many wrong ones came from ``address``, or from everywhere.
             AccessDenied: it is neither.
         """
+        device = self.devices.read(device_cookie)
         with self._lock:
-            wait_s = self._tries.begin(address, self._clock())
+            wait_s = self._tries.begin(address, self._clock(), device)
         if wait_s:
             raise TooManyTries(f"too many wrong passwords: wait {wait_s} s, then try again", wait_s)
         encoded = password.encode("utf-8", "surrogatepass")
         if not (hmac.compare_digest(encoded, self.admin_token.encode()) or self.passwords.fits(password)):
             raise AccessDenied("the password is wrong")
         with self._lock:
-            self._tries.succeeded(address)
+            self._tries.succeeded(address, device)
         return self.sessions.start(name)
 
     def enrol(self, node: str, site: str) -> tuple[str, str]:

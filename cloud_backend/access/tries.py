@@ -4,6 +4,8 @@
   try, from `FIRST_WAIT_S` to `LAST_WAIT_S`. All addresses together have the same with more room and a
   shorter wait, so that many addresses gain little and cannot keep the owner out for long.
 - A try counts as wrong from the moment it begins, so that a hundred at once are no way around.
+- A browser in which someone has signed in before (its device cookie says so) is counted by itself: neither
+  its address nor all others keep it out, and it does not count among all.
 - A right one clears its address, and takes back its own count among all. Who is quiet for `FORGET_S` is
   forgotten. A try that must wait is not counted.
 - At most `ADDRESSES` are remembered; the one that was quiet longest gives way. IPv6 counts by /64, which
@@ -62,26 +64,28 @@ class Tries:
     def __len__(self) -> int:
         return len(self._by_address)
 
-    def begin(self, address: str, now_ns: int) -> int:
+    def begin(self, address: str, now_ns: int, device: str = "") -> int:
         """Begin a try: 0, or the whole seconds that it must wait for (then it has not begun)."""
         self._forget(now_ns)
-        key = key_of(address)
+        key = _key(address, device)
         count = self._by_address.get(key) or _Count(FREE_TRIES, LAST_WAIT_S)
-        wait_ns = max(count.wait_ns(now_ns), self._all.wait_ns(now_ns))
+        wait_ns = max(count.wait_ns(now_ns), 0 if device else self._all.wait_ns(now_ns))
         if wait_ns:
             return math.ceil(wait_ns / _S)
         count.begin(now_ns)
-        self._all.begin(now_ns)
+        if not device:
+            self._all.begin(now_ns)
         self._by_address[key] = count
         self._by_address.move_to_end(key)
         if len(self._by_address) > ADDRESSES:
             self._by_address.popitem(last=False)
         return 0
 
-    def succeeded(self, address: str) -> None:
+    def succeeded(self, address: str, device: str = "") -> None:
         """The try that was begun had the right password."""
-        self._by_address.pop(key_of(address), None)
-        self._all.wrong = max(0, self._all.wrong - 1)
+        self._by_address.pop(_key(address, device), None)
+        if not device:
+            self._all.wrong = max(0, self._all.wrong - 1)
 
     def _forget(self, now_ns: int) -> None:
         while self._by_address:
@@ -91,6 +95,10 @@ class Tries:
             del self._by_address[key]
         if self._all.is_over(now_ns):
             self._all.wrong = 0
+
+
+def _key(address: str, device: str) -> str:
+    return f"device {device}" if device else key_of(address)
 
 
 def key_of(address: str) -> str:

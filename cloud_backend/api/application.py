@@ -93,7 +93,12 @@ def create_api(cloud: Cloud) -> FastAPI:
     api.add_middleware(JsonBodies)
     api.add_middleware(BodyLimit, sample_limit_bytes=cloud.settings.http.sample_limit_bytes)
     http = cloud.settings.http  # what is added last stands first
-    api.add_middleware(TokenGuard, access=cloud.access, public_url=http.public_url)
+    api.add_middleware(
+        TokenGuard,
+        access=cloud.access,
+        public_url=http.public_url,
+        sockets_limit=http.dashboard_sockets,
+    )
     api.add_middleware(PageHeaders, frame_ancestors=http.frame_ancestors)
     if mounts:
         api.add_middleware(MountedErrors, mounts=mounts)

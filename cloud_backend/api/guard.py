@@ -16,6 +16,7 @@ import re
 import time
 from typing import Protocol
 
+import structlog
 from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
@@ -44,6 +45,7 @@ OPEN_PAGES: list[tuple[frozenset[str], re.Pattern[str]]] = [
 ]
 """Signing in and out, and the scripts and styles that any dashboard made with NiceGUI has."""
 SOCKETS = "/ui/_nicegui_ws/"
+_log = structlog.get_logger("edgeloop.access")
 _NO_PAGES = ("/ui/_nicegui/", SOCKETS)
 LOOK_AGAIN_S = 10.0
 """Time after which a websocket's session is looked at again."""
@@ -78,16 +80,24 @@ class Access(Protocol):
 class TokenGuard:
     """Puts the request's `Principal` and its token into ``scope["state"]``, or refuses.
 
-    ``public_url`` is where browsers find the cloud behind a proxy, empty without one.
+    ``public_url`` is where browsers find the cloud behind a proxy, empty without one. At most
+    ``sockets_limit`` websockets are open at a time.
     """
 
     def __init__(
-        self, app: ASGIApp, access: Access, public_url: str = "", look_again_s: float = LOOK_AGAIN_S
+        self,
+        app: ASGIApp,
+        access: Access,
+        public_url: str = "",
+        look_again_s: float = LOOK_AGAIN_S,
+        sockets_limit: int = 200,
     ) -> None:
         self._app = app
         self._access = access
         self._public_url = public_url
         self._look_again_s = look_again_s
+        self._sockets_limit = sockets_limit
+        self._sockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -162,9 +172,17 @@ class TokenGuard:
         if person is None:
             await send({"type": "websocket.close", "code": 1008})
             return
+        if self._sockets >= self._sockets_limit:
+            _log.warning("too many dashboard pages are open (http.dashboard_sockets)", open=self._sockets)
+            await send({"type": "websocket.close", "code": 1013})
+            return
         scope.setdefault("state", {}).update(principal=person, token=token)
         watched = _WatchedSocket(self._access, token, receive, send, self._look_again_s)
-        await self._app(scope, watched.receive, watched.send)
+        self._sockets += 1
+        try:
+            await self._app(scope, watched.receive, watched.send)
+        finally:
+            self._sockets -= 1
 
 
 class _WatchedSocket:

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from cloud_backend.store.engine import is_outage
@@ -121,6 +122,11 @@ def install(api: FastAPI) -> None:
         if isinstance(error, UploadConflict) and error.offset is not None:
             headers[OFFSET_HEADER], more["offset"] = str(error.offset), error.offset
         return problem_response(status, str(error), kind=type(error).__name__, headers=headers, **more)
+
+    @api.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        """Nobody reads this; it keeps a request that was cut off from being an error of ours."""
+        return problem_response(400, "the request's body was cut off")
 
     @api.exception_handler(OverflowError)
     @api.exception_handler(DataError)

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import RedirectResponse, Response
 
+from cloud_backend.access import devices
 from cloud_backend.access.sessions import LIFE_S
 from cloud_backend.api import origins
 from cloud_backend.api.deps import CloudDep
@@ -23,6 +24,7 @@ from cloud_backend.api.sign_in_page import moving_page, refused_page, sign_in_pa
 from cloud_backend.store.engine import is_outage
 from common.errors import AccessDenied, TooManyTries
 
+DEVICE_COOKIE = "edgeloop-device"
 NAME_LIMIT = 60
 _FIELDS = 10
 _FORM = "application/x-www-form-urlencoded"
@@ -52,7 +54,12 @@ async def sign_in(request: Request, cloud: CloudDep) -> Response:
     address = request.client.host if request.client else ""
     try:
         token = await to_thread.run_sync(
-            cloud.access.sign_in, name, form.get("password", ""), address, limiter=_one_at_a_time(request)
+            cloud.access.sign_in,
+            name,
+            form.get("password", ""),
+            address,
+            request.cookies.get(DEVICE_COOKIE, ""),
+            limiter=_one_at_a_time(request),
         )
     except TooManyTries as error:
         text = f"Too many wrong passwords. Wait {_duration(error.wait_s)}, then try again."
@@ -127,6 +134,15 @@ def _with_cookie(answer: Response, request: Request, cloud: CloudDep, token: str
         token,
         max_age=LIFE_S,
         path="/",
+        httponly=True,
+        samesite="strict",
+        secure=_is_secure(request, cloud),
+    )
+    answer.set_cookie(
+        DEVICE_COOKIE,
+        cloud.access.devices.make(),
+        max_age=devices.LIFE_S,
+        path=origins.SIGN_IN,
         httponly=True,
         samesite="strict",
         secure=_is_secure(request, cloud),
