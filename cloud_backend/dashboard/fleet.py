@@ -213,6 +213,7 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
     sent, raw = words.number(health, "bytes_sent"), words.number(health, "bytes_raw")
     step = " ".join(filter(None, (node["slot"], node["step"])))
     p50, p99 = (words.number(health, f"latency_{name}_ms") for name in ("p50", "p99"))
+    source_state, source_tone = words.source_badge(health)
     return {
         "id": node["node"],
         "node": node["node"],
@@ -231,8 +232,8 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
         if account
         else "",
         "seen": node["last_seen_ns"],
-        "source": source_of(node),
-        "source_tone": "info" if node["virtual"] else "",
+        "source": ", ".join(filter(None, (source_of(node), source_state))),
+        "source_tone": source_tone or ("info" if node["virtual"] else ""),
     }
 
 

@@ -138,7 +138,8 @@ class Badges:
 
     def __init__(self, view: View) -> None:
         with view.head:
-            self._state, self._virtual, self._drift, self._soak, self._refused = (Badge() for _ in range(5))
+            self._state, self._virtual, self._source = (Badge() for _ in range(3))
+            self._drift, self._soak, self._refused = (Badge() for _ in range(3))
             self._seen = Text("span", "").classes("hint")
 
     def show(self, node: Mapping[str, Any], now_ns: int) -> None:
@@ -146,6 +147,7 @@ class Badges:
         health = node["health"]
         self._state.show(node["state"], words.STATE_TONES.get(node["state"], ""))
         self._virtual.show("virtual" if node["virtual"] else "", "info")
+        self._source.show(*words.source_badge(health))
         self._drift.show("drifting" if health.get("drift") is True else "", "warn")
         self._soak.show("fails in its soak" if health.get("soak_ok") is False else "", "bad")
         refused = words.number(health, "refused_subjects")
@@ -293,6 +295,7 @@ def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
         "Site": node["site"],
         "Profile": node["profile"] or words.NONE,
         "Tags": ", ".join(node["tags"]) or words.NONE,
+        "Source": words.source(health),
         **{name: words.count(words.number(health, key)) for name, key in counts.items()},
         "Memory": words.size(words.number(health, "rss_bytes")),
         "CPU time": words.NONE if cpu_s is None else f"{words.figure(cpu_s)} s",

@@ -143,6 +143,17 @@ def _golden(data: Mapping[str, Any]) -> str:
     return f"{_word(data, 'version')} fails its golden cases: {_word(data, 'detail', GIST_CHARACTERS)}"
 
 
+def source(health: Mapping[str, Any]) -> str:
+    """What a node's source does, and why."""
+    parts = (_word(health, "source_state"), _word(health, "source_detail", GIST_CHARACTERS))
+    return ": ".join(filter(None, parts)) or NONE
+
+
+def source_badge(health: Mapping[str, Any]) -> tuple[str, str]:
+    """A word and a tone for a source that gives nothing any more; empty for one that does."""
+    return _SOURCE_BADGES.get(_word(health, "source_state"), ("", ""))
+
+
 def _problem(data: Mapping[str, Any]) -> str:
     times = number(data, "count") or 1
     said = ": ".join(filter(None, (_word(data, "problem"), _word(data, "detail", GIST_CHARACTERS))))
@@ -153,6 +164,7 @@ def _started(data: Mapping[str, Any]) -> str:
     return f"started with model {_word(data, 'version')} on {_word(data, 'profile')}"
 
 
+_SOURCE_BADGES = {"ended": ("source ended", "warn"), "failed": ("source fails", "bad")}
 _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "edgeloop.adoption": _adoption,
     "edgeloop.drift": _drift,

@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from enum import Enum
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ SOURCE_RETRY_LAST_S = 60.0
 SILENT_S = 60.0
 """Silence of the process thread after which /healthz says that the node is not well."""
 STUCK_S = 10.0
+END_LOOK_S = 0.2
 
 
 def run_node(
@@ -87,6 +89,7 @@ def run_node(
 ) -> int:
     """Run a node until SIGTERM or SIGINT (or, with ``once``, until its source has ended and all is sent).
 
+    With ``once`` the exit code is 1 where the source gave nothing that could be used.
     ``record`` is a folder to write readings to; ``json_log`` logs JSON lines. Returns the exit code. A second
     signal ends the process at once. Raises `EdgeloopError` for what keeps the node from starting.
     """
@@ -106,6 +109,17 @@ def run_node(
     node.start()
     ended.wait()
     return node.stop()
+
+
+class SourceState(Enum):
+    """What the source does, as health events tell it."""
+
+    WAITING = "waiting"
+    """It has given nothing yet."""
+    READING = "reading"
+    FAILED = "failed"
+    """It is opened again until it works."""
+    ENDED = "ended"
 
 
 class Node:
@@ -135,8 +149,10 @@ class Node:
         self._stopping = threading.Event()
         self._scraping = threading.Lock()
         self._counted: dict[int, float] = {}
-        self._source_problem = ""
+        self._source_state = SourceState.WAITING
+        self._source_detail = ""
         self._taken = 0
+        self._useless = ""
         self.site = enrolment.site if enrolment else UNENROLLED_SITE
         self.name = enrolment.node if enrolment else _host_name()
         self.metrics = NodeMetrics()
@@ -247,6 +263,9 @@ class Node:
         if self._failed is not None:
             log.error("the node ends because a thread failed: %s", self._failed)
             return 1
+        if self._useless:
+            log.error("%s", self._useless)
+            return 1
         log.info("the node has stopped; %d events wait for the cloud", self.outbox.events)
         return 0
 
@@ -275,12 +294,14 @@ class Node:
     def _read(self) -> None:
         """Bring readings to the queue; a source that fails is opened again, behind its last reading."""
         after = self.outbox.position()
+        begun = after is not None
         wait_s = SOURCE_RETRY_FIRST_S
         while not self._stopping.is_set():
             try:
                 for item in self.source.readings(after):
                     if isinstance(item, Reading):
-                        after, wait_s, self._source_problem = item.position, SOURCE_RETRY_FIRST_S, ""
+                        after, wait_s = item.position, SOURCE_RETRY_FIRST_S
+                        self._source_state, self._source_detail = SourceState.READING, ""
                         if self._record_to is not None:
                             record(self._record_to, item)
                     self._taken += 1
@@ -288,13 +309,12 @@ class Node:
                         return
                 break
             except (SourceError, OSError) as error:
-                self._source_problem = self._tellable(error)
-                self.processing.problems.add("source", self._source_problem, self.name)
+                self._source_state, self._source_detail = SourceState.FAILED, self._tellable(error)
+                self.processing.problems.add("source", self._source_detail, self.name)
                 self._stopping.wait(wait_s)
                 wait_s = min(SOURCE_RETRY_LAST_S, 2 * wait_s)
         if not self._stopping.is_set():
-            log.info("the source has ended")
-            self._after_the_end()
+            self._after_the_end(begun=begun)
 
     def _without_name(self, item: Reading | ReadingError) -> Reading | ReadingError:
         if self._secret is None:
@@ -310,12 +330,35 @@ class Node:
         log.warning("the source: %s", error)
         return "the source gave something unusable; it may name a person, so only this node's log says what"
 
-    def _after_the_end(self) -> None:
-        """With ``once``, wait until all is decided and sent, and end the node."""
-        while self._once and not self._stopping.wait(0.2):
+    def _after_the_end(self, *, begun: bool) -> None:
+        """Tell that the source has ended; with ``once``, end the node when all is decided and sent.
+
+        ``begun`` is whether an earlier run of the node had readings of this source.
+        """
+        processing = self.processing
+        while processing.handled + self.queue.dropped < self._taken:
+            if self._stopping.wait(END_LOOK_S):
+                return
+        refused = self._taken - self.queue.dropped - processing.usable
+        ended = f"{processing.usable} readings were usable"
+        if refused:
+            ended += f", {refused} reports and refused readings"
+        log.info("the source has ended: %s", ended)
+        self._source_state, self._source_detail = SourceState.ENDED, ended
+        processing.problems.add("ended", f"the source has ended: {ended}", self.name)
+        processing.report_health()
+        if not self._once:
+            return
+        if not processing.usable and (refused or not begun):
+            self._useless = "the source gave nothing usable: " + (
+                f"{refused} readings were refused, see above" if refused else "it has no reading"
+            )
+        elif not processing.usable:
+            log.info("nothing is new behind position %s", self.outbox.position())
+        while not self._stopping.wait(END_LOOK_S):
             sent = self.uplink is None or not self.outbox.events
             uploaded = self.curation is None or self._enrolment is None or not self.curation.waiting
-            if sent and uploaded and self.processing.handled + self.queue.dropped == self._taken:
+            if sent and uploaded:
                 self.ended.set()
                 return
 
@@ -410,6 +453,8 @@ class Node:
             "bytes_sent": sent + uploaded,
             "connected": self.uplink is not None and self.uplink.connected,
             "samples_waiting": self.curation.waiting if self.curation else 0,
+            "source_state": self._source_state.value,
+            "source_detail": self._source_detail[:500],
         }
 
     def _refresh_metrics(self) -> None:
@@ -447,7 +492,10 @@ class Node:
             for bad, text in (
                 (stuck_s > STUCK_S, f"nothing could be kept for {stuck_s:.0f} s"),
                 (silent_s > SILENT_S, f"the process thread has been silent for {silent_s:.0f} s"),
-                (bool(self._source_problem), f"the source fails: {self._source_problem}"),
+                (
+                    self._source_state is SourceState.FAILED,
+                    f"the source fails: {self._source_detail}",
+                ),
                 (not health.soak_ok, f"the model {health.version} fails in its soak"),
                 (refused.subjects > 0, f"{refused.subjects} subjects are refused: {refused.detail}"),
             )
@@ -462,6 +510,8 @@ class Node:
             "step": health.step,
             "virtual": self.source.virtual,
             "connected": self.uplink is not None and self.uplink.connected,
+            "source_state": self._source_state.value,
+            "source_detail": self._source_detail,
             "outbox_events": self.outbox.events,
             "readings": health.readings,
         }

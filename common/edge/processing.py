@@ -107,6 +107,8 @@ class Processing:
         self.refused = RefusedSubjects(node)
         self.handled = 0
         """Readings, usable or not, that were decided on and committed."""
+        self.usable = 0
+        """Readings that were decided on."""
         self.raw_bytes = 0
         """Bytes of all readings: what sending everything to the cloud would have cost."""
         self.stuck_since_s: float | None = None
@@ -123,6 +125,10 @@ class Processing:
     def tell(self, event: Event) -> None:
         """Put a platform event into the outbox with the next group."""
         self._notices.append(event)
+
+    def report_health(self) -> None:
+        """Make a health event with the next group, instead of when it is due."""
+        self._next_health_s = 0.0
 
     def stop(self) -> None:
         """End `run` once the queue, which must be closed, is empty."""
@@ -210,6 +216,7 @@ class Processing:
         news = self._watch_drift(reading)
         if news is not None:
             events.append(news)
+        self.usable += 1
         self._metrics.readings.inc()
         self._metrics.processing.observe(time.perf_counter() - started)
         return events

@@ -81,6 +81,19 @@ def test_health_of_any_kind_makes_a_row() -> None:
     assert node.facts_of(odd)["Memory"] == words.NONE
 
 
+def test_a_source_that_ended_or_fails_is_shown() -> None:
+    ended = {"source_state": "ended", "source_detail": "60 readings were usable"}
+    row = fleet.node_row(a_node(health=ended))
+    assert (row["source"], row["source_tone"]) == ("virtual, source ended", "warn")
+    assert node.facts_of(a_node(health=ended))["Source"] == "ended: 60 readings were usable"
+    failed = fleet.node_row(a_node(virtual=False, health={"source_state": "failed"}))
+    assert (failed["source"], failed["source_tone"]) == ("real, source fails", "bad")
+    assert (
+        fleet.node_row(a_node(health={"source_state": ["x"], "source_detail": HOSTILE}))["source"]
+        == "virtual"
+    )
+
+
 def test_hostile_names_cannot_leave_a_link() -> None:
     row = fleet.node_row(a_node(app="../../sign-out", version=f"{HOSTILE}/?#"))
     assert row["version_href"].startswith("/ui/models/..%2F..%2Fsign-out/%3Cimg")

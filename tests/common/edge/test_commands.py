@@ -19,6 +19,12 @@ from common.errors import ConfigError
 from tests.waiting import PATIENCE_S, wait_for
 
 SOURCE = ("--source", "virtual:turbofan?seed=3", "--data", "data")
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "TERM": "dumb",
+    "PYTHONWARNINGS": "ignore",
+    "PYTHONPATH": str(Path(__file__).parents[3]),
+}
 ENROLMENT = Enrolment("n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}})
 
 
@@ -29,7 +35,7 @@ def edgeloop(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=PATIENCE_S,
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PYTHONWARNINGS": "ignore"},
+        env=ENVIRONMENT,
     )
 
 
@@ -80,10 +86,10 @@ def test_wrong_use_says_what_to_do(tmp_path: Path, arguments: list[str], code: i
     assert "Traceback" not in done.stderr
 
 
-def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
-    names = ",".join(USED_CHANNELS)
-    (tmp_path / "run.csv").write_text(f"subject,cycle,{names}\nengine-1,1{',' * len(USED_CHANNELS)}\n")
-    done = edgeloop(
+def once(folder: Path, text: str, *more: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run the industrial app once over a CSV file of this text; the process and its log."""
+    (folder / "run.csv").write_text(text)
+    run = (
         "node",
         "run",
         "--app",
@@ -92,13 +98,44 @@ def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
         "csv:run.csv",
         "--once",
         "--json-log",
-        folder=tmp_path,
+        "--speed",
+        "0",
     )
+    done = edgeloop(*run, *more, folder=folder)
+    return done, [json.loads(line)["event"] for line in done.stderr.splitlines()]
+
+
+HEADER = "subject,cycle," + ",".join(USED_CHANNELS) + "\n"
+
+
+def row(cycle: int, value: str = "1.5") -> str:
+    return f"engine-1,{cycle}," + ",".join([value] * len(USED_CHANNELS)) + "\n"
+
+
+def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
+    done, log = once(tmp_path, HEADER + row(1) + "engine-1,2,hot\n" + row(3))
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert any("unusable" in line["event"] and "engine-1" in line["event"] for line in lines)
-    assert lines[-1]["level"] == "info"
+    assert any("unusable" in line and "run.csv:3" in line for line in log)
+    assert "the source has ended: 2 readings were usable, 1 reports and refused readings" in log
     assert (tmp_path / "edgeloop-node" / "outbox.sqlite").is_file()
+    again, log = once(tmp_path, (tmp_path / "run.csv").read_text())
+    assert again.returncode == 0, again.stderr
+    assert "nothing is new behind position 4" in log
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (HEADER, "it has no reading"),
+        (HEADER + "engine-1,1,hot\nengine-1,2,hot\n", "2 readings were refused"),
+        (HEADER + row(1, ""), "1 readings were refused"),
+        (HEADER + row(1).rstrip(), "1 readings were refused"),
+    ],
+)
+def test_once_fails_where_nothing_was_usable(tmp_path: Path, text: str, reason: str) -> None:
+    done, log = once(tmp_path, text)
+    assert done.returncode == 1, done.stderr
+    assert f"the source gave nothing usable: {reason}" in log[-1]
 
 
 def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
@@ -107,6 +144,7 @@ def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        env=ENVIRONMENT,
     )
     try:
         wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")

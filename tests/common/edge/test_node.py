@@ -221,7 +221,7 @@ def test_a_source_that_fails_is_opened_again_behind_its_last_reading(
     make_node, tmp_path: Path, truth
 ) -> None:
     node = make_node(f"{SOURCE}&fail_at=100")
-    wait_for(lambda: node._source_problem, "the failure shows")
+    wait_for(lambda: node.healthz()[1]["source_state"] == "failed", "the failure shows")
     good, about = node.healthz()
     assert not good
     assert "unplugged" in about["problems"][0]
