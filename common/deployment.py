@@ -19,6 +19,10 @@ import msgspec
 from common.errors import UpdateRefused
 
 DEPLOYMENT_FORMAT = 1
+SERIAL_LIMIT = 2**53
+SOAK_LIMIT_S = 30 * 86400.0
+SETTINGS_DEPTH_LIMIT = 16
+NUMBER_LIMIT = 1e300
 DEPLOYMENT_LIMIT_BYTES = 256 * 1024
 
 
@@ -69,7 +73,7 @@ def decode_deployment(content: bytes, *, app: str, seen_serial: int) -> Deployme
     """Parse and judge a document. Raises `UpdateRefused` (``malformed``, ``wrong_app``, ``rollback``)."""
     try:
         document = msgspec.json.decode(content, type=Deployment)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise UpdateRefused(
             "malformed", f"the deployment document for {app} is not readable: {error}"
         ) from error
@@ -81,11 +85,39 @@ def decode_deployment(content: bytes, *, app: str, seen_serial: int) -> Deployme
         raise UpdateRefused(
             "wrong_app", f"the deployment document is for {document.app!r}, this node runs {app!r}"
         )
+    if wrong := _out_of_bounds(document):
+        raise UpdateRefused("malformed", f"the deployment document for {app} is out of bounds: {wrong}")
     if document.serial < seen_serial:
         raise UpdateRefused(
             "rollback", f"deployment serial {document.serial} is older than {seen_serial}, already seen"
         )
     return document
+
+
+def _out_of_bounds(document: Deployment) -> str:
+    """The first number of a document that no honest one has; empty where there is none."""
+    if not 0 < document.serial <= SERIAL_LIMIT:
+        return "its serial is not between 1 and 2**53"
+    if not 0 <= document.soak_s <= SOAK_LIMIT_S:
+        return f"soak_s is {document.soak_s:.3g}, at most {SOAK_LIMIT_S:.0f} s are taken"
+    for wave in document.waves:
+        if not 0 < wave.share <= 1:
+            return f"a wave's share is {wave.share:.3g}, not above 0 and at most 1"
+    if not _is_bounded(document.settings):
+        return "its settings are nested too deeply, or have a number that is too large"
+    return ""
+
+
+def _is_bounded(value: Any, depth: int = 0) -> bool:
+    if depth > SETTINGS_DEPTH_LIMIT:
+        return False
+    if isinstance(value, dict):
+        return all(_is_bounded(each, depth + 1) for each in value.values())
+    if isinstance(value, list):
+        return all(_is_bounded(each, depth + 1) for each in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**63
+    return not isinstance(value, float) or abs(value) <= NUMBER_LIMIT
 
 
 def position_of(node: str, rollout: str) -> float:

@@ -41,7 +41,7 @@ from cloud_backend.store.tables import Adoption, AppState, ModelVersion, Node, R
 from common.bundle import Bundle
 from common.clock import Clock, anchored_clock
 from common.config import RolloutSettings
-from common.deployment import Constraint, Deployment, NodeTraits, Wave, matches
+from common.deployment import SOAK_LIMIT_S, Constraint, Deployment, NodeTraits, Wave, matches
 from common.errors import EdgeloopError, RolloutError
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,9 @@ class Rollouts:
         if not shares or shares[-1] != 1.0 or shares[0] <= 0 or sorted(set(shares)) != shares:
             raise RolloutError(f"waves {list(waves)} must be growing shares above 0, the last one 1")
         bound = constraint or Constraint()
+        soak = soak_s if soak_s is not None else self._settings.soak_s
+        if not 0 < soak <= SOAK_LIMIT_S:
+            raise RolloutError(f"a soak of {soak:.3g} s: more than 0 and at most {SOAK_LIMIT_S:.0f} s")
         with self._lock:
             self._registry.bundle(app, version)
             with Session(self._engine) as session:
@@ -141,7 +144,7 @@ class Rollouts:
                     waves=shares,
                     constraint=msgspec.to_builtins(bound),
                     settings=settings if settings is not None else self._settings_of(session, app),
-                    soak_s=soak_s if soak_s is not None else self._settings.soak_s,
+                    soak_s=soak,
                     created_ns=now_ns,
                     wave_started_ns=now_ns,
                 )

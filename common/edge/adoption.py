@@ -32,6 +32,7 @@ from common.app import Arrays, EdgeApp, Reading, Sample, State
 from common.bundle import Bundle, Manifest
 from common.clock import Clock
 from common.config import OtaSettings
+from common.deployment import SOAK_LIMIT_S
 from common.edge.instance import Instance, carry_on, scales_of
 from common.edge.slot_state import Content, Order, Report
 from common.edge.slots import Slots
@@ -464,11 +465,14 @@ class Adoption:
 
     def _judge_soak(self, beside: _Beside, live: Outcome, previous: Outcome | None) -> None:
         beside.trial.add(live, previous)
+        if self._slots.state.kills and beside.trial.readings >= self._settings.soak_readings:
+            self._slots.change(lambda state: state.served())
         verdict = beside.trial.verdict()
         soaked_s = (self._clock() - beside.since_ns) / 1e9
+        soak_s = min(self._slots.state.soak_s, SOAK_LIMIT_S)
         if not verdict.good:
             self._revert(beside, verdict)
-        elif soaked_s >= self._slots.state.soak_s and beside.trial.readings >= self._settings.soak_readings:
+        elif soaked_s >= soak_s and beside.trial.readings >= self._settings.soak_readings:
             self._slots.change(lambda state: state.confirmed(verdict.detail, self._clock()))
             self._beside = None
 

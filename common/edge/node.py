@@ -44,6 +44,7 @@ from common.config import Enrolment, NodeSettings, convert
 from common.deployment import NodeTraits
 from common.edge.adoption import Adoption
 from common.edge.curation import Curation
+from common.edge.ending import Ending, ProcessEnd
 from common.edge.inference import OnnxModel, load_model
 from common.edge.logs import set_up_logging
 from common.edge.ota import Ota
@@ -105,7 +106,15 @@ def run_node(
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, asked_to_stop)
-    node = Node(settings, enrolment, find_app(settings.app), ended=ended, record_to=record, once=once)
+    node = Node(
+        settings,
+        enrolment,
+        find_app(settings.app),
+        ended=ended,
+        record_to=record,
+        once=once,
+        own_process=True,
+    )
     node.start()
     ended.wait()
     return node.stop()
@@ -134,15 +143,20 @@ class Node:
         ended: threading.Event | None = None,
         record_to: Path | None = None,
         once: bool = False,
+        own_process: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        """Open everything. Raises `EdgeloopError` for what keeps the node from starting."""
+        """Open everything. ``own_process`` tells that this process is this node and nothing else.
+
+        Raises `EdgeloopError` for what keeps the node from starting."""
         self.ended = ended or threading.Event()
         self._settings = settings
         self._enrolment = enrolment
         self._spec = spec
         self._record_to = record_to
         self._once = once
+        self._own_process = own_process
+        self._end: ProcessEnd | None = None
         self._folder = Path(settings.data)
         self._clock = clock or anchored_clock()
         self._failed: BaseException | None = None
@@ -167,6 +181,9 @@ class Node:
         settings, spec = self._settings, self._spec
         opened.enter_context(_claimed(self._folder, spec.name))
         (self._folder / PORT_FILE).unlink(missing_ok=True)
+        if self._own_process:
+            self._end = ProcessEnd(self._folder)
+            opened.callback(self._end.close)
         if self._record_to is not None:
             self._record_to.mkdir(parents=True, exist_ok=True)
         self._secret = keep_secret(self._folder) if spec.pseudonyms else None
@@ -179,6 +196,7 @@ class Node:
             spec.starter,
             crash_limit=settings.ota.crash_limit,
             clock=self._clock,
+            killed=self._end is not None and self._end.previous is Ending.KILLED,
         )
         self.adoption = Adoption(self.slots, self._create, settings.ota, self._clock)
         self.outbox = Outbox(
@@ -258,6 +276,8 @@ class Node:
             self._telemetry.close()
         if self._failed is None:
             self.slots.stopped_cleanly()
+        elif self._end is not None:
+            self._end.crashed(f"a thread failed: {self._failed!r}")
         (self._folder / PORT_FILE).unlink(missing_ok=True)
         self._opened.close()
         if self._failed is not None:
@@ -439,6 +459,7 @@ class Node:
             "tags": [*self.profile.tags, *self._settings.tags],
             "site": self.site,
             "edgeloop": installed_version("edgeloop"),
+            "ended": self._end.previous if self._end is not None else "",
             "python": sys.version.split()[0],
         }
         return Event(STARTED_TYPE, self.name, self._clock(), Priority.EVENT, facts)
@@ -455,6 +476,8 @@ class Node:
             "samples_waiting": self.curation.waiting if self.curation else 0,
             "source_state": self._source_state.value,
             "source_detail": self._source_detail[:500],
+            "rollout": self.slots.state.rollout,
+            **({"updates": self.ota.facts()} if self.ota is not None else {}),
         }
 
     def _refresh_metrics(self) -> None:
@@ -487,6 +510,8 @@ class Node:
         silent_s = now_s - self.processing.alive_s
         health = self.adoption.health()
         refused = self.processing.refused
+        update = self.ota.problem if self.ota is not None else None
+        update_problem = f"{update.reason}, {update}" if update and update.reason != "unreachable" else ""
         problems = [
             text
             for bad, text in (
@@ -498,6 +523,7 @@ class Node:
                 ),
                 (not health.soak_ok, f"the model {health.version} fails in its soak"),
                 (refused.subjects > 0, f"{refused.subjects} subjects are refused: {refused.detail}"),
+                (bool(update_problem), f"no update can be trusted: {update_problem}"),
             )
             if bad
         ]

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tuf.ngclient import TargetFile
 
@@ -94,7 +95,7 @@ class Ota:
         self._load = load
         fetcher = RepositoryFetcher(settings, token=enrolment.token, user_agent=user_agent)
         self._repository = TrustedRepository(
-            folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher
+            folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher, app
         )
         self.wishes = Wishes(slots, adoption, load, clock)
         self._order: Order | None = None
@@ -103,6 +104,8 @@ class Ota:
         self._told_at = 0.0
         self.refusals: dict[str, int] = {}
         """Count of refusals by reason, for the metrics."""
+        self.problem: UpdateRefused | None = None
+        """Why this node cannot check for updates; None after a check that found out what to run."""
 
     def run(self, stop: threading.Event, look_now: threading.Event) -> None:
         """Look every ``poll_s`` (jittered), and at once when ``look_now`` is set, until ``stop`` is.
@@ -125,15 +128,27 @@ class Ota:
         self._order = None
         try:
             self._look()
-            self._told = None
+            self._told = self.problem = None
         except UpdateRefused as error:
+            self.problem = error if self._order is None else None
             self._refused(error)
         except Exception:
             log.exception("looking for a deployment failed; the node keeps its model")
 
+    def facts(self) -> dict[str, Any]:
+        """What this node trusts of the update repository, for the health event."""
+        state, problem = self._slots.state, self.problem
+        return {
+            "problem": problem.reason if problem else "",
+            "detail": str(problem)[:300] if problem else "",
+            "root": state.floors.root,
+            "metadata": max(state.floors.timestamp, state.floors.snapshot),
+            "serial": state.seen_serial,
+        }
+
     def _look(self) -> None:
         floors = self._repository.refresh(self._slots.state.floors)
-        document = self._deployment()
+        document = self._deployment(self._slots.state.serial_floor(floors))
         self._slots.change(lambda state: state.saw(floors, document.serial if document else 0))
         if document is None:
             return
@@ -142,8 +157,8 @@ class Ota:
         if self._should_adopt(self._order):
             self._adopt(self._order)
 
-    def _deployment(self) -> Deployment | None:
-        path, seen = deployment_target(self._app), self._slots.state.seen_serial
+    def _deployment(self, seen: int) -> Deployment | None:
+        path = deployment_target(self._app)
         target = self._repository.target(path)
         if target is None:
             if seen:

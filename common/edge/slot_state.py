@@ -5,6 +5,8 @@ No I/O: `common.edge.slots.Slots` keeps the state on disk. Rules:
 - A model in its soak is blamed for process starts that no clean stop preceded; after ``crash_limit`` of
   them the previous model is live again before anything of the new one is loaded.
 - An attempt that takes the process down before the switch is counted too, and given up after as many.
+- A process that was killed from outside says nothing against the model, up to `KILL_LIMIT` times in a row
+  without readings served in between.
 - A given-up ``(version, serial)`` is not tried again until a newer serial names the version.
 - What the cloud must hear (switched, confirmed, reverted, refused) is part of the state until it was handed
   to the outbox.
@@ -18,6 +20,8 @@ import msgspec
 
 REFUSED_LIMIT = 64
 REPORT_LIMIT = 64
+KILL_LIMIT = 20
+"""Kills from outside that are forgiven while a model serves nothing: a watchdog may end one that hangs."""
 OTHER = {"a": "b", "b": "a"}
 
 
@@ -67,12 +71,16 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Floors(msgspec.Struct, frozen=True):
-    """Highest versions of TUF metadata seen; ``keys`` tells under which timestamp and snapshot keys."""
+    """Highest versions of TUF metadata seen; ``keys`` tells under which timestamp and snapshot keys.
+
+    ``app_keys`` tells under which keys of the app's role the deployment serial was seen.
+    """
 
     root: int = 0
     timestamp: int = 0
     snapshot: int = 0
     keys: str = ""
+    app_keys: str = ""
 
 
 class SlotState(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +100,8 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     familiar: bool = True
     """Whether the readings were of a kind that the previous model knew when it handed over."""
     boots: int = 0
+    kills: int = 0
+    """Kills from outside since the model on trial last served readings."""
     attempt: Refused | None = None
     attempts: int = 0
     refused: list[Refused] = []
@@ -107,8 +117,15 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         """Whether ``version`` was given up and no newer serial names it."""
         return any(r.version == version and serial <= r.serial for r in self.refused)
 
-    def started(self, crash_limit: int, time_ns: int) -> SlotState:
-        """The process started. Reverts when the model in its soak was started too often."""
+    def started(self, crash_limit: int, time_ns: int, *, killed: bool = False) -> SlotState:
+        """The process started. Reverts when the model in its soak was started too often.
+
+        ``killed`` tells that the process before was killed from outside.
+        """
+        if killed and self.kills < KILL_LIMIT:
+            if self.step != "soak" and not self.attempts:
+                return self
+            return with_changes(self, kills=self.kills + 1, attempts=max(0, self.attempts - 1))
         if self.step != "soak":
             return self
         counted = with_changes(self, boots=self.boots + 1)
@@ -119,6 +136,10 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
                 time_ns,
             )
         return counted
+
+    def served(self) -> SlotState:
+        """The model on trial has served readings since the process started."""
+        return with_changes(self, kills=0)
 
     def stopped_cleanly(self) -> SlotState:
         """A planned stop: this start says nothing against the model."""
@@ -153,6 +174,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             compare=order.compare,
             familiar=familiar,
             boots=0,
+            kills=0,
             attempt=None,
             attempts=0,
         )._with_report("switched", True, time_ns, from_version=self.version)
@@ -160,7 +182,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     def confirmed(self, detail: str, time_ns: int) -> SlotState:
         """The soak went well."""
         before = self.previous.version if self.previous else ""
-        return with_changes(self, step="confirmed", boots=0)._with_report(
+        return with_changes(self, step="confirmed", boots=0, kills=0)._with_report(
             "confirmed", True, time_ns, detail=detail, from_version=before
         )
 
@@ -194,6 +216,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             previous=None,
             step="confirmed",
             boots=0,
+            kills=0,
             attempt=None,
             attempts=0,
         )
@@ -238,6 +261,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             self.without(order.version, max(order.serial, through)),
             attempt=None,
             attempts=0,
+            kills=0,
             unreported=[*self.unreported, report][-REPORT_LIMIT:],
         )
 
@@ -245,9 +269,24 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         """The first ``count`` reports were handed on."""
         return with_changes(self, unreported=self.unreported[count:])
 
+    def serial_floor(self, floors: Floors) -> int:
+        """The serial that a deployment document must reach: the highest seen under the same keys."""
+        return 0 if self._has_new_keys(floors) else self.seen_serial
+
     def saw(self, floors: Floors, serial: int) -> SlotState:
-        """Valid metadata and, with ``serial`` > 0, a valid deployment document were read."""
+        """Valid metadata and, with ``serial`` > 0, a valid deployment document were read.
+
+        Under new keys of the app's role everything that serials decided starts anew: whoever had the old
+        keys may have set any serial.
+        """
+        if self._has_new_keys(floors):
+            return with_changes(
+                self, floors=floors, seen_serial=serial, serial=min(self.serial, serial), refused=[]
+            )
         return with_changes(self, floors=floors, seen_serial=max(self.seen_serial, serial))
+
+    def _has_new_keys(self, floors: Floors) -> bool:
+        return bool(self.floors.app_keys) and self.floors.app_keys != floors.app_keys
 
     def without(self, version: str, serial: int) -> SlotState:
         """``version`` is given up until a newer serial names it."""

@@ -44,9 +44,11 @@ class Slots:
         *,
         crash_limit: int = 2,
         clock: Clock | None = None,
+        killed: bool = False,
     ) -> None:
         """Open the slots and count this process start.
 
+        ``killed`` tells that the process before was killed from outside (`common.edge.ending`).
         Raises `BundleError` only if there is no whole bundle at all, the starter included.
         """
         self._folder = folder
@@ -60,7 +62,7 @@ class Slots:
         if state is None:
             state = self._recovered()
         self._state = state
-        self._write(state.started(crash_limit, self._clock()))
+        self._write(state.started(crash_limit, self._clock(), killed=killed))
         self._crash_limit = crash_limit
         self._take_new_starter()
         self._ensure_whole()

@@ -4,7 +4,8 @@ The root that the enrolment pins is where trust starts at every look, so damaged
 nothing but a download. What must survive damage, the highest versions ever seen, is kept in the slots'
 state as `Floors`: older metadata is refused even by a node whose metadata folder was lost. Floors hold
 for the keys under which they were seen; a new root with other timestamp or snapshot keys starts them
-afresh, which is how a fleet recovers from a fast-forward attack (TUF specification, 5.3.11).
+afresh, which is how a fleet recovers from a fast-forward attack (TUF specification, 5.3.11). The floor of
+the deployment serial is tied to the keys of the app's role in the same way.
 
 Whatever is wrong becomes `UpdateRefused` with one of these reasons:
 
@@ -51,8 +52,11 @@ _SIGNED_BY = re.compile(r"was signed by (\d+)/(\d+) keys")
 class TrustedRepository:
     """The update repository of a cloud, as far as it can be believed."""
 
-    def __init__(self, folder: Path, root: dict[str, Any], url: str, fetcher: RepositoryFetcher) -> None:
+    def __init__(
+        self, folder: Path, root: dict[str, Any], url: str, fetcher: RepositoryFetcher, app: str
+    ) -> None:
         self._folder = folder
+        self._app = app
         self._root = json.dumps(root).encode()
         self._url = url.rstrip("/")
         self._fetcher = fetcher
@@ -100,9 +104,11 @@ class TrustedRepository:
         root: Any = Metadata.from_file(str(self._folder / "root.json")).signed
         timestamp = Metadata.from_file(str(self._folder / "timestamp.json")).signed
         snapshot = Metadata.from_file(str(self._folder / "snapshot.json")).signed
+        targets: Any = Metadata.from_file(str(self._folder / "targets.json")).signed
         keys = sorted([*root.roles["timestamp"].keyids, "/", *root.roles["snapshot"].keyids])
-        digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
-        return Floors(root.version, timestamp.version, snapshot.version, digest)
+        roles = targets.delegations.roles if targets.delegations else {}
+        app_keys = sorted(roles[self._app].keyids) if self._app in roles else []
+        return Floors(root.version, timestamp.version, snapshot.version, _digest(keys), _digest(app_keys))
 
     def _sync(self) -> None:
         """Make what python-tuf wrote survive a power cut: it renames, but does not sync."""
@@ -117,6 +123,10 @@ class TrustedRepository:
                     os.close(descriptor)
                 durable.sync_folder(path.parent)
                 self._synced[path] = mark
+
+
+def _digest(keys: list[str]) -> str:
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest() if keys else ""
 
 
 def _raised(floors: Floors, seen: Floors) -> Floors:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -81,3 +84,36 @@ def test_a_document_is_taken_only_if_it_is_for_this_app_and_not_older() -> None:
     assert refusal(b"{") == "malformed"
     assert refusal(b'{"app":"industrial","serial":4,"rollout":"r","surprise":1}') == "malformed"
     assert refusal(msgspec.json.encode(msgspec.structs.replace(good, format=2))) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"serial": 0},
+        {"serial": 2**63 - 1},
+        {"serial": 10**5000},
+        {"soak_s": 1e308},
+        {"soak_s": -1.0},
+        {"waves": [{"version": "v", "share": 0.0}]},
+        {"waves": [{"version": "v", "share": 1e9}]},
+        {"settings": {"limit": 1e308}},
+        {"settings": {"limit": 2**64}},
+        {"settings": {"a": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_numbers_that_no_honest_document_has_are_refused(changes) -> None:
+    document = {"app": "industrial", "serial": 3, "rollout": "r", **changes}
+    encoded = _json(document)
+    with pytest.raises(UpdateRefused) as refused:
+        decode_deployment(encoded, app="industrial", seen_serial=0)
+    assert refused.value.reason == "malformed"
+
+
+def _json(document: dict[str, object]) -> bytes:
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        return json.dumps(document).encode()
+    finally:
+        sys.set_int_max_str_digits(limit)

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.bundle import Bundle, open_bundle
-from common.edge.slot_state import REFUSED_LIMIT, REPORT_LIMIT, Content, Order, SlotState
+from common.edge.slot_state import (
+    KILL_LIMIT,
+    REFUSED_LIMIT,
+    REPORT_LIMIT,
+    Content,
+    Floors,
+    Order,
+    SlotState,
+)
 from common.edge.slots import Slots
 from common.errors import BundleError, UpdateRefused
 from tests.builders import make_bundle
@@ -32,8 +40,8 @@ def slots(tmp_path: Path, starter: Path) -> Slots:
     return open_slots(tmp_path, starter)
 
 
-def open_slots(tmp_path: Path, starter: Path) -> Slots:
-    return Slots(tmp_path / "slots", APP, starter)
+def open_slots(tmp_path: Path, starter: Path, *, killed: bool = False) -> Slots:
+    return Slots(tmp_path / "slots", APP, starter, killed=killed)
 
 
 def put(slots: Slots, version: str) -> Bundle:
@@ -95,6 +103,56 @@ def test_clean_stops_in_the_soak_are_not_blamed(tmp_path, starter, slots):
         again = open_slots(tmp_path, starter)
         assert again.live().version == "v2"
         again.stopped_cleanly()
+
+
+def test_kills_from_outside_are_not_blamed_on_the_model(tmp_path, starter, slots):
+    switch(slots)
+    for _ in range(KILL_LIMIT):
+        assert open_slots(tmp_path, starter, killed=True).live().version == "v2"
+
+
+def test_a_model_that_serves_nothing_is_blamed_for_kills_in_the_end(tmp_path, starter, slots):
+    switch(slots)
+    for _ in range(KILL_LIMIT + 1):
+        assert open_slots(tmp_path, starter, killed=True).live().version == "v2"
+    assert open_slots(tmp_path, starter, killed=True).live().version == "starter-1"
+
+
+def test_a_model_that_serves_between_kills_is_never_blamed(tmp_path, starter, slots):
+    switch(slots)
+    for _ in range(3 * KILL_LIMIT):
+        again = open_slots(tmp_path, starter, killed=True)
+        assert again.live().version == "v2"
+        again.change(lambda state: state.served())
+
+
+def test_crashes_between_kills_are_counted(tmp_path, starter, slots):
+    switch(slots)
+    for killed in (True, False, True):
+        assert open_slots(tmp_path, starter, killed=killed).live().version == "v2"
+    assert open_slots(tmp_path, starter).live().version == "starter-1"
+
+
+def test_attempts_that_were_killed_from_outside_are_tried_again(tmp_path, starter, slots):
+    slots.try_order(order())
+    for _ in range(6):
+        open_slots(tmp_path, starter, killed=True).try_order(order())
+
+
+def test_new_keys_of_the_app_start_the_serials_anew(slots):
+    old, new = Floors(1, 5, 5, "t", "old keys"), Floors(1, 6, 6, "t", "new keys")
+    slots.change(lambda state: state.saw(old, 2**53))
+    slots.change(lambda state: state.without("v2", 2**53))
+    assert slots.state.serial_floor(old) == 2**53
+    assert slots.state.serial_floor(new) == 0
+    slots.change(lambda state: state.saw(new, 7))
+    assert (slots.state.seen_serial, slots.state.is_refused("v2", 8)) == (7, False)
+    assert slots.state.serial_floor(new) == 7
+
+
+def test_a_state_from_before_keys_were_kept_keeps_its_serial(slots):
+    slots.change(lambda state: state.saw(Floors(1, 5, 5, "t"), 9))
+    assert slots.state.serial_floor(Floors(1, 6, 6, "t", "keys")) == 9
 
 
 def test_a_reverted_version_waits_for_a_newer_serial(slots):
@@ -168,6 +226,7 @@ def test_reports_are_kept_until_they_were_handed_on(tmp_path, starter, slots):
 
 TRANSITIONS = {
     "boot": lambda s, n: s.started(2, n),
+    "kill": lambda s, n: s.started(2, n, killed=True),
     "stop": lambda s, n: s.stopped_cleanly(),
     "try": lambda s, n: s.trying(order(f"v{n}", n)),
     "overwrite": lambda s, n: s if s.step == "soak" else s.idle_overwritten(),
