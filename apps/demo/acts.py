@@ -117,7 +117,7 @@ class Outage:
             return self.kept >= self.least_kept
 
         started = time.monotonic()
-        self.stage.wait(kept, f"{self.least_kept} events are kept", 40.0)
+        self.stage.wait(kept, f"{self.least_kept} events are kept")
         arrived = self._committed(node) - self.before
         readings = metrics(node).get("edgeloop_readings_total", 0) - decided
         if arrived > self.least_kept / 2:
@@ -136,7 +136,7 @@ class Outage:
         node.restore()
         started = time.monotonic()
         needed = self.before + self.kept
-        self.stage.wait(lambda: self._committed(node) >= needed, "what was kept has arrived", 30.0)
+        self.stage.wait(lambda: self._committed(node) >= needed, "what was kept has arrived")
         seconds = time.monotonic() - started
         stream = self.stage.stream(node.name)
         if stream.missing or stream.doubled:

@@ -15,8 +15,6 @@ from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
 
 WAVES = (0.34, 1.0)
-JOB_TIMEOUT_S = 240.0
-WAVE_TIMEOUT_S = 60.0
 
 
 @dataclass(slots=True)
@@ -72,7 +70,7 @@ class Update:
                 seen.append(text)
             return job if job["state"] not in ("queued", "running") else None
 
-        job = self.stage.wait(ended, "the training job ends", JOB_TIMEOUT_S)
+        job = self.stage.wait(ended, "the training job ends")
         if job["state"] != "done":
             reasons = "; ".join(job["gate"].get("reasons", [])) or job["message"]
             raise ShowError(f"the job ended as {job['state']}: {reasons}")
@@ -114,14 +112,14 @@ class Update:
             rollout = self._rollout()
             return self._confirmed() if rollout["wave"] >= 1 or rollout["state"] == "done" else []
 
-        names = self.stage.wait(advanced, "the first wave is confirmed", WAVE_TIMEOUT_S)
+        names = self.stage.wait(advanced, "the first wave is confirmed")
         return f"{', '.join(names)} confirmed; the others still run the old model\n{self._steps(names[0])}"
 
     def second_wave(self) -> str:
         def done() -> bool:
             return self._rollout()["state"] == "done" and len(self._confirmed()) == len(self.stage.nodes)
 
-        self.stage.wait(done, "every node is confirmed", WAVE_TIMEOUT_S)
+        self.stage.wait(done, "every node is confirmed")
         return "\n".join(f"{node.name}: {self._steps(node.name)}" for node in self.stage.nodes)
 
     def _approved(self) -> str:

@@ -27,7 +27,7 @@ from common.errors import EdgeloopError
 
 T = TypeVar("T")
 POLL_S = 0.05
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 60.0
 
 # Runs in the child before its program: heed SIGINT, which what a shell starts in the background ignores; ask
 # Linux to send SIGTERM when the parent's thread ends, then look whether the parent is gone already. 1 is

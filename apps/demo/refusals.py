@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from apps.demo.bad_models import spoil
-from apps.demo.learning import WAVE_TIMEOUT_S, WAVES
+from apps.demo.learning import WAVES
 from apps.demo.processes import ShowError
 from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
@@ -123,7 +123,7 @@ class Refusals:
             nodes = [self.stage.node(node.name) for node in self.stage.nodes]
             return all(node["version"] == self.production and node["confirmed"] for node in nodes)
 
-        self.stage.wait(all_back, f"every node runs {self.production}", 30.0)
+        self.stage.wait(all_back, f"every node runs {self.production}")
         return f"all {len(self.stage.nodes)} nodes run {self.production}, confirmed"
 
     def _spoil(self, fault: str) -> Bundle:
@@ -154,7 +154,7 @@ class Refusals:
             return rollout if rollout["state"] != "running" else None
 
         try:
-            rollout = self.stage.wait(ended, f"the rollout of {version} stops", WAVE_TIMEOUT_S)
+            rollout = self.stage.wait(ended, f"the rollout of {version} stops")
         except ShowError:
             self._revert(id)
             raise

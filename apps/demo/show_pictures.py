@@ -165,7 +165,7 @@ def _address(show: Child) -> str:
     def printed() -> list[str]:
         return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
 
-    return wait_until(printed, what="the show prints its address", timeout_s=60, failed=show.death)[-1]
+    return wait_until(printed, what="the show prints its address", timeout_s=240, failed=show.death)[-1]
 
 
 if __name__ == "__main__":

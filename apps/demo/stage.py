@@ -32,6 +32,8 @@ T = TypeVar("T")
 SOAK_S = 4.0
 STOP_S = 1.5
 """How long the processes may drain when the stage is cleared: what they hold is thrown away anyway."""
+PATIENCE_S = 600.0
+"""Bound of each step of the show: a busy machine takes many times longer than a quiet one."""
 CAUGHT_UP_EVENTS = 60
 """Events on the way at which a node counts as heard: a second of a virtual engine."""
 
@@ -118,7 +120,7 @@ class Stage:
             found = [known.get(node.name, {}) for node in self.nodes]
             return found if all(n.get("state") == "online" and n.get("version") for n in found) else []
 
-        return self.wait(online, f"{len(self.nodes)} nodes are online", 40.0)
+        return self.wait(online, f"{len(self.nodes)} nodes are online")
 
     def ready(self, *, plugged: bool = True) -> None:
         """Make sure that the cloud and all nodes run and, if ``plugged``, that no network is cut."""
@@ -131,7 +133,7 @@ class Stage:
             self.start_nodes()
         for node in cut:
             # Where a machine is, is asked of the cloud: it must have heard of it.
-            self.wait(lambda node=node: self._caught_up(node), f"{node.name} has sent what it kept", 60.0)
+            self.wait(lambda node=node: self._caught_up(node), f"{node.name} has sent what it kept")
 
     def find_node(self, name: str) -> EdgeNode:
         """The node called ``name``. Raises `ShowError` where there is none."""
@@ -181,9 +183,9 @@ class Stage:
     def app_path(self, path: str) -> str:
         return f"/v1/apps/{self.app}/{path}"
 
-    def wait(self, condition: Callable[[], T], what: str, timeout_s: float) -> T:
+    def wait(self, condition: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
         """Wait for ``condition``; the death of any child ends the wait at once."""
-        return wait_until(condition, what=what, timeout_s=timeout_s, poll_s=0.2, failed=self._death)
+        return wait_until(condition, what=what, timeout_s=patience_s, poll_s=0.2, failed=self._death)
 
     def production(self) -> str:
         """The version in production."""

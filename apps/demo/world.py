@@ -21,7 +21,7 @@ from apps.demo.processes import Child, Children, ShowError, edgeloop, wait_until
 from common import durable
 from common.config import ENVIRONMENT_PREFIX, Enrolment
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 240.0
 Settings = Mapping[str, Any]
 Rewriter = Callable[[], tuple[Rewrite, Rewrite]]
 
@@ -116,7 +116,7 @@ class CloudSite:
         self._http_links.append(http)
         return mqtt, http
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         return self.child.stop(timeout_s)
 
     def _read_file(self) -> CloudFile | None:
@@ -230,7 +230,7 @@ class EdgeNode:
         """Bytes that have left this node so far, as its links have counted them."""
         return sum(link.bytes_up for link in self.links)
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         return self.child.stop(timeout_s)
 
     def close(self) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from common import durable
 from common.errors import BrokerError
 
-START_TIMEOUT_S = 10.0
-PORT_TIMEOUT_S = 2.0
+START_TIMEOUT_S = 60.0
+PORT_TIMEOUT_S = 10.0
 """How long the broker of a cloud that was killed may take to let go of the port."""
 LOG_LIMIT_BYTES = 1_000_000
 _POLL_S = 0.02
@@ -79,7 +79,7 @@ class BrokerChild:
             self.stop()
             raise BrokerError(f"the broker does not start; the end of {self.log} says: {self._last_words()}")
 
-    def stop(self, timeout_s: float = 5.0) -> None:
+    def stop(self, timeout_s: float = 20.0) -> None:
         """End it; safe to call when it does not run."""
         process, self._process = self._process, None
         if process is not None and process.poll() is None:

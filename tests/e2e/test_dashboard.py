@@ -65,8 +65,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A cloud and three engines, far enough that each page has something to show."""
     with Stage(tmp_path_factory.mktemp("stage"), ENGINES) as stage:
         stage.ready()
-        stage.wait(lambda: stage.ask("/v1/alerts", limit=1)["items"], "an alarm", 60)
-        stage.wait(lambda: stage.ask("/v1/samples", limit=1)["items"], "a sample", 60)
+        stage.wait(lambda: stage.ask("/v1/alerts", limit=1)["items"], "an alarm")
+        stage.wait(lambda: stage.ask("/v1/samples", limit=1)["items"], "a sample")
         yield stage
 
 
@@ -133,7 +133,7 @@ def hostile(stage: Stage) -> None:
             Event(f"edgeloop.{MARKUP}", MARKUP, now_ns, Priority.EVENT, {"detail": MARKUP, MARKUP: MARKUP}),
         )
         seen = f"/v1/nodes/{node.name}/events"
-        stage.wait(lambda: len(stage.ask(seen)["items"]) == 7, "what the hostile node sent", 20)
+        stage.wait(lambda: len(stage.ask(seen)["items"]) == 7, "what the hostile node sent")
     label = {"subject": MARKUP, "group": MARKUP, "kind": MARKUP, "body": {MARKUP: MARKUP}, "source": MARKUP}
     stage.client.post(stage.app_path("labels"), label)
     order = {"machine": MARKUP, "run": 1, "kind": "failure", "cycle": 7, "note": MARKUP}
@@ -303,7 +303,7 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
     page.get_by_role("dialog").wait_for(state="hidden")
     page.get_by_label("Parameters as JSON").fill(SMALLEST_JOB)
     page.get_by_role("button", name="Start training").click()
-    job = stage.wait(lambda: ended_job(stage), "the training job ends", 120)
+    job = stage.wait(lambda: ended_job(stage), "the training job ends")
     assert job["state"] == "refused", job
     version = job["version"]
     page.get_by_text(version).first.wait_for()
@@ -313,7 +313,7 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
 
     with Stranger(stage, "still") as node:  # It never answers, so nothing but a person decides.
         node.send(Event("edgeloop.node.started", "still", time.time_ns(), Priority.EVENT, {"app": APP}))
-        stage.wait(lambda: stage.node(node.name)["app"], "a node that runs the app", 20)
+        stage.wait(lambda: stage.node(node.name)["app"], "a node that runs the app")
     page = visitor.open("rollouts")
     ours = page.locator("section", has=page.get_by_role("heading", name=ENGINES_TITLE))
     ours.get_by_role("button", name="Start a rollout").click()
@@ -354,7 +354,7 @@ def revert(page: Page, stage: Stage) -> None:
     page.get_by_role("button", name="Revert").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Revert").click()
     rollouts = stage.app_path("rollouts")
-    stage.wait(lambda: stage.ask(rollouts, limit=1)["items"][0]["state"] == "reverted", "the reversal", 15)
+    stage.wait(lambda: stage.ask(rollouts, limit=1)["items"][0]["state"] == "reverted", "the reversal")
     page.get_by_text("reverted").first.wait_for()
 
 

@@ -51,7 +51,7 @@ class Edge:
             machines = self.stage.ask(self.stage.app_path("machines"), limit=100)["items"]
             return machines if len(machines) == len(self.stage.nodes) else []
 
-        machines = self.stage.wait(all_report, "a prediction of each engine", 20.0)
+        machines = self.stage.wait(all_report, "a prediction of each engine")
         return "\n".join(
             f"{m['machine']}: cycle {m['cycle']}, {m['rul_cycles']:.0f} cycles left "
             f"({m['lower_cycles']:.0f} to {m['upper_cycles']:.0f})"
@@ -65,7 +65,7 @@ class Edge:
             alerts = self.stage.ask("/v1/alerts", limit=50)["items"]
             return next((a for a in alerts if a["type"].endswith("maintenance_due")), None)
 
-        data = (alert := self.stage.wait(due, "a maintenance alarm", 40.0))["data"]
+        data = (alert := self.stage.wait(due, "a maintenance alarm"))["data"]
         return (
             f"{alert['subject']}, cycle {data['cycle']}: at least {data['lower_cycles']:.0f} cycles left, "
             f"horizon {data['horizon_cycles']:.0f}; because of {', '.join(data['sensors'])}"
@@ -78,7 +78,7 @@ class Edge:
             truths = self.plant.newest()
             return truths if len(truths) >= len(self.stage.nodes) else []
 
-        truths = self.stage.wait(closed, "three runs have ended", 40.0)
+        truths = self.stage.wait(closed, "three runs have ended")
         error = pooled_rmse(self.plant.file(truth) for truth in truths)
         faults = ", ".join(sorted({truth.fault for truth in truths}))
         return f"{len(truths)} failures ({faults}); the edge had been off by {error:.1f} cycles (RMSE)"

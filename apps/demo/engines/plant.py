@@ -86,7 +86,7 @@ class Plant:
         def all_run() -> bool:
             return all(self.current_run(node)[0] >= first[node.name] for node in self.stage.nodes)
 
-        self.stage.wait(all_run, f"runs with fault {KNOWN_FAULT}", 40.0)
+        self.stage.wait(all_run, f"runs with fault {KNOWN_FAULT}")
         return f"the engines fail of {KNOWN_FAULT} again, which production knows\n"
 
     def known(self) -> set[str]:

@@ -19,8 +19,6 @@ from apps.demo.stage import Stage
 from apps.demo.story import Chapter, Step
 
 DRIFT = "edgeloop.drift"
-DRIFT_TIMEOUT_S = 40.0
-SAMPLES_TIMEOUT_S = 45.0
 
 
 @dataclass(slots=True)
@@ -115,7 +113,7 @@ class Turn:
             ]
             return told if len(told) >= 2 else []
 
-        return "\n".join(self.stage.wait(found, "drift on two nodes", DRIFT_TIMEOUT_S))
+        return "\n".join(self.stage.wait(found, "drift on two nodes"))
 
     def collect_samples(self) -> str:
         self._grow()
@@ -128,7 +126,7 @@ class Turn:
             groups.update(sample["group"] for sample in samples if sample["group"] in ended)
             return len(groups) >= self.least_samples
 
-        self.stage.wait(enough, f"{self.least_samples} samples of the new fault", SAMPLES_TIMEOUT_S)
+        self.stage.wait(enough, f"{self.least_samples} samples of the new fault")
         size = sum(sample["size"] for sample in self._samples() if sample["group"] in groups)
         return f"{len(groups)} runs with fault {self.fault}, {size / 1e3:.0f} kB, by resumable HTTP"
 
@@ -168,7 +166,7 @@ class Turn:
             after = [outcome for outcome in found if outcome["versions"] == [self.update.version]]
             return after if len(after) >= self.least_runs_after else []
 
-        after = self.stage.wait(outcomes, f"{self.least_runs_after} runs under the new model", 60.0)
+        after = self.stage.wait(outcomes, f"{self.least_runs_after} runs under the new model")
         error = pooled_rmse(after)
         if not error < self.before_cycles:
             raise ShowError(f"the error is {error:.1f} cycles, before it was {self.before_cycles:.1f}")

@@ -87,7 +87,7 @@ class Edge:
             found = [patient for patient in patients if patient["heart_rate_bpm"] is not None]
             return found if len(found) == len(self.stage.nodes) else []
 
-        patients = self.stage.wait(rated, "a heart rate of each patient", 30.0)
+        patients = self.stage.wait(rated, "a heart rate of each patient")
         for node in self.stage.nodes:
             told = str(self.stage.events(node.name))
             if self.ward.name(node) in told:
@@ -111,7 +111,7 @@ class Edge:
             new = [a for a in alarms if a["state"] == "raised" and a["raised_ns"] >= onset_ns]
             return new[0] if new else None
 
-        alarm = self.stage.wait(raised, "an alarm of the node without network", 40.0)
+        alarm = self.stage.wait(raised, "an alarm of the node without network")
         self.alarm_ns = alarm["raised_ns"]
         late_s = (self.alarm_ns - onset_ns) / 1e9
         if late_s > LATEST_ALARM_S:
@@ -136,7 +136,7 @@ class Edge:
             resources = [entry["resource"] for entry in bundle.get("entry", ())]
             return next((each for each in resources if self._is_of_alarm(each["id"])), None)
 
-        strip = self.stage.wait(found, "the strip in the record", 30.0)
+        strip = self.stage.wait(found, "the strip in the record")
         data = strip.get("valueSampledData") or strip["component"][0]["valueSampledData"]
         samples = len(data["data"].split())
         return (
@@ -219,7 +219,7 @@ class Turn:
             now_s = self.ward.position_s(node)
             return now_s if now_s > begun_s + STRETCH_S + MARGIN_S else 0.0
 
-        now_s = self.stage.wait(there, f"{STRETCH_S:.0f} s of signal of {node.name}", 60.0)
+        now_s = self.stage.wait(there, f"{STRETCH_S:.0f} s of signal of {node.name}")
         return now_s - STRETCH_S, now_s
 
 

@@ -59,7 +59,7 @@ class Clinician:
         for node in self.stage.nodes:
             self.ward.slow_down(node)
         for node in self.stage.nodes:
-            heard += self.stage.wait(lambda node=node: self._heard(node), f"a minute of {node.name}", 60.0)
+            heard += self.stage.wait(lambda node=node: self._heard(node), f"a minute of {node.name}")
         told = f"as it was heard live: {heard}"
         if len(self.ward.lineage()) == 1 and heard.af_share > MOST_KNOWN:
             raise ShowError(f"the model knows this rhythm: {heard}")
@@ -71,7 +71,7 @@ class Clinician:
         def enough() -> bool:
             return all(len(self._windows(node)) >= LEAST_WINDOWS for node in self.stage.nodes)
 
-        self.stage.wait(enough, f"{LEAST_WINDOWS} windows of each patient with this rhythm", 90.0)
+        self.stage.wait(enough, f"{LEAST_WINDOWS} windows of each patient with this rhythm")
         windows = [window for node in self.stage.nodes for window in self._windows(node)]
         size = sum(window["size"] for window in windows)
         return f"{len(windows)} windows of 30 s with this rhythm, {size / 1e3:.0f} kB, by resumable HTTP"
