@@ -380,7 +380,9 @@ class Loop:
             version = "1.0.0-bench"
             client.send_bundle(APP, self._same_model(version))
             client.post(f"/v1/apps/{APP}/models", {"version": version})
-            client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "bench"})
+            client.post(
+                f"/v1/apps/{APP}/models/{version}/promote", {"by": "bench", "reason": "the same model again"}
+            )
             asked: dict[str, Any] = {"version": version, "waves": [1.0], "constraint": {"nodes": [node.name]}}
             started = time.perf_counter()
             client.post(f"/v1/apps/{APP}/rollouts", asked)

@@ -140,7 +140,8 @@ class Refusals:
         self.stage.client.send_bundle(self.stage.app, bad)
         self.stage.client.post(self.stage.app_path("models"), {"version": bad.version})
         self.stage.client.post(
-            self.stage.app_path(f"models/{bad.version}/promote"), {"by": "a careless person"}
+            self.stage.app_path(f"models/{bad.version}/promote"),
+            {"by": "a careless person", "reason": "it looked well"},
         )
         return bad.version
 

@@ -1,18 +1,22 @@
 """The MIT-BIH Arrhythmia Database from disk: signals, beats in AAMI classes, rhythms, and its splits.
 
-`find_mitdb` looks where it is told, else under ``EDGELOOP_DATA``. What the set is and where to get it:
-``datasets/mitdb.md``. Reading needs the ``wfdb`` package (the ``physionet`` extra).
+`mitdb_in` finds it below a folder, in the layouts in which it is shipped. What the set is and where to get
+it: ``datasets/mitdb.md``. Reading needs the ``wfdb`` package (the ``physionet`` extra).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.bundle import file_digest
+from common.datasets import find_folders, not_found, one_of
 from common.errors import DatasetError
 
 DS1 = (
@@ -28,6 +32,8 @@ patient; the split is used as it was published."""
 PACED = ("102", "104", "107", "217")
 """Records with paced beats: part of QRS detection, not of beat classification (ANSI/AAMI EC57)."""
 RECORDS = tuple(sorted(DS1 + DS2 + PACED))
+PUBLISHED = "6fc889b5a4edc7a13ec7c6699cdc3e30266213447c148e0dc44f44c6edf2632a"
+"""SHA-256 over names and SHA-256 of the 144 published files; the card has each of them."""
 
 AAMI = {
     **dict.fromkeys("NLRBej", "N"), **dict.fromkeys("AaJSn", "S"), **dict.fromkeys("VEr", "V"), "F": "F",
@@ -77,16 +83,55 @@ class Record:
 
 
 def find_mitdb(data_path: Path | None = None) -> Path | None:
-    """The folder with the records: ``data_path`` or its ``mitdb``, else the same of ``EDGELOOP_DATA``.
+    """The folder with the first record below ``data_path``, by default below ``EDGELOOP_DATA``.
 
-    None where it is in neither.
+    None where it is not there.
     """
     named = os.environ.get("EDGELOOP_DATA")
-    for root in (data_path, Path(named) if named else None):
-        for folder in (root, root / "mitdb") if root is not None else ():
-            if (folder / f"{RECORDS[0]}.hea").is_file():
-                return folder
-    return None
+    root = data_path or (Path(named) if named else None)
+    if root is None or not root.is_dir():
+        return None
+    folders = find_folders(root, "mitdb", [f"{RECORDS[0]}.hea"])
+    return folders[0] if folders else None
+
+
+def mitdb_in(data_path: Path, names: Sequence[str] = RECORDS) -> Path:
+    """The folder below ``data_path`` with the records ``names``.
+
+    Raises `DatasetError` where they are not all there: figures of some are not figures of the set.
+    """
+    folders = find_folders(data_path, "mitdb", [f"{name}.dat" for name in names])
+    if not folders:
+        raise not_found(data_path, "MIT-BIH Arrhythmia Database", "mitdb", [f"{names[0]}.dat"])
+    lacking = {folder: _lacking(folder, names) for folder in folders}
+    whole = [folder for folder in folders if not lacking[folder]]
+    if whole:
+        return one_of(whole, "MIT-BIH")
+    nearest = min(folders, key=lambda folder: len(lacking[folder]))
+    missing = lacking[nearest]
+    listed = ", ".join(missing[:6]) + (" and more" if len(missing) > 6 else "")
+    raise DatasetError(
+        f"{nearest} has a part of MIT-BIH: of the {len(names)} records that are needed, {len(missing)} lack "
+        f"their .hea, .dat or .atr ({listed}); `edgeloop data get mitdb` fetches the set"
+    )
+
+
+def _lacking(folder: Path, names: Sequence[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if not all((folder / f"{name}{suffix}").is_file() for suffix in (".hea", ".dat", ".atr"))
+    ]
+
+
+def published(folder: Path) -> bool:
+    """Whether the records in ``folder`` are those that PhysioNet published as ``mitdb`` 1.0.0."""
+    listing = "".join(
+        f"{name}{suffix} {file_digest(folder / f'{name}{suffix}')}\n"
+        for name in RECORDS
+        for suffix in (".atr", ".dat", ".hea")
+    )
+    return hashlib.sha256(listing.encode()).hexdigest() == PUBLISHED
 
 
 def load_record(folder: Path, name: str) -> Record:

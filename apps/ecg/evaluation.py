@@ -4,8 +4,8 @@
 of DS1 and 202 of DS2 are of one person), through the streaming path: the app's own R peaks, each matched to
 an annotated beat within 150 ms. A beat without a peak counts as missed by its class, a peak without a beat
 as a false one of the class that it is called. Intervals are 95 % by bootstrap over records. Ventricular
-flutter is left out, as EC57 has it. It runs where ``data_path`` has the database and no strips are held out:
-no decision is taken on it.
+flutter is left out, as EC57 has it. It runs where a data folder is named, which must have the whole database,
+and no strips are held out: no decision is taken on it.
 
 *Fleet* (``ecg_fleet_score`` and the slices): virtual patients, and each patient of whom strips were held out.
 A patient's score is the mean of two shares, as far as they can be measured: beats called right, averaged over
@@ -16,7 +16,7 @@ is the mean over slices; sensitivity to V (`V_SLICES`) is guarded beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.ecg.correcting import strips_of
-from apps.ecg.data import DS2, find_mitdb, load_record
+from apps.ecg.data import DS2, load_record, mitdb_in, published
 from apps.ecg.durations import Durations, durations_of
 from apps.ecg.examples import UNKNOWN, Examples, examples_of, recording_of, rhythm_rows, virtual_recording
 from apps.ecg.learning import beat_counts
@@ -47,6 +47,7 @@ VIRTUAL_KINDS: Mapping[str, Mapping[str, str]] = {
     "af": {"pvc": "3", "episodes": "AF:50-150"},
 }
 """Parameters of ordinary virtual patients by slice."""
+PATIENT = "patient:"
 V_SLICES = ("v_sensitivity:virtual", "v_sensitivity:field")
 MOST_FALSE = "232"
 """Record with most of DS2's beats of class S."""
@@ -130,29 +131,41 @@ def virtual_patients(count: int, seed: int) -> tuple[Examples, ...]:
 def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
     """Figures and slices of ``bundle`` (see the module). ``samples`` are held-out ones."""
     scorer = scorer_of(bundle.model_path(), bundle.manifest.parameters)
-    slices = fleet_slices(scorer, samples)
+    strips = strips_of(samples)[0]
+    slices = fleet_slices(scorer, strips)
     scores = [figure.value for name, figure in slices.items() if name not in V_SLICES]
-    figures = {"ecg_fleet_score": Figure(float(np.mean(scores)), count=len(scores), unit="mean over slices")}
-    folder = find_mitdb(data_path) if data_path is not None and not samples else None
-    if folder is not None:
+    judged = sum(figure.count or 0 for name, figure in slices.items() if name.startswith(PATIENT))
+    unit = f"mean over slices, {FLEET_PATIENTS} virtual patients and {judged} held-out strips"
+    fleet = Figure(float(np.mean(scores)), count=len(scores), unit=unit, virtual=judged == 0)
+    figures = {"ecg_fleet_score": fleet}
+    data = ""
+    if data_path is not None and not samples:
         from apps.ecg import qrs_measure
 
-        figures |= benchmark(scorer, folder)
-        figures |= qrs_measure.figures(list(qrs_measure.measure_qrs(folder, rivals={})))
+        folder = mitdb_in(data_path)
+        whole = published(folder)
+        name = "MIT-BIH, the published files" if whole else "files named as MIT-BIH's, not the published ones"
+        data = f"{name}, in {folder}"
+        measured = benchmark(scorer, folder)
+        measured |= qrs_measure.figures(list(qrs_measure.measure_qrs(folder, rivals={})))
+        figures |= {
+            key: figure if whole else replace(figure, unit=f"{figure.unit}, not the published files")
+            for key, figure in measured.items()
+        }
         figures |= measured_before(bundle.manifest.parameters)
-    return Metrics(figures, slices)
+    return Metrics(figures, slices, data, {"strips": judged})
 
 
 # ---------------------------------------------------------------------------------------------- fleet
 
 
-def fleet_slices(scorer: Scorer, samples: Sequence[LabelledSample]) -> dict[str, Figure]:
+def fleet_slices(scorer: Scorer, strips: Sequence[Examples]) -> dict[str, Figure]:
     """Scores by slice, and sensitivity to V."""
     groups: dict[str, list[Examples]] = {}
     for one in virtual_patients(FLEET_PATIENTS, EVALUATION_SEED):
         groups.setdefault(f"virtual:{one.patient.partition('-')[0]}", []).append(one)
-    for strip in strips_of(samples)[0]:
-        groups.setdefault(f"patient:{strip.patient}", []).append(strip)
+    for strip in strips:
+        groups.setdefault(f"{PATIENT}{strip.patient}", []).append(strip)
     slices: dict[str, Figure] = {}
     ventricular: dict[str, list[Counts]] = {name: [] for name in V_SLICES}
     for name, group in sorted(groups.items()):
@@ -163,12 +176,16 @@ def fleet_slices(scorer: Scorer, samples: Sequence[LabelledSample]) -> dict[str,
         told = chances >= 0.5 * (scorer.limits.af_on + scorer.limits.af_off)
         score = _score(counts, truth[truth != UNKNOWN], told[truth != UNKNOWN])
         if score is not None:
-            slices[name] = Figure(score, count=len(group), unit="share")
+            virtual = name.startswith("virtual:")
+            of = f"share, {len(group)} {'virtual patients' if virtual else 'held-out strips'}"
+            slices[name] = Figure(score, count=len(group), unit=of, virtual=virtual)
     for name, counts in ventricular.items():
         total = np.sum(counts, axis=0) if counts else np.zeros((NOTHING + 1, NOTHING + 1))
         true = int(total[KINDS.index("V")].sum())
         if true >= LEAST_OF_CLASS:
-            slices[name] = Figure(float(sensitivity(total, "V")), count=true, unit="share")
+            virtual = name == V_SLICES[0]
+            unit = f"share of V beats, {'virtual patients' if virtual else 'held-out strips'}"
+            slices[name] = Figure(float(sensitivity(total, "V")), count=true, unit=unit, virtual=virtual)
     return slices
 
 
@@ -198,7 +215,7 @@ def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figu
     rule = [beat_counts(one, rr_rule(one)) for one in examples]
     majority = [beat_counts(one, np.zeros(len(one.rows), np.int64)) for one in examples]
     without = [each for each, one in zip(counts, examples, strict=True) if one.patient != MOST_FALSE]
-    unit = f"{len(examples)} records"
+    unit = f"{len(examples)} records of MIT-BIH"
     figures: dict[str, Figure] = {}
     for kind in "VSFN":
         of = kind.lower()
@@ -285,15 +302,20 @@ def rr_rule(one: Examples) -> NDArray[np.int64]:
 
 
 def measured_before(parameters: Mapping[str, Any]) -> dict[str, Figure]:
-    """What the job that made a starter measured by folds over DS1 and over seeds, as its manifest tells."""
+    """What the job that made a starter recorded in its manifest: by folds over DS1, and over training seeds.
+
+    Nothing of it is measured now.
+    """
+    said = "recorded, not measured now"
+    of = f"patients of DS1, unseen by the trees that judged; {said}"
     found = {
-        f"ecg_{name}_by_folds": Figure(value, unit="patients of DS1, unseen by the trees that judged")
+        f"ecg_{name}_by_folds": Figure(value, unit=of, recorded=True)
         for name, value in parameters.get("by_folds", {}).items()
     }
     for name, values in parameters.get("measured", {}).get("figures_of_seeds", {}).items():
-        unit = f"mean over {len(values)} training seeds (least and most)"
+        unit = f"mean over {len(values)} training seeds (least and most); {said}"
         found[f"{name}_mean_of_seeds"] = Figure(
-            float(np.mean(values)), min(values), max(values), len(values), unit
+            float(np.mean(values)), min(values), max(values), len(values), unit, recorded=True
         )
     return found
 

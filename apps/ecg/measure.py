@@ -22,12 +22,11 @@ import msgspec
 import numpy as np
 
 from apps.ecg import train as training
-from apps.ecg.data import DS2, find_mitdb, load_record
+from apps.ecg.data import DS1, DS2, load_record, mitdb_in
 from apps.ecg.evaluation import benchmark_of, evaluate, scorer_of
 from apps.ecg.examples import examples_of, recording_of
 from common.app import TrainContext
 from common.bundle import Bundle, seal
-from common.errors import DatasetError
 
 OF_SEEDS = ("ecg_v_f1", "ecg_v_f1_of_aami", "ecg_s_f1", "ecg_s_f1_without_232", "ecg_af_f1")
 
@@ -41,9 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", action="store_true", help="measure DS2 as well")
     options = parser.parse_args(arguments)
-    folder = find_mitdb(options.data)
-    if folder is None:
-        raise DatasetError(f"{options.data} has no MIT-BIH database: see datasets/mitdb.md")
+    folder = mitdb_in(options.data, DS1 + DS2 if options.test else DS1)
 
     def context(seed: int, output: Path) -> TrainContext:
         output.mkdir(parents=True, exist_ok=True)

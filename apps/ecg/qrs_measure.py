@@ -27,10 +27,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.ecg.data import DS1, RECORDS, Record, Span, find_mitdb, load_record
+from apps.ecg.data import DS1, RECORDS, Record, Span, load_record, mitdb_in
 from apps.ecg.streaming.peaks import RPeaks
 from common.app import Figure
-from common.errors import DatasetError
 
 OWN = "edgeloop"
 WINDOWS_MS = (150, 50)
@@ -210,10 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--own", action="store_true", help="without the rivals")
     parser.add_argument("--json", action="store_true", help="one JSON line a record and a figure")
     options = parser.parse_args(arguments)
-    folder = find_mitdb(options.data)
-    if folder is None:
-        raise DatasetError(f"{options.data} has no MIT-BIH: see datasets/mitdb.md")
     names = options.records.split(",") if options.records else RECORDS
+    folder = mitdb_in(options.data, names)
     counted: list[QrsCount] = []
     started = time.perf_counter()
     for count in measure_qrs(folder, names, {} if options.own else RIVALS):

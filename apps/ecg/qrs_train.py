@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from apps.ecg.data import DS1, Beats, Record, find_mitdb, lead_between, load_record
+from apps.ecg.data import DS1, Beats, Record, lead_between, load_record, mitdb_in
 from apps.ecg.streaming.candidates import (
     DOMINANCE_S,
     INPUTS,
@@ -43,7 +43,6 @@ from apps.ecg.streaming.candidates import (
 )
 from apps.ecg.streaming.filters import Filter, Floats, butterworth
 from apps.ecg.streaming.peaks import NETWORK, OFFSET_SCALE, REFRACTORY_S, Network
-from common.errors import DatasetError
 
 MATCH_S = 0.15
 HIDDEN = (64, 32)
@@ -269,9 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--output", type=Path, default=NETWORK)
     options = parser.parse_args(arguments)
-    folder = find_mitdb(options.data)
-    if folder is None:
-        raise DatasetError(f"{options.data} has no MIT-BIH: see datasets/mitdb.md")
+    folder = mitdb_in(options.data, DS1)
     records = [load_record(folder, name) for name in DS1]
     if not options.folds:
         joined([fit(records, options.epochs, seed) for seed in range(options.members)]).write(options.output)

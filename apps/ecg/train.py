@@ -1,10 +1,11 @@
 """Training of the ECG app: from recordings, and what clinicians said about strips, to a bundle.
 
-A first model (or ``recipe=full``) grows trees on DS1 of the MIT-BIH Arrhythmia Database where it is on disk,
-and on virtual patients (`apps.ecg.learning`, `apps.ecg.taught`); without it, on virtual patients only. Any
-other job is quick: it keeps the production model's trees and fits corrections on labelled strips, with known
-recordings replayed (`apps.ecg.correcting`), so it needs no database. Judged is by `apps.ecg.evaluation`:
-patients on strips that were held out, virtual patients, and sensitivity to V, each guarded.
+A first model (or ``recipe=full``) grows trees on DS1 of the MIT-BIH Arrhythmia Database where a data folder
+is named, which must have it, and on virtual patients (`apps.ecg.learning`, `apps.ecg.taught`); without a
+folder, on virtual patients only. Any other job is quick: it keeps the production model's trees and fits
+corrections on labelled strips, with known recordings replayed (`apps.ecg.correcting`), so it needs no
+database. Judged is by `apps.ecg.evaluation`: patients on strips that were held out, virtual patients, and
+sensitivity to V, each guarded.
 
 The model never sees a record of DS2 or a held-out patient.
 """
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from apps.ecg.correcting import Lesson, balanced, field_weight, fit_correction, strips_of
-from apps.ecg.data import DS1, find_mitdb, load_record
+from apps.ecg.data import DS1, load_record, mitdb_in
 from apps.ecg.evaluation import (
     EVALUATION_SEED,
     Scorer,
@@ -81,11 +82,14 @@ class Known:
 
 
 def known_examples(context: TrainContext, *, every_lead: bool = True) -> Known:
-    """DS1, where on disk (with ``every_lead`` also leads between its two, `BETWEEN`), and virtual patients.
+    """DS1, where a data folder is named (with ``every_lead`` also leads between its two, `BETWEEN`), and
+    virtual patients.
 
-    The parameter ``mitdb`` (false) leaves DS1 out, ``virtual_patients`` is their number.
+    The parameter ``mitdb`` (false) leaves DS1 out, ``virtual_patients`` is their number. Raises
+    `DatasetError` for a data folder without all of DS1.
     """
-    folder = find_mitdb(context.data_path) if context.parameters.get("mitdb", True) else None
+    wanted = context.data_path is not None and context.parameters.get("mitdb", True)
+    folder = mitdb_in(context.data_path, DS1) if wanted and context.data_path is not None else None
     real: list[Examples] = []
     digests: dict[str, str] = {}
     for number, name in enumerate(DS1 if folder is not None else ()):
@@ -109,7 +113,7 @@ def train(context: TrainContext) -> Bundle:
     """Make a bundle in ``context.output``.
 
     Parameters: ``recipe`` (``full`` or ``quick``), ``mitdb``, ``virtual_patients``. Raises `TrainingError`
-    for a bad one, `DatasetError` for a malformed data set.
+    for a bad one, `DatasetError` for an absent or malformed data set.
     """
     full = _is_full(context)
     context.progress(0.0, "reading recordings")

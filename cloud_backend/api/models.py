@@ -60,10 +60,10 @@ def show_lineage(app: AppName, version: Version, cloud: CloudDep) -> LineagePubl
 def promote(
     app: AppName, version: Version, asked: Promote, cloud: CloudDep, principal: PrincipalDep
 ) -> ModelPublic:
-    """Approve a version by hand, so that it may be rolled out; who did it is part of its record."""
+    """Approve a version by hand, so that it may be rolled out; who did it and why is part of its record."""
     row = cloud.registry.row(app, version)
     if row.state in ("candidate", "refused"):
-        cloud.registry.set_state(app, version, "approved", approved_by=asked.by or principal.name)
+        cloud.registry.approve(app, version, by=asked.by or principal.name, reason=asked.reason)
     return ModelPublic.of(cloud.registry.row(app, version))
 
 

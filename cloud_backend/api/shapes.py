@@ -192,6 +192,7 @@ class ModelPublic(BaseModel):
     parent: str
     job: str
     approved_by: str
+    approval_reason: str
     created_ns: int
     manifest_digest: str
     figures: dict[str, float]
@@ -229,8 +230,13 @@ class Promote(Asked):
     """Approve a version by hand."""
 
     by: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="who approves; by default who asks")
+        str | None,
+        Field(min_length=1, max_length=100, pattern=r"\S", description="who approves; by default who asks"),
     ] = None
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=500, pattern=r"\S", description="why it is approved by hand"),
+    ]
 
 
 class Ancestor(BaseModel):
@@ -242,6 +248,7 @@ class Ancestor(BaseModel):
     parent: str = ""
     job: str = ""
     approved_by: str = ""
+    approval_reason: str = ""
     data: dict[str, str] = {}
     code: str = ""
     seed: int = 0

@@ -65,7 +65,7 @@ def show(
         print_object(facts | {"lineage": chain})
         return
     print_facts({name: value for name, value in facts.items() if name != "manifest"}, json=False)
-    columns = ("version", "state", "approved_by", "job", "code", "data")
+    columns = ("version", "state", "approved_by", "approval_reason", "job", "code", "data")
     print_rows(chain, columns, json=False, title="Lineage, nearest first")
 
 
@@ -143,6 +143,7 @@ def cancel(
 def promote(
     app_name: AppArgument,
     version: VersionArgument,
+    reason: Annotated[str, typer.Option(help="Why it is approved by hand; kept in its record.")],
     by: Annotated[str, typer.Option(help="Who approves.", envvar="USER")] = "admin",
     cloud: CloudOption = "",
     token_file: TokenOption = None,
@@ -150,9 +151,12 @@ def promote(
     json: JsonOption = False,
 ) -> None:
     """Approve a version by hand, so that it may be rolled out."""
+    if not reason.strip():
+        raise typer.BadParameter("--reason is empty")
+    asked = {"by": by, "reason": reason}
     with connect(cloud, token_file, data) as client:
         print_facts(
-            client.post(f"/v1/apps/{part(app_name)}/models/{part(version)}/promote", {"by": by}), json=json
+            client.post(f"/v1/apps/{part(app_name)}/models/{part(version)}/promote", asked), json=json
         )
 
 

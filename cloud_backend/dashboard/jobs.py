@@ -175,6 +175,7 @@ def facts_of(job: Mapping[str, Any]) -> dict[str, str]:
         "Parameters": parameters or "as the app has them",
         "Learned from": later if training is None else words.plural(training, "sample"),
         "Judged on": later if held_out is None else f"{words.plural(held_out, 'sample')} held out",
+        "The verdict stands on": gate.get("basis") or (later if not gate else words.NONE),
         "Took": took(job),
     }
 

@@ -112,7 +112,8 @@ def text_rows(app: str, chain: Sequence[Mapping[str, Any]]) -> list[dict[str, An
         for name, digest in (link.get("data") or {}).items():
             rows.append(_row(app, version, "data", str(name), str(digest)))
         if link.get("approved_by"):
-            rows.append(_row(app, version, "approval", str(link["approved_by"]), ""))
+            reason = str(link.get("approval_reason", ""))
+            rows.append(_row(app, version, "approval", str(link["approved_by"]), reason))
     return rows
 
 

@@ -32,6 +32,8 @@ def facts_of(found: Mapping[str, Any]) -> dict[str, str]:
         ),
         "Manifest": f"sha256 {found['manifest_digest'][:16]}…",
     }
+    if found.get("approval_reason"):
+        facts["Reason of the approval"] = found["approval_reason"]
     if not found["job"]:
         facts["Made by"] = origin(found)
     return {name: str(value) for name, value in facts.items()}

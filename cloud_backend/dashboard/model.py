@@ -78,20 +78,22 @@ def add_pages(site: Site) -> None:
 
 
 async def approve(view: View, app: str, version: str) -> bool:
-    """Ask who approves a version, and approve it. Returns whether that was done."""
+    """Ask why a version is approved, and approve it in the person's name. Returns whether that was done."""
     place = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}/promote"
 
-    async def send(who: str) -> bool:
-        body = {"by": who or view.person}
-        return await view.act(view.ask.post(place, body), f"{version} is approved by {body['by']}.")
+    async def send(reason: str) -> bool:
+        if not reason:
+            ui.notify("An approval by hand needs a reason.", type="negative")
+            return False
+        body = {"by": view.person, "reason": reason}
+        return await view.act(view.ask.post(place, body), f"{version} is approved by {view.person}.")
 
     return await ask_reason(
         f"Approve {version}?",
-        "It may be rolled out from then on, whatever the gate found. Who approved it stays in its record.",
+        "It may be rolled out from then on, whatever the gate found. Your name and the reason stay in its "
+        "record.",
         "Approve",
         send,
-        label="Approved by",
-        value=view.person,
     )
 
 
@@ -225,7 +227,8 @@ def state_sentence(
     if state == "production":
         return "In production: nodes run it unless a rollout gives them another one."
     if state == "approved":
-        return f"Approved by {by or 'nobody who is named'}: it can be rolled out."
+        why = f", {found['approval_reason']}" if found.get("approval_reason") else ""
+        return f"Approved by {by or 'nobody who is named'}{why}: it can be rolled out."
     if state == "candidate":
         return "A candidate that nobody has approved."
     if state == "retired":

@@ -277,7 +277,7 @@ class Rollouts:
         if model.state not in ("approved", "production", "retired"):
             raise RolloutError(
                 f"{app} {version} is {model.state}; only an approved model can be rolled out: "
-                "`edgeloop model promote` approves it"
+                "`edgeloop model promote --reason` approves it by hand"
             )
         if _app_state(session, app).production == version:
             raise RolloutError(f"{app} {version} is in production already")

@@ -144,11 +144,23 @@ class Registry:
         with Session(self._reader) as session:
             return self._starter(session, app)
 
-    def set_state(self, app: str, version: str, state: str, *, approved_by: str | None = None) -> None:
+    def approve(self, app: str, version: str, *, by: str, reason: str) -> None:
+        """Approve a candidate, or one that the gate refused, by hand; who did and why stays in its record.
+
+        Raises `RegistryError` for an unknown version, or without a name or a reason.
+        """
+        if not by.strip() or not reason.strip():
+            raise RegistryError("an approval by hand needs the name of who approves and the reason")
+        self._change(app, version, "approved", {"approved_by": by.strip(), "approval_reason": reason.strip()})
+
+    def set_state(self, app: str, version: str, state: str) -> None:
         """Change the state of a version. ``production`` retires the one that was in production.
 
         Raises `RegistryError` for an unknown version or state.
         """
+        self._change(app, version, state, {})
+
+    def _change(self, app: str, version: str, state: str, approval: Mapping[str, str]) -> None:
         _check_state(state)
         with self._lock, Session(self._engine) as session:
             row = session.get(ModelVersion, (app, version))
@@ -160,8 +172,8 @@ class Registry:
                     )
             else:
                 row.state = state
-                if approved_by is not None:
-                    row.approved_by = approved_by
+                for name, value in approval.items():
+                    setattr(row, name, value)
             if state == "production":
                 self._take_over(session, app, version if row is not None else "")
             session.commit()
@@ -297,6 +309,7 @@ def _ancestor(row: ModelVersion) -> dict[str, Any]:
         "parent": row.parent,
         "job": row.job,
         "approved_by": row.approved_by,
+        "approval_reason": row.approval_reason,
         "data": lineage.get("data", {}),
         "code": lineage.get("code", ""),
         "seed": lineage.get("seed", 0),

@@ -171,6 +171,9 @@ class ModelVersion(SQLModel, table=True):
     parent: str = ""
     job: str = ""
     approved_by: str = ""
+    """``gate``, or the person who approved by hand."""
+    approval_reason: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    """Why a person approved; empty for the gate."""
     created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 

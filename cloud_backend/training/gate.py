@@ -7,12 +7,16 @@ Pure. Rules:
 - Every slice that production was measured on is guarded: the candidate may be worse on it by at most
   ``slice_tolerance`` (relative). A slice on which the candidate was not measured, or is not a number,
   counts as fallen. A slice that only the candidate has is reported and judges nothing.
-- NaN never passes.
+- Approval needs evidence: cases from the field that this job held out and that neither model was trained
+  on, at least ``min_evidence`` of them. Virtual data alone is none. Without evidence a person may approve,
+  with a reason.
+- NaN never passes, and neither does a figure that was recorded before instead of measured now.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,8 +35,23 @@ class SliceVerdict(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class HeldOut(msgspec.Struct, frozen=True):
+    """What a job kept from training: its labelled held-out samples, counted.
+
+    ``unknown`` names the versions among production and its ancestors that learned from samples which are not
+    on record here, so that only the fixed split of groups vouches for what they have not seen.
+    """
+
+    labelled_samples: int = 0
+    unknown: list[str] = []
+
+
 class Verdict(msgspec.Struct, frozen=True):
-    """What the gate found; ``reasons`` are empty if it passed."""
+    """What the gate found; ``reasons`` are empty if it passed.
+
+    ``evidence`` counts the held-out cases from the field that both models were judged on, by what they are;
+    ``basis`` says in words what the verdict stands on.
+    """
 
     passed: bool
     figure: str
@@ -42,13 +61,20 @@ class Verdict(msgspec.Struct, frozen=True):
     """Relative improvement over production; None where there is nothing to compare."""
     reasons: list[str]
     slices: list[SliceVerdict]
+    evidence: dict[str, int]
+    basis: str
 
     def report(self) -> dict[str, Any]:
         """As JSON values."""
         return msgspec.to_builtins(self)
 
 
-def judge(rule: GateRule, candidate: Metrics, production: Metrics | None) -> Verdict:
+_NOTHING = HeldOut()
+
+
+def judge(
+    rule: GateRule, candidate: Metrics, production: Metrics | None, held_out: HeldOut = _NOTHING
+) -> Verdict:
     """Judge ``candidate``. ``production`` is None for an app's first model, which has nothing to beat."""
     reasons: list[str] = []
     own = _value(candidate.figures.get(rule.figure))
@@ -69,7 +95,45 @@ def judge(rule: GateRule, candidate: Metrics, production: Metrics | None) -> Ver
             )
     slices = _judge_slices(rule, candidate, production)
     reasons += [f"slice {s.name}: {s.note}" for s in slices if not s.passed]
-    return Verdict(not reasons, rule.figure, own, other, _finite(gain), reasons, slices)
+    evidence = _evidence(candidate, held_out)
+    cases = sum(evidence.values())
+    if cases < rule.min_evidence:
+        labelled = held_out.labelled_samples
+        unusable = f", and none of the {labelled} labelled samples held out could be" if labelled else ""
+        reasons.append(
+            f"no evidence: it was judged on {cases} held-out cases from the field, at least "
+            f"{rule.min_evidence} are needed{unusable if not cases else ''}. Label samples of more groups "
+            "and train again, or approve by hand with a reason"
+        )
+    return Verdict(
+        not reasons,
+        rule.figure,
+        own,
+        other,
+        _finite(gain),
+        reasons,
+        slices,
+        evidence,
+        _basis(evidence, production is not None, held_out.unknown),
+    )
+
+
+def _evidence(candidate: Metrics, held_out: HeldOut) -> dict[str, int]:
+    counted = candidate.evidence
+    if counted is None:
+        counted = {"labelled samples": held_out.labelled_samples}
+    return {name: count for name, count in counted.items() if count > 0}
+
+
+def _basis(evidence: Mapping[str, int], compared: bool, unknown: Sequence[str]) -> str:
+    """What a verdict stands on, in words."""
+    if not evidence:
+        return "nothing that was held out; virtual data alone is no evidence"
+    cases = ", ".join(f"{count} {name}" for name, count in evidence.items())
+    basis = f"{cases} from the field, held out from {'both models' if compared else 'training'}"
+    if unknown:
+        basis += f"; the samples that {', '.join(unknown)} learned from are not on record here"
+    return basis
 
 
 def _judge_slices(rule: GateRule, candidate: Metrics, production: Metrics | None) -> list[SliceVerdict]:
@@ -92,7 +156,7 @@ def _judge_slices(rule: GateRule, candidate: Metrics, production: Metrics | None
 
 
 def _value(figure: Figure | None) -> float | None:
-    return _finite(figure.value) if figure is not None else None
+    return _finite(figure.value) if figure is not None and not figure.recorded else None
 
 
 def _finite(value: float | None) -> float | None:

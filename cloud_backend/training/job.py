@@ -54,6 +54,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     data_path: str
     samples: list[SampleFile]
     labels: list[Label]
+    unknown_training: list[str] = []
+    """Versions among the parent and its ancestors whose training samples are not on record here."""
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -7,11 +7,14 @@
 - Cancel and timeout ask the worker to stop, and make it stop `GRACE_S` later.
 - Every candidate that was judged goes to the registry, as approved or refused; what fails leaves a
   reason and a log.
+- What production or an ancestor of it was trained on is not held out: `held_out` judges both models on
+  samples that neither has seen.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import Engine, select, update
 from sqlmodel import Session, col
 
@@ -37,6 +41,7 @@ from common.clock import Clock
 from common.config import TrainingSettings
 from common.errors import EdgeloopError, RegistryError, TrainingError
 
+JOB_ID = re.compile(r"job-[0-9a-f]{12}")
 GRACE_S = 10.0
 """How long a worker may take to stop when asked."""
 ATTEMPTS = 2
@@ -222,10 +227,32 @@ class Jobs:
             _log.info("job %s trains a first model: %s", row.id, error)
             parent = None
         self._change(row.id, parent=parent.version if parent else "")
+        trained_on, unknown = self._trained_on(row.app, parent.version) if parent else (set(), [])
         with Session(read_only(self._engine)) as session:
-            return self._spec_of(session, row, parent)
+            spec = self._spec_of(session, row, parent, trained_on)
+        return msgspec.structs.replace(spec, unknown_training=unknown)
 
-    def _spec_of(self, session: Session, row: JobRow, parent: Bundle | None) -> files.JobSpec:
+    def _trained_on(self, app: str, version: str) -> tuple[set[str], list[str]]:
+        """Groups that a version and its ancestors were trained on, and those of them that left no record."""
+        groups: set[str] = set()
+        unknown: list[str] = []
+        for link in self._registry.lineage(app, version):
+            if link["known"] and "samples" not in link["data"]:
+                continue  # it learned from data sets alone
+            job = str(link.get("job", ""))
+            try:
+                if not JOB_ID.fullmatch(job):  # it names a folder, and a bundle from outside may say anything
+                    raise TrainingError(f"{job!r} is no job of this cloud")
+                spec = files.read_spec(self._folder / job / files.SPEC)
+            except TrainingError:
+                unknown.append(link["version"])
+                continue
+            groups |= {sample.group for sample in spec.samples if not sample.held_out}
+        return groups, unknown
+
+    def _spec_of(
+        self, session: Session, row: JobRow, parent: Bundle | None, trained_on: set[str]
+    ) -> files.JobSpec:
         stored = session.scalars(
             select(SampleRow)
             .where(col(SampleRow.app) == row.app, col(SampleRow.complete))
@@ -240,7 +267,7 @@ class Jobs:
         ).all()
         groups = {sample.group for sample in stored}
         labelled = {label.group for label in labels} & groups
-        judging = held_out(row.app, labelled, groups - labelled)
+        judging = held_out(row.app, labelled, groups - labelled, trained_on)
         return files.JobSpec(
             id=row.id,
             app=row.app,

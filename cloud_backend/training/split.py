@@ -2,7 +2,8 @@
 
 A group lies on one side by the hash of its name. Where all labelled groups would fall on one side,
 the one nearest to the border is moved over, so that there is something to learn from and something
-to judge by; once more groups are there, the hash alone decides again. Pure.
+to judge by; once more groups are there, the hash alone decides again. A group that the production model or an
+ancestor of it was trained on is never held out. Pure.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ def place_of(app: str, group: str) -> float:
     return int.from_bytes(hashed[:8], "big") / 2**64
 
 
-def held_out(app: str, labelled: Collection[str], others: Collection[str] = ()) -> set[str]:
-    """The groups of ``labelled`` and ``others`` that are for judging only.
+def held_out(
+    app: str, labelled: Collection[str], others: Collection[str] = (), trained_on: Collection[str] = ()
+) -> set[str]:
+    """The groups of ``labelled`` and ``others`` that are for judging only; none of ``trained_on`` is.
 
-    Of two or more ``labelled`` groups at least one is held out and at least one is not.
+    Of two or more ``labelled`` groups at least one is not held out, and at least one is unless all were
+    trained on.
     """
+    seen = set(trained_on)
     places = sorted((place_of(app, group), group) for group in set(labelled))
-    chosen = {group for place, group in places if place < HELD_OUT_SHARE}
+    free = [(place, group) for place, group in places if group not in seen]
+    chosen = {group for place, group in free if place < HELD_OUT_SHARE}
     if len(places) >= 2:
-        if not chosen:
-            chosen.add(places[0][1])
+        if free and not chosen:
+            chosen.add(free[0][1])
         elif len(chosen) == len(places):
             chosen.discard(places[-1][1])
-    return chosen | {g for g in others if g not in set(labelled) and place_of(app, g) < HELD_OUT_SHARE}
+    unlabelled = set(others) - set(labelled) - seen
+    return chosen | {group for group in unlabelled if place_of(app, group) < HELD_OUT_SHARE}

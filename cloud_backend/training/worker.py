@@ -29,7 +29,7 @@ from types import FrameType
 import msgspec
 
 from cloud_backend.registry.golden import check_golden
-from cloud_backend.training.gate import Verdict, judge
+from cloud_backend.training.gate import HeldOut, Verdict, judge
 from cloud_backend.training.job import (
     BUNDLE,
     PROGRESS,
@@ -91,7 +91,8 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
     found = training.evaluate(candidate, for_judging, data_path)
     report(0.9, "evaluating production on the same sets")
     against = training.evaluate(parent, for_judging, data_path) if parent is not None else None
-    verdict = judge(training.gate, found, against)
+    held_out = HeldOut(sum(bool(s.labels) for s in for_judging), spec.unknown_training)
+    verdict = judge(training.gate, found, against, held_out)
     _seal(candidate, spec, parent, samples, found, verdict)
     report(1.0, "approved" if verdict.passed else "refused: " + "; ".join(verdict.reasons))
     gate = verdict.report() | {
@@ -155,7 +156,11 @@ def _seal(
 
 
 def _figures(metrics: Metrics) -> dict[str, float]:
-    return {name: figure.value for name, figure in metrics.figures.items() if math.isfinite(figure.value)}
+    return {
+        name: figure.value
+        for name, figure in metrics.figures.items()
+        if math.isfinite(figure.value) and not figure.recorded
+    }
 
 
 def main(path: Path) -> int:

@@ -15,12 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import Engine
+from sqlmodel import Session
 
+from cloud_backend.store.tables import LabelRow
+from cloud_backend.training.samples import Announced, SampleStore, digest_of
 from common.app import AppSpec, Figure, GateRule, LabelledSample, Metrics, TrainContext
 from common.bundle import Bundle
 from common.edge.inference import load_model
 from common.edge.profile import find_profile
 from common.errors import TrainingError
+from common.samples import encode_sample
 from tests.builders import WIDTH, make_app, make_bundle
 
 NAME = "learner"
@@ -68,6 +73,34 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
         {"error": Figure(error, count=len(errors)), "error_of_nothing": Figure(2.0)},
         {group: Figure(value) for group, value in errors.items()},
     )
+
+
+def store_labelled(engine: Engine, samples: SampleStore, groups: int, gain: float) -> list[str]:
+    """Store one labelled sample in each of ``groups`` groups, and give their names."""
+    names = [f"machine-{n}/run-1" for n in range(groups)]
+    for number, group in enumerate(names):
+        content = encode_sample({"values": np.full(16, float(number))})
+        announced = Announced(
+            NAME, "m", group, number, {"novelty": 1.0}, {}, len(content), digest_of(content)
+        )
+        upload = samples.begin("n1", announced)
+        with samples.piece("n1", upload.id, 0) as piece:
+            piece.write(content)
+    with Session(engine) as session:
+        session.add_all(
+            LabelRow(
+                app=NAME,
+                subject="m",
+                group=group,
+                kind="outcome",
+                body={"gain": gain},
+                source="test",
+                created_ns=number,
+            )
+            for number, group in enumerate(names)
+        )
+        session.commit()
+    return names
 
 
 def __getattr__(name: str) -> AppSpec:

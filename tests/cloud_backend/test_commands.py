@@ -30,7 +30,7 @@ from common.config import Enrolment, convert
 from common.errors import CloudError, ConfigError, DatasetError
 from tests.builders import make_bundle
 from tests.cloud_backend.api.conftest import api, cloud  # noqa: F401  fixtures
-from tests.cloud_backend.learner import NAME
+from tests.cloud_backend.learner import NAME, store_labelled
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,8 @@ def test_the_fleet_is_listed_and_shown(run, tmp_path: Path) -> None:
 def test_a_model_is_added_promoted_rolled_out_and_reverted(run, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b", app=NAME, version="by-hand-1", gain=2.0)
     assert facts(run(model, "add", NAME, str(bundle.path), "--json"))[0]["state"] == "candidate"
-    assert facts(run(model, "promote", NAME, "by-hand-1", "--by", "me", "--json"))[0]["approved_by"] == "me"
+    promoted = run(model, "promote", NAME, "by-hand-1", "--by", "me", "--reason", "tried", "--json")
+    assert facts(promoted)[0]["approved_by"] == "me"
     versions = [row["version"] for row in facts(run(model, "ls", NAME, "--json"))]
     assert "by-hand-1" in versions
     assert versions[-1] == "starter-1"
@@ -115,12 +116,15 @@ def test_a_model_is_added_promoted_rolled_out_and_reverted(run, tmp_path: Path) 
     assert facts(run(rollout, "revert", NAME, started["id"], "--json"))[0]["state"] == "reverted"
 
 
-def test_training_is_followed_to_its_verdict(run) -> None:
+def test_training_is_followed_to_its_verdict(run, cloud: Cloud) -> None:  # noqa: F811  a fixture
+    run(model, "train", NAME, "--parameter", "gain=2", "--json", status=1)  # nothing is held out
+    store_labelled(cloud.engine, cloud.jobs.samples, 4, gain=2.0)
     states = [row["state"] for row in facts(run(model, "train", NAME, "--parameter", "gain=2", "--json"))]
     assert states[-1] == "done"
     run(model, "train", NAME, "--parameter", "gain=50", "--json", status=1)
     listed = facts(run(model, "jobs", NAME, "--json"))
-    assert [row["state"] for row in listed[:2]] == ["refused", "done"]
+    assert [row["state"] for row in listed[:3]] == ["refused", "done", "refused"]
+    assert "no evidence" in listed[2]["message"]
     assert any("training with" in line for line in run(model, "log", NAME, listed[0]["id"]))
     waiting = facts(run(model, "train", NAME, "--parameter", "wait=true", "--no-follow", "--json"))[0]
     assert waiting["state"] == "queued"

@@ -336,6 +336,7 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
 def approve(page: Page, version: str) -> None:
     """Approve a version on the page of models; it can be rolled out then."""
     page.get_by_role("button", name=f"Approve {version}").click()
+    page.get_by_role("dialog").get_by_label("Reason").fill("seen on a stand")
     page.get_by_role("dialog").get_by_role("button", name="Approve").click()
     page.get_by_role("button", name=f"Roll out {version}").wait_for()
     page.get_by_text("Robin").first.wait_for()

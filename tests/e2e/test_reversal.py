@@ -78,7 +78,7 @@ class Fleet:
         bad = spoil(open_bundle(find_app(APP).starter), fault, version, self._folder / version)
         self.client.send_bundle(APP, bad)
         self.client.post(f"/v1/apps/{APP}/models", {"version": version})
-        self.client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test"})
+        self.client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test", "reason": "a test"})
         asked = {"version": version, "waves": [0.34, 1.0], "soak_s": 8.0}
         id = self.client.post(f"/v1/apps/{APP}/rollouts", asked)["id"]
 

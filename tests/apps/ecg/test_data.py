@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb
 
-from apps.ecg.data import DS1, DS2, PACED, RECORDS, Span, find_mitdb, load_record
+from apps.ecg.data import (
+    DS1,
+    DS2,
+    PACED,
+    PUBLISHED,
+    RECORDS,
+    Span,
+    find_mitdb,
+    load_record,
+    mitdb_in,
+    published,
+)
+from cloud_backend.commands.cards import read_cards
 from common.errors import DatasetError
 
 
@@ -77,6 +91,67 @@ def test_the_set_is_found_where_it_is_named_first(tmp_path: Path, monkeypatch: p
     assert find_mitdb(named) == named
 
 
+def write_names(folder: Path, names: Sequence[str] = RECORDS) -> Path:
+    """Files with the names of records."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        for suffix in (".hea", ".dat", ".atr"):
+            (folder / f"{name}{suffix}").write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["", "mitdb", "mit-bih-arrhythmia-database-1.0.0", "physionet.org/files/mitdb/1.0.0", "a/b/c/d/e"],
+)
+def test_the_set_is_found_in_the_layouts_in_which_it_is_shipped(tmp_path: Path, layout: str) -> None:
+    folder = write_names(tmp_path / layout)
+    (folder / "x_mitdb").mkdir()
+    (folder / "x_mitdb" / "x_108.dat").touch()
+    assert mitdb_in(tmp_path) == folder
+    assert not published(folder)
+
+
+def test_annotations_of_another_database_are_not_the_set(tmp_path: Path) -> None:
+    for name in ("100", "101", "202"):
+        (tmp_path / f"{name}.atr").touch()
+        (tmp_path / f"{name}.hea").touch()
+    with pytest.raises(DatasetError, match="has no MIT-BIH Arrhythmia Database: looked for"):
+        mitdb_in(tmp_path)
+
+
+def test_a_part_of_the_set_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    write_names(tmp_path / "some", RECORDS[:10])
+    with pytest.raises(DatasetError, match=r"of the 48 records .* 38 lack .*112, 113"):
+        mitdb_in(tmp_path)
+    assert mitdb_in(tmp_path, RECORDS[:10]) == tmp_path / "some"
+    whole = write_names(tmp_path / "whole")
+    assert mitdb_in(tmp_path) == whole
+    (whole / "234.atr").unlink()
+    with pytest.raises(DatasetError, match=r"48 records .* 1 lack .*\(234\)"):
+        mitdb_in(tmp_path)
+
+
+def test_what_was_named_is_never_replaced_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_DATA", str(write_names(tmp_path / "environment")))
+    (tmp_path / "empty").mkdir()
+    for path, problem in (
+        (tmp_path / "empty", "has no MIT-BIH"),
+        (tmp_path / "absent", "there is no folder"),
+        (tmp_path / "environment" / "100.dat", "is a file, not the folder"),
+    ):
+        with pytest.raises(DatasetError, match=problem):
+            mitdb_in(path)
+
+
+def test_the_digest_of_the_published_set_is_that_of_its_card() -> None:
+    card = read_cards()["mitdb"]
+    listing = "".join(f"{file.name} {file.sha256}\n" for file in sorted(card.files, key=lambda f: f.name))
+    assert hashlib.sha256(listing.encode()).hexdigest() == PUBLISHED
+
+
 def test_no_record_is_on_two_sides() -> None:
     assert len(RECORDS) == len(set(RECORDS)) == len(DS1) + len(DS2) + len(PACED) == 48
 
@@ -85,6 +160,7 @@ def test_mitdb_itself_loads() -> None:
     folder = find_mitdb(Path(os.environ.get("EDGELOOP_DATA", "")))
     if folder is None:
         pytest.skip("MIT-BIH is not under EDGELOOP_DATA (see datasets/mitdb.md)")
+    assert published(folder)
     record = load_record(folder, "207")
     assert record.signal_mv.shape == (650_000, 2)
     assert (len(record.beats), len(record.flutter)) == (1860, 6)

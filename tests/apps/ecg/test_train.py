@@ -13,7 +13,7 @@ import pytest
 from apps.ecg import train as training
 from apps.ecg.app import SPEC
 from apps.ecg.correcting import field_weight, strips_of
-from apps.ecg.evaluation import V_SLICES, evaluate, scorer_of
+from apps.ecg.evaluation import V_SLICES, evaluate, measured_before, scorer_of
 from apps.ecg.examples import UNKNOWN, examples_of, rhythm_rows, virtual_recording
 from apps.ecg.graph import Correction, read_corrections, with_corrections
 from apps.ecg.streaming.beats import KINDS
@@ -21,7 +21,7 @@ from apps.ecg.streaming.ring import LSB_MV
 from cloud_backend.training.gate import judge
 from common.app import Label, LabelledSample, Sample, TrainContext
 from common.bundle import Bundle, open_bundle, seal
-from common.errors import TrainingError
+from common.errors import DatasetError, TrainingError
 
 STRIP_S = 30
 
@@ -152,6 +152,31 @@ def test_strips_on_which_the_device_was_right_change_little(starter: Bundle, tmp
 @pytest.mark.parametrize(("field", "weight"), [("a", 1 / 3), ("aaaa", 1 / 3), ("ab", 2 / 3), ("abcd", 1.0)])
 def test_a_patient_counts_like_a_known_one_however_many_strips(field: str, weight: float) -> None:
     assert field_weight(field, "xxyyz") == pytest.approx(weight)
+
+
+def test_a_named_folder_without_the_database_is_never_replaced_by_virtual_patients(
+    starter: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="has no MIT-BIH"):
+        evaluate(starter, (), tmp_path)
+    with pytest.raises(DatasetError, match="has no MIT-BIH"):
+        training.train(replace(context(tmp_path / "b", starter, ()), data_path=tmp_path))
+
+
+def test_figures_say_on_what_they_were_measured(starter: Bundle) -> None:
+    metrics = evaluate(starter, (), None)
+    assert metrics.data == ""
+    assert metrics.evidence == {"strips": 0}
+    assert all(figure.virtual for figure in (*metrics.figures.values(), *metrics.slices.values()))
+    judged = evaluate(starter, strips(43, "slow_af", "AF"), None)
+    assert judged.evidence == {"strips": 6}
+    assert judged.figures["ecg_fleet_score"].unit == (
+        "mean over slices, 8 virtual patients and 6 held-out strips"
+    )
+    assert not judged.slices["patient:p-43"].virtual
+    recorded = measured_before(starter.manifest.parameters)
+    assert recorded
+    assert all(f.recorded and "recorded, not measured now" in f.unit for f in recorded.values())
 
 
 def test_a_model_that_loses_v_is_refused(starter: Bundle, tmp_path: Path) -> None:

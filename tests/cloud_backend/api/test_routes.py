@@ -482,13 +482,20 @@ def test_a_bundle_from_outside_is_added_and_promoted(admin: TestClient, cloud: C
     assert (answer.status_code, answer.json()["state"]) == (201, "candidate")
     assert not list((cloud.folder / "incoming" / NAME).iterdir())
     assert admin.post(f"/v1/apps/{NAME}/rollouts", json={"version": "outside-1"}).status_code == 409
-    promoted = admin.post(f"{models}/outside-1/promote", json={"by": "a person"}).json()
+    promoted = admin.post(
+        f"{models}/outside-1/promote", json={"by": "a person", "reason": "seen on a stand"}
+    ).json()
     assert (promoted["state"], promoted["approved_by"]) == ("approved", "a person")
-    assert admin.post(f"{models}/absent/promote", json={}).status_code == 404
+    assert promoted["approval_reason"] == "seen on a stand"
+    assert admin.get(f"{models}/outside-1/lineage").json()["chain"][0]["approval_reason"] == "seen on a stand"
+    assert admin.post(f"{models}/absent/promote", json={"reason": "x"}).status_code == 404
     bundle = make_bundle(tmp_path / "c", app=NAME, version="outside-2", gain=3.0)
     put_bundle(admin, bundle.path, "outside-2", bundle.files())
     assert admin.post(models, json={"version": "outside-2"}).status_code == 201
-    assert admin.post(f"{models}/outside-2/promote", json={}).json()["approved_by"] == "admin"
+    for wrong in ({}, {"reason": ""}, {"reason": "  "}, {"by": " ", "reason": "x"}):
+        assert admin.post(f"{models}/outside-2/promote", json=wrong).status_code == 422
+    assert admin.get(f"{models}/outside-2").json()["state"] == "candidate"
+    assert admin.post(f"{models}/outside-2/promote", json={"reason": "x"}).json()["approved_by"] == "admin"
 
 
 def test_a_bundle_that_is_not_what_it_says_is_refused(admin: TestClient, tmp_path: Path) -> None:

@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_backend.training.gate import judge
+from cloud_backend.training.gate import HeldOut, Verdict
+from cloud_backend.training.gate import judge as judge_on
 from common.app import Figure, GateRule, Metrics
 
 LOWER = GateRule("rmse", higher_is_better=False, least_gain=0.02, slice_tolerance=0.1)
 HIGHER = GateRule("f1", higher_is_better=True)
+
+
+SOME = HeldOut(labelled_samples=3)
+
+
+def judge(rule: GateRule, candidate: Metrics, production: Metrics | None) -> Verdict:
+    return judge_on(rule, candidate, production, SOME)
 
 
 def metrics(value: float, name: str = "rmse", **slices: float) -> Metrics:
@@ -110,3 +118,40 @@ def test_no_verdict_passes_a_candidate_that_is_worse(
             if math.isfinite(value):
                 assert own_slices[name] <= value + 0.1 * abs(value)
     msgspec.json.decode(msgspec.json.encode(verdict.report()))
+
+
+def counted(value: float, **evidence: int) -> Metrics:
+    return Metrics({"rmse": Figure(value)}, evidence=evidence)
+
+
+def test_without_evidence_nothing_is_approved_however_good_its_figures_are() -> None:
+    for production in (metrics(10.0), None):
+        verdict = judge_on(LOWER, metrics(1.0), production, HeldOut())
+        assert not verdict.passed
+        assert "no evidence" in verdict.reasons[0]
+        assert "approve by hand with a reason" in verdict.reasons[0]
+        assert verdict.evidence == {}
+        assert "nothing that was held out" in verdict.basis
+
+
+def test_evidence_is_what_the_app_could_judge_on() -> None:
+    verdict = judge_on(LOWER, counted(1.0, runs=0), metrics(10.0), SOME)
+    assert not verdict.passed
+    assert "none of the 3 labelled samples held out could be" in verdict.reasons[0]
+    verdict = judge_on(LOWER, counted(1.0, runs=2, strips=0), metrics(10.0), HeldOut(3, ["v1"]))
+    assert verdict.passed
+    assert verdict.evidence == {"runs": 2}
+    assert verdict.basis.startswith("2 runs from the field, held out from both models")
+    assert "v1 learned from are not on record" in verdict.basis
+
+
+def test_an_app_may_ask_for_more_evidence() -> None:
+    rule = GateRule("rmse", higher_is_better=False, min_evidence=3)
+    assert not judge_on(rule, counted(1.0, runs=2), metrics(10.0), SOME).passed
+    assert judge_on(rule, counted(1.0, runs=2, strips=1), metrics(10.0), SOME).passed
+
+
+def test_a_figure_that_was_not_measured_now_is_none() -> None:
+    recorded = Metrics({"rmse": Figure(1.0, recorded=True)})
+    assert not judge(LOWER, recorded, metrics(10.0)).passed
+    assert not judge(LOWER, metrics(1.0), recorded).passed

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 from sqlmodel import Session
 
 from cloud_backend.registry import Registry
@@ -23,11 +22,10 @@ from cloud_backend.store.tables import JobRow, LabelRow
 from cloud_backend.training import job as files
 from cloud_backend.training.executors import PID
 from cloud_backend.training.jobs import Jobs
-from cloud_backend.training.samples import Announced, SampleStore, digest_of
+from cloud_backend.training.samples import SampleStore
 from common.config import TrainingSettings
 from common.errors import ConfigError, RegistryError, TrainingError
-from common.samples import encode_sample
-from tests.cloud_backend.learner import ENTRY, NAME, make_learner
+from tests.cloud_backend.learner import ENTRY, NAME, make_learner, store_labelled
 from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,29 +89,7 @@ class Bench:
 
     def learn(self, groups: int, gain: float) -> list[str]:
         """Store one labelled sample in each of ``groups`` groups."""
-        names = [f"machine-{n}/run-1" for n in range(groups)]
-        with Session(self.engine) as session:
-            for number, group in enumerate(names):
-                content = encode_sample({"values": np.full(16, float(number))})
-                announced = Announced(
-                    NAME, "m", group, number, {"novelty": 1.0}, {}, len(content), digest_of(content)
-                )
-                upload = self.samples.begin("n1", announced)
-                with self.samples.piece("n1", upload.id, 0) as piece:
-                    piece.write(content)
-                session.add(
-                    LabelRow(
-                        app=NAME,
-                        subject="m",
-                        group=group,
-                        kind="outcome",
-                        body={"gain": gain},
-                        source="test",
-                        created_ns=number,
-                    )
-                )
-            session.commit()
-        return names
+        return store_labelled(self.engine, self.samples, groups, gain)
 
 
 @pytest.fixture
@@ -174,6 +150,66 @@ def test_a_worse_candidate_is_refused_and_kept_for_the_record(bench: Bench) -> N
     model = bench.registry.row(NAME, row.version)
     assert (model.state, model.approved_by) == ("refused", "")
     assert bench.registry.production(NAME).version == "starter-1"
+
+
+def test_a_job_without_anything_held_out_is_not_approved(bench: Bench) -> None:
+    row = bench.run(bench.jobs.submit(NAME, {"gain": 2.0}))
+    assert row.gate["candidate"] == pytest.approx(0.0, abs=1e-6)
+    assert row.gate["production"] == pytest.approx(1.0)
+    assert row.state == "refused"
+    assert "no evidence" in row.message
+    assert (row.gate["passed"], row.gate["evidence"]) == (False, {})
+    assert bench.registry.row(NAME, row.version).approved_by == ""
+    bench.registry.approve(NAME, row.version, by="Robin", reason="measured on our test stand")
+    model = bench.registry.row(NAME, row.version)
+    assert (model.state, model.approved_by) == ("approved", "Robin")
+    assert model.approval_reason == "measured on our test stand"
+
+
+def test_samples_without_labels_are_no_evidence(bench: Bench) -> None:
+    bench.learn(6, gain=2.0)
+    with Session(bench.engine) as session:
+        session.execute(delete(LabelRow))
+        session.commit()
+    row = bench.run(bench.jobs.submit(NAME, {"gain": 2.0}))
+    assert row.gate["held_out_samples"] + row.gate["training_samples"] == 6
+    assert (row.state, row.gate["evidence"]) == ("refused", {})
+
+
+def test_the_verdict_says_what_it_stands_on(bench: Bench) -> None:
+    bench.learn(6, gain=2.0)
+    row = bench.run(bench.jobs.submit(NAME))
+    count = row.gate["held_out_samples"]
+    assert row.gate["evidence"] == {"labelled samples": count}
+    assert row.gate["basis"] == f"{count} labelled samples from the field, held out from both models"
+
+
+def test_what_production_was_trained_on_judges_no_later_candidate(bench: Bench) -> None:
+    def sides(id: str) -> tuple[set[str], set[str]]:
+        spec = files.read_spec(bench.folder / "jobs" / id / files.SPEC)
+        held = {s.group for s in spec.samples if s.held_out}
+        return held, {s.group for s in spec.samples} - held
+
+    bench.learn(6, gain=2.0)
+    first = bench.jobs.submit(NAME)
+    version = bench.run(first).version
+    bench.registry.set_state(NAME, version, "production")
+    path = bench.folder / "jobs" / first / files.SPEC
+    spec = files.read_spec(path)
+    held, learned = sides(first)
+    files.write_struct(  # as if the first job had learned from what it held out, and the other way round
+        path,
+        msgspec.structs.replace(
+            spec, samples=[msgspec.structs.replace(s, held_out=s.group in learned) for s in spec.samples]
+        ),
+    )
+    second = bench.jobs.submit(NAME)
+    bench.run(second)
+    assert sides(second)[0]
+    assert sides(second)[0].isdisjoint(held)
+    path.unlink()
+    third = bench.run(bench.jobs.submit(NAME))
+    assert f"the samples that {version} learned from are not on record here" in third.gate["basis"]
 
 
 def test_a_second_round_starts_from_the_first(bench: Bench) -> None:

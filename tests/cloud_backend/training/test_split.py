@@ -25,6 +25,18 @@ def test_the_order_and_the_unlabelled_change_nothing(labelled: set[str], others:
     assert held_out("app", labelled, others) & labelled == held_out("app", labelled)
 
 
+@given(groups, groups, groups)
+def test_what_production_was_trained_on_is_never_held_out(
+    labelled: set[str], others: set[str], trained_on: set[str]
+) -> None:
+    chosen = held_out("app", labelled, others, trained_on)
+    assert chosen.isdisjoint(trained_on)
+    if len(labelled) >= 2:
+        assert labelled - chosen
+        if labelled - trained_on:
+            assert chosen & labelled
+
+
 def test_about_three_in_ten_are_held_out() -> None:
     names = [f"engine-{n}/run-{n % 7}" for n in range(2000)]
     assert 0.27 < len(held_out("industrial", names)) / len(names) < 0.33
