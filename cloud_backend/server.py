@@ -207,6 +207,8 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
 
     def ready() -> None:
         announce()
+        changed = changed_settings(cloud.settings, CloudSettings())
+        cloud.access.audit.record(f"os:{os.geteuid()}", "start the cloud", details=changed)
         stack.callback((cloud.folder / "cloud.json").unlink, missing_ok=True)
         for each in (watch, steward, *of_apps):
             each.start()
@@ -278,6 +280,19 @@ def app_stewards(cloud: Cloud) -> list[Steward]:
         if chores:
             stewards.append(Steward(f"{name}-chores", chores))
     return stewards
+
+
+def changed_settings(settings: msgspec.Struct, defaults: msgspec.Struct) -> dict[str, Any]:
+    """The settings that are not the defaults, for the audit trail; of a database only its kind."""
+    found: dict[str, Any] = {}
+    for name in settings.__struct_fields__:
+        value, default = getattr(settings, name), getattr(defaults, name)
+        if isinstance(value, msgspec.Struct):
+            inner = changed_settings(value, default)
+            found |= {f"{name}.{each}": what for each, what in inner.items()}
+        elif value != default:
+            found[name] = str(value).partition(":")[0] if name == "database" else value
+    return found
 
 
 class _Server(uvicorn.Server):

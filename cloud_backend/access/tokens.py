@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
+from cloud_backend.access.audit import Audit
 from cloud_backend.access.devices import Devices
 from cloud_backend.access.passwords import Passwords
 from cloud_backend.access.secrets import keep, open_folder
@@ -71,6 +72,7 @@ class Access:
             engine, self._clock, lambda: self.admin_token.encode() + b"|" + self.passwords.mark()
         )
         self.tickets = Tickets(self._clock)
+        self.audit = Audit(engine, self._clock)
         self.devices = Devices(keep(folder, "device-key"), self._clock)
 
     def principal(self, token: str) -> Principal:

@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 
 from cloud_backend.api import (
     alerts,
+    audit,
     events,
     fleet,
     jobs,
@@ -23,6 +24,7 @@ from cloud_backend.api import (
     sign_in_links,
     status,
 )
+from cloud_backend.api.audit import AuditTrail
 from cloud_backend.api.deps import AppDeps
 from cloud_backend.api.guard import BodyLimit, TokenGuard
 from cloud_backend.api.json_bodies import JsonBodies
@@ -46,6 +48,7 @@ TAGS = [
     {"name": "jobs", "description": "Training."},
     {"name": "samples", "description": "What nodes upload to learn from."},
     {"name": "labels", "description": "What turned out to be true."},
+    {"name": "audit", "description": "What operators did."},
     {"name": "status", "description": "The cloud itself."},
     {"name": "sessions", "description": "People who are signed in."},
 ]
@@ -60,6 +63,7 @@ ROUTERS = (
     samples,
     labels,
     status,
+    audit,
     sign_in_links,
     sign_in,
 )
@@ -92,6 +96,7 @@ def create_api(cloud: Cloud) -> FastAPI:
     api.mount("/tuf/targets", UpdateFiles(cloud.repository.targets, immutable=True), name="tuf-targets")
     api.add_middleware(JsonBodies)
     api.add_middleware(BodyLimit, sample_limit_bytes=cloud.settings.http.sample_limit_bytes)
+    api.add_middleware(AuditTrail, audit=cloud.access.audit)
     http = cloud.settings.http  # what is added last stands first
     api.add_middleware(
         TokenGuard,

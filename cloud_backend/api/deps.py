@@ -16,6 +16,7 @@ from common.app import Label
 from common.messages import NAME_PATTERN
 
 if TYPE_CHECKING:
+    from cloud_backend.access.tokens import Principal
     from cloud_backend.cloud import Cloud
     from cloud_backend.training.samples import SampleStore
 
@@ -35,6 +36,16 @@ def _session(request: Request) -> Iterator[Session]:
 
 def _principal(request: Request) -> Any:
     return request.state.principal
+
+
+def own_name(principal: Principal, name: str | None) -> str:
+    """The name under which ``principal`` acts: a person's own; the admin's token may name somebody.
+
+    Raises a 403 problem for another person's name. The audit trail has the principal in either case.
+    """
+    if name and name != principal.name and principal.expires_ns is not None:
+        raise problem(403, f"you are signed in as {principal.name}: you cannot act as {name!r}")
+    return name or str(principal.name)
 
 
 def _known_app(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 from sqlmodel import col
 
-from cloud_backend.api.deps import AppName, CloudDep, PrincipalDep, SessionDep
+from cloud_backend.api.deps import AppName, CloudDep, PrincipalDep, SessionDep, own_name
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.api.shapes import AddLabel, LabelPublic
@@ -24,7 +24,8 @@ def add(
     app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep, principal: PrincipalDep
 ) -> LabelPublic:
     """Say what turned out to be true about a subject in a group."""
-    source = asked.source or f"person:{principal.name}"
+    kind, _, person = (asked.source or "person:").partition(":")
+    source = f"person:{own_name(principal, person)}" if kind == "person" else asked.source
     row = LabelRow(app=app, created_ns=cloud.clock(), **(asked.model_dump() | {"source": source}))
     session.add(row)
     session.flush()

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Request
 from sqlalchemy import select
 from sqlmodel import col
 
-from cloud_backend.api.deps import NAME, AppName, CloudDep, PrincipalDep, SessionDep
+from cloud_backend.api.deps import NAME, AppName, CloudDep, PrincipalDep, SessionDep, own_name
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.shapes import AddModel, Ancestor, Done, LineagePublic, ModelFull, ModelPublic, Promote
@@ -61,9 +61,10 @@ def promote(
     app: AppName, version: Version, asked: Promote, cloud: CloudDep, principal: PrincipalDep
 ) -> ModelPublic:
     """Approve a version by hand, so that it may be rolled out; who did it and why is part of its record."""
+    by = own_name(principal, asked.by)
     row = cloud.registry.row(app, version)
     if row.state in ("candidate", "refused"):
-        cloud.registry.approve(app, version, by=asked.by or principal.name, reason=asked.reason)
+        cloud.registry.approve(app, version, by=by, reason=asked.reason)
     return ModelPublic.of(cloud.registry.row(app, version))
 
 

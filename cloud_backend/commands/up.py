@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +18,12 @@ from cloud_backend.commands.connection import (
     TokenOption,
     connect,
 )
-from cloud_backend.commands.output import print_facts
+from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
 from common.config import CloudSettings, load
 from common.errors import ConfigError
 
+AUDIT_COLUMNS = ("time_ns", "actor", "action", "subject", "outcome", "address", "details")
 app = typer.Typer(help="Run the cloud.", no_args_is_help=True)
 
 
@@ -95,6 +97,21 @@ def link(
         return
     typer.echo(made["url"])
     typer.echo(f"It works once, within {made['expires_s']} s.", err=True)
+
+
+@app.command()
+def audit(
+    actor: Annotated[str, typer.Option(help="Only what this person did.")] = "",
+    last: Annotated[int, typer.Option(min=1, help="So many lines, the newest.")] = 100,
+    cloud: CloudOption = "",
+    token_file: TokenOption = None,
+    data: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the audit trail: who changed what, when, and from where."""
+    with connect(cloud, token_file, data) as client:
+        lines = islice(client.pages("/v1/audit-trail", actor=actor or None), last)
+        print_rows(lines, AUDIT_COLUMNS, json=json, title="Audit trail, newest first")
 
 
 def _user() -> str:

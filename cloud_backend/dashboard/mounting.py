@@ -16,7 +16,18 @@ from nicegui import app as pages
 from nicegui import ui
 
 import common.pages
-from cloud_backend.dashboard import alerts, apps, data, fleet, learning, models, node, rollouts, settings
+from cloud_backend.dashboard import (
+    alerts,
+    apps,
+    audit,
+    data,
+    fleet,
+    learning,
+    models,
+    node,
+    rollouts,
+    settings,
+)
 from cloud_backend.dashboard.frame import Frame
 from cloud_backend.dashboard.rail import MOUNT, RAIL
 from common.app import AppSpec
@@ -28,10 +39,10 @@ RECONNECT_S = 10.0
 
 def mount(api: FastAPI, apps_by_name: Mapping[str, AppSpec]) -> None:
     """Mount the dashboard on ``api``, with the pages of every app."""
-    transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app=api, raise_app_exceptions=False, client=("dashboard", 0))
     client = httpx.AsyncClient(transport=transport, base_url="http://edgeloop")
     frame = Frame(client, list(RAIL))
-    for module in (fleet, node, apps, alerts, models, learning, rollouts, data, settings):
+    for module in (fleet, node, apps, alerts, models, learning, rollouts, data, settings, audit):
         module.add_pages(frame)
     for name, spec in sorted(apps_by_name.items()):
         if spec.pages:

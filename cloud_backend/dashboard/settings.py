@@ -50,6 +50,8 @@ def add_pages(site: Site) -> None:
             with card("Signing in", "On the machine of the cloud; DIR is the cloud's data folder."):
                 _command("A link that opens the dashboard once", "edgeloop cloud link --data DIR")
                 _command("Another password; everyone is signed out", "edgeloop cloud password --data DIR")
+            with card("Audit trail", "Who changed what, when, and from where."):
+                ui.link("Open the audit trail", f"{MOUNT}/settings/audit")
             with card("What ingest has counted", "Since the cloud's last start.", wide=True):
                 counted = Facts({})
 

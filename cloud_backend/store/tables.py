@@ -317,6 +317,21 @@ class WebSession(SQLModel, table=True):
     expires_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class AuditRow(SQLModel, table=True):
+    """What an operator did. Rows are only ever added; the database refuses to change or delete one."""
+
+    __tablename__ = "audit_trail"
+    id: int | None = Field(default=None, primary_key=True)
+    time_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    actor: str = Field(index=True)
+    action: str = Field(index=True)
+    subject: str
+    outcome: str
+    address: str
+    details: str
+    """A JSON object."""
+
+
 def cloud_metadata() -> MetaData:
     """The tables of this module only; apps that are imported add theirs to SQLModel's shared metadata."""
     metadata = MetaData()
