@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 import msgspec
 
@@ -114,6 +114,43 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Time between health events."""
 
 
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The newest events, kept on the node for ``edgeloop node events`` after the cloud has them."""
+
+    budget_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024 * 1024
+    """Disk space, about 40,000 events; 0 keeps none. Each event is written once, about 400 bytes."""
+    least_priority: Literal["telemetry", "event", "alarm"] = "event"
+    """Lowest priority that is kept. Events of lower ones are seen until the cloud has them. ``telemetry``
+    writes every event a second time: 35 MB a day for one event a second."""
+
+
+class LocalAlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where alarms, and their ends, are sent at the machine itself, with or without a cloud."""
+
+    log: bool = True
+    """Whether each is a log line (WARNING)."""
+    webhook: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s]+)?$")] = ""
+    """URL that each is posted to as JSON; empty for none. Redirects are not followed."""
+    command: list[str] = []
+    """Program and arguments that are run for each, without a shell, with the JSON on standard input."""
+    mqtt_host: str = ""
+    """Broker on the local network that each is published to (QoS 1); empty for none."""
+    mqtt_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1883
+    """Its port."""
+    mqtt_topic: Annotated[str, msgspec.Meta(pattern=r"^[^#+\x00]+$")] = "edgeloop/alarms"
+    """Topic."""
+    mqtt_user: str = ""
+    """User at the broker; empty for none."""
+    mqtt_password_file: str = ""
+    """File with the password; empty for none."""
+    timeout_s: Positive = 5.0
+    """Longest time for one try; a program that runs longer is killed."""
+    give_up_after_s: Positive = 3600.0
+    """How long an alarm is tried at an output that fails; then it is given up there, which is reported."""
+    queue: Count = 256
+    """Most alarms that wait for an output; beyond, the oldest is given up, which is reported."""
+
+
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An edge node."""
 
@@ -134,6 +171,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ota: OtaSettings = OtaSettings()
     curation: CurationSettings = CurationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    history: HistorySettings = HistorySettings()
+    local_alarms: LocalAlarmSettings = LocalAlarmSettings()
     settings: dict[str, Any] = {}
     """The app's own settings."""
 

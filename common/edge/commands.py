@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +15,46 @@ import typer
 
 from common.cli import print_object
 from common.config import Enrolment, NodeSettings, explain, load
-from common.errors import ConfigError
+from common.errors import ConfigError, MessageError
 
 app = typer.Typer(help="Run an edge node.", no_args_is_help=True)
 ENROLMENT = "enrolment.json"
+
+
+class _Printer:
+    """Events on standard output, as long as somebody reads it."""
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def show(self, facts: Mapping[str, Any], *, as_json: bool = True) -> bool:
+        """Print an event as one line; False once nobody reads."""
+        if not self._open:
+            return False
+        try:
+            if as_json:
+                print_object(facts)
+            else:
+                about = ", ".join(f"{name} {_text(value)}" for name, value in _mapping(facts["data"]).items())
+                head = f"{facts['time']} {facts['priority']:9} {facts['subject']} {facts['type']}"
+                print(f"{head}: {about}", flush=True)
+        except BrokenPipeError:
+            self._open = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What Python flushes at its end.
+        return self._open
+
+
+def _at_once(_seconds: float) -> bool:
+    return True
+
+
+def _mapping(data: msgspec.Raw) -> Mapping[str, Any]:
+    decoded = msgspec.json.decode(data)
+    return decoded if isinstance(decoded, dict) else {"data": decoded}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 @app.command()
@@ -36,6 +76,9 @@ def run(
     ] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log lines as JSON.")] = False,
+    print_events: Annotated[
+        bool, typer.Option("--print", help="Print each event that is kept, one JSON object a line.")
+    ] = False,
 ) -> None:
     """Run one node until SIGTERM or Ctrl-C. It works without a cloud, from its own model."""
     from common.edge.node import run_node
@@ -52,7 +95,60 @@ def run(
         if not value:
             raise typer.BadParameter("is missing, on the command line and in the settings", param_hint=option)
     known = known_enrolment(Path(settings.data), enrolment, cloud)
-    raise typer.Exit(run_node(settings, known, record=record, once=once, json_log=json_log))
+    watch: Callable[[Mapping[str, Any]], object] | None = _Printer().show if print_events else None
+    raise typer.Exit(run_node(settings, known, record=record, once=once, json_log=json_log, watch=watch))
+
+
+@app.command()
+def events(
+    data: Annotated[Path, typer.Option(help="Folder of the node's state.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new events, until Ctrl-C.")] = False,
+    priority: Annotated[str, typer.Option(help="Lowest: sample, telemetry, event or alarm.")] = "sample",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show what a node has decided, oldest first, while it runs or afterwards; no cloud is needed.
+
+    That is what waits for the cloud (`delivered` is false) and the history of what the cloud has
+    (`history.budget_bytes`, `history.least_priority`).
+    """
+    from common.edge.history import follow as events_of
+    from common.messages import priority_of
+
+    try:
+        least = priority_of(priority)
+    except MessageError as error:
+        raise typer.BadParameter(str(error), param_hint="--priority") from None
+    ended = threading.Event().wait if follow else _at_once
+    printer = _Printer()
+    passed = 0
+    with suppress(KeyboardInterrupt):
+        for item in events_of(data, ended):
+            if isinstance(item, int):
+                passed += item
+            elif priority_of(item.event.priority) >= least and not printer.show(
+                item.facts(), as_json=as_json
+            ):
+                return
+    if passed:
+        typer.echo(
+            f"{passed} events were delivered and are no longer kept here (history.least_priority)", err=True
+        )
+
+
+@app.command()
+def status(
+    data: Annotated[Path, typer.Option(help="Folder of the node's state.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show whether the node in a folder runs and does its work: its ``/healthz``. Exits 1 if not."""
+    from common.edge.telemetry import ask_node
+
+    good, facts = ask_node(data)
+    if as_json:
+        print_object({"ok": good, **facts})
+    else:
+        typer.echo("\n".join(f"{name}: {_text(value)}" for name, value in {"ok": good, **facts}.items()))
+    raise typer.Exit(0 if good else 1)
 
 
 @app.command("settings")

@@ -29,7 +29,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import Enum
@@ -45,6 +45,7 @@ from common.deployment import NodeTraits
 from common.edge.adoption import Adoption
 from common.edge.curation import Curation
 from common.edge.ending import Ending, ProcessEnd
+from common.edge.history import History
 from common.edge.inference import OnnxModel, load_model
 from common.edge.logs import set_up_logging
 from common.edge.ota import Ota
@@ -58,7 +59,7 @@ from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.uplink import Uplink
 from common.errors import ConfigError, ReadingError, SourceError
-from common.messages import NAME_PATTERN, Event, Hint, Priority, Status
+from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
 from common.private import close_folder, restrict_new_files
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ log = logging.getLogger(__name__)
 STARTED_TYPE = "edgeloop.node.started"
 DATA_ENTRIES = (
     *("node.lock", PORT_FILE, "outbox.*", "enrolment.json", "deployment.json", "pseudonyms.secret"),
+    *("history.*", "csv-files.json", "local-alarms.json"),
     *("slots", "samples", "tuf"),
 )
 """What a node keeps in its data folder."""
@@ -87,12 +89,14 @@ def run_node(
     record: Path | None = None,
     once: bool = False,
     json_log: bool = False,
+    watch: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> int:
     """Run a node until SIGTERM or SIGINT (or, with ``once``, until its source has ended and all is sent).
 
     With ``once`` the exit code is 1 where the source gave nothing that could be used.
-    ``record`` is a folder to write readings to; ``json_log`` logs JSON lines. Returns the exit code. A second
-    signal ends the process at once. Raises `EdgeloopError` for what keeps the node from starting.
+    ``record`` is a folder to write readings to; ``json_log`` logs JSON lines; ``watch`` is called with each
+    event that was kept, as `common.edge.history.KeptEvent.facts`. Returns the exit code. A second signal ends
+    the process at once. Raises `EdgeloopError` for what keeps the node from starting.
     """
     restrict_new_files()
     set_up_logging(json_log)
@@ -114,6 +118,7 @@ def run_node(
         record_to=record,
         once=once,
         own_process=True,
+        watch=watch,
     )
     node.start()
     ended.wait()
@@ -145,8 +150,12 @@ class Node:
         once: bool = False,
         own_process: bool = False,
         clock: Clock | None = None,
+        watch: Callable[[Mapping[str, Any]], object] | None = None,
     ) -> None:
-        """Open everything. ``own_process`` tells that this process is this node and nothing else.
+        """Open everything.
+
+        ``watch`` is called with each event that was kept. ``own_process`` tells that this process is this
+        node and nothing else.
 
         Raises `EdgeloopError` for what keeps the node from starting."""
         self.ended = ended or threading.Event()
@@ -155,6 +164,7 @@ class Node:
         self._spec = spec
         self._record_to = record_to
         self._once = once
+        self._watch = watch
         self._own_process = own_process
         self._end: ProcessEnd | None = None
         self._folder = Path(settings.data)
@@ -207,6 +217,12 @@ class Node:
             stream=settings.source,
         )
         opened.callback(self.outbox.close)
+        self._history = History(
+            self._folder,
+            f"/{self.site}/{self.name}",
+            settings.history.budget_bytes,
+            priority_of(settings.history.least_priority),
+        )
         self.metrics.refresh = self._refresh_metrics
         self.queue = ReadingQueue(live=self.source.live)
         self.curation = self._make_curation()
@@ -437,7 +453,12 @@ class Node:
         if self.ota is not None and self.ota.wishes.ask(hint):
             self.look_now.set()
 
-    def _on_commit(self) -> None:
+    def _on_commit(self, events: Sequence[Event], last_seq: int) -> None:
+        epoch = self.outbox.epoch
+        self._history.add(events, epoch, last_seq)
+        if self._watch is not None:
+            for facts in self._history.facts(events, epoch, last_seq):
+                self._watch(facts)
         if self.uplink is not None:
             self.uplink.wake()
 

@@ -66,8 +66,8 @@ class Keeper(Protocol):
 class Processing:
     """The process thread of one node.
 
-    ``health`` gives what a health event tells beside what is known here; ``committed`` is called after each
-    commit.
+    ``health`` gives what a health event tells beside what is known here; ``committed`` is called with
+    the events of each commit and the last one's seq.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Processing:
         virtual: bool,
         health_s: float,
         health: Callable[[], Mapping[str, Any]],
-        committed: Callable[[], None],
+        committed: Callable[[Sequence[Event], int], None],
     ) -> None:
         self._queue = queue
         self._adoption = adoption
@@ -317,7 +317,7 @@ class Processing:
         problem: OutboxError | None = None
         while True:
             try:
-                self._outbox.commit(events, state, position)
+                last_seq = self._outbox.commit(events, state, position)
                 break
             except OutboxError as error:
                 if problem is None:
@@ -332,7 +332,7 @@ class Processing:
         if self._outbox.replaced:
             self._tell_outbox("corrupt", f"the damaged outbox was moved to {self._outbox.replaced}")
             self._outbox.replaced = ""
-        self._committed()
+        self._committed(events, last_seq)
 
     def _wait_for_room(self) -> None:
         """Wait before the next try. Raises `_GivenUp` when the node stops and it is no use to go on."""

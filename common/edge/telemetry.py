@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,26 @@ from prometheus_client import (
 )
 
 from common import durable
+from common.errors import ConfigError
 
 PORT_FILE = "telemetry.port"
 Healthz = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether the node does its work, and the facts behind that."""
+
+
+def ask_node(folder: Path) -> tuple[bool, dict[str, Any]]:
+    """Whether the node in ``folder`` does its work, and the facts behind that, as it answers itself.
+
+    Raises `ConfigError` where none runs.
+    """
+    try:
+        port = int((folder / PORT_FILE).read_text("ascii"))
+        with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            connection.request("GET", "/healthz")
+            facts: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, ValueError, HTTPException) as error:
+        raise ConfigError(f"no node runs in {folder}: {error}") from error
+    return bool(facts.pop("ok", False)), facts
 
 
 class NodeMetrics:

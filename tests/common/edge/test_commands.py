@@ -138,6 +138,61 @@ def test_once_fails_where_nothing_was_usable(tmp_path: Path, text: str, reason: 
     assert f"the source gave nothing usable: {reason}" in log[-1]
 
 
+def test_what_a_node_decided_is_printed_and_can_be_read_afterwards(tmp_path: Path) -> None:
+    done, _ = once(tmp_path, HEADER + row(1) + row(2), "--print")
+    assert done.returncode == 0, done.stderr
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    decided = [line for line in printed if line["type"] == "industrial.rul"]
+    assert [line["data"]["cycle"] for line in decided] == [1, 2]
+    assert set(printed[0]) >= {"type", "subject", "time", "priority", "data"}
+    read = edgeloop("node", "events", "--data", "edgeloop-node", "--json", folder=tmp_path)
+    assert read.returncode == 0, read.stderr
+    assert [json.loads(line) for line in read.stdout.splitlines()] == printed
+    some = edgeloop("node", "events", "--data", "edgeloop-node", "--priority", "event", folder=tmp_path)
+    assert "industrial.rul" not in some.stdout
+    assert "edgeloop.node.started" in some.stdout
+    away = edgeloop("node", "events", "--data", "elsewhere", folder=tmp_path)
+    assert away.returncode == 1
+    assert "there is no node in elsewhere" in away.stderr
+
+
+def test_events_are_followed_and_the_status_is_asked_while_the_node_runs(tmp_path: Path) -> None:
+    node = subprocess.Popen(
+        [sys.executable, "-m", "common.cli", "node", "run", "--app", "industrial", *SOURCE, "--speed", "50"],
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+    )
+    follower = None
+    try:
+        wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")
+        asked = edgeloop("node", "status", "--data", "data", "--json", folder=tmp_path)
+        assert asked.returncode == 0, asked.stdout
+        assert json.loads(asked.stdout)["source_state"] in ("waiting", "reading")
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "common.cli", "node", "events", "--data", "data", "--follow", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+        )
+        assert follower.stdout is not None
+        seqs = [json.loads(follower.stdout.readline())["seq"] for _ in range(40)]
+        assert seqs == list(range(1, 41))
+        follower.send_signal(signal.SIGINT)
+        _, complaint = follower.communicate(timeout=60)
+        assert (follower.returncode, complaint) == (0, "")
+    finally:
+        for process in (node, follower):
+            if process is not None:
+                process.kill()
+                process.wait()
+    ended = edgeloop("node", "status", "--data", "data", folder=tmp_path)
+    assert ended.returncode == 1
+    assert "no node runs in data" in ended.stderr
+
+
 def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "common.cli", "node", "run", "--app", "industrial", *SOURCE],
