@@ -37,11 +37,13 @@ class Mount:
     """Routes beside ``/v1``, with an error format of their own.
 
     ``router`` is a FastAPI router. ``error`` makes of a status and a text the status, the media type and the
-    body that are answered instead of a problem document, whoever refused (also the guard).
+    body that are answered instead of a problem document, whoever refused (also the guard). ``open_paths``,
+    below the mount's, can be read by everybody.
     """
 
     router: Any
     error: Callable[[int, str], tuple[int, str, bytes]]
+    open_paths: frozenset[str] = frozenset()
 
 
 @runtime_checkable
@@ -49,7 +51,10 @@ class RootMounts(Protocol):
     """A `common.app.CloudApp` that speaks a standard whose paths are at the cloud's root."""
 
     def mounts(self, deps: Any) -> Mapping[str, Mount]:
-        """Mounts by path (``/fhir``), behind the same access as all routes; ``deps`` as for ``router``."""
+        """Mounts by path (``/fhir``), behind the same access as all routes.
+
+        ``deps`` as for ``router``; its ``settings`` are those of all apps (``apps.<app>``), not checked yet.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ from sqlmodel import Session, SQLModel
 
 from apps.ecg import event_data as data
 from apps.ecg.fhir.api import make_mount
-from apps.ecg.fhir.export import export_chores
+from apps.ecg.fhir.export import EcgCloudSettings, export_chores
 from apps.ecg.reviews import project_labels
 from apps.ecg.routes import make_router
 from apps.ecg.strips import reason_of
@@ -41,6 +41,7 @@ from apps.ecg.tables import (
 )
 from common.app import Label, ReceivedEvent
 from common.cloud_side import Chore, CloudContext, Mount
+from common.config import convert
 
 Told = tuple[ReceivedEvent, Any]
 """An event with its data."""
@@ -86,7 +87,8 @@ class EcgCloud:
 
     def mounts(self, deps: Any) -> Mapping[str, Mount]:
         """FHIR at ``/fhir`` (`common.cloud_side.RootMounts`)."""
-        return {"/fhir": make_mount(deps)}
+        settings = convert(EcgCloudSettings, deps.settings.get("ecg", {}), "apps.ecg")
+        return {"/fhir": make_mount(deps, public_metadata=settings.fhir_public_metadata)}
 
     def chores(self, context: CloudContext) -> Sequence[Chore]:
         """The export to the hospital's FHIR server, where there is one (`common.cloud_side.CloudChores`)."""

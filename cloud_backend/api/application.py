@@ -28,7 +28,7 @@ from cloud_backend.api.audit import AuditTrail
 from cloud_backend.api.deps import AppDeps
 from cloud_backend.api.guard import BodyLimit, TokenGuard
 from cloud_backend.api.json_bodies import JsonBodies
-from cloud_backend.api.mounts import MountedErrors, mounts_of
+from cloud_backend.api.mounts import MountedErrors, mounts_of, open_paths_of
 from cloud_backend.api.page_headers import PageHeaders
 from cloud_backend.api.updates import UpdateFiles
 
@@ -89,7 +89,7 @@ def create_api(cloud: Cloud) -> FastAPI:
         api.include_router(
             projection.router(AppDeps()), prefix=f"/v1/apps/{name}", responses=problem.responses(404, 422)
         )
-    mounts = mounts_of(cloud.projections, AppDeps())
+    mounts = mounts_of(cloud.projections, AppDeps(cloud.settings.apps))
     for path, mount in mounts.items():
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.mount("/tuf/metadata", UpdateFiles(cloud.repository.metadata, immutable=False), name="tuf-metadata")
@@ -103,6 +103,7 @@ def create_api(cloud: Cloud) -> FastAPI:
         access=cloud.access,
         public_url=http.public_url,
         sockets_limit=http.dashboard_sockets,
+        open_paths=open_paths_of(mounts),
     )
     api.add_middleware(PageHeaders, frame_ancestors=http.frame_ancestors)
     if mounts:

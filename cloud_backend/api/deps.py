@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
@@ -122,6 +122,9 @@ class AppDeps:
 
     session = Depends(_session)
     admin = Depends(_admin)
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.settings = settings or {}
 
     @staticmethod
     def add_label(session: Session, label: Label) -> None:

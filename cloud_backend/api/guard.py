@@ -1,7 +1,8 @@
 """What stands before every route: who asks, and how much they send. Plain ASGI, so nothing passes by.
 
-- Everything needs a bearer token but `OPEN` and `OPEN_PAGES`. Who has none or a wrong one gets 401; a node
-  on anything but its uploads and the update files gets 403. What is not named here is the admin's.
+- Everything needs a bearer token but `OPEN`, `OPEN_PAGES` and what a mount opens by a setting. Who has none
+  or a wrong one gets 401; a node on anything but its uploads and the update files gets 403. What is not named
+  here is the admin's.
 - Without a bearer token the cookie of a session counts, on requests that come from our own pages only
   (`cloud_backend.api.origins`). Where a page is asked for without one, the sign-in page answers.
 - A websocket needs the cookie and our own origin, and is closed soon after its session has ended.
@@ -81,7 +82,7 @@ class TokenGuard:
     """Puts the request's `Principal` and its token into ``scope["state"]``, or refuses.
 
     ``public_url`` is where browsers find the cloud behind a proxy, empty without one. At most
-    ``sockets_limit`` websockets are open at a time.
+    ``sockets_limit`` websockets are open at a time. ``open_paths`` can be read by everybody.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class TokenGuard:
         public_url: str = "",
         look_again_s: float = LOOK_AGAIN_S,
         sockets_limit: int = 200,
+        open_paths: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._access = access
         self._public_url = public_url
         self._look_again_s = look_again_s
         self._sockets_limit = sockets_limit
+        self._open_paths = open_paths
         self._sockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +107,7 @@ class TokenGuard:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._connect(scope, receive, send)
-        elif (scope["method"], scope["path"]) in OPEN or _matches(OPEN_PAGES, scope):
+        elif self._is_open(scope):
             await self._app(scope, receive, send)
         else:
             try:
@@ -114,6 +117,14 @@ class TokenGuard:
                     raise
                 refusal = _outage(scope)
             await (refusal or self._app)(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        reads = scope["method"] in ("GET", "HEAD")
+        return (
+            (scope["method"], scope["path"]) in OPEN
+            or _matches(OPEN_PAGES, scope)
+            or (reads and scope["path"] in self._open_paths)
+        )
 
     async def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that may not pass; one that may gets its principal."""

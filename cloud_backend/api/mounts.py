@@ -35,6 +35,11 @@ def mounts_of(apps: Mapping[str, CloudApp], deps: Any) -> dict[str, Mount]:
     return found
 
 
+def open_paths_of(mounts: Mapping[str, Mount]) -> frozenset[str]:
+    """Paths below the mounts that everybody may read."""
+    return frozenset(f"{path}{below}" for path, mount in mounts.items() for below in mount.open_paths)
+
+
 class MountedErrors:
     """Gives problem documents below a mount's path the mount's form. Stands before all that may refuse."""
 

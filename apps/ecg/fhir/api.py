@@ -1,7 +1,8 @@
 """The FHIR API, at ``/fhir`` of the cloud: read, search, and what the server can do; nothing can be written.
 
 It stands behind the cloud's access like everything else, ``/fhir/metadata`` too: R4 lets a server ask for a
-login there, and nothing of this cloud answers strangers but its health. Every error is an OperationOutcome.
+login there, and nothing of this cloud answers strangers but its health. The setting ``fhir_public_metadata``
+opens it, for clients that read it before they have a token. Every error is an OperationOutcome.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -36,6 +38,9 @@ _ISSUES = {
     501: "not-supported",
     503: "transient",
 }
+READING = ["GET", "HEAD"]
+VERSIONS = ("4.0", "4.0.1")
+"""What ``fhirVersion`` may ask for."""
 _JSON_TYPES = ("application/fhir+json", "application/json", "text/json", "application/*", "*/*", "json", "")
 
 
@@ -59,9 +64,10 @@ def error(status: int, text: str) -> tuple[int, str, bytes]:
     return status, f"{MEDIA_TYPE}; charset=utf-8", json.dumps(body).encode()
 
 
-def make_mount(deps: Any) -> Mount:
+def make_mount(deps: Any, *, public_metadata: bool = False) -> Mount:
     """The API below its path; without the extra ``fhir`` it says what to install."""
-    return Mount(_router(deps) if is_installed() else _absent(), error)
+    open_paths = frozenset({"/metadata"}) if public_metadata else frozenset[str]()
+    return Mount(_router(deps) if is_installed() else _absent(), error, open_paths)
 
 
 def _absent() -> APIRouter:
@@ -79,18 +85,20 @@ def _router(deps: Any) -> APIRouter:
 
     router = APIRouter()
 
-    @router.get("/metadata")
+    @router.api_route("/metadata", methods=READING)
     def capabilities(request: Request) -> Response:
         _acceptable(request)
         return _answer(bundles.encode(bundles.capability_statement(_base(request))))
 
     def search(type_: str, given: list[tuple[str, str]], request: Request, session: Session) -> Response:
         _acceptable(request)
-        asked = parse(_known(type_), given, strict=_is_strict(request))
-        page = find(session, asked, time.time_ns())
-        return _answer(bundles.encode(bundles.searchset(_base(request), asked, page)))
+        base = _base(request)
+        now_ns = time.time_ns()
+        asked = parse(_known(type_), given, base=base, now_ns=now_ns, strict=_is_strict(request))
+        page = find(session, asked, now_ns)
+        return _answer(bundles.encode(bundles.searchset(base, asked, page)))
 
-    @router.get("/{type_}")
+    @router.api_route("/{type_}", methods=READING)
     def search_by_get(type_: str, request: Request, session: Session = deps.session) -> Response:
         return search(type_, list(request.query_params.multi_items()), request, session)
 
@@ -99,14 +107,16 @@ def _router(deps: Any) -> APIRouter:
         body = await request.body()
         if len(body) > FORM_LIMIT_BYTES:
             raise HTTPException(413, f"a search holds {FORM_LIMIT_BYTES} bytes at most")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        kind, parameters = _media(request.headers.get("content-type", ""))
         if kind != "application/x-www-form-urlencoded":
             raise HTTPException(415, "a search is posted as application/x-www-form-urlencoded")
+        if parameters.get("charset", "utf-8") not in ("utf-8", "utf8", "us-ascii"):
+            raise HTTPException(415, "a search is posted in UTF-8")
         given = list(request.query_params.multi_items())
         given += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
         return await run_in_threadpool(search, type_, given, request, session)
 
-    @router.get("/{type_}/{id_}")
+    @router.api_route("/{type_}/{id_}", methods=READING)
     def read_one(type_: str, id_: str, request: Request, session: Session = deps.session) -> Response:
         _acceptable(request)
         found = read(session, _known(type_), id_, time.time_ns())
@@ -140,11 +150,27 @@ def _is_strict(request: Request) -> bool:
 
 
 def _acceptable(request: Request) -> None:
-    """Only JSON can be had. Raises a 406 for a client that takes nothing like it."""
+    """Only JSON of R4 can be had. Raises a 406 for a client that takes nothing like it."""
     asked = request.query_params.get("_format") or request.headers.get("accept", "")
-    # A plus sign in a query is a space to whoever does not escape it.
-    kinds = [
-        each.partition(";")[0].strip().lower().replace("fhir json", "fhir+json") for each in asked.split(",")
-    ]
-    if not any(kind in _JSON_TYPES for kind in kinds):
-        raise HTTPException(406, f"only {MEDIA_TYPE} is spoken here, not {asked[:80]!r}")
+    for each in asked.split(","):
+        kind, parameters = _media(each)
+        # A plus sign in a query is a space to whoever does not escape it.
+        known = kind.replace("fhir json", "fhir+json") in _JSON_TYPES
+        if known and not _is_refused(parameters) and parameters.get("fhirversion", "4.0") in VERSIONS:
+            return
+    raise HTTPException(406, f"only {MEDIA_TYPE}; fhirVersion=4.0 is spoken here, not {asked[:80]!r}")
+
+
+def _media(text: str) -> tuple[str, dict[str, str]]:
+    """A media type and its parameters, in small letters."""
+    kind, *rest = text.lower().split(";")
+    pairs = (each.partition("=") for each in rest)
+    return kind.strip(), {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def _is_refused(parameters: Mapping[str, str]) -> bool:
+    """Whether a media type is asked for with a weight of 0."""
+    try:
+        return float(parameters.get("q", "1")) <= 0
+    except ValueError:
+        return False

@@ -92,7 +92,7 @@ def searchset(base: str, search: Search, page: Page) -> Json:
 
 def _url(base: str, search: Search, following: Key | None) -> str:
     query = list(search.used) + ([("_page", page_of(following))] if following else [])
-    return f"{base}/{search.type}" + (f"?{urlencode(query, safe='|,:/')}" if query else "")
+    return f"{base}/{search.type}" + (f"?{urlencode(query, safe=',:/')}" if query else "")
 
 
 _RESULT_NOTES = {

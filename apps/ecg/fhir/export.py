@@ -7,7 +7,8 @@ updated by its identifier, a Provenance (which has none) is put under its own id
 marked as taken; a crash or a lost answer in between sends the same again.
 
 - A server that cannot be reached or is unwell (5xx, 408, 425, 429), or does not know us (401, 403, 404, 405),
-  is asked again later, ever more rarely (the steward's backoff), with the oldest first.
+  is asked again later, ever more rarely (the steward's backoff), with the oldest first. Where its answer has
+  ``Retry-After`` it is asked no earlier than that, `WAIT_LIMIT_S` at most.
 - A bundle that it refuses (other 4xx) is put off by an hour and the next one goes; why is kept in its row.
 - A day goes once its hours are taken, so that its report refers to what is there.
 """
@@ -16,8 +17,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -38,6 +41,8 @@ _log = structlog.get_logger("edgeloop.ecg.fhir")
 TOKEN_VARIABLE = "FHIR_EXPORT_TOKEN"  # noqa: S105
 SPANS_A_TURN = 20
 PUT_OFF_NS = HOUR_NS
+WAIT_LIMIT_S = 24 * 3600
+"""Longest wait that a server's ``Retry-After`` can ask for."""
 _AGAIN = frozenset({401, 403, 404, 405, 408, 425, 429})
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 
@@ -53,6 +58,8 @@ class EcgCloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long after its end an hour or a day is first sent; what comes later is sent again."""
     fhir_export_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 15.0
     """Longest wait for an answer."""
+    fhir_public_metadata: bool = False
+    """Whether ``/fhir/metadata`` (what the server can do; no patient's data) is read without a token."""
 
 
 class Refused(Exception):
@@ -94,10 +101,13 @@ class Export:
         self._url = settings.fhir_export_url.rstrip("/")
         self._timeout_s = settings.fhir_export_timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._not_before_ns = 0
 
     def turn(self) -> int:
         """Send what is due, `SPANS_A_TURN` at most; how many were taken. Raises `CloudError` for "later"."""
         taken = 0
+        if 0 < self._not_before_ns - self._clock() <= WAIT_LIMIT_S * 10**9:  # more: the clock was set back
+            return taken
         with httpx.Client(headers=self._headers, timeout=self._timeout_s, trust_env=False) as client:
             for span in self._due():
                 try:
@@ -129,7 +139,10 @@ class Export:
         except httpx.HTTPError as error:
             raise CloudError(f"the FHIR server does not answer: {type(error).__name__}") from None
         if answer.status_code >= 500 or answer.status_code in _AGAIN or answer.is_redirect:
-            raise CloudError(f"the FHIR server answers {answer.status_code}", answer.status_code)
+            wait_s = _retry_after_s(answer.headers, self._clock())
+            self._not_before_ns = self._clock() + round(wait_s * 1e9)
+            asked = f" and asks for {wait_s:.0f} s of patience" if wait_s else ""
+            raise CloudError(f"the FHIR server answers {answer.status_code}{asked}", answer.status_code)
         if not answer.is_success:
             raise Refused(f"{answer.status_code}: {_diagnostics(answer.content)}")
         _check_taken(bundle, answer.content)
@@ -177,6 +190,28 @@ def _waits(session: Session, day: Span) -> bool:
 
 
 # ------------------------------------------------------------------------------------------ answers
+
+
+def _retry_after_s(headers: Mapping[str, str], now_ns: int) -> float:
+    """How long ``Retry-After`` asks to wait, in seconds or as a date; 0 without one that can be read.
+
+    A date is measured from the answer's own ``Date``, so that two clocks need not agree.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(min(int(text[:9]), WAIT_LIMIT_S))
+    until_s, sent_s = (_http_date_s(each) for each in (text, headers.get("Date", "")))
+    if until_s is None:
+        return 0.0
+    return min(max(until_s - (now_ns / 1e9 if sent_s is None else sent_s), 0.0), float(WAIT_LIMIT_S))
+
+
+def _http_date_s(text: str) -> float | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Response(msgspec.Struct):

@@ -308,8 +308,9 @@ def _devices(session: Session, search: Search) -> Page:
         resources.device_resource(row) for row in session.scalars(sa.select(Device).limit(DEVICES_LIMIT))
     ]
     if search.ids is not None:
-        known = set(search.ids)
-        found = [each for each in found if {each["id"], each["identifier"][0]["value"]} & known]
+        found = [each for each in found if each["id"] in search.ids]
+    if search.identifiers is not None:
+        found = [each for each in found if each["identifier"][0]["value"] in search.identifiers]
     ascending, last = search.order.ascending, search.after[2] if search.after else None
     rest = [each for each in found if last is None or (each["id"] > last if ascending else each["id"] < last)]
     rest.sort(key=lambda each: each["id"], reverse=not ascending)

@@ -1,15 +1,18 @@
 """Search as FHIR R4 defines it: parameters, dates with prefixes, order, totals, what comes along, pages.
 
-Understood are ``_id``, ``patient`` and ``subject``, ``code``, ``date``, ``identifier`` and ``target``, each
-where its type has it; ``_count``, ``_total`` and ``_summary=count``; `SORTS`, `INCLUDES` and `REVINCLUDES`,
-where another value is refused. What is not understood is left out, as R4 asks, and told in the bundle
-(its ``self`` link has what was used), or refused where the client prefers ``handling=strict``. A value that
-cannot be read is always refused.
+Understood are ``_id``, ``patient`` and ``subject`` (also as ``subject:Patient``), ``code``, ``date``,
+``identifier`` and ``target``, each where its type has it; ``_count``, ``_total`` and ``_summary=count``;
+`SORTS`, `INCLUDES` and `REVINCLUDES`, where another value is refused. What is not understood is left out, as
+R4 asks, and told in the bundle (its ``self`` link has what was used), or refused where the client prefers
+``handling=strict``. A value that cannot be read is always refused, and so are chains (``patient.name``),
+``_has`` and other modifiers: a search without them would find more than was asked for. A reference to another
+server matches nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,9 +23,9 @@ from apps.ecg.event_data import PATIENT
 from apps.ecg.fhir.asked import LATEST_NS, Dates, Kind
 from apps.ecg.fhir.dates import dates_of
 from apps.ecg.fhir.ids import SYSTEM
+from apps.ecg.fhir.values import Token, in_all, listed, plain, relative, tokens
 
 COUNT, COUNT_LIMIT = 50, 200
-IDS_LIMIT = 100
 PARAMETERS = {
     "Patient": ("_id", "identifier"),
     "Device": ("_id", "identifier"),
@@ -49,6 +52,7 @@ REVINCLUDES = {"Observation": ("Provenance:target",), "DiagnosticReport": ("Prov
 """References to a type that can be followed backwards."""
 RESULTS = {"_count": "number", "_total": "token", "_sort": "string", "_summary": "token"}
 """Parameters of every search about its result, and their types."""
+_PATIENTS = ("patient", "subject")
 _FOLLOWED = ("_include", "_revinclude")
 _ONCE = (*RESULTS, "_page")
 IGNORED = ("_format", "_pretty")
@@ -77,8 +81,11 @@ class Search:
     type: str
     count: int = COUNT
     ids: tuple[str, ...] | None = None
+    identifiers: tuple[str, ...] | None = None
+    """Values of identifiers of devices; those of other types are their ids."""
     patients: tuple[str, ...] | None = None
-    codes: tuple[str, ...] | None = None
+    codes: tuple[tuple[Token, ...], ...] = ()
+    """One of each must be there."""
     targets: tuple[str, ...] | None = None
     dates: Dates = field(default_factory=Dates)
     order: Order = field(default_factory=Order)
@@ -93,22 +100,27 @@ class Search:
     ignored: tuple[str, ...] = ()
 
 
-def parse(type_: str, given: Iterable[tuple[str, str]], *, strict: bool) -> Search:
-    """A search from the parameters of a request. Raises a 400 for what cannot be read."""
+def parse(type_: str, given: Iterable[tuple[str, str]], *, base: str, now_ns: int, strict: bool) -> Search:
+    """A search from the parameters of a request to the server at ``base``.
+
+    Raises a 400 for what cannot be read.
+    """
     known = PARAMETERS[type_]
     found: dict[str, list[str]] = {}
     used: list[tuple[str, str]] = []
     ignored: list[str] = []
     for name, value in given:
-        plain = name.partition(":")[0]
+        plain_name = re.split("[:.]", name, maxsplit=1)[0]
+        if plain_name in _PATIENTS and plain_name in known:
+            name = name.removesuffix(":Patient")
         if name in known or name in _ONCE or name in _FOLLOWED:
             if name == "_summary" and value not in ("count", "false", ""):
                 ignored.append(f"{name}={value[:40]}")
             elif value:  # an empty parameter is none
                 found.setdefault(name, []).append(value)
                 used += [(name, value)] if name != "_page" else []
-        elif (plain in known or plain in _FOLLOWED) and name.startswith(f"{plain}:"):
-            raise HTTPException(400, f"no modifier is understood here: {name[:80]!r}")
+        elif plain_name in known or plain_name in _FOLLOWED or plain_name == "_has":
+            raise HTTPException(400, f"no chain and no modifier is understood here: {name[:80]!r}")
         elif name not in IGNORED:
             ignored.append(name[:80])
     if ignored and strict:
@@ -118,14 +130,18 @@ def parse(type_: str, given: Iterable[tuple[str, str]], *, strict: bool) -> Sear
             raise HTTPException(400, f"{name} is given twice")
     once = {name: found[name][0] for name in _ONCE if name in found}
     count = _count(once.get("_count", str(COUNT)))
+    ids, identifiers = _listed(found.get("_id")), _identifiers(found.get("identifier"))
+    if type_ != "Device":
+        ids, identifiers = _both(ids, identifiers), None
     return Search(
         type=type_,
         count=count,
-        ids=_both(_listed(found.get("_id")), _identifiers(found.get("identifier"))),
-        patients=_both(_patients(found.get("patient")), _patients(found.get("subject"))),
-        codes=_listed(found.get("code")),
-        targets=_listed(found.get("target")),
-        dates=dates_of(found.get("date", ())),
+        ids=ids,
+        identifiers=identifiers,
+        patients=_both(_patients(found.get("patient"), base), _patients(found.get("subject"), base)),
+        codes=tuple(tokens(value) for value in found.get("code", ())),
+        targets=_references(found.get("target"), base),
+        dates=dates_of(found.get("date", ()), now_ns),
         order=_order(type_, once["_sort"]) if "_sort" in once else Order(),
         total=_total(once.get("_total")),
         count_only=once.get("_summary") == "count" or count == 0,
@@ -137,17 +153,15 @@ def parse(type_: str, given: Iterable[tuple[str, str]], *, strict: bool) -> Sear
     )
 
 
-def wanted(kinds: Sequence[Kind], tokens: tuple[str, ...] | None) -> list[Kind]:
-    """The kinds that have one of the codes: ``code``, ``system|code``, ``|code`` or ``system|``."""
-    if tokens is None:
-        return list(kinds)
-    return [kind for kind in kinds if any(_has(kind, token) for token in tokens)]
+def wanted(kinds: Sequence[Kind], codes: tuple[tuple[Token, ...], ...]) -> list[Kind]:
+    """The kinds that have one of each of the codes."""
+    return [kind for kind in kinds if all(any(_has(kind, token) for token in one_of) for one_of in codes)]
 
 
-def _has(kind: Kind, token: str) -> bool:
-    system, bar, code = token.rpartition("|")
+def _has(kind: Kind, token: Token) -> bool:
     return any(
-        (not code or coding["code"] == code) and (not bar or coding.get("system", "") == system)
+        (not token.code or coding["code"] == token.code)
+        and (token.system is None or coding.get("system", "") == token.system)
         for concept in kind.codings
         for coding in concept.get("coding", ())
     )
@@ -224,37 +238,39 @@ def _revinclude(type_: str, values: Sequence[str]) -> bool:
 
 def _listed(values: list[str] | None) -> tuple[str, ...] | None:
     """Values between commas; of several parameters, those in all."""
-    if values is None:
-        return None
-    lists = [[part.strip() for part in value.split(",") if part.strip()] for value in values]
-    if any(len(parts) > IDS_LIMIT for parts in lists):
-        raise HTTPException(400, f"a parameter holds {IDS_LIMIT} values at most")
-    return tuple(part for part in dict.fromkeys(lists[0]) if all(part in other for other in lists[1:]))
+    return None if values is None else in_all([plain(each) for each in listed(value)] for value in values)
 
 
 def _identifiers(values: list[str] | None) -> tuple[str, ...] | None:
-    listed = _listed(values)
-    if listed is None:
-        return None
-    return tuple(
-        value
-        for system, bar, value in (each.rpartition("|") for each in listed)
-        if not bar or system == SYSTEM
-    )
+    """Values of our identifiers; None where all of our system are meant."""
+    meant = [tokens(value) for value in values or ()]
+    ours = [
+        [token.code for token in each if token.system in (None, SYSTEM)]
+        for each in meant
+        if Token(SYSTEM, "") not in each
+    ]
+    return in_all(ours) if ours else None
 
 
-def _patients(values: list[str] | None) -> tuple[str, ...] | None:
-    listed = _listed(values)
-    if listed is None:
+def _references(values: list[str] | None, base: str) -> tuple[str, ...] | None:
+    """References to what is on this server."""
+    named = _listed(values)
+    if named is None:
         return None
-    names = tuple(each.rpartition("/")[2] for each in listed)
-    for each, name in zip(listed, names, strict=True):
-        wrong_type = "/" in each and not each.removesuffix(f"/{name}").endswith("Patient")
-        if wrong_type or not PATIENT.fullmatch(name):
+    return tuple(each for each in (relative(name, base) for name in named) if each is not None)
+
+
+def _patients(values: list[str] | None, base: str) -> tuple[str, ...] | None:
+    named = _references(values, base)
+    if named is None:
+        return None
+    ids = tuple(each.removeprefix("Patient/") for each in named)
+    for each, id_ in zip(named, ids, strict=True):
+        if not PATIENT.fullmatch(id_):
             raise HTTPException(
                 400, f"{each[:80]!r} is not a reference to a patient: Patient/<id>, or its id"
             )
-    return names
+    return ids
 
 
 def _both(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,6 +44,9 @@ class Hospital:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hospital.requests.append({name.lower(): value for name, value in self.headers.items()})
                 fault = hospital.fault(len(hospital.requests))
+                if fault.startswith("wait "):
+                    self._answer(429, {"resourceType": "OperationOutcome"}, {"Retry-After": fault[5:]})
+                    return
                 if fault == "500":
                     self._answer(500, {"resourceType": "OperationOutcome", "issue": []})
                     return
@@ -56,11 +59,13 @@ class Hospital:
                     return
                 self._answer(status, answer)
 
-            def _answer(self, status: int, body: Any) -> None:
+            def _answer(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
                 payload = b"<html>a proxy</html>" if body is None else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/fhir+json")
                 self.send_header("Content-Length", str(len(payload)))
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(payload)
 

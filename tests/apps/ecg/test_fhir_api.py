@@ -18,7 +18,7 @@ from cloud_backend.access.tokens import Principal
 from cloud_backend.api import problem
 from cloud_backend.api.deps import AppDeps
 from cloud_backend.api.guard import BodyLimit, TokenGuard
-from cloud_backend.api.mounts import MountedErrors, mounts_of
+from cloud_backend.api.mounts import MountedErrors, mounts_of, open_paths_of
 from common.errors import AccessDenied
 from tests.apps.ecg.conftest import Tell
 from tests.apps.ecg.received import ANN, BOB, a_day, at, hrv, intervals, rates, rhythm, strip
@@ -43,15 +43,15 @@ class Doorkeeper:
         return False
 
 
-def make_api(engine: Engine) -> FastAPI:
+def make_api(engine: Engine, **settings: Any) -> FastAPI:
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
     problem.install(api)
-    mounts = mounts_of({"ecg": EcgCloud()}, AppDeps())  # type: ignore[dict-item]
+    mounts = mounts_of({"ecg": EcgCloud()}, AppDeps({"ecg": settings}))  # type: ignore[dict-item]
     for path, mount in mounts.items():
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.add_middleware(BodyLimit, sample_limit_bytes=1)
-    api.add_middleware(TokenGuard, access=Doorkeeper())
+    api.add_middleware(TokenGuard, access=Doorkeeper(), open_paths=open_paths_of(mounts))
     api.add_middleware(MountedErrors, mounts=mounts)
     return api
 
@@ -144,6 +144,16 @@ def test_a_search_by_code_and_patient(fhir: TestClient, tell: Tell) -> None:
         ("date=2026", [0, 1, 2, 25, 48]),
         ("date=gt2026-11-18", []),
         ("date=ge2026-11-17&date=le2026-11-17", [25]),
+        ("date=ge2026-11-16T02:00:00.000000000000Z&date=lt2026-11-17", [2]),
+        ("date=ge2026-11-16T03:00:00+01:00&date=lt2026-11-17", [2]),
+        ("date=2026-11", [0, 1, 2, 25, 48]),
+        ("date=le9999", [0, 1, 2, 25, 48]),
+        ("date=lt9999-12", [0, 1, 2, 25, 48]),
+        ("date=ge9999", []),
+        ("date=ge0001", [0, 1, 2, 25, 48]),
+        ("date=lt1000-01-01", []),
+        ("date=ap2026", [0, 1, 2, 25, 48]),
+        ("date=ap1990", []),
     ],
 )
 @sqlite
@@ -213,6 +223,156 @@ def test_search_by_id_and_by_post(fhir: TestClient, tell: Tell) -> None:
     assert fhir.post("/fhir/Patient/_search", json={}).status_code == 415
 
 
+SYSTEM = "urn:edgeloop:ecg"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (f"identifier={SYSTEM}|{ANN}", [ANN]),
+        (f"identifier={SYSTEM}%7C{ANN}", [ANN]),
+        (f"identifier={ANN}", [ANN]),
+        (f"identifier={SYSTEM}|", [ANN, BOB]),
+        (f"identifier={SYSTEM}|&_id={BOB}", [BOB]),
+        (f"identifier={SYSTEM}|&identifier={BOB}", [BOB]),
+        (f"identifier={SYSTEM}|{BOB},{ANN}", [ANN, BOB]),
+        (f"identifier=http://other|,{BOB}", [BOB]),
+        ("identifier=http://other|", []),
+        (f"identifier=http://other|{ANN}", []),
+        (f"identifier=|{ANN}", []),
+        (f"identifier={SYSTEM}\\|{ANN}", []),
+        (f"_id={ANN},{BOB}", [ANN, BOB]),
+        (f"_id={ANN}\\,{BOB}", []),
+        (f"_id={ANN},,", [ANN]),
+    ],
+)
+@sqlite
+def test_a_search_by_identifier(fhir: TestClient, tell: Tell, query: str, found: list[str]) -> None:
+    tell([rates(10), rates(10, patient=BOB)])
+    assert sorted(all_pages(fhir, f"/fhir/Patient?{query}&_count=1")) == sorted(found)
+
+
+@sqlite
+def test_an_identifier_of_a_device_is_not_its_id(fhir: TestClient, tell: Tell) -> None:
+    tell([rates(10)])
+    assert ids(fhir.get(f"/fhir/Device?identifier={SYSTEM}|node:ward/bed-1").json()) == ["node.bed-1"]
+    assert len(ids(fhir.get(f"/fhir/Device?identifier={SYSTEM}|").json())) == 2
+    assert ids(fhir.get("/fhir/Device?_id=node:ward/bed-1").json()) == []
+    assert ids(fhir.get("/fhir/Device?identifier=node.bed-1").json()) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "is_found"),
+    [
+        (f"patient={ANN}", True),
+        (f"subject=Patient/{ANN}", True),
+        (f"subject:Patient={ANN}", True),
+        (f"patient:Patient=Patient/{ANN}", True),
+        (f"patient=http://testserver/fhir/Patient/{ANN}", True),
+        (f"patient=HTTP://TestServer:80/fhir/Patient/{ANN}", True),
+        (f"patient=http://other.example/fhir/Patient/{ANN}", False),
+        (f"patient=http://testserver/other/Patient/{ANN}", False),
+        (f"patient=https://testserver/fhir/Patient/{ANN}", False),
+        (f"patient=urn:uuid:{ANN}", False),
+        (f"patient=http://other.example/fhir/Patient/{ANN},{ANN}", True),
+        (f"patient={ANN}&subject=http://other.example/fhir/Patient/{ANN}", False),
+    ],
+)
+@sqlite
+def test_a_reference_to_another_server_matches_nothing(
+    fhir: TestClient, tell: Tell, query: str, is_found: bool
+) -> None:
+    tell([rates(10)])
+    for type_ in ("Observation", "DiagnosticReport", "Provenance"):
+        if type_ == "Provenance" and "subject" in query:
+            continue
+        for more in ("", "&_total=accurate", "&_summary=count"):
+            bundle = fhir.get(f"/fhir/{type_}?{query}{more}").raise_for_status().json()
+            assert bool(bundle["total"] if "count" in more else ids(bundle)) is is_found
+
+
+@sqlite
+def test_a_target_on_another_server_is_about_nothing_here(fhir: TestClient, tell: Tell) -> None:
+    tell([rates(10)])
+    place = f"Observation/{ANN}.hr.{at(0)}"
+    for base, count in (("", 1), ("http://testserver/fhir/", 1), ("http://other.example/fhir/", 0)):
+        assert len(ids(fhir.get(f"/fhir/Provenance?target={base}{place}").json())) == count
+
+
+@sqlite
+def test_links_escape_what_must_be_escaped(fhir: TestClient, tell: Tell) -> None:
+    tell(a_day())
+    bundle = fhir.get("/fhir/Observation?code=http://loinc.org|8867-4&_count=1").json()
+    links = {link["relation"]: link["url"] for link in bundle["link"]}
+    assert set(links) == {"self", "next"}
+    for url in links.values():
+        assert "|" not in url
+        assert "code=http://loinc.org%7C8867-4" in url
+    assert len(all_pages(fhir, "/fhir/Observation?code=http://loinc.org|8867-4&_count=1")) == 2
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("application/fhir+json", 200),
+        ("application/fhir+json; fhirVersion=4.0", 200),
+        ('application/fhir+json;charset=utf-8;fhirVersion="4.0"', 200),
+        ("application/fhir+json; fhirVersion=3.0", 406),
+        ("application/fhir+json;FHIRVERSION=5.0", 406),
+        ("application/fhir+json; fhirVersion=3.0, application/fhir+json; fhirVersion=4.0; q=0.5", 200),
+        ("application/fhir+json; q=0", 406),
+        ("application/fhir+xml, */*;q=0.1", 200),
+        ("text/html", 406),
+    ],
+)
+@sqlite
+def test_only_json_of_r4_is_spoken(fhir: TestClient, accept: str, status: int) -> None:
+    for path in ("/fhir/metadata", "/fhir/Patient"):
+        answer = fhir.get(path, headers={"Accept": accept})
+        assert answer.status_code == status
+        if status == 406:
+            assert issue(answer)[0] == "not-supported"
+        by_format = fhir.get(path, params={"_format": accept}, headers={"Accept": "text/html"})
+        assert by_format.status_code == status
+
+
+@sqlite
+def test_a_form_is_read_in_the_encoding_that_it_names(fhir: TestClient, tell: Tell) -> None:
+    tell([rates(10)])
+    kind = "application/x-www-form-urlencoded"
+    for charset, status in (("UTF-8", 200), ('"utf-8"', 200), ("utf-16", 415)):
+        headers = {"Content-Type": f"{kind}; charset={charset}"}
+        answer = fhir.post("/fhir/Patient/_search", content=f"_id={ANN}", headers=headers)
+        assert answer.status_code == status
+
+
+@sqlite
+def test_head_is_get_without_a_body(engine: Engine, fhir: TestClient, tell: Tell) -> None:
+    tell([rates(10)])
+    for path in ("/fhir/metadata", "/fhir/Patient", f"/fhir/Patient/{ANN}", "/fhir/Patient/nobody"):
+        answer, whole = fhir.head(path), fhir.get(path)
+        assert (answer.status_code, answer.content) == (whole.status_code, b"")
+        assert answer.headers["content-type"] == whole.headers["content-type"]
+
+
+@sqlite
+def test_what_the_server_can_do_is_public_only_by_a_setting(engine: Engine, tell: Tell) -> None:
+    tell([rates(10)])
+    for setting, status in ((False, 401), (True, 200)):
+        with TestClient(make_api(engine, fhir_public_metadata=setting)) as stranger:
+            assert stranger.get("/fhir/metadata").status_code == status
+            assert stranger.head("/fhir/metadata").status_code == status
+            for method, path in (
+                ("POST", "/fhir/metadata"),
+                ("GET", "/fhir/metadata/"),
+                ("GET", "/fhir/Patient"),
+                ("GET", "/fhir/Patient/metadata"),
+                ("GET", "/fhir//metadata"),
+            ):
+                answer = stranger.request(method, path)
+                assert (answer.status_code, issue(answer)[0]) == (401, "login")
+
+
 @sqlite
 def test_what_is_not_understood_is_told_or_refused_as_the_client_prefers(
     fhir: TestClient, tell: Tell
@@ -244,6 +404,16 @@ def test_what_is_not_understood_is_told_or_refused_as_the_client_prefers(
         "Observation?code:in=http://x",
         "Observation?patient=Group/1",
         "Observation?patient=../etc",
+        "Observation?patient.name=Ann",
+        "Observation?subject:Patient.identifier=x",
+        "Observation?subject:Device=x",
+        "Patient?_has:Observation:patient:code=1",
+        "Patient?identifier=|",
+        "Patient?identifier=a|b|c",
+        "Observation?code=|",
+        "Observation?date=2026-11-16T08",
+        "Observation?date=2026-11-16T24:00:00Z",
+        "Observation?date=2026-11-16T08:00:00%2B25:00",
     ],
 )
 @sqlite

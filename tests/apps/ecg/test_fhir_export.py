@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from apps.ecg.cloud import EcgCloud
-from apps.ecg.fhir.export import EcgCloudSettings, Export, export_chores
+from apps.ecg.fhir.export import WAIT_LIMIT_S, EcgCloudSettings, Export, export_chores
 from apps.ecg.tables import Pending
 from cloud_backend.store.engine import read_only
 from common.cloud_side import CloudContext
@@ -35,12 +37,17 @@ def hospital() -> Iterator[Hospital]:
 def new_export(engine: Engine, hospital: Hospital) -> Callable[..., Export]:
     """Gives a new exporter, as after a start of the cloud."""
 
-    def make(now_ns: int = NEXT_WEEK_NS, token: str = "", **settings: Any) -> Export:
+    def make(
+        now_ns: int = NEXT_WEEK_NS,
+        token: str = "",
+        clock: Callable[[], int] | None = None,
+        **settings: Any,
+    ) -> Export:
         def session(*, read_only: bool = False) -> Session:
             return Session(_read_only(engine) if read_only else engine)
 
         told = EcgCloudSettings(fhir_export_url=hospital.url, fhir_export_timeout_s=5, **settings)
-        return Export(session, lambda: now_ns, told, token)
+        return Export(session, clock or (lambda: now_ns), told, token)
 
     return make
 
@@ -102,6 +109,58 @@ def test_nothing_is_there_twice_whatever_is_lost_or_fails(
     before = len(hospital.requests)
     assert finish(new_export) == 0
     assert len(hospital.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait_s"),
+    [
+        ("120", 120),
+        ("0", 0),
+        ("999999999999999999999999", WAIT_LIMIT_S),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", WAIT_LIMIT_S),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+        ("-5", 0),
+        ("soon", 0),
+        ("", 0),
+    ],
+)
+@sqlite
+def test_a_hospital_that_asks_for_patience_is_left_alone_for_so_long(
+    tell: Tell, new_export: Callable[..., Export], hospital: Hospital, asked: str, wait_s: int
+) -> None:
+    tell([rates(10)])
+    now_ns = NEXT_WEEK_NS
+    export = new_export(clock=lambda: now_ns)
+    hospital.fault = lambda _number: f"wait {asked}"
+    with pytest.raises(CloudError):
+        export.turn()
+    hospital.fault = lambda _number: ""
+    if wait_s:
+        now_ns += (wait_s - 1) * 10**9
+        assert export.turn() == 0
+        assert len(hospital.requests) == 1
+        now_ns += 10**9
+    assert export.turn() > 0
+
+
+@sqlite
+def test_a_date_to_wait_until_is_measured_from_the_answer_s_own(
+    tell: Tell, new_export: Callable[..., Export], hospital: Hospital
+) -> None:
+    tell([rates(10)])
+    now_ns = NEXT_WEEK_NS
+    export = new_export(clock=lambda: now_ns)
+    later = formatdate(time.time() + 300, usegmt=True)
+    hospital.fault = lambda _number: f"wait {later}"
+    with pytest.raises(CloudError, match=r"asks for (29|30)\d s of patience"):
+        export.turn()
+    hospital.fault = lambda _number: ""
+    now_ns += 250 * 10**9
+    assert export.turn() == 0
+    now_ns -= 3 * 86400 * 10**9  # the clock is set back: nobody waits for days
+    assert export.turn() >= 0
+    now_ns += (3 * 86400 + 60) * 10**9
+    assert export.turn() > 0
 
 
 @sqlite
