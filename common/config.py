@@ -37,6 +37,13 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     budget_bytes: Annotated[int, msgspec.Meta(ge=65536)] = 256 * 1024 * 1024
     """Disk budget; over it the lowest priority is given up first, alarms never."""
+    commit_interval_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """Longest time that telemetry and decided readings wait to be written together; alarms and events are
+    written at once, and what waits with them. A crash costs what waits: a source that can go back gives it
+    again, any other loses it. 0 writes each time, which wears flash memory out."""
+    checkpoint_s: Positive = 600.0
+    """Longest time between two whole writes of the app's state; the readings in between are kept, and decided
+    on again after a crash."""
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

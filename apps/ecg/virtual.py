@@ -69,6 +69,8 @@ PARAMETERS = {
 }
 _TRAITS = {"heart_rate": "heart_rate_bpm", "pr_ms": "pr_ms", "qrs_ms": "qrs_ms", "qtc_ms": "qtc_ms"}
 _TRUTH_STEP_S, _PIECE_S = 600.0, 2.0
+RESOLUTION_DECIMALS = 3
+"""Of the recorder, in mV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,8 @@ class PatientSource:
             patient, first, count = self._halved, first // 2, max(1, count // 2)
         if "clock" in kinds:
             captured_ns += CLOCK_JUMP_NS
-        values = patient.damaged_signal(first, count)
+        # Its recorder resolves 1 uV, as real ones do; adding 0 makes -0 to 0.
+        values = np.round(patient.damaged_signal(first, count), RESOLUTION_DECIMALS) + 0.0
         attributes = {"first_sample": first, "virtual": True}
         return Reading(
             patient.name, captured_ns, position, values, patient.leads, patient.rate_hz, attributes

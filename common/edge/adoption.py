@@ -22,6 +22,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 ADOPTION_TYPE = "edgeloop.adoption"
 INFERENCE_TYPE = "edgeloop.inference"
+NOTES_LIMIT = 256
+"""Notes that wait to be told; what comes above is counted (`Adoption.untold`)."""
 OPERATOR = "operator"
 """Reason of what a person asked for."""
 
@@ -127,7 +130,11 @@ class Adoption:
         self._orders: queue.SimpleQueue[_Candidate | _Recall | _GoBack | _Resettle] = queue.SimpleQueue()
         self._pending = 0
         self._lock = threading.Lock()
-        self._notes: deque[Event] = deque(maxlen=256)
+        self._notes: deque[Event] = deque()
+        self.switches = 0
+        """How often another model, or the same under other settings, went live."""
+        self.untold = 0
+        """Notes that were dropped because too many waited."""
         self._handed_on = 0
         self._readings = 0
         self._failures = 0
@@ -218,6 +225,18 @@ class Adoption:
         if self._beside is not None and self._beside.instance is not None:
             self._beside.instance.app.restore(state)
 
+    def replay(self, reading: Reading, now_ns: int) -> bool:
+        """Decide again on a reading, for the state alone. False if the live app cannot use it."""
+        beside = self._beside
+        if beside is not None and beside.instance is not None:
+            with suppress(ReadingError):
+                beside.instance.run(reading, now_ns)
+        try:
+            self._live.run(reading, now_ns)
+        except ReadingError:
+            return False
+        return True
+
     # ---------------------------------------------------------------------------------- the ota thread
 
     @property
@@ -285,7 +304,10 @@ class Adoption:
 
     def tell(self, event: Event) -> None:
         """Tell of something that need not survive a crash."""
-        self._notes.append(event)
+        if len(self._notes) >= NOTES_LIMIT:
+            self.untold += 1
+        else:
+            self._notes.append(event)
 
     def note(
         self, step: str, order: Order | None, *, ok: bool = True, reason: str = "", detail: str = ""
@@ -302,7 +324,7 @@ class Adoption:
             detail=detail,
             time_ns=self._clock(),
         )
-        self._notes.append(_event(report))
+        self.tell(_event(report))
 
     # --------------------------------------------------------------------------------------- anywhere
 
@@ -423,6 +445,7 @@ class Adoption:
         self._slots.change(lambda state: state.gone_back(wish.content, OPERATOR, detail, self._clock()))
         carry_on(wish.instance, self._live)
         self._live = wish.instance
+        self.switches += 1
 
     def _obey_resettle(self, change: _Resettle) -> None:
         if self._beside is not None or change.instance.bundle.version != self._live.bundle.version:
@@ -435,6 +458,7 @@ class Adoption:
             return
         self._slots.change(lambda state: state.resettled(change.order))
         self._live = change.instance
+        self.switches += 1
 
     def _run_beside(
         self, beside: _Beside, reading: Reading, now_ns: int, unusable: ReadingError | None
@@ -485,6 +509,7 @@ class Adoption:
         familiar = shadow.trial.familiar
         self._slots.change(lambda state: state.switched(order, self._clock(), familiar=familiar))
         self._live = candidate
+        self.switches += 1
         self._begin_soak(candidate, previous)
         log.info("the model %s is live; %s keeps running beside it", order.version, previous.bundle.version)
 
@@ -512,6 +537,7 @@ class Adoption:
             previous = Instance(bundle, *self._create(bundle, {}))
         carry_on(previous, bad)
         self._live = previous
+        self.switches += 1
         self._beside = None
 
     def _tell_failure(self, reading: Reading, problem: str) -> None:
@@ -525,7 +551,7 @@ class Adoption:
             "count": self._failures,
         }
         log.warning("%d readings failed so far; the last: %s", self._failures, problem)
-        self._notes.append(Event(INFERENCE_TYPE, reading.subject, reading.captured_ns, Priority.EVENT, facts))
+        self.tell(Event(INFERENCE_TYPE, reading.subject, reading.captured_ns, Priority.EVENT, facts))
 
 
 def _event(report: Report) -> Event:

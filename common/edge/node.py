@@ -236,6 +236,8 @@ class Node:
             node=self.name,
             virtual=self.source.virtual,
             health_s=settings.telemetry.health_s,
+            commit_interval_s=settings.outbox.commit_interval_s,
+            checkpoint_s=settings.outbox.checkpoint_s,
             health=self._health_facts,
             committed=self._on_commit,
         )
@@ -373,6 +375,7 @@ class Node:
         """
         processing = self.processing
         while processing.handled + self.queue.dropped < self._taken:
+            processing.flush()
             if self._stopping.wait(END_LOOK_S):
                 return
         refused = self._taken - self.queue.dropped - processing.usable

@@ -2,16 +2,20 @@
 
 One SQLite file in WAL mode. What it promises:
 
-- `Outbox.commit` is one transaction for events, the app's state and the source's position, synced to disk
-  when it returns. A crash at any moment leaves all of it or nothing.
-- ``seq`` grows by one without holes. Only `Outbox.acked` (the cloud has committed) deletes.
+- `Outbox.commit` is one transaction for events, the app's progress and the source's position, synced to disk
+  when it returns. A crash at any moment leaves all of it or nothing. Progress is the app's whole state, or
+  the readings since it was last written (`common.edge.journal`), which is far less to write.
+- ``seq`` grows by one without holes. Only `Outbox.acked` (the cloud has committed) deletes; a few events are
+  deleted with the next commit, because a transaction of their own would cost the disk more than they do.
 - The events stay under the disk budget. Over it the lowest priority goes first, its oldest first, and what
   went stands in the stream as gap rows; neighbouring gaps merge. Alarms are never given up: when they
   (and gaps) alone fill the budget, `commit` raises `OutboxFull` and has kept nothing.
 - An event that cannot travel (too large, not JSON) keeps its place, type, subject and priority; its data
   then says what was left out and why.
-- A damaged file is moved aside as ``<name>.corrupt-<time>`` and a new epoch begins; what could still be
-  read of the app's state and the source's position is taken over. ``Outbox.replaced`` says so.
+- A damaged file is moved aside as ``<name>.corrupt-<time>``. Every event that can still be read of it
+  (`common.edge.salvage`) goes on in a new file, and a gap stands for what is lost. The epoch stays if it is
+  certain which seqs were given; else a new one begins, and what the cloud had taken without the node having
+  heard of it may arrive twice. ``Outbox.replaced`` and ``Outbox.salvaged`` say so.
 
 One thread commits; another may read, ack and refuse.
 """
@@ -34,6 +38,7 @@ import msgspec
 from common import durable
 from common.clock import Clock
 from common.edge.gaps import GAP, GapRow, Run, cut, encode_gap, merge
+from common.edge.salvage import Row, Salvaged, is_orphaned, log_is_damaged, salvage
 from common.errors import MessageError, OutboxError, OutboxFull
 from common.messages import Event, Priority, decode_event, encode_event
 
@@ -47,17 +52,33 @@ LEAST_BUDGET_BYTES = 4096
 RECENT_BYTES = 4 * 1024 * 1024
 """Most bytes of events that are kept in memory too."""
 WARNING_EVERY_NS = 60_000_000_000
+FORGET_AT_ONCE_ROWS = 256
+"""Acked rows from which they are deleted at once; fewer go with the next commit."""
+PAGE_BYTES = 2048
+"""Of a new file. A commit writes whole pages, and a node at rest has little to write each time."""
+WAL_BYTES = 4 * 1024 * 1024
+"""Size of the log at which it is folded into the file."""
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE events(
     seq INTEGER PRIMARY KEY, last INTEGER NOT NULL, priority INTEGER NOT NULL, body BLOB NOT NULL
 );
 CREATE TABLE meta(
     id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, source TEXT NOT NULL, stream TEXT NOT NULL,
-    next_seq INTEGER NOT NULL, position INTEGER
+    next_seq INTEGER NOT NULL, position INTEGER, acked INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE app_state(id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB);
-INSERT INTO app_state VALUES (1, NULL);
-PRAGMA user_version = 1;
+CREATE TABLE app_state(
+    id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB, journal INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE journal(id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+INSERT INTO app_state VALUES (1, NULL, 0);
+PRAGMA user_version = 2;
+"""
+_FROM_1 = """
+ALTER TABLE meta ADD COLUMN acked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE app_state ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE journal(id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+PRAGMA user_version = 2;
 """
 
 
@@ -89,6 +110,25 @@ class _Rows:
         self.bytes = [0] * len(Priority)
 
 
+class Rescue(NamedTuple):
+    """What became of a damaged file: events that were saved, and how many are known to be lost."""
+
+    kept: int
+    lost: int
+    certain: bool
+    """Whether it is known which events there were; if not, a new epoch began and more may be lost."""
+    state_whole: bool
+    """Whether the app's progress was saved too."""
+
+
+class _Progress(NamedTuple):
+    """What a commit keeps beside events; None leaves what was kept before."""
+
+    state: bytes | None
+    position: int | None
+    journal: bytes | None
+
+
 class _Recent(NamedTuple):
     """What one commit has kept, as it lies in the file: the events from ``first`` on."""
 
@@ -118,9 +158,16 @@ class Outbox:
         self._recent: tuple[_Recent, ...] = ()
         self._epoch = ""
         self._next = 1
+        self._acked = 0
+        """All up to this seq is the cloud's; what of it is above ``_deleted`` still lies in the file."""
+        self._deleted = 0
+        self._journal_id = 0
         self._next_warning_ns = 0
         self.replaced = ""
         """Where a damaged file was moved to; empty if none was."""
+        self.salvaged: Rescue | None = None
+        """What was saved of it."""
+        self._damage: sqlite3.Error | None = None
         self.dropped: dict[str, int] = {}
         """Events given up since the start, by priority."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,19 +199,34 @@ class Outbox:
         """The app's state as of the last commit that had one."""
         return self._one("SELECT content FROM app_state")
 
+    def journal(self) -> list[bytes]:
+        """What was kept of the readings since then, in order."""
+        with self._reading():
+            rows = self._reader.execute("SELECT content FROM journal ORDER BY id").fetchall()
+        return [content for (content,) in rows]
+
     def position(self) -> int | None:
         """The source's position as of the last commit that had one."""
         return self._one("SELECT position FROM meta")
 
     def oldest(self) -> int:
         """The lowest seq that is kept; the next one where nothing is."""
-        seq = self._one("SELECT min(seq) FROM events")
+        seq = self._one("SELECT min(seq) FROM events WHERE seq > ?", self._acked)
         return seq if seq is not None else self._next
 
     # ------------------------------------------------------------------------------ the process thread
 
-    def commit(self, events: Sequence[Event], state: bytes | None = None, position: int | None = None) -> int:
-        """Keep ``events`` with the app's ``state`` and the source's ``position`` (None leaves them).
+    def commit(
+        self,
+        events: Sequence[Event],
+        state: bytes | None = None,
+        position: int | None = None,
+        *,
+        journal: bytes | None = None,
+    ) -> int:
+        """Keep ``events`` with the app's progress and the source's ``position`` (None leaves them).
+
+        Progress is the app's whole ``state``, or in ``journal`` the readings behind what was kept before.
 
         Returns the last seq. Raises `OutboxFull` if only alarms are left and there is no room for more, and
         `OutboxError` when the disk refuses; nothing is kept then and the same call may be tried again.
@@ -175,18 +237,21 @@ class Outbox:
             rows = self._rows(events, first, epoch)
             with self._lock:
                 if epoch == self._epoch:  # If not, the uplink has begun another one meanwhile.
-                    return self._commit(events, rows, state, position)
+                    return self._commit(events, rows, _Progress(state, position, journal))
 
-    def _commit(self, events: Sequence[Event], rows: _Rows, state: bytes | None, position: int | None) -> int:
+    def _commit(self, events: Sequence[Event], rows: _Rows, progress: _Progress) -> int:
+        if self._damage is not None:
+            self._replace(self._damage)
+            return self.commit(events, progress.state, progress.position, journal=progress.journal)
         self._check_room(rows)
         recent = self._recent
         try:
             with self._changing(self._writer):
-                self._keep(rows, state, position)
+                self._keep(rows, progress)
         except OutboxError as error:
             if _is_damage(error.__cause__):
-                self._replace(error, position)
-                return self.commit(events, state, position)
+                self._replace(error)
+                return self.commit(events, progress.state, progress.position, journal=progress.journal)
             if not self._was_committed(self._next + len(events)):
                 raise
             self._load()
@@ -219,6 +284,7 @@ class Outbox:
         if rows := self._recent_rows(after_seq + 1, limit, max_bytes):
             return rows
         size = 0
+        after_seq = max(after_seq, self._acked)
         start = after_seq + 1
         if self._count[GAP]:
             across = self._one("SELECT max(seq) FROM events WHERE seq <= ?", after_seq)
@@ -271,26 +337,44 @@ class Outbox:
         return True
 
     def _forget(self, high_water_mark: int) -> None:
+        if high_water_mark <= self._acked:
+            return
         self._recent = tuple(
             _Recent(max(commit.first, high_water_mark + 1), commit.bodies[passed:], commit.size)
             for commit in self._recent
             if (passed := max(0, high_water_mark + 1 - commit.first)) < len(commit.bodies)
         )
-        mark = (high_water_mark, high_water_mark)
-        with self._reader_lock, self._changing(self._reader):
-            for priority, count, size in self._reader.execute(
-                "SELECT priority, count(*), sum(length(body)) FROM events WHERE seq <= ? AND last <= ? "
-                "GROUP BY priority",
-                mark,
-            ).fetchall():
-                self._account(priority, -count, -size)
-            self._reader.execute("DELETE FROM events WHERE seq <= ? AND last <= ?", mark)
-            across = self._reader.execute(
-                "SELECT seq, last, body FROM events WHERE seq <= ?", (high_water_mark,)
-            ).fetchone()
-            if across is not None:
-                old = GapRow.of(*across)
-                self._put_gap(self._reader, cut(old, high_water_mark), [old])
+        with self._reader_lock:
+            if self._count[GAP] or high_water_mark - self._deleted >= FORGET_AT_ONCE_ROWS:
+                with self._changing(self._reader):
+                    self._disown(high_water_mark)
+                    self._delete_acked(self._reader)
+            else:
+                with self._reading():
+                    self._disown(high_water_mark)
+
+    def _disown(self, high_water_mark: int) -> None:
+        """Count what is acked as gone."""
+        for priority, count, size in self._reader.execute(
+            "SELECT priority, count(*), sum(length(body)) FROM events WHERE seq > ? AND last <= ? "
+            "GROUP BY priority",
+            (self._acked, high_water_mark),
+        ).fetchall():
+            self._account(priority, -count, -size)
+        self._acked = high_water_mark
+
+    def _delete_acked(self, connection: sqlite3.Connection) -> None:
+        """Delete what is acked and still in the file. The mark stays with it, for a file that is damaged."""
+        if self._deleted >= self._acked:
+            return
+        mark = self._acked
+        connection.execute("DELETE FROM events WHERE seq <= ? AND last <= ?", (mark, mark))
+        across = connection.execute("SELECT seq, last, body FROM events WHERE seq <= ?", (mark,)).fetchone()
+        if across is not None:
+            old = GapRow.of(*across)
+            self._put_gap(connection, cut(old, mark), [old])
+        connection.execute("UPDATE meta SET acked = ?", (mark,))
+        self._deleted = mark
 
     def refused(self, seq: int, reason: str = "refused") -> bool:
         """The cloud cannot take the event ``seq``: it becomes a gap. False if it is one already, or gone.
@@ -301,8 +385,9 @@ class Outbox:
             row = self._reader.execute(
                 "SELECT priority, length(body) FROM events WHERE seq = ? AND priority != ?", (seq, GAP)
             ).fetchone()
-            if row is None:
+            if row is None or seq <= self._acked:
                 return False
+            self._delete_acked(self._reader)
             name = Priority(row[0]).name.lower()
             self._recent = ()
             self._reader.execute("DELETE FROM events WHERE seq = ?", (seq,))
@@ -320,13 +405,19 @@ class Outbox:
         with self._lock, self._reader_lock, self._changing(self._writer):
             self._recent = ()
             shift = self.oldest() - 1
+            self._delete_acked(self._writer)
             self._epoch = self._new_epoch()
             self._restamp(shift)
             self._next -= shift
+            self._acked = self._deleted = 0
+            self._writer.execute("UPDATE meta SET acked = 0")
 
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
         with self._lock, self._reader_lock:
+            if self._connections and self._deleted < self._acked:
+                with suppress(OutboxError), self._changing(self._reader):
+                    self._delete_acked(self._reader)
             self._disconnect()
 
     # ---------------------------------------------------------------------------------------- keeping
@@ -369,17 +460,24 @@ class Outbox:
                 "or raise outbox.budget_bytes"
             )
 
-    def _keep(self, rows: _Rows, state: bytes | None, position: int | None) -> None:
+    def _keep(self, rows: _Rows, progress: _Progress) -> None:
         values = rows.values
+        self._delete_acked(self._writer)
         for start in range(0, len(values), _STEP):
             some = values[start : start + _STEP]
             self._writer.execute(_insert(len(some) // _WIDTH), some)
         self._writer.execute(
             "UPDATE meta SET next_seq = ?, position = coalesce(?, position)",
-            (self._next + len(values) // _WIDTH, position),
+            (self._next + len(values) // _WIDTH, progress.position),
         )
-        if state is not None:
-            self._writer.execute("UPDATE app_state SET content = ?", (state,))
+        if progress.state is not None:
+            self._writer.execute(
+                "UPDATE app_state SET content = ?, journal = ?", (progress.state, self._journal_id)
+            )
+            self._writer.execute("DELETE FROM journal")
+        elif progress.journal is not None:
+            self._journal_id += 1
+            self._writer.execute("INSERT INTO journal VALUES (?, ?)", (self._journal_id, progress.journal))
         for priority, count in enumerate(rows.count):
             self._account(priority, count, rows.bytes[priority])
         if self.bytes > self._budget_bytes:
@@ -405,7 +503,8 @@ class Outbox:
         freed = size = 0
         with closing(self._writer.cursor()) as cursor:
             cursor.execute(
-                "SELECT seq, length(body) FROM events WHERE priority = ? ORDER BY seq", (int(priority),)
+                "SELECT seq, length(body) FROM events WHERE priority = ? AND seq > ? ORDER BY seq",
+                (int(priority), self._acked),
             )
             for seq, length in cursor:
                 victims.append(seq)
@@ -455,60 +554,120 @@ class Outbox:
 
     def _open(self) -> None:
         try:
+            if is_orphaned(self._path):
+                raise sqlite3.DatabaseError("it is empty")
+            if log_is_damaged(self._path):
+                raise sqlite3.DatabaseError("its log is damaged")
             self._connect()
-        except sqlite3.Error as error:
-            if not _is_damage(error):
-                raise OutboxError(f"the outbox {self._path} cannot be opened: {error}") from error
-            self._replace(error, None)
-            return
-        self._adopt()
-
-    def _replace(self, error: Exception, position: int | None) -> None:
-        """Set a damaged file aside and begin a new one with what can be saved of it."""
-        with self._reader_lock:
-            self._recent = ()
+            self._adopt()
+        except (sqlite3.Error, OutboxError) as error:
+            cause = error.__cause__ if isinstance(error, OutboxError) else error
+            if _is_damage(cause):
+                self._replace(error)
+                return
             self._disconnect()
-            saved = _salvage(self._path)
+            if isinstance(error, OutboxError):
+                raise
+            raise OutboxError(f"the outbox {self._path} cannot be opened: {error}") from error
+
+    def _replace(self, error: Exception) -> None:
+        """Set a damaged file aside and go on in a new one with all that can be read of it.
+
+        The epoch stays where it is certain which seqs were given; else a new one begins, because the cloud
+        would take new events for old ones.
+        """
+        with self._reader_lock:
+            self._recent, self._damage = (), None
+            running = bool(self._connections)
+            self._disconnect()  # First: reading the files would take the locks of an open connection away.
+            saved = salvage(self._path)
+            if running:
+                saved.know(self._epoch, self._next, self._acked)
             self.replaced = str(self._set_aside(error))
             self._connect()
             with self._changing(self._writer):
-                self._writer.execute("UPDATE app_state SET content = ?", (saved.state,))
-                self._writer.execute(
-                    "UPDATE meta SET position = ?, stream = ?",
-                    (saved.position if position is None else position, saved.stream),
-                )
+                self._refill(saved)
             self._adopt()
+
+    def _refill(self, saved: Salvaged) -> None:
+        """Take over what was saved; what is missing between is a gap."""
+        execute, meta = self._writer.execute, saved.meta
+        lost = saved.lost()
+        rows = [*saved.rows]
+        for first, last in lost:
+            counts = {"unknown": last - first + 1}
+            rows.append(Row(first, last, GAP, GapRow(first, last, "damaged", counts, self._clock()).body()))
+        for row in rows:
+            execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+            self._account(row.priority, 1, len(row.body))
+        execute("UPDATE app_state SET content = ?", (saved.state,))
+        for self._journal_id, content in enumerate(saved.journal, 1):
+            execute("INSERT INTO journal VALUES (?, ?)", (self._journal_id, content))
+        self._next = saved.next_seq
+        execute("UPDATE meta SET next_seq = ?", (self._next,))
+        if meta is not None:
+            execute("UPDATE meta SET position = ?, stream = ?", (meta.position, meta.stream))
+        if meta is not None and saved.certain:
+            self._epoch, self._acked = meta.epoch, meta.acked
+            execute("UPDATE meta SET epoch = ?, source = ?, acked = ?", (meta.epoch, meta.source, meta.acked))
+            self._deleted = self._acked
+        elif shift := saved.first_seq - 1:
+            self._restamp(shift)
+            self._next -= shift
+        else:
+            self._restamp(0)
+        self.salvaged = Rescue(
+            kept=sum(row.priority != GAP for row in saved.rows),
+            lost=sum(last - first + 1 for first, last in lost),
+            certain=saved.certain,
+            state_whole=saved.state is not None and saved.journal_whole,
+        )
+        self._drop("unknown", self.salvaged.lost)
 
     def _connect(self) -> None:
         try:
-            self._writer = self._opened(_connection(self._path, "FULL"))
+            self._writer = self._opened(self._path, "FULL")
             (version,) = self._writer.execute("PRAGMA user_version").fetchone()
             if version == 0:
+                self._execute("BEGIN IMMEDIATE", _SCHEMA)
                 self._create()
-            elif version > 1:
+            elif version == 1:
+                self._execute("BEGIN IMMEDIATE", _FROM_1, "COMMIT")
+            elif version > VERSION:
                 raise OutboxError(
                     f"the outbox {self._path} has format {version}, of a newer edgeloop: update edgeloop"
                 )
             self._load()
-            self._reader = self._opened(_connection(self._path, "NORMAL"))
+            self._reader = self._opened(self._path, "NORMAL")
         except BaseException:
             self._disconnect()
             raise
 
-    def _opened(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+    def _opened(self, path: Path, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
         self._connections.append(connection)
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit = {2 * WAL_BYTES}")
+        connection.execute("PRAGMA cache_size = -2048")
         return connection
 
     def _disconnect(self) -> None:
         while self._connections:
             self._connections.pop().close()
 
+    def _execute(self, *scripts: str) -> None:
+        for statement in ";\n".join(scripts).split(";\n"):
+            if statement.strip():
+                self._writer.execute(statement)
+
     def _create(self) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.strip().split(";\n"):
-            self._writer.execute(statement)
         self._writer.execute(
-            "INSERT INTO meta VALUES (1, ?, ?, ?, 1, NULL)", (self._new_epoch(), self._source, self._stream)
+            "INSERT INTO meta VALUES (1, ?, ?, ?, 1, NULL, 0)",
+            (self._new_epoch(), self._source, self._stream),
         )
         self._writer.execute("COMMIT")
         durable.sync_folder(self._path.parent)
@@ -522,10 +681,13 @@ class Outbox:
         problem = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
-        meta = self._writer.execute("SELECT epoch, next_seq FROM meta").fetchone()
+        meta = self._writer.execute(
+            "SELECT epoch, next_seq, acked, journal, (SELECT max(id) FROM journal) FROM meta, app_state"
+        ).fetchone()
         if meta is None:
             raise sqlite3.DatabaseError("its first page lacks a row")
-        self._epoch, self._next = meta
+        self._epoch, self._next, self._acked, *journal = meta
+        self._deleted, self._journal_id = self._acked, max(number or 0 for number in journal)
         self._count = dict.fromkeys((GAP, *map(int, Priority)), 0)
         self._bytes = dict.fromkeys((GAP, *map(int, Priority)), 0)
         for priority, count, size in self._writer.execute(
@@ -552,22 +714,32 @@ class Outbox:
             "SELECT seq, last, priority, body FROM events WHERE seq > ? ORDER BY seq LIMIT 1000", (after,)
         ).fetchall():
             after = rows[-1][0]
-            for seq, last, priority, old in rows:
-                body = old if priority == GAP else self._stamped(old, seq - shift)
-                self._account(priority, 0, len(body) - len(old))
+            for seq, last, kept_as, old in rows:
+                priority, body = kept_as, old
+                if priority != GAP:
+                    priority, body = self._stamped(kept_as, old, seq - shift)
+                self._account(kept_as, -1, -len(old))
+                self._account(priority, 1, len(body))
                 self._writer.execute(
-                    "UPDATE events SET seq = ?, last = ?, body = ? WHERE seq = ?",
-                    (seq - shift, last - shift, body, seq),
+                    "UPDATE events SET seq = ?, last = ?, priority = ?, body = ? WHERE seq = ?",
+                    (seq - shift, last - shift, priority, body, seq),
                 )
         self._writer.execute(
             "UPDATE meta SET source = ?, epoch = ?, next_seq = next_seq - ?",
             (self._source, self._epoch, shift),
         )
 
-    def _stamped(self, body: bytes, seq: int) -> bytes:
-        event = decode_event(body)
+    def _stamped(self, priority: int, body: bytes, seq: int) -> tuple[int, bytes]:
+        """The event under its new place; a gap where its body is damaged."""
+        try:
+            event = decode_event(body)
+        except MessageError as error:
+            log.error("an event of the outbox is damaged: %s", error)
+            name = Priority(priority).name.lower()
+            self._drop(name, 1)
+            return GAP, GapRow(seq, seq, "damaged", {name: 1}, self._clock()).body()
         changes = {"source": self._source, "epoch": self._epoch, "seq": seq, "id": f"{self._epoch}-{seq}"}
-        return msgspec.json.encode(msgspec.structs.replace(event, **changes))
+        return priority, msgspec.json.encode(msgspec.structs.replace(event, **changes))
 
     def _set_aside(self, error: Exception) -> Path:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self._clock() / 1e9))
@@ -576,7 +748,7 @@ class Outbox:
             with suppress(FileNotFoundError):
                 os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")
         durable.sync_folder(self._path.parent)
-        log.error("the outbox %s is damaged (%s): moved to %s, a new epoch begins", self._path, error, aside)
+        log.error("the outbox %s is damaged (%s): moved to %s", self._path, error, aside)
         return aside
 
     def _one(self, query: str, *parameters: int) -> Any:
@@ -589,48 +761,43 @@ class Outbox:
             with self._reader_lock:
                 yield
         except sqlite3.Error as error:
+            self._note_damage(error)
             raise OutboxError(f"the outbox {self._path} cannot be read: {error}") from error
+
+    def _note_damage(self, error: BaseException) -> None:
+        """Have the next commit replace a file whose damage shows elsewhere."""
+        if isinstance(error, sqlite3.Error) and _is_damage(error):
+            self._damage = error
+
+    def _counters(self) -> tuple[str, dict[int, int], dict[int, int], dict[str, int], int, int, int]:
+        return (
+            self._epoch, dict(self._count), dict(self._bytes), dict(self.dropped),
+            self._acked, self._deleted, self._journal_id,
+        )  # fmt: skip
 
     @contextmanager
     def _changing(self, connection: sqlite3.Connection) -> Generator[None]:
         """One transaction; if it fails, the counters are as before and `OutboxError` tells why."""
-        before = self._epoch, dict(self._count), dict(self._bytes), dict(self.dropped)
+        before = self._counters()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 connection.execute("COMMIT")
             except BaseException:
-                self._epoch, self._count, self._bytes, self.dropped = before
+                (
+                    self._epoch, self._count, self._bytes, self.dropped,
+                    self._acked, self._deleted, self._journal_id,
+                ) = before  # fmt: skip
                 with suppress(sqlite3.Error):
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
                 raise
         except (sqlite3.Error, OSError) as error:
+            self._note_damage(error)
             raise OutboxError(
                 f"the outbox {self._path} cannot be written ({error}): check the disk's space and health"
             ) from error
-
-
-class _Salvaged(NamedTuple):
-    """What was readable of a damaged file, together or not at all."""
-
-    state: bytes | None = None
-    position: int | None = None
-    stream: str = ""
-
-
-def _connection(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA journal_size_limit = 8388608")
-        connection.execute("PRAGMA cache_size = -2048")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _is_damage(error: BaseException | None) -> bool:
@@ -639,14 +806,3 @@ def _is_damage(error: BaseException | None) -> bool:
         return False
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _salvage(path: Path) -> _Salvaged:
-    with (
-        suppress(sqlite3.Error),
-        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
-    ):
-        row = connection.execute("SELECT content, position, stream FROM meta, app_state").fetchone()
-        if row is not None:
-            return _Salvaged(*row)
-    return _Salvaged()

@@ -1,9 +1,12 @@
-"""The process thread: from readings to committed events, state and position, in groups.
+"""The process thread: from readings to committed events, progress and position, in groups.
 
 Whatever waits is decided on together and committed in one transaction (see `common.edge.outbox`): the
-events, the app's state after the last reading, and that reading's position. So a crash at any moment goes
-on exactly behind the last committed reading. When the disk is full or only alarms are left in a full
-outbox, the group is tried again until it fits; meanwhile the source waits, and nothing is lost.
+events, the app's progress, and the last reading's position. So a crash at any moment goes on exactly behind
+the last committed reading. When the disk is full or only alarms are left in a full outbox, the group is
+tried again until it fits; meanwhile the source waits, and nothing is lost.
+
+A group is committed at once if it holds an event or an alarm, or is large; else after ``commit_interval_s``,
+so that a node at rest writes little. `common.edge.progress` decides what is written of the app's progress.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from common.app import Reading, Sample
 from common.clock import Clock
 from common.edge.adoption import Adoption
 from common.edge.drift import DriftDetector
+from common.edge.journal import Decided, decode_readings, pack, unpack
 from common.edge.outbox import Outbox
 from common.edge.problems import Problems
+from common.edge.progress import Progress
 from common.edge.refusals import RefusedSubjects
 from common.edge.sources import ReadingQueue
 from common.edge.state import decode_state, encode_state
@@ -41,6 +46,10 @@ STOP_TRIES_S = 2.0
 """How long a stopping node goes on trying to commit what it has."""
 GROUP_EVENTS = 4000
 """Events from which a group is committed although more readings wait: what is committed can be sent."""
+COMMIT_EVENTS = 64
+"""Events from which waiting for more spares the disk nothing."""
+NOTICES_LIMIT = 256
+"""Platform events that wait for the next group; what comes above is counted and told as a problem."""
 CLOCKS_LIMIT = 10_000
 """Subjects whose capture times are checked; further ones are reported as not checked."""
 CLOCK_FORGET_S = 86_400.0
@@ -82,6 +91,8 @@ class Processing:
         node: str,
         virtual: bool,
         health_s: float,
+        commit_interval_s: float = 0.0,
+        checkpoint_s: float = 300.0,
         health: Callable[[], Mapping[str, Any]],
         committed: Callable[[Sequence[Event], int], None],
     ) -> None:
@@ -97,7 +108,15 @@ class Processing:
         self._health = health
         self._committed = committed
         self._stop = threading.Event()
-        self._notices: deque[Event] = deque(maxlen=256)
+        self._flush = threading.Event()
+        self._interval_s = commit_interval_s
+        self._progress = Progress(checkpoint_s)
+        self._switches = adoption.switches
+        self._waiting: list[Event] = []
+        self._position: int | None = None
+        self._decided = 0
+        self._due_s = float("inf")
+        self._notices: deque[Event] = deque()
         self._captured = SubjectMap[int](CLOCKS_LIMIT, CLOCK_FORGET_S, setting="the limit of clock checks")
         self._drift: DriftDetector | None = None
         self._drift_version = ""
@@ -124,7 +143,14 @@ class Processing:
 
     def tell(self, event: Event) -> None:
         """Put a platform event into the outbox with the next group."""
-        self._notices.append(event)
+        if len(self._notices) >= NOTICES_LIMIT:
+            self.problems.add("notices", f"{event.type} is not told: too many notices wait", self._node)
+        else:
+            self._notices.append(event)
+
+    def flush(self) -> None:
+        """Commit what waits at the next turn: no more is to come."""
+        self._flush.set()
 
     def report_health(self) -> None:
         """Make a health event with the next group, instead of when it is due."""
@@ -137,20 +163,36 @@ class Processing:
     # ------------------------------------------------------------------------------- the process thread
 
     def restore(self) -> None:
-        """Take over what an earlier process has committed."""
-        saved = self._outbox.saved_state()
-        if saved is None:
-            return
+        """Take over what an earlier process has committed: a checkpoint, and the readings behind it."""
         try:
-            state = decode_state(saved)
-            self._adoption.restore(state["app"])
-            cusum, rate, drifting = state["drift"]
-            detector = self._detector()
-            if detector is not None and state["version"] == self._drift_version:
-                detector.cusum, detector.exceed_rate, detector.drifting = cusum, rate, drifting
+            saved, journal = self._outbox.saved_state(), self._outbox.journal()
+            if saved is not None:
+                self._restore_state(decode_state(unpack(saved)))
         except Exception as error:  # Whatever an app's restore raises: it starts afresh, and says so.
             log.exception("the app cannot take over its saved state and starts without it")
             self.problems.add("state", f"the app starts without its saved state: {error}", self._node)
+            return
+        for number, content in enumerate(journal):
+            try:
+                self._replay(decode_readings(content))
+            except OutboxError as error:
+                left = len(journal) - number
+                detail = f"the app goes on from a state that is {left} commits older: {error}"
+                self.problems.add("state", detail, self._node)
+                return
+
+    def _restore_state(self, state: Mapping[str, Any]) -> None:
+        self._adoption.restore(state["app"])
+        cusum, rate, drifting = state["drift"]
+        detector = self._detector()
+        if detector is not None and state["version"] == self._drift_version:
+            detector.cusum, detector.exceed_rate, detector.drifting = cusum, rate, drifting
+
+    def _replay(self, readings: Sequence[Decided]) -> None:
+        """Decide again on what was decided and committed, for the state alone."""
+        for reading, now_ns in readings:
+            if self._adoption.replay(reading, now_ns):
+                self._watch_drift(reading)
 
     def run(self) -> None:
         """Decide and commit until `stop`."""
@@ -160,6 +202,8 @@ class Processing:
             self.alive_s = time.monotonic()
             try:
                 self._handle(items)
+                if over:
+                    self._finish()
             except _GivenUp as error:
                 log.error("%s", error)
                 return
@@ -167,31 +211,48 @@ class Processing:
                 return
 
     def _patience_s(self) -> float:
-        return max(0.0, min(IDLE_S, self._next_health_s - time.monotonic()))
+        now_s = time.monotonic()
+        return max(0.0, min(IDLE_S, self._next_health_s - now_s, self._due_s - now_s))
 
     def _handle(self, items: Sequence[Reading | ReadingError]) -> None:
-        events: list[Event] = []
-        position: int | None = None
         for item in items:
             if isinstance(item, ReadingError):
                 self._unusable(item, self._node)
             else:
-                events += self._decide(item)
-                position = item.position
-                if len(events) >= GROUP_EVENTS:
-                    self._commit(events, position)
-                    events, position = [], None
+                self._waiting += self._decide(item)
+                self._position = item.position
+            self._decided += 1
+            if len(self._waiting) >= GROUP_EVENTS:
+                self._commit()
         if not items:
-            events += self._adoption.events()
+            self._waiting += self._adoption.events()
         if self._keeper is not None:
-            events += self._keeper.finished()
-        events += self._platform_events()
-        if events or position is not None:
-            self._commit(events, position)
-        self._adoption.committed()
-        if self._keeper is not None:
-            self._keeper.committed()
-        self.handled += len(items)
+            self._waiting += self._keeper.finished()
+        self._waiting += self._platform_events()
+        if self._is_due():
+            self._commit()
+
+    def _is_due(self) -> bool:
+        """Whether what waits is committed now; also sets when it is at the latest."""
+        waiting = self._waiting
+        if not waiting and not self._decided:
+            self._flush.clear()
+            return False
+        now_s = time.monotonic()
+        self._due_s = min(self._due_s, now_s + self._interval_s)
+        return (
+            len(waiting) >= COMMIT_EVENTS
+            or now_s >= self._due_s
+            or self._flush.is_set()
+            or self._stop.is_set()
+            or any(event.priority >= Priority.EVENT or event.type == HEALTH_TYPE for event in waiting)
+        )
+
+    def _finish(self) -> None:
+        """Leave a checkpoint, so that the next start has nothing to decide again."""
+        if self._progress.behind:
+            self._progress.demand()
+            self._commit()
 
     def _decide(self, reading: Reading) -> list[Event]:
         started = time.perf_counter()
@@ -216,9 +277,11 @@ class Processing:
         news = self._watch_drift(reading)
         if news is not None:
             events.append(news)
+        took_s = time.perf_counter() - started
+        self._progress.add(reading, now_ns, took_s)
         self.usable += 1
         self._metrics.readings.inc()
-        self._metrics.processing.observe(time.perf_counter() - started)
+        self._metrics.processing.observe(took_s)
         return events
 
     def _unusable(self, error: ReadingError, subject: str) -> None:
@@ -312,12 +375,15 @@ class Processing:
 
     # ------------------------------------------------------------------------------------- committing
 
-    def _commit(self, events: list[Event], position: int | None) -> None:
-        state = self._saved_state() if position is not None else None
+    def _commit(self) -> None:
+        if self._adoption.switches != self._switches:
+            self._switches = self._adoption.switches
+            self._progress.demand()
+        events, written = self._waiting, self._progress.write(time.monotonic(), self._saved_state)
         problem: OutboxError | None = None
         while True:
             try:
-                last_seq = self._outbox.commit(events, state, position)
+                last_seq = self._outbox.commit(events, written.state, self._position, journal=written.journal)
                 break
             except OutboxError as error:
                 if problem is None:
@@ -325,14 +391,31 @@ class Processing:
                     self.stuck_since_s = time.monotonic()
                 problem = error
                 self._wait_for_room()
+        self._progress.committed(written, time.monotonic())
+        self.handled += self._decided
+        self._waiting, self._position, self._decided, self._due_s = [], None, 0, float("inf")
+        self._flush.clear()
         self._adoption.committed()
+        if self._keeper is not None:
+            self._keeper.committed()
         self._count(events)
         if problem is not None:
             self._recovered(problem)
         if self._outbox.replaced:
-            self._tell_outbox("corrupt", f"the damaged outbox was moved to {self._outbox.replaced}")
-            self._outbox.replaced = ""
+            self._tell_replaced()
         self._committed(events, last_seq)
+
+    def _tell_replaced(self) -> None:
+        rescue, detail = self._outbox.salvaged, f"the damaged outbox was moved to {self._outbox.replaced}"
+        if rescue is not None:
+            detail += f": {rescue.kept} events were saved, {rescue.lost} lost"
+            if not rescue.certain:
+                detail += ", and perhaps more"
+            if not rescue.state_whole:
+                detail += "; what the app knew is lost in part"
+        self._tell_outbox("corrupt", detail)
+        self._outbox.replaced = ""
+        self._progress.demand()
 
     def _wait_for_room(self) -> None:
         """Wait before the next try. Raises `_GivenUp` when the node stops and it is no use to go on."""
@@ -362,9 +445,8 @@ class Processing:
     def _saved_state(self) -> bytes:
         detector = self._detector()
         drift = (detector.cusum, detector.exceed_rate, detector.drifting) if detector else (0.0, 0.0, False)
-        return encode_state(
-            {"app": self._adoption.snapshot(), "drift": list(drift), "version": self._drift_version}
-        )
+        state = {"app": self._adoption.snapshot(), "drift": list(drift), "version": self._drift_version}
+        return pack(encode_state(state))
 
     def _count(self, events: Sequence[Event]) -> None:
         for priority, count in Counter(map(_PRIORITY_OF, events)).items():

@@ -36,15 +36,25 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _decoder = msgspec.msgpack.Decoder(ext_hook=_decode_array)
 
 
+def encode_value(value: Any) -> bytes:
+    """``value`` as bytes. Raises ``TypeError`` for what is not JSON values, bytes or arrays."""
+    return _encoder.encode(value)
+
+
+def decode_value(content: bytes) -> Any:
+    """Inverse of `encode_value`. Raises what msgspec and numpy raise for other bytes."""
+    return _decoder.decode(content)
+
+
 def encode_state(state: State) -> bytes:
     """``state`` as bytes. Raises ``TypeError`` for what is not JSON values, bytes or arrays."""
-    return _encoder.encode(state)
+    return encode_value(state)
 
 
 def decode_state(content: bytes) -> dict[str, Any]:
     """Inverse of `encode_state`. Raises `OutboxError` for bytes that are not a state."""
     try:
-        state = _decoder.decode(content)
+        state = decode_value(content)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise OutboxError(f"the saved state of the app is not readable: {error}") from error
     if not isinstance(state, dict):

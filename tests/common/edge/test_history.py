@@ -58,9 +58,11 @@ def test_what_waits_and_what_was_delivered_is_there_in_order_and_once(keeping: K
     keeping.commit(T, E)
     assert seqs(keeping.folder) == [(1, False), (2, False), (3, False), (4, False), (5, False)]
     keeping.outbox.acked(4)
+    keeping.outbox.commit([])  # Deletes what is acked.
     assert seqs(keeping.folder) == [(2, True), (3, True), (5, False)]
     assert [kept.event.type for kept in kept_events(keeping.folder)] == ["t.event", "t.alarm", "t.event"]
     keeping.outbox.acked(5)
+    keeping.outbox.commit([])  # Deletes what is acked.
     assert seqs(keeping.folder) == [(2, True), (3, True), (5, True)]
 
 
@@ -82,6 +84,7 @@ def test_an_object_says_what_the_event_says(keeping: Keeping) -> None:
 def test_it_can_be_read_when_the_node_has_ended(keeping: Keeping) -> None:
     keeping.commit(E, A)
     keeping.outbox.acked(1)
+    keeping.outbox.commit([])  # Deletes what is acked.
     keeping.outbox.close()
     assert seqs(keeping.folder) == [(1, True), (2, False)]
 
@@ -90,6 +93,7 @@ def test_the_history_stays_within_its_budget_and_keeps_the_newest(tmp_path: Path
     keeping = Keeping(tmp_path, budget_bytes=20_000)
     for _ in range(300):
         keeping.outbox.acked(keeping.commit(E, size=100))
+        keeping.outbox.commit([])  # Deletes what is acked.
     sizes = [file.stat().st_size for file in tmp_path.glob("history*.jsonl")]
     assert len(sizes) == 2
     assert sum(sizes) < 20_000 + 1000
@@ -123,6 +127,7 @@ def test_what_the_budget_of_the_outbox_cost_is_not_called_delivered(tmp_path: Pa
 def test_events_of_an_earlier_epoch_stay(keeping: Keeping) -> None:
     keeping.commit(E, E)
     keeping.outbox.acked(2)
+    keeping.outbox.commit([])  # Deletes what is acked.
     keeping.outbox.begin_epoch()
     keeping.commit(E)
     kept = list(kept_events(keeping.folder))
@@ -133,10 +138,12 @@ def test_events_of_an_earlier_epoch_stay(keeping: Keeping) -> None:
 def test_a_torn_line_costs_only_itself(keeping: Keeping) -> None:
     keeping.commit(E)
     keeping.outbox.acked(1)
+    keeping.outbox.commit([])  # Deletes what is acked.
     with (keeping.folder / "history.jsonl").open("ab") as file:
         file.write(b'{"specversion": "1.0", "typ\n\x00\x00\n')
     keeping.commit(E)
     keeping.outbox.acked(2)
+    keeping.outbox.commit([])  # Deletes what is acked.
     assert seqs(keeping.folder) == [(1, True), (2, True)]
 
 
@@ -174,8 +181,10 @@ def test_following_gives_each_event_once_and_counts_what_passed(keeping: Keeping
     keeping.commit(A)
     wait_for(lambda: events() == [1, 2, 3], "an alarm")
     keeping.outbox.acked(3)
+    keeping.outbox.commit([])  # Deletes what is acked.
     with keeping.outbox._lock:
         keeping.outbox.acked(keeping.commit(T, T, E))
+        keeping.outbox.commit([])  # Deletes what is acked.
     wait_for(lambda: events()[-1] == 6, "what was delivered at once")
     ended.set()
     thread.join(10)
