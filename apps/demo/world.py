@@ -55,9 +55,7 @@ class CloudSite:
         self.command = command
         """Changes the command line before it is run, for tests that put limits around the process."""
         self._children = children
-        wanted = settings or {}
-        shown = {**wanted, "outbox": {"commit_interval_s": COMMIT_INTERVAL_S, **wanted.get("outbox", {})}}
-        self._environment = variables(shown) | dict(environment or {})
+        self._environment = variables(settings or {}) | dict(environment or {})
         self._child: Child | None = None
         self._mqtt_links: list[Link] = []
         self._http_links: list[Link] = []
@@ -155,7 +153,9 @@ class EdgeNode:
         self.mqtt: Link | None = None
         self.http: Link | None = None
         self._children = children
-        self._environment = variables(settings or {}) | dict(environment or {})
+        wanted = settings or {}
+        shown = {**wanted, "outbox": {"commit_interval_s": COMMIT_INTERVAL_S, **wanted.get("outbox", {})}}
+        self._environment = variables(shown) | dict(environment or {})
         self._child: Child | None = None
         self._closing = ExitStack()
 

@@ -41,6 +41,8 @@ class _Values(msgspec.Struct, frozen=True, array_like=True):
     shape: list[int]
     scale: float
     content: bytes
+    minus_zeros: bytes = b""
+    """Places of -0, which whole numbers do not have."""
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
@@ -121,7 +123,7 @@ def _pack_values(values: NDArray[Any]) -> _Values:
         raise TypeError("an array of Python objects cannot be kept")
     array = np.ascontiguousarray(values)
     if array.dtype.kind == "f" and array.size >= LEAST_SCALED_VALUES:
-        exact = array.tobytes()
+        exact = (array + 0.0).tobytes()
         for scale in SCALES:
             with np.errstate(over="ignore", invalid="ignore"):
                 steps = np.rint(array * scale)
@@ -129,7 +131,8 @@ def _pack_values(values: NDArray[Any]) -> _Values:
             if fits and _scaled(whole := steps.astype(np.int32), scale, array.dtype).tobytes() == exact:
                 change = np.diff(whole, axis=0, prepend=np.int32(0))
                 zigzag = ((change << 1) ^ (change >> 31)).astype("<i4")
-                return _Values(array.dtype.str, list(values.shape), scale, _by_weight(zigzag))
+                minus = np.flatnonzero((array == 0) & np.signbit(array)).astype("<u4").tobytes()
+                return _Values(array.dtype.str, list(values.shape), scale, _by_weight(zigzag), minus)
     return _Values(array.dtype.str, list(values.shape), 0.0, _by_weight(array))
 
 
@@ -140,7 +143,9 @@ def _unpack_values(kept: _Values) -> NDArray[Any]:
     zigzag = _of_weight(kept.content, np.dtype("<u4")).reshape(kept.shape)
     change = (zigzag >> 1).astype(np.int32) ^ -(zigzag & 1).astype(np.int32)
     steps = np.cumsum(change, axis=0, dtype=np.int32)
-    return _scaled(steps, kept.scale, dtype)
+    values = _scaled(steps, kept.scale, dtype)
+    values.reshape(-1)[np.frombuffer(kept.minus_zeros, "<u4")] = -0.0
+    return values
 
 
 def _scaled(steps: NDArray[np.int32], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:

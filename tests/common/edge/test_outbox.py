@@ -245,7 +245,9 @@ def test_a_new_epoch_renumbers_what_is_kept(open_outbox) -> None:
 
 
 @pytest.mark.parametrize("damage", ["nonsense", "page", "truncated"])
-def test_a_damaged_file_is_set_aside_and_a_new_one_takes_over(open_outbox, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_set_aside_and_a_new_one_takes_over(
+    open_outbox, tmp_path: Path, damage: str
+) -> None:
     outbox = open_outbox()
     outbox.commit([make_event(n, data={"t": "x" * 500}) for n in range(500)], b"state", 42)
     epoch = outbox.epoch

@@ -1,0 +1,73 @@
+"""What every installed app promises about restarts: killed at any point, it goes on as if nothing was.
+
+Through the node's own deciding and keeping, where the state is a checkpoint and the readings behind it.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from common.app import AppSpec, Reading
+from common.bundle import open_bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
+from tests.apps.contract import installed, virtual_readings
+from tests.restarts import Decider, app_events
+
+READINGS = 260
+RESTARTS = 25
+
+
+@pytest.fixture(scope="module", params=installed())
+def spec(request: pytest.FixtureRequest) -> AppSpec:
+    return installed()[request.param]
+
+
+@pytest.fixture(scope="module")
+def readings(spec: AppSpec) -> list[Reading]:
+    return virtual_readings(spec, READINGS, seed="4")
+
+
+def test_killed_at_any_point_it_says_what_it_would_have_said(
+    spec: AppSpec, readings: list[Reading], tmp_path: Path
+) -> None:
+    model = load_model(open_bundle(spec.starter, app=spec.name), find_profile("cpu"))
+    whole = Decider(tmp_path / "whole", spec, model)
+    whole.decide(readings)
+    whole.commit()
+    expected = list(app_events(whole.outbox, spec.name).values())
+    assert expected
+
+    chance = random.Random(11)
+    killed = Decider(tmp_path / "killed", spec, model)
+    replayed = 0
+    for _restart in range(RESTARTS):
+        for _ in range(chance.randrange(4)):
+            rest = [r for r in readings if r.position > killed.position][: chance.randrange(1, 8)]
+            killed.decide(rest)
+            chance.choice([killed.commit, killed.commit, killed.commit, killed.checkpoint])()
+        killed.decide([r for r in readings if r.position > killed.position][: chance.randrange(4)])
+        killed.crash()
+        replayed += bool(_journal(tmp_path / "killed"))
+        killed = Decider(tmp_path / "killed", spec, model)
+        assert not killed.processing.problems.count("state")
+    assert replayed, "no restart had readings to decide on again"
+    killed.decide([r for r in readings if r.position > killed.position])
+    killed.commit()
+    got = app_events(killed.outbox, spec.name)
+    assert list(got.values()) == expected
+    assert killed.position == readings[-1].position
+    whole.crash()
+    killed.crash()
+
+
+def _journal(folder: Path) -> list[bytes]:
+    from contextlib import closing
+
+    from common.edge.outbox import Outbox
+
+    with closing(Outbox(folder / "outbox.sqlite", "/s/n", 10**9, lambda: 1, stream="test:")) as outbox:
+        return outbox.journal()
