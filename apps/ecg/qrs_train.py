@@ -2,10 +2,11 @@
 
 ::
 
-    python -m apps.ecg.qrs_train --data DIR [--folds 4] [--members 3] [--output FILE]
+    python -m apps.ecg.qrs_train --data DIR [--folds 4] [--members 3] [--version V] [--output FOLDER]
 
 With ``--folds`` each record of DS1 is judged by a network that has not seen it, and nothing is written: that
-chose the recipe and the threshold. Otherwise all of DS1 is trained on. No other record is ever read here.
+chose the recipe and the threshold. Otherwise all of DS1 is trained on, and the network becomes a bundle with
+its lineage. No other record is ever read here.
 
 22 patients are few, so every epoch draws the records anew: a lead at a random angle in the plane of the
 record's two leads (which is another lead of the same heart), another rate, beats whose size changes from one
@@ -19,10 +20,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +45,10 @@ from apps.ecg.streaming.candidates import (
     maxima,
 )
 from apps.ecg.streaming.filters import Filter, Floats, butterworth
-from apps.ecg.streaming.peaks import NETWORK, OFFSET_SCALE, REFRACTORY_S, Network
+from apps.ecg.streaming.peaks import NETWORK, OFFSET_SCALE, REFRACTORY_S, THRESHOLD, Network
+from apps.ecg.virtual import patient_of
+from common.bundle import Bundle, Limits, Lineage, Manifest, TensorSpec, file_digest, seal, write_golden
+from common.revision import code_version
 
 MATCH_S = 0.15
 HIDDEN = (64, 32)
@@ -52,6 +58,9 @@ RATE = 2e-3
 DECAY = 0.01
 OFFSET_WEIGHT = 0.1
 FLIPPED = 0.3
+MODEL = "qrs.npz"
+COMMAND = "python -m apps.ecg.qrs_train --data DIR --output FOLDER"
+LATENCY_LIMIT_MS = 5.0
 THRESHOLDS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
 
 
@@ -69,24 +78,30 @@ class Rows:
 
 def rows_of(record: Record, signal_mv: Floats, rate_hz: float) -> Rows:
     """All candidates in ``signal_mv`` with the truth of ``record``, read as if it were of ``rate_hz``."""
+    samples, rows = _candidates(signal_mv, rate_hz)
+    truth = record.beats.samples
+    after = np.clip(np.searchsorted(samples, truth), 1, len(samples) - 1)
+    nearer = np.abs(samples[after - 1] - truth) < np.abs(samples[after] - truth)
+    nearest = after - nearer
+    near = np.abs(samples[nearest] - truth) <= MATCH_S * rate_hz
+    beat, offset_s, weight = (np.zeros(len(rows), np.float32) for _ in range(3))
+    beat[nearest[near]] = 1
+    offset_s[nearest[near]] = (truth[near] - samples[nearest[near]]) / rate_hz
+    weight[:] = 1
+    for span in record.flutter:
+        weight[(samples >= span.begin) & (samples < span.end)] = 0
+    return Rows(rows, beat, weight, offset_s, samples)
+
+
+def _candidates(signal_mv: Floats, rate_hz: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Where the R peaks of all candidates lie as a rule, and the network's inputs."""
     wave, envelope = FrontEnd(rate_hz).push(signal_mv - signal_mv[0])
     before, look = LEVEL_S * round(rate_hz) + 1, round(LOOK_AHEAD_S * rate_hz)
     wave, envelope = (np.concatenate([np.zeros(before), each]) for each in (wave, envelope))
     found = maxima(envelope, round(DOMINANCE_S * rate_hz))
     found = found[(found >= before) & (found < len(envelope) - look - 1)]
     samples = found - before - round(LAG_S * rate_hz)
-    truth = record.beats.samples
-    after = np.clip(np.searchsorted(samples, truth), 1, len(samples) - 1)
-    nearer = np.abs(samples[after - 1] - truth) < np.abs(samples[after] - truth)
-    nearest = after - nearer
-    near = np.abs(samples[nearest] - truth) <= MATCH_S * rate_hz
-    beat, offset_s, weight = (np.zeros(len(found), np.float32) for _ in range(3))
-    beat[nearest[near]] = 1
-    offset_s[nearest[near]] = (truth[near] - samples[nearest[near]]) / rate_hz
-    weight[:] = 1
-    for span in record.flutter:
-        weight[(samples >= span.begin) & (samples < span.end)] = 0
-    return Rows(inputs(wave, envelope, found, found - before, rate_hz), beat, weight, offset_s, samples)
+    return samples, inputs(wave, envelope, found, found - before, rate_hz)
 
 
 # ------------------------------------------------------------------------------------------ augmentation
@@ -242,6 +257,58 @@ def joined(members: Sequence[Network]) -> Network:
     )
 
 
+# ------------------------------------------------------------------------------------------------ bundle
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of what is trained on: signals and annotations of DS1."""
+    names = [f"{name}{suffix}" for name in DS1 for suffix in (".dat", ".atr")]
+    return {f"mitdb/{name}": file_digest(folder / name) for name in names}
+
+
+def write_bundle(
+    output: Path, network: Network, version: str, lineage: Lineage, recipe: Mapping[str, Any]
+) -> Bundle:
+    """The network as a bundle in ``output``, with golden cases from a virtual patient."""
+    output.mkdir(parents=True, exist_ok=True)
+    network.write(output / MODEL)
+    rows = golden_rows()
+    score, offset_s = network.outputs(rows)
+    write_golden(output, {"candidates": rows}, {"score": score, "offset_s": offset_s})
+    manifest = Manifest(
+        app="ecg",
+        version=version,
+        task="R peaks: score of a candidate, and how far the peak lies from where it is as a rule",
+        model=MODEL,
+        inputs=[
+            TensorSpec(
+                name="candidates",
+                dtype="float32",
+                shape=[None, INPUTS],
+                preprocessing="apps.ecg.streaming.candidates",
+            )
+        ],
+        outputs=[
+            TensorSpec(name="score", dtype="float32", shape=[None]),
+            TensorSpec(name="offset_s", dtype="float32", shape=[None], unit="s"),
+        ],
+        precision="fp32",
+        licence="Apache-2.0",
+        limits=Limits(latency_ms=LATENCY_LIMIT_MS),
+        lineage=lineage,
+        tolerance={"score": 1e-3, "offset_s": 1e-4},
+        parameters={"command": COMMAND, "records": list(DS1), "threshold": THRESHOLD, **recipe},
+    )
+    return seal(output, manifest)
+
+
+def golden_rows() -> NDArray[np.float32]:
+    """Candidates of 20 s of a virtual patient with ectopic beats."""
+    patient = patient_of({"seed": "17", "pvc": "6", "rate_hz": "360"})
+    signal_mv = patient.signal(0, 20 * 360)[:, 0]
+    return _candidates(signal_mv, 360.0)[1]
+
+
 def judged(network: Network, record: Record, threshold: float) -> tuple[int, int, int]:
     """Beats found, beats missed, and others taken for beats, in the first lead of ``record``."""
     from apps.ecg.qrs_measure import matches, outside
@@ -266,12 +333,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=0, help="judge by folds over patients, write nothing")
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--output", type=Path, default=NETWORK)
+    parser.add_argument("--version", default="", help="of the bundle; the day by default")
+    parser.add_argument("--output", type=Path, default=NETWORK, help="folder of the bundle")
     options = parser.parse_args(arguments)
     folder = mitdb_in(options.data, DS1)
     records = [load_record(folder, name) for name in DS1]
     if not options.folds:
-        joined([fit(records, options.epochs, seed) for seed in range(options.members)]).write(options.output)
+        seeds = range(options.members)
+        network = joined([fit(records, options.epochs, seed) for seed in seeds])
+        now = datetime.now(UTC)
+        lineage = Lineage(
+            data=digests_of(folder), code=code_version(), trained_at=now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        )
+        recipe = {"members": options.members, "epochs": options.epochs, "seeds": list(seeds)}
+        version = options.version or now.strftime("%Y%m%d")
+        write_bundle(options.output, network, version, lineage, recipe)
         return 0
     counts = {threshold: np.zeros(3) for threshold in THRESHOLDS}
     for fold in range(options.folds):

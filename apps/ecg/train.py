@@ -16,8 +16,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from apps.ecg.examples import UNKNOWN, Examples, examples_of, recording_of, rhyt
 from apps.ecg.graph import Correction, Corrections, read_corrections, with_corrections, write_graph
 from apps.ecg.learning import NOVEL_RATE, fit
 from apps.ecg.streaming.beats import FEATURE_NAMES, FEATURES, KINDS, decided
+from apps.ecg.streaming.peaks import NETWORK
 from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES
 from apps.ecg.taught import taught_patients
 from common.app import GateRule, TrainContext
@@ -47,10 +46,12 @@ from common.bundle import (
     Manifest,
     TensorSpec,
     file_digest,
+    open_bundle,
     seal,
     write_golden,
 )
 from common.errors import TrainingError
+from common.revision import code_version
 
 __all__ = ["evaluate", "gate", "train"]
 
@@ -230,7 +231,8 @@ def _corrected(parts: Mapping[str, Sequence[Any]], scale: Any, start: Correction
 def _write(context: TrainContext, parameters: Mapping[str, Any], digests: Mapping[str, str]) -> Bundle:
     output = context.output
     _write_golden(output, parameters)
-    lineage = dict(digests)
+    detector = open_bundle(NETWORK, app="ecg")  # its R peaks are where all features are taken
+    lineage = {**digests, f"R peaks: qrs {detector.version}": file_digest(detector.model_path())}
     if context.parent is not None:
         lineage = {
             f"parent:{k}": v for k, v in context.parent.manifest.lineage.data.items() if k not in digests
@@ -265,7 +267,7 @@ def _write(context: TrainContext, parameters: Mapping[str, Any], digests: Mappin
         limits=Limits(latency_ms=LATENCY_LIMIT_MS),
         lineage=Lineage(
             data=lineage,
-            code=_code_version(),
+            code=code_version(),
             parent=context.parent.version if context.parent else "",
             seed=context.seed,
             trained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -286,10 +288,3 @@ def _write_golden(output: Path, parameters: Mapping[str, Any]) -> None:
     beats = one.rows.features[np.linspace(0, len(one.rows) - 1, GOLDEN_CASES).astype(int)]
     rhythm = rows.features[np.linspace(0, len(rows) - 1, GOLDEN_CASES).astype(int)]
     write_golden(output, {"beats": beats, "rhythm": rhythm}, scorer.run(beats, rhythm))
-
-
-def _code_version() -> str:
-    try:
-        return installed_version("edgeloop")
-    except PackageNotFoundError:
-        return "unknown"

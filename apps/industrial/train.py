@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +46,7 @@ from common.bundle import (
     write_golden,
 )
 from common.errors import DatasetError, TrainingError
+from common.revision import code_version
 
 __all__ = ["evaluate", "gate", "train"]
 
@@ -236,7 +235,7 @@ def _write(context: TrainContext, model: TrainedModel, known: Known, field: int)
         limits=Limits(latency_ms=LATENCY_LIMIT_MS),
         lineage=Lineage(
             data=known.digests,
-            code=_code_version(),
+            code=code_version(),
             parent=context.parent.version if context.parent else "",
             seed=context.seed,
             trained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -272,10 +271,3 @@ def _write_golden(context: TrainContext) -> None:
         {"features": np.concatenate(inputs)},
         {name: np.concatenate(values).astype(np.float32) for name, values in outputs.items()},
     )
-
-
-def _code_version() -> str:
-    try:
-        return installed_version("edgeloop")
-    except PackageNotFoundError:
-        return "unknown"

@@ -21,7 +21,6 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from pkgutil import resolve_name
 from types import FrameType
@@ -45,6 +44,7 @@ from common.app import AppSpec, LabelledSample, Metrics, TrainContext, find_app
 from common.bundle import Bundle, Lineage, open_bundle, seal
 from common.errors import EdgeloopError, TrainingError
 from common.private import restrict_new_files
+from common.revision import code_version
 
 Report = Callable[[float, str], None]
 ORPHANED = 3
@@ -104,19 +104,6 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
     return JobResult(
         state="approved" if verdict.passed else "refused", reason="; ".join(verdict.reasons), gate=gate
     )
-
-
-def code_version() -> str:
-    """Version of edgeloop, and the revision where it runs from a checkout."""
-    version = installed_version("edgeloop")
-    git = Path(__file__).resolve().parents[2] / ".git"
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if head.startswith("ref: "):
-            head = (git / head[5:]).read_text().strip()
-    except OSError:
-        return version
-    return f"{version}+{head[:12]}" if head else version
 
 
 def _seal(

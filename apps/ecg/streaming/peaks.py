@@ -35,8 +35,10 @@ from apps.ecg.streaming.candidates import (
 )
 from apps.ecg.streaming.filters import Floats, Joined, Past, check_rate
 from common.arrays import read_arrays
+from common.bundle import open_bundle
 
-NETWORK = Path(__file__).with_name("qrs.npz")
+NETWORK = Path(__file__).with_name("qrs")
+"""The bundle of the network; its manifest says what it was trained on."""
 NETWORK_LIMIT_BYTES = 64 * 1024 * 1024
 DELAY_S = 0.4
 """A peak is known no later than this after it."""
@@ -91,6 +93,12 @@ class Network:
         np.savez(path, allow_pickle=False, **arrays)
 
 
+@lru_cache(maxsize=1)
+def shipped_network() -> Network:
+    """The network that the app comes with. Raises `BundleError` where a file is not the manifest's."""
+    return read_network(open_bundle(NETWORK, app="ecg").model_path())
+
+
 @lru_cache
 def read_network(path: Path) -> Network:
     """The network in a file that `Network.write` wrote."""
@@ -112,7 +120,7 @@ class RPeaks:
     def __init__(self, rate_hz: float, network: Network | None = None) -> None:
         """For a lead of ``rate_hz``. Raises `ValueError` for a rate that cannot be analysed."""
         self._rate = check_rate(rate_hz)
-        self._network = network or read_network(NETWORK)
+        self._network = network or shipped_network()
         self.delay_samples = int(DELAY_S * rate_hz)
         self._look = round(LOOK_AHEAD_S * rate_hz)
         self._dominance = round(DOMINANCE_S * rate_hz)
