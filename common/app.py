@@ -54,6 +54,7 @@ class Reading:
     position: int
     values: NDArray[Any]
     channels: tuple[str, ...] = ()
+    alarm_ends: tuple[str, ...] = ()
     rate_hz: float | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -311,6 +312,7 @@ class AppSpec:
     ``pages``    callable that adds the app's pages to the dashboard
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
     ``channels`` those without which a row of sensor values cannot be used; a source that lacks one is refused
+    ``alarm_ends`` types of events of a lower priority that end an alarm
     ``pseudonyms`` whether subjects are persons: the app sees them, and the cloud hears of them, only by
                  pseudonyms that the node makes (`common.edge.pseudonyms`)
     ``capacity`` the setting that bounds how many subjects are followed at a time (`common.subjects`); beside
@@ -330,6 +332,7 @@ class AppSpec:
     pseudonyms: bool = False
     capacity: str = ""
     channels: tuple[str, ...] = ()
+    alarm_ends: tuple[str, ...] = ()
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:
         """Raises `ConfigError` where a library that the app needs is not installed."""

@@ -18,6 +18,7 @@ Catch at the depth that you care for::
     ├── InferenceError         a model failed on a reading
     ├── OutboxError            the outbox cannot keep an event
     │   └── OutboxFull         the disk budget is used up by events that must not be evicted
+    ├── LocalAlarmError        an output at the machine does not take an alarm
     ├── UpdateRefused          an update was refused; the node keeps the model that it has
     ├── SampleError            a sample cannot be kept or uploaded
     │   ├── UploadUnknown      there is no upload with this id
@@ -116,6 +117,10 @@ class OutboxError(EdgeloopError):
 
 class OutboxFull(OutboxError):
     """The disk budget is used up by events that must not be evicted."""
+
+
+class LocalAlarmError(EdgeloopError):
+    """An output at the machine does not take an alarm."""
 
 
 class UpdateRefused(EdgeloopError):

@@ -41,4 +41,5 @@ SPEC = AppSpec(
     pages="apps.industrial.pages:add_pages",
     capacity="max_machines",
     channels=USED_CHANNELS,
+    alarm_ends=("industrial.maintenance_cleared",),
 )

@@ -139,7 +139,7 @@ class Badges:
     def __init__(self, view: View) -> None:
         with view.head:
             self._state, self._virtual, self._source = (Badge() for _ in range(3))
-            self._drift, self._soak, self._refused = (Badge() for _ in range(3))
+            self._drift, self._soak, self._refused, self._alarms = (Badge() for _ in range(4))
             self._seen = Text("span", "").classes("hint")
 
     def show(self, node: Mapping[str, Any], now_ns: int) -> None:
@@ -152,6 +152,9 @@ class Badges:
         self._soak.show("fails in its soak" if health.get("soak_ok") is False else "", "bad")
         refused = words.number(health, "refused_subjects")
         self._refused.show(f"refuses {words.count(refused)} subjects" if refused else "", "bad")
+        self._alarms.show(
+            "alarms not sent at the machine" if health.get("local_alarms_problem") else "", "bad"
+        )
         seen = node["last_seen_ns"]
         self._seen.text = f"seen {words.since(seen, now_ns)}" if seen else "never seen yet"
 
@@ -296,6 +299,7 @@ def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
         "Profile": node["profile"] or words.NONE,
         "Tags": ", ".join(node["tags"]) or words.NONE,
         "Source": words.source(health),
+        "Alarms at the machine": words.local_alarms(health),
         **{name: words.count(words.number(health, key)) for name, key in counts.items()},
         "Memory": words.size(words.number(health, "rss_bytes")),
         "CPU time": words.NONE if cpu_s is None else f"{words.figure(cpu_s)} s",

@@ -149,6 +149,15 @@ def source(health: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, parts)) or NONE
 
 
+def local_alarms(health: Mapping[str, Any]) -> str:
+    """Whether the outputs at the machine take alarms."""
+    problem = _word(health, "local_alarms_problem", GIST_CHARACTERS)
+    waiting = number(health, "local_alarms_waiting")
+    if problem or waiting:
+        return f"{count(waiting)} wait: {problem or 'being sent'}"
+    return NONE if waiting is None else "all sent"
+
+
 def source_badge(health: Mapping[str, Any]) -> tuple[str, str]:
     """A word and a tone for a source that gives nothing any more; empty for one that does."""
     return _SOURCE_BADGES.get(_word(health, "source_state"), ("", ""))
@@ -172,6 +181,7 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "edgeloop.source": _problem,
     "edgeloop.inference": _problem,
     "edgeloop.uplink": _problem,
+    "edgeloop.local_alarm": _problem,
     "edgeloop.outbox": _problem,
     "edgeloop.node.started": _started,
 }

@@ -105,8 +105,12 @@ class KeptEvent:
         }
 
 
-def kept_events(folder: Path, after: tuple[str, int] | None = None) -> Iterator[KeptEvent]:
+def kept_events(
+    folder: Path, after: tuple[str, int] | None = None, least: Priority = Priority.SAMPLE
+) -> Iterator[KeptEvent]:
     """Events of the node in ``folder`` in order, each once: its history and its outbox.
+
+    From the outbox, those of a priority of at least ``least``, and gaps.
 
     With ``after``, those behind this epoch and seq; all of another epoch. Raises `ConfigError` where there is
     no node.
@@ -117,7 +121,7 @@ def kept_events(folder: Path, after: tuple[str, int] | None = None) -> Iterator[
         lines = list(_lines(folder, epoch, after))
         yield from (KeptEvent(event, True) for event in lines if event.epoch != epoch)
         known = ((event.seq, True, event) for event in lines if event.epoch == epoch)
-        rows = ((event.seq, False, event) for event in _rows(connection, epoch, source, start))
+        rows = ((event.seq, False, event) for event in _rows(connection, epoch, source, start, least))
         through = 0
         for seq, same in groupby(merge(rows, known, key=itemgetter(0)), key=itemgetter(0)):
             events = {delivered: event for _, delivered, event in same}
@@ -188,9 +192,14 @@ def _event(line: bytes) -> WireEvent | None:
         return None
 
 
-def _rows(connection: sqlite3.Connection, epoch: str, source: str, after: int) -> Iterator[WireEvent]:
-    query = "SELECT seq, last, priority, body FROM events WHERE seq > ? ORDER BY seq"
-    for seq, last, priority, body in connection.execute(query, (after,)):
+def _rows(
+    connection: sqlite3.Connection, epoch: str, source: str, after: int, least: Priority
+) -> Iterator[WireEvent]:
+    query = (
+        "SELECT seq, last, priority, body FROM events WHERE seq > ? AND (priority >= ? OR priority = ?) "
+        "ORDER BY seq"
+    )
+    for seq, last, priority, body in connection.execute(query, (after, int(least), GAP)):
         if priority == GAP:
             body = encode_gap(GapRow.of(seq, last, body), source=source, epoch=epoch)
         yield decode_event(body)

@@ -43,10 +43,12 @@ from common.clock import Clock, anchored_clock
 from common.config import Enrolment, NodeSettings, convert
 from common.deployment import NodeTraits
 from common.edge.adoption import Adoption
+from common.edge.alarm_outputs import outputs_of
 from common.edge.curation import Curation
 from common.edge.ending import Ending, ProcessEnd
 from common.edge.history import History
 from common.edge.inference import OnnxModel, load_model
+from common.edge.local_alarms import LocalAlarms, Origin
 from common.edge.logs import set_up_logging
 from common.edge.ota import Ota
 from common.edge.outbox import Outbox
@@ -241,6 +243,7 @@ class Node:
             health=self._health_facts,
             committed=self._on_commit,
         )
+        self.local_alarms = self._make_local_alarms()
         self.uplink = self._make_uplink()
         if self.uplink is not None:
             opened.callback(self.uplink.close)
@@ -256,6 +259,7 @@ class Node:
         self._telemetry = TelemetryServer(
             self.metrics, self.healthz, settings.host, settings.port, self._folder
         )
+        self.local_alarms.start(self.outbox.epoch, self.outbox.last_seq)
         self._run("process", self.processing.run)
         if self.uplink is not None:
             self._run("uplink", self.uplink.run)
@@ -288,6 +292,7 @@ class Node:
             self.curation.stop()
         if self.uplink is not None:
             self.uplink.stop(DRAIN_S)
+        self.local_alarms.stop(DRAIN_S)
         for name in ("uplink", "curation", "ota"):
             self._join(name)
         if self._telemetry is not None:
@@ -416,6 +421,13 @@ class Node:
             self._folder / "samples", self._spec.name, self._enrolment, self._settings.curation, self._clock
         )
 
+    def _make_local_alarms(self) -> LocalAlarms:
+        settings, spec = self._settings.local_alarms, self._spec
+        origin = Origin(self.name, self.site, spec.name, self.source.virtual, spec.alarm_ends)
+        return LocalAlarms(
+            outputs_of(settings), settings, origin, self._folder, self._clock, self.processing.tell
+        )
+
     def _make_uplink(self) -> Uplink | None:
         if self._enrolment is None:
             return None
@@ -459,6 +471,7 @@ class Node:
     def _on_commit(self, events: Sequence[Event], last_seq: int) -> None:
         epoch = self.outbox.epoch
         self._history.add(events, epoch, last_seq)
+        self.local_alarms.offer(events, epoch, last_seq)
         if self._watch is not None:
             for facts in self._history.facts(events, epoch, last_seq):
                 self._watch(facts)
@@ -500,6 +513,8 @@ class Node:
             "samples_waiting": self.curation.waiting if self.curation else 0,
             "source_state": self._source_state.value,
             "source_detail": self._source_detail[:500],
+            "local_alarms_waiting": self.local_alarms.waiting,
+            "local_alarms_problem": self.local_alarms.problem[:500],
             "rollout": self.slots.state.rollout,
             **({"updates": self.ota.facts()} if self.ota is not None else {}),
         }
@@ -545,6 +560,10 @@ class Node:
                     self._source_state is SourceState.FAILED,
                     f"the source fails: {self._source_detail}",
                 ),
+                (
+                    bool(self.local_alarms.problem),
+                    f"alarms are not sent at the machine: {self.local_alarms.problem}",
+                ),
                 (not health.soak_ok, f"the model {health.version} fails in its soak"),
                 (refused.subjects > 0, f"{refused.subjects} subjects are refused: {refused.detail}"),
                 (bool(update_problem), f"no update can be trusted: {update_problem}"),
@@ -562,6 +581,7 @@ class Node:
             "connected": self.uplink is not None and self.uplink.connected,
             "source_state": self._source_state.value,
             "source_detail": self._source_detail,
+            "local_alarms_waiting": self.local_alarms.waiting,
             "outbox_events": self.outbox.events,
             "readings": health.readings,
         }
