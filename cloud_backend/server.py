@@ -24,6 +24,7 @@ import structlog
 import uvicorn
 
 from cloud_backend.addresses import WILDCARDS, check_public, unreachable
+from cloud_backend.backup import RESTORED, read_restored
 from cloud_backend.cloud import Cloud
 from cloud_backend.steward import Chore, Steward
 from common import durable
@@ -61,10 +62,14 @@ class CloudFile(msgspec.Struct, frozen=True):
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """The ports that were picked where the settings say 0; kept, so that nodes find a restarted cloud."""
+    """The ports that were picked where the settings say 0; kept, so that nodes find a restarted cloud.
+
+    ``database`` is the kind of the store, for a backup.
+    """
 
     http: int = 0
     mqtt: int = 0
+    database: str = ""
 
 
 def run_cloud(settings: CloudSettings) -> int:
@@ -78,7 +83,7 @@ def run_cloud(settings: CloudSettings) -> int:
     with ExitStack() as stack:
         folder = Path(settings.data).resolve()
         close_folder(folder, DATA_ENTRIES)
-        stack.enter_context(_sole_use(folder))
+        stack.enter_context(sole_use(folder))
         (folder / "cloud.json").unlink(missing_ok=True)
         try:
             cloud, listener = build(settings, folder, stack)
@@ -135,6 +140,12 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     )
     rollouts = Rollouts(engine, repository, registry, settings.rollout, consumer.hint, clock)
     data = os.environ.get("EDGELOOP_DATA")
+    if (restored := read_restored(folder)) is not None:
+        rollouts.raise_after_restore(restored.created_ns)
+        (folder / RESTORED).unlink()
+    repository.publish_connection(
+        settings.mqtt.public_host or _reachable(broker.host), settings.mqtt.public_port or broker.port
+    )
     samples = SampleStore(
         engine, folder / "samples", limit_bytes=settings.http.sample_limit_bytes, clock=clock
     )
@@ -150,7 +161,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     stack.callback(consumer.stop)
     consumer.start()
     stack.callback(jobs.close)
-    _write_ports(folder, Ports(listener.getsockname()[1], broker.port))
+    _write_ports(folder, Ports(listener.getsockname()[1], broker.port, engine.dialect.name))
     host, port = listener.getsockname()[:2]
     public_host = _reachable(settings.http.host)
     cloud = Cloud(
@@ -329,7 +340,7 @@ class _StopSignals:
             raise _Stopped
 
 
-def _sole_use(folder: Path) -> Any:
+def sole_use(folder: Path) -> Any:
     """The lock of the data folder, held as long as the file is open; the system frees it with the process."""
     lock = (folder / "lock").open("a+")
     try:

@@ -34,6 +34,7 @@ Catch at the depth that you care for::
     │   └── VersionUnknown     there is no such version
     ├── BrokerError            the broker cannot be started
     ├── StoreError             the database cannot be reached, used or upgraded
+    ├── BackupError            a backup cannot be taken, is not whole, or has no place to go
     ├── CloudError             the cloud cannot be reached, or refuses what a command asks
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
         └── TooManyTries       too many wrong passwords: wait before the next
@@ -192,6 +193,10 @@ class BrokerError(EdgeloopError):
 
 class StoreError(EdgeloopError):
     """The database cannot be reached, used or upgraded."""
+
+
+class BackupError(EdgeloopError):
+    """A backup cannot be taken, is not whole, or has no place to go."""
 
 
 class CloudError(EdgeloopError):

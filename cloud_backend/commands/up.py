@@ -25,11 +25,15 @@ from common.errors import ConfigError
 
 AUDIT_COLUMNS = ("time_ns", "actor", "action", "subject", "outcome", "address", "details")
 app = typer.Typer(help="Run the cloud.", no_args_is_help=True)
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).")]
 
 
 @app.command()
 def up(
-    data: Annotated[Path, typer.Option(help="Folder of the cloud's state.")] = Path(DEFAULT_FOLDER),
+    data: Annotated[
+        Path | None,
+        typer.Option(help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].", show_default=False),
+    ] = None,
     http: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Address of the API; port 0 picks one.")
     ] = "",
@@ -37,13 +41,11 @@ def up(
         str, typer.Option(metavar="HOST:PORT", help="Address of the broker; port 0 picks one.")
     ] = "",
     broker: Annotated[str, typer.Option(help="auto, mosquitto, iotcore or external.")] = "",
-    config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Run a cloud until SIGTERM or Ctrl-C: broker, ingest, API, rollouts and training."""
-    overrides: dict[str, Any] = {"data": str(data)}
-    overrides["http"] = address_of(http, "--http")
-    overrides["mqtt"] = address_of(mqtt, "--mqtt") | ({"broker": broker} if broker else {})
-    settings = load(CloudSettings, file=config, environment=os.environ, overrides=overrides)
+    mqtt_overrides = address_of(mqtt, "--mqtt") | ({"broker": broker} if broker else {})
+    settings = settings_of(data, config, http=address_of(http, "--http"), mqtt=mqtt_overrides)
     from cloud_backend.server import run_cloud
 
     raise typer.Exit(run_cloud(settings))
@@ -120,6 +122,12 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
+
+
+def settings_of(data: Path | None, config: Path | None, **overrides: Any) -> CloudSettings:
+    """The cloud's settings, the command line before variables before the file."""
+    given = {"data": str(data)} if data is not None else {}
+    return load(CloudSettings, file=config, environment=os.environ, overrides=given | overrides)
 
 
 def address_of(text: str, option: str) -> dict[str, Any]:

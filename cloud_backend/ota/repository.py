@@ -50,6 +50,7 @@ from cloud_backend.ota.keys import Keys
 from common import durable
 from common.bundle import MANIFEST, Bundle, open_bundle
 from common.clock import Clock, anchored_clock
+from common.connection import CONNECTION_TARGET, Connection, moved
 from common.deployment import Deployment, bundle_target, deployment_target
 from common.errors import RegistryError
 from common.messages import NAME_PATTERN
@@ -60,6 +61,7 @@ ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 TARGETS_KEYS, TARGETS_THRESHOLD = 2, 2
 LIFE = {"root": timedelta(days=365), "targets": timedelta(days=180), "snapshot": timedelta(days=30)}
 APP_LIFE = timedelta(days=180)
+ROOT_STEPS_LIMIT = 16
 KEPT_VERSIONS = 3
 """Old versions of a metadata file that stay for clients in the middle of an update."""
 TOP_ROLES = frozenset({"root", "targets", "snapshot", "timestamp"})
@@ -117,6 +119,34 @@ class Repository:
                 return None
             content = self._target_path(target).read_bytes()
             return msgspec.json.decode(content, type=Deployment)
+
+    @property
+    def version(self) -> int:
+        """Highest version that this repository has signed, of any role but the root."""
+        return max(self._timestamp_version, self._snapshot_version)
+
+    @property
+    def root_version(self) -> int:
+        return self._root.signed.version
+
+    def roles(self) -> list[tuple[str, list[str], int]]:
+        """Every role with the ids of its keys and the version of its metadata."""
+        with self._lock:
+            versions = {
+                "root": self._root.signed.version,
+                "snapshot": self._snapshot_version,
+                "timestamp": self._timestamp_version,
+                **{name: role.signed.version for name, role in self._roles.items()},
+            }
+            return [(name, self._keyids(name), version) for name, version in sorted(versions.items())]
+
+    def connection(self) -> Connection | None:
+        """Where nodes find the broker; None before the first `publish_connection`."""
+        with self._lock:
+            target = self._role("targets").signed.targets.get(CONNECTION_TARGET)
+            if target is None:
+                return None
+            return msgspec.json.decode(self._target_path(target).read_bytes(), type=Connection)
 
     def versions(self, app: str) -> list[str]:
         """Model versions whose bundles are published."""
@@ -189,6 +219,33 @@ class Repository:
             self._write(app)
             self._prune()
 
+    def publish_connection(self, mqtt_host: str, mqtt_port: int) -> None:
+        """Tell nodes where the broker is now, if that has changed; those with an earlier address follow."""
+        before = self.connection()
+        wanted = moved(before, mqtt_host, mqtt_port)
+        if wanted == before:
+            return
+        with self._change():
+            target = self._add_target(CONNECTION_TARGET, msgspec.json.encode(wanted))
+            self._role("targets").signed.targets[CONNECTION_TARGET] = target
+            self._write("targets")
+
+    def raise_versions(self, floor: int, root: int = 0) -> None:
+        """Sign everything again above ``floor``, and the root up to version ``root``.
+
+        For a repository that was put back to an earlier day, whose nodes have seen newer metadata. The root's
+        versions follow each other without a gap, and a node fetches each, so at most `ROOT_STEPS_LIMIT` are
+        added.
+        """
+        with self._change():
+            for _ in range(min(root - self._root.signed.version, ROOT_STEPS_LIMIT)):
+                self._write_root(self._root.signed)
+            for role in self._roles.values():
+                role.signed.version = max(role.signed.version, floor)
+            self._snapshot_version = max(self._snapshot_version, floor)
+            self._timestamp_version = max(self._timestamp_version, floor)
+            self._write(*self._roles)
+
     def renew_if_due(self) -> bool:
         """Renew what has lived half of its life. Call it often; it is cheap when nothing is due."""
         with self._change():
@@ -208,20 +265,21 @@ class Repository:
             return False
 
     def rotate(self, role: str) -> None:
-        """Replace the key of ``timestamp``, ``snapshot`` or an app by a fresh one, after a compromise.
+        """Replace the keys of ``timestamp``, ``snapshot``, ``targets`` or an app by fresh ones.
 
         A new root (or targets) names the new key; nodes follow at their next look, and take versions that
         the old key may have run far ahead with as never seen. Raises `RegistryError` for another role.
         """
         with self._change():
             number = self._keys.latest(role) + 1
-            if role in ("timestamp", "snapshot"):
+            if role in ("timestamp", "snapshot", "targets"):
                 root = deepcopy(self._root.signed)
                 for keyid in list(root.roles[role].keyids):
                     root.revoke_key(keyid, role)
-                root.add_key(self._keys.signer(role, number).public_key, role)
+                for each in range(number, number + (TARGETS_KEYS if role == "targets" else 1)):
+                    root.add_key(self._keys.signer(role, each).public_key, role)
                 self._write_root(root)
-                self._write()
+                self._write(*(self._roles if role == "targets" else ()))
             elif role in self._roles and role != "targets":
                 top = self._role("targets").signed
                 assert top.delegations is not None
@@ -231,7 +289,10 @@ class Repository:
                 top.add_key(self._keys.signer(role, number).public_key, role)
                 self._write("targets", role)
             else:
-                raise RegistryError(f"the key of {role!r} cannot be rotated here")
+                raise RegistryError(
+                    f"the keys of {role!r} cannot be rotated; those of "
+                    f"{', '.join(['timestamp', 'snapshot', 'targets', *self.apps()])} can"
+                )
 
     @contextmanager
     def _change(self) -> Generator[None, None, None]:
@@ -355,13 +416,16 @@ class Repository:
 
     def _signers(self, role: str) -> list[CryptoSigner]:
         """The keys that the root, or the top-level targets, name for a role."""
-        delegator = self._root.signed if role in TOP_ROLES else self._role("targets").signed
-        named = delegator.get_delegated_role(role).keyids
+        named = self._keyids(role)
         ours = self._keys.signers(role, self._keys.latest(role))
         found = [signer for signer in ours if signer.public_key.keyid in named]
         if not found:
             raise RegistryError(f"no private key of the role {role} is there: restore it from a backup")
         return found
+
+    def _keyids(self, role: str) -> list[str]:
+        delegator = self._root.signed if role in TOP_ROLES else self._role("targets").signed
+        return list(delegator.get_delegated_role(role).keyids)
 
     def _signed(self, signed: Snapshot | Timestamp | Targets, signers: list[CryptoSigner]) -> bytes:
         metadata = Metadata(signed)

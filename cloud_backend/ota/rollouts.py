@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
 
 from cloud_backend.ota.repository import Repository
@@ -41,13 +41,21 @@ from cloud_backend.store.tables import Adoption, AppState, ModelVersion, Node, R
 from common.bundle import Bundle
 from common.clock import Clock, anchored_clock
 from common.config import RolloutSettings
-from common.deployment import SOAK_LIMIT_S, Constraint, Deployment, NodeTraits, Wave, matches
+from common.deployment import SERIAL_LIMIT, SOAK_LIMIT_S, Constraint, Deployment, NodeTraits, Wave, matches
 from common.errors import EdgeloopError, RolloutError
 
 log = logging.getLogger(__name__)
 
 ACTIVE = ("running", "halted")
 WITHDRAWN_LIMIT = 16
+REPORTS_EVERY_NS = 5_000_000_000
+"""Time between looks at the versions that nodes report."""
+PUBLICATIONS_PER_S = 10
+"""More publications a second than any cloud makes for long."""
+LEAST_MARGIN = 1000
+"""Least that versions are raised by after a restore."""
+RESTORED_ROOTS = 8
+"""Versions of the root that are skipped after a restore: one is added by each rotation and each year."""
 TELLING_STEPS = ("confirmed", "reverted", "refused")
 
 
@@ -103,6 +111,21 @@ class Rollouts:
         self.started_ns = self._clock()
         """Nobody's silence is counted before this."""
         self._lock = threading.RLock()
+        self._reports_due_ns = 0
+
+    def raise_after_restore(self, backup_ns: int) -> None:
+        """Raise what nodes may have seen in versions and serials since the backup was taken."""
+        elapsed_s = max(0, self._clock() - backup_ns) // 1_000_000_000
+        margin = LEAST_MARGIN + PUBLICATIONS_PER_S * elapsed_s
+        with self._lock:
+            with Session(self._engine) as session:
+                for state in session.exec(select(AppState)).all():
+                    state.serial += margin
+                    session.add(state)
+                session.commit()
+            roots = self._repository.root_version + RESTORED_ROOTS
+            self._repository.raise_versions(self._repository.version + margin, roots)
+        log.warning("restored from a backup: versions of the update repository are raised by %d", margin)
 
     def start(
         self,
@@ -194,6 +217,9 @@ class Rollouts:
     def tick(self) -> None:
         """Bring every running rollout forward, and every app's document up to date."""
         with self._lock:
+            if self._clock() >= self._reports_due_ns:
+                self._reports_due_ns = self._clock() + REPORTS_EVERY_NS
+                self._keep_above_reports()
             with Session(self._reader, expire_on_commit=False) as session:
                 running = list(session.exec(select(RolloutRow).where(RolloutRow.state == "running")))
                 apps = sorted(session.exec(select(RolloutRow.app).distinct()))
@@ -201,6 +227,34 @@ class Rollouts:
                 self._trying(row.app, lambda row=row: self._step(row))
             for app in apps:
                 self._trying(app, lambda app=app: self._publish(app))
+
+    def _keep_above_reports(self) -> None:
+        """Raise versions and serials above what nodes have seen, where this cloud was put back to an
+        earlier day.
+
+        A report is believed up to the present time in seconds: no repository makes a version a second, so a
+        node that lies does no harm.
+        """
+        limit = self._clock() // 1_000_000_000
+        with Session(self._reader) as session:
+            metadata = session.exec(_highest(Node.metadata_version, limit)).one() or 0
+            root = session.exec(_highest(Node.root_version, self._repository.root_version + 16)).one() or 0
+            serials = {
+                app: session.exec(_highest(Node.deployment_serial, limit).where(Node.app == app)).one() or 0
+                for app in self._repository.apps()
+            }
+            behind = {app: s for app, s in serials.items() if s > _app_state(session, app).serial}
+        if metadata > self._repository.version or root > self._repository.root_version:
+            log.error("nodes have seen newer update metadata than this cloud has: raising its versions")
+            self._repository.raise_versions(metadata, root)
+        if behind:
+            with Session(self._engine) as session:
+                for app, serial in behind.items():
+                    log.error("nodes have seen serial %d of %s, which this cloud does not know", serial, app)
+                    state = _app_state(session, app)
+                    state.serial = serial
+                    session.add(state)
+                session.commit()
 
     # -------------------------------------------------------------------------------------- decisions
 
@@ -289,8 +343,13 @@ class Rollouts:
         published = self._repository.deployment(app)
         with Session(self._reader) as session:
             wanted = self._document(session, app)
+            known = _app_state(session, app).serial
+        if published is not None and published.serial > SERIAL_LIMIT:
+            published = None
         if wanted is None or (
-            published is not None and msgspec.structs.replace(wanted, serial=published.serial) == published
+            published is not None
+            and published.serial >= known
+            and msgspec.structs.replace(wanted, serial=published.serial) == published
         ):
             return
         with Session(self._engine) as session:
@@ -390,6 +449,11 @@ def _traits(node: Node) -> NodeTraits:
 
 def _is_in(node: Node, constraint: Constraint) -> bool:
     return matches(constraint, _traits(node))
+
+
+def _highest(column: Any, limit: int) -> Any:
+    """The highest value of a column of the nodes in service, of those up to ``limit``."""
+    return select(func.max(column)).where(Node.retired_ns == 0, col(column) <= limit)
 
 
 def _member(node: Node, begun_ns: int) -> Member:

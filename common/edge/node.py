@@ -41,6 +41,7 @@ from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Source, find_app
 from common.bundle import Bundle
 from common.clock import Clock, anchored_clock
 from common.config import Enrolment, NodeSettings, convert
+from common.connection import Address
 from common.deployment import NodeTraits
 from common.edge.adoption import Adoption
 from common.edge.alarm_outputs import outputs_of
@@ -462,7 +463,12 @@ class Node:
             self.adoption,
             lambda bundle: load_model(bundle, profile),
             clock=self._clock,
+            broker_moved=self._follow_broker,
         )
+
+    def _follow_broker(self, broker: Address) -> None:
+        if self.uplink is not None:
+            self.uplink.broker = broker
 
     def _take_hint(self, hint: Hint) -> None:
         if self.ota is not None and self.ota.wishes.ask(hint):

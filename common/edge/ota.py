@@ -38,6 +38,12 @@ from common.bundle import (
 )
 from common.clock import Clock
 from common.config import Enrolment, OtaSettings
+from common.connection import (
+    CONNECTION_LIMIT_BYTES,
+    CONNECTION_TARGET,
+    Address,
+    decode_connection,
+)
 from common.deployment import (
     DEPLOYMENT_LIMIT_BYTES,
     Deployment,
@@ -85,6 +91,7 @@ class Ota:
         *,
         user_agent: str = "edgeloop-node",
         clock: Clock = time.time_ns,
+        broker_moved: Callable[[Address], None] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._app = app
@@ -98,6 +105,8 @@ class Ota:
             folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher, app
         )
         self.wishes = Wishes(slots, adoption, load, clock)
+        self._broker = self._enrolled_broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
+        self._broker_moved = broker_moved
         self._order: Order | None = None
         self._offered: tuple[str, int] | None = None
         self._told: tuple[str, str, int] | None = None
@@ -106,6 +115,7 @@ class Ota:
         """Count of refusals by reason, for the metrics."""
         self.problem: UpdateRefused | None = None
         """Why this node cannot check for updates; None after a check that found out what to run."""
+        self._follow_kept_broker()
 
     def run(self, stop: threading.Event, look_now: threading.Event) -> None:
         """Look every ``poll_s`` (jittered), and at once when ``look_now`` is set, until ``stop`` is.
@@ -148,6 +158,7 @@ class Ota:
 
     def _look(self) -> None:
         floors = self._repository.refresh(self._slots.state.floors)
+        self._find_broker()
         document = self._deployment(self._slots.state.serial_floor(floors))
         self._slots.change(lambda state: state.saw(floors, document.serial if document else 0))
         if document is None:
@@ -156,6 +167,34 @@ class Ota:
         self._order = self._order_of(document)
         if self._should_adopt(self._order):
             self._adopt(self._order)
+
+    def _find_broker(self) -> None:
+        """Take over the broker's address where it has moved; trouble with that holds no update up."""
+        try:
+            target = self._repository.target(CONNECTION_TARGET)
+            if target is not None:
+                _check_length(target, CONNECTION_LIMIT_BYTES)
+                self._repository.fetch(target, self._folder / CONNECTION_TARGET)
+                self._follow_broker()
+        except UpdateRefused as error:
+            log.warning("where the broker is cannot be found out (%s): %s", error.reason, error)
+
+    def _follow_kept_broker(self) -> None:
+        """Go on with the address that was verified when it was fetched."""
+        try:
+            self._follow_broker()
+        except FileNotFoundError:
+            return
+        except (OSError, UpdateRefused) as error:
+            log.warning("the kept address of the broker is not readable: %s", error)
+
+    def _follow_broker(self) -> None:
+        document = decode_connection((self._folder / CONNECTION_TARGET).read_bytes())
+        broker = document.follow(self._enrolled_broker)
+        if broker != self._broker:
+            log.info("the broker is at %s:%d now", broker.host, broker.port)
+            self._broker = broker
+            self._broker_moved(broker)
 
     def _deployment(self, seen: int) -> Deployment | None:
         path = deployment_target(self._app)

@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from common.clock import Clock
 from common.config import Enrolment, UplinkSettings
+from common.connection import Address
 from common.edge.outbox import Outbox, Pending
 from common.edge.window import Answer, SendWindow
 from common.errors import BatchError, MessageError, OutboxError
@@ -95,6 +96,8 @@ class Uplink:
         self._hint = hint
         self._report = report
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, guards nothing
+        self.broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
+        """Where the next connection goes; any thread may set it."""
         self._topics = topics(enrolment.site, enrolment.node)
         self._source = f"/{enrolment.site}/{enrolment.node}"
         self._client: mqtt.Client | None = None
@@ -176,7 +179,7 @@ class Uplink:
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         self._client = client
-        client.connect(self._enrolment.mqtt_host, self._enrolment.mqtt_port, keepalive=KEEPALIVE_S)
+        client.connect(self.broker.host, self.broker.port, keepalive=KEEPALIVE_S)
 
     def _disconnect(self) -> None:
         if self._ready:
@@ -193,8 +196,8 @@ class Uplink:
         if reason.is_failure:
             log.warning(
                 "the broker at %s:%d refuses this node: %s",
-                self._enrolment.mqtt_host,
-                self._enrolment.mqtt_port,
+                self.broker.host,
+                self.broker.port,
                 reason,
             )
             return
@@ -211,7 +214,7 @@ class Uplink:
         self.traffic.connections += 1
         self._window.connected(time.monotonic(), self._outbox.last_seq)
         self._say(self._status())
-        log.info("connected to %s:%d", self._enrolment.mqtt_host, self._enrolment.mqtt_port)
+        log.info("connected to %s:%d", self.broker.host, self.broker.port)
         self._look()
 
     def _say(self, status: Status) -> None:

@@ -21,9 +21,10 @@ import uvicorn
 from typer.testing import CliRunner
 
 from cloud_backend.cloud import Cloud
-from cloud_backend.commands import cards, data, fleet, model, rollout
+from cloud_backend.commands import cards, data, fleet, keys, model, rollout
 from cloud_backend.commands import cloud as cloud_app
-from cloud_backend.commands.up import address_of
+from cloud_backend.commands.connection import DEFAULT_FOLDER
+from cloud_backend.commands.up import address_of, settings_of
 from cloud_backend.steward import Chore, Steward
 from common.app import Figure, Metrics
 from common.config import Enrolment, convert
@@ -404,3 +405,30 @@ def test_small_answers_are_sent_without_delay() -> None:
 
     with _bind("127.0.0.1", 0, 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_keys_are_listed_and_rotated(run) -> None:
+    before = {row["role"]: row["keys"] for row in facts(run(keys, "ls", "--json"))}
+    assert {"root", "targets", "snapshot", "timestamp", NAME} <= set(before)
+    for role in ("timestamp", "snapshot", "targets", NAME):
+        (after,) = facts(run(keys, "rotate", role, "--json"))
+        assert after["role"] == role
+        assert not set(after["keys"]) & set(before[role])
+    with pytest.raises(CloudError, match="cannot be rotated"):
+        run(keys, "rotate", "root")
+    assert any("timestamp" in line for line in run(keys, "ls"))
+
+
+def test_a_cloud_lists_its_settings() -> None:
+    lines = runner.invoke(cloud_app, ["settings", "--json"]).stdout.splitlines()
+    named = {row["name"]: row for row in facts(lines)}
+    assert all(row["help"] for row in named.values())
+    assert "mqtt.public_host = " in runner.invoke(cloud_app, ["settings"]).stdout
+
+
+def test_the_data_folder_of_a_settings_file_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "cloud.toml"
+    file.write_text(f'data = "{tmp_path / "kept"}"\n')
+    assert settings_of(None, file).data == str(tmp_path / "kept")
+    assert settings_of(tmp_path / "given", file).data == str(tmp_path / "given")
+    assert settings_of(None, None).data == DEFAULT_FOLDER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from tuf.api.metadata import Metadata
 from cloud_backend.ota import repository as repository_module
 from cloud_backend.ota.repository import KEPT_VERSIONS, Repository
 from common.bundle import Bundle
+from common.connection import Address, Connection
 from common.deployment import Deployment, Wave, bundle_target, deployment_target
 from common.edge.fetch import RepositoryFetcher
 from common.edge.slot_state import Floors
@@ -56,6 +58,7 @@ def verify(repository: Repository, tmp_path: Path, root: dict[str, Any] | None =
             root or repository.root(),
             f"{server.url}/tuf",
             RepositoryFetcher(QUICK),
+            APP,
         )
         trusted.refresh(Floors())
         for app in repository.apps():
@@ -200,6 +203,55 @@ def test_nodes_enrolled_long_ago_follow_every_new_root(tmp_path):
     again = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
     again.publish(APP, bundle(tmp_path), deployment(2, "v1"))
     verify(again, tmp_path, pinned)
+
+
+def test_a_repository_that_was_put_back_is_raised_above_what_its_nodes_have_seen(tmp_path):
+    repository = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
+    pinned = repository.root()
+    repository.publish(APP, bundle(tmp_path), deployment(1, "v1"))
+    shutil.copytree(tmp_path / "tuf", tmp_path / "earlier")
+    for _ in range(5):
+        repository.rotate("timestamp")
+    seen, root = repository.version, repository.root_version
+    shutil.rmtree(tmp_path / "tuf")
+    shutil.move(tmp_path / "earlier", tmp_path / "tuf")
+    again = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
+    assert again.version < seen
+    again.raise_versions(seen, root)
+    assert again.version > seen
+    assert again.root_version == root
+    verify(again, tmp_path, pinned)
+    assert again.deployment(APP) == deployment(1, "v1")
+
+
+def test_the_keys_of_targets_are_rotated(tmp_path):
+    repository = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
+    pinned = repository.root()
+    repository.rotate("targets")
+    repository.publish(APP, bundle(tmp_path), deployment(1, "v1"))
+    verify(repository, tmp_path, pinned)
+    again = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
+    again.rotate("targets")
+    verify(again, tmp_path, pinned)
+
+
+def test_a_broker_that_moves_leaves_its_earlier_addresses_behind(tmp_path):
+    repository = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
+    assert repository.connection() is None
+    first, second, third = (Address("broker", port) for port in (1, 2, 3))
+    for each in (first, first, second, third):
+        repository.publish_connection(each.host, each.port)
+    found = repository.connection()
+    assert found == Connection(third, [first, second])
+    assert found.follow(first) == found.follow(second) == third
+    tunnel = Address("127.0.0.1", 9)
+    assert found.follow(tunnel) == tunnel
+    repository.publish_connection(first.host, first.port)
+    again = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
+    assert again.connection() == Connection(first, [second, third])
+    again.publish(APP, bundle(tmp_path), deployment(1, "v1"))
+    assert again.connection() == Connection(first, [second, third])
+    verify(again, tmp_path)
 
 
 class Crash(BaseException):

@@ -211,6 +211,43 @@ def test_a_node_that_cannot_check_for_updates_says_nothing_about_the_version(yar
     assert yard.rollouts.progress(rollout).count(Outcome.PENDING) == 2
 
 
+def test_versions_and_serials_stay_above_what_nodes_have_seen(yard):
+    yard.add_nodes("a", "b")
+    yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    version, serial = yard.site.repository.version, yard.document().serial
+    yard.see("a", metadata_version=version + 50, deployment_serial=serial + 7)
+    yard.clock.forward(10)
+    yard.rollouts.tick()
+    assert yard.site.repository.version > version + 50
+    assert yard.document().serial == serial + 8
+    version = yard.site.repository.version
+    yard.clock.forward(10)
+    yard.rollouts.tick()
+    assert yard.site.repository.version == version
+
+
+def test_a_node_that_reports_versions_that_cannot_be_is_not_believed(yard):
+    yard.add_nodes("a")
+    yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    version, serial = yard.site.repository.version, yard.document().serial
+    yard.see("a", metadata_version=2**53, deployment_serial=2**53, root_version=10**6)
+    yard.clock.forward(10)
+    yard.rollouts.tick()
+    assert (yard.site.repository.version, yard.document().serial) == (version, serial)
+
+
+def test_after_a_restore_everything_is_raised_by_what_may_have_been_published(yard):
+    yard.add_nodes("a")
+    yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    version, serial = yard.site.repository.version, yard.document().serial
+    backup_ns = yard.clock()
+    yard.clock.forward(3600)
+    yard.rollouts.raise_after_restore(backup_ns)
+    yard.rollouts.tick()
+    assert yard.site.repository.version > version + 3600
+    assert yard.document().serial > serial + 3600
+
+
 def test_a_retired_node_is_in_no_rollout(yard):
     yard.add_nodes("a", "b")
     yard.add_nodes("gone", retired_ns=yard.clock())

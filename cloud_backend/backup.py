@@ -1,0 +1,346 @@
+"""Backup of a cloud's data folder as one tar file, taken while the cloud runs, and its restore.
+
+A backup holds the SQLite store, the update repository with its keys, the secrets, the registry's bundles, the
+samples that arrived whole, and the ports. It holds no training jobs, logs, or samples still arriving. A
+PostgreSQL store is not in it: `pg_dump` that database first, then take the backup.
+
+- The store comes first, by SQLite's backup API: every file that it names exists by then, so the files that
+  follow are a superset.
+- Files of the data folder are only ever replaced whole. They are frozen by hard links, then archived. The
+  update repository is frozen again until all that its timestamp names is there.
+- ``manifest.json`` is the archive's last member: the SHA-256 of every other one. An archive without it, or
+  that differs from it, is refused.
+- A restore goes into a folder of its own, which takes the place of the old one by a rename; what was there is
+  kept beside it. ``restored.json`` makes the cloud's next start raise the versions that nodes may have seen
+  since the backup (`cloud_backend.ota`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import msgspec
+from sqlalchemy.engine import make_url
+from tuf.api.exceptions import RepositoryError, StorageError
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
+
+from common import durable
+from common.errors import BackupError
+
+FORMAT = 1
+STORE = "cloud.sqlite"
+MANIFEST = "manifest.json"
+RESTORED = "restored.json"
+FOLDERS = ("secrets", "tuf", "models", "samples")
+FILES = ("ports.json",)
+FREEZES = 5
+"""Tries to freeze the update repository between two publications."""
+MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
+
+
+class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup holds; ``database`` is ``sqlite``, or the kind of the database that is not in it."""
+
+    format: int = FORMAT
+    edgeloop: str
+    created_ns: int
+    database: str
+    files: dict[str, str]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """``restored.json``: that this data folder was restored, and from when the backup was."""
+
+    created_ns: int
+    restored_ns: int
+
+
+def take_backup(folder: Path, database: str, out: Path, *, edgeloop: str) -> tuple[Path, BackupManifest]:
+    """Back up the cloud in ``folder`` to ``out``, a file or an existing folder; the file and its manifest.
+
+    ``database`` is the setting: a SQLAlchemy URL, empty for the store in the folder. Raises `BackupError`.
+    """
+    kind, store = _store_of(folder, database)
+    target = out / f"edgeloop-cloud-{_stamp()}.tar" if out.is_dir() else out
+    if target.exists():
+        raise BackupError(f"{target} exists already: name another file, or remove it")
+    created_ns = time.time_ns()
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with _staging(folder) as staging:
+            if store is not None:
+                _copy_store(store, staging / STORE)
+            _freeze(folder, staging)
+            manifest = _archive(staging, partial, kind, created_ns, edgeloop)
+        os.replace(partial, target)
+    except OSError as error:
+        raise BackupError(f"the backup to {target} failed: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    durable.sync_folder(target.parent)
+    return target, manifest
+
+
+def restore_backup(archive: Path, folder: Path, *, force: bool = False) -> tuple[BackupManifest, Path | None]:
+    """Put the cloud of ``archive`` into ``folder``; its manifest, and where what was there before is kept.
+
+    Raises `BackupError` for an archive that is not whole, and, without ``force``, for a folder that is not
+    empty.
+    """
+    full = folder.is_dir() and any(path.name != "lock" for path in folder.iterdir())
+    if (full or folder.is_file()) and not force:
+        raise BackupError(f"{folder} is not empty: restore to another --data, or give --force")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.restoring")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    try:
+        manifest = _extract(archive, fresh)
+        mark = Restored(manifest.created_ns, time.time_ns())
+        durable.write(fresh / RESTORED, msgspec.json.encode(mark), mode=0o600)
+        before = _move_aside(folder)
+        os.replace(fresh, folder)
+    except OSError as error:
+        raise BackupError(f"{archive} cannot be restored to {folder}: {error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    durable.sync_folder(folder.parent)
+    return manifest, before
+
+
+def read_restored(folder: Path) -> Restored | None:
+    """Whether this data folder was restored and the cloud has not made up for that yet."""
+    try:
+        return msgspec.json.decode((folder / RESTORED).read_bytes(), type=Restored)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError:
+        return Restored(0, 0)
+
+
+# ----------------------------------------------------------------------------------------------- taking
+
+
+def _store_of(folder: Path, database: str) -> tuple[str, Path | None]:
+    """The kind of the store, and its file if it is SQLite."""
+    kind = make_url(database).get_backend_name() if database else "sqlite"
+    if kind != "sqlite":
+        return kind, None
+    if not database and (last := _last_database(folder)) not in ("", "sqlite"):
+        raise BackupError(
+            f"the cloud in {folder} keeps its store in {last}: name its settings by --config, so that the "
+            "backup says what is not in it"
+        )
+    store = Path(make_url(database).database or "") if database else folder / STORE
+    if not store.is_file():
+        raise BackupError(
+            f"there is no store {store}: {folder} is not a cloud's data folder, or its database is set "
+            "elsewhere (name the cloud's settings by --config)"
+        )
+    return kind, store
+
+
+def _last_database(folder: Path) -> str:
+    """The kind of the database that the cloud last ran with; empty where that is not known."""
+    try:
+        found = msgspec.json.decode((folder / "ports.json").read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.MsgspecError):
+        return ""
+    return str(found.get("database", ""))
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder inside ``folder``, on the same file system, that is removed afterwards."""
+    for left in folder.glob(".backup-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    staging = folder / f".backup-{os.getpid()}"
+    staging.mkdir(mode=0o700)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _copy_store(store: Path, copy: Path) -> None:
+    """One consistent state of the store, checked."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+            (found,) = target.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise BackupError(f"the store {store} cannot be copied: {error}") from error
+    if found != "ok":
+        raise BackupError(f"the store {store} is damaged: {found}")
+    copy.chmod(0o600)
+
+
+def _freeze(folder: Path, staging: Path) -> None:
+    for name in FILES:
+        if (folder / name).is_file():
+            _link(folder / name, staging / name)
+    for name in FOLDERS:
+        for attempt in range(1, FREEZES + 1):
+            shutil.rmtree(staging / name, ignore_errors=True)
+            _link_all(folder / name, staging / name)
+            if name != "tuf" or _is_whole(staging / name):
+                break
+            if attempt == FREEZES:
+                raise BackupError(f"the update repository in {folder / name} is not whole")
+
+
+def _link_all(source: Path, target: Path) -> None:
+    target.mkdir(mode=0o700, parents=True)
+    # What refers to other files comes first, so that what it names is still there or already is.
+    for path in sorted(source.rglob("*"), key=lambda path: (path.name != "timestamp.json", path)):
+        inside = path.relative_to(source)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if hidden or (source.name == "samples" and inside.parts[0] == "partial") or not path.is_file():
+            continue
+        (target / inside).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _link(path, target / inside)
+
+
+def _link(path: Path, target: Path) -> None:
+    """``path`` as it is now, without copying where the file system has hard links."""
+    try:
+        os.link(path, target)
+    except FileNotFoundError:
+        return  # it was replaced or removed meanwhile
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def _is_whole(tuf: Path) -> bool:
+    """Whether all that the timestamp names is there."""
+    metadata, targets = tuf / "metadata", tuf / "targets"
+    try:
+        timestamp = Metadata[Timestamp].from_file(str(metadata / "timestamp.json")).signed
+        version = timestamp.snapshot_meta.version
+        snapshot = Metadata[Snapshot].from_file(str(metadata / f"{version}.snapshot.json")).signed
+        for name, meta in snapshot.meta.items():
+            role = Metadata[Targets].from_file(str(metadata / f"{meta.version}.{name}")).signed
+            for path, target in role.targets.items():
+                folder, _, file = path.rpartition("/")
+                if not (targets / folder / f"{target.hashes['sha256']}.{file}").is_file():
+                    return False
+    except (RepositoryError, StorageError, OSError):
+        return False
+    return True
+
+
+def _archive(staging: Path, partial: Path, database: str, created_ns: int, edgeloop: str) -> BackupManifest:
+    files: dict[str, str] = {}
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as raw:
+        with tarfile.open(fileobj=raw, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+                name = path.relative_to(staging).as_posix()
+                with path.open("rb") as file:
+                    files[name] = hashlib.file_digest(file, "sha256").hexdigest()
+                    file.seek(0)
+                    archive.addfile(_member(name, path.stat().st_size, created_ns), file)
+            manifest = BackupManifest(
+                edgeloop=edgeloop, created_ns=created_ns, database=database, files=files
+            )
+            content = msgspec.json.encode(manifest)
+            archive.addfile(_member(MANIFEST, len(content), created_ns), io.BytesIO(content))
+        raw.flush()
+        os.fsync(raw.fileno())
+    return manifest
+
+
+def _member(name: str, size: int, created_ns: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = size, 0o600, created_ns // 1_000_000_000
+    return member
+
+
+# --------------------------------------------------------------------------------------------- restoring
+
+
+def _extract(archive: Path, folder: Path) -> BackupManifest:
+    """Every member as a file for its owner only, and checked against the manifest."""
+    found: dict[str, str] = {}
+    manifest: BackupManifest | None = None
+    try:
+        with tarfile.open(archive, mode="r:") as opened:
+            for member in opened:
+                content = opened.extractfile(member) if member.isreg() else None
+                if content is None or manifest is not None:
+                    raise BackupError(f"{archive} is not a backup of a cloud: it has {member.name[:80]!r}")
+                if member.name == MANIFEST:
+                    manifest = msgspec.json.decode(content.read(MANIFEST_LIMIT_BYTES), type=BackupManifest)
+                    continue
+                found[member.name] = _write(content, folder / _checked(member.name, archive))
+    except (tarfile.TarError, msgspec.MsgspecError, EOFError) as error:
+        raise BackupError(f"{archive} is not a whole backup of a cloud: {error}") from error
+    if manifest is None:
+        raise BackupError(f"{archive} is not a whole backup of a cloud: its end is missing")
+    if manifest.format > FORMAT:
+        raise BackupError(f"{archive} has format {manifest.format}: upgrade edgeloop first")
+    _compare(found, manifest.files, archive)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            path.chmod(0o700)
+    return manifest
+
+
+def _checked(name: str, archive: Path) -> PurePosixPath:
+    """A member's path. Raises `BackupError` for one that a backup cannot have."""
+    path = PurePosixPath(name)
+    known = path.parts[:1] and (path.parts[0] in FOLDERS or name in (*FILES, STORE))
+    if not known or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise BackupError(f"{archive} is not a backup of a cloud: it has {name[:80]!r}")
+    return path
+
+
+def _write(content: io.BufferedIOBase | tarfile.ExFileObject, path: Path) -> str:
+    digest = hashlib.sha256()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while chunk := content.read(CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _compare(found: Mapping[str, str], named: Mapping[str, str], archive: Path) -> None:
+    wrong = sorted(name for name in {*found, *named} if found.get(name) != named.get(name))
+    if wrong:
+        shown = ", ".join(wrong[:3]) + (" ..." if len(wrong) > 3 else "")
+        raise BackupError(f"{archive} is damaged: {len(wrong)} files differ from its manifest ({shown})")
+
+
+def _move_aside(folder: Path) -> Path | None:
+    """Keep what is in ``folder`` beside it; None if there is nothing."""
+    if not folder.exists():
+        return None
+    if folder.is_dir() and all(path.name == "lock" for path in folder.iterdir()):
+        shutil.rmtree(folder)
+        return None
+    kept = folder.with_name(f"{folder.name}.before-{_stamp()}")
+    os.replace(folder, kept)
+    return kept
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")

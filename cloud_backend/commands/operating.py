@@ -1,0 +1,115 @@
+"""``edgeloop cloud backup``, ``restore`` and ``settings``: what an operator does to a cloud."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud_backend.commands.connection import DEFAULT_FOLDER, JsonOption
+from cloud_backend.commands.output import print_facts
+from cloud_backend.commands.up import ConfigOption, app, settings_of
+from common.cli import print_object
+from common.config import CloudSettings, explain
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].")
+]
+
+
+@app.command()
+def backup(
+    out: Annotated[Path, typer.Option(help="File to write, or an existing folder for a file with the time.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Back up a cloud, also while it runs: store, update repository, keys, secrets, models and samples.
+
+    The file holds every key of the cloud; it is readable by its owner only. A PostgreSQL database is not in
+    it: dump that one first by pg_dump.
+    """
+    from cloud_backend.backup import take_backup
+
+    settings = settings_of(data, config)
+    file, manifest = take_backup(
+        Path(settings.data), settings.database, out, edgeloop=installed_version("edgeloop")
+    )
+    if manifest.database != "sqlite":
+        typer.echo(
+            f"The {manifest.database} database is NOT in this backup. What it holds must come from a dump "
+            "that was taken before this backup: pg_dump --format=custom --file=cloud.dump DATABASE",
+            err=True,
+        )
+    facts = {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "files": len(manifest.files),
+        "database": manifest.database,
+        "created_ns": manifest.created_ns,
+    }
+    print_facts(facts, json=json)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="File of `edgeloop cloud backup`.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even where --data is not empty; what is there is kept beside it.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Restore a cloud from a backup, after checking every file in it.
+
+    At its next start the cloud raises the versions of its update repository above what nodes may have seen
+    since the backup.
+    """
+    from contextlib import ExitStack
+
+    from cloud_backend.backup import restore_backup
+    from cloud_backend.server import sole_use
+
+    settings = settings_of(data, config)
+    folder = Path(settings.data)
+    with ExitStack() as stack:
+        if folder.is_dir():
+            stack.enter_context(sole_use(folder.resolve()))
+        manifest, before = restore_backup(file, folder, force=force)
+    notes = [
+        "Nodes that were enrolled after the backup must be enrolled again; nodes that were retired after it, "
+        "retired again.",
+    ]
+    if manifest.database != "sqlite":
+        notes.append(
+            f"The {manifest.database} database is not in this backup: restore its dump (pg_restore --clean "
+            "--if-exists --dbname=DATABASE cloud.dump) before the cloud starts, and name it in its settings."
+        )
+    elif settings.database:
+        notes.append(
+            f"The store is in {folder / 'cloud.sqlite'}; the settings name another database, which this "
+            "restore leaves alone."
+        )
+    for note in notes:
+        typer.echo(note, err=True)
+    facts = {
+        "data": str(folder),
+        "files": len(manifest.files),
+        "database": manifest.database,
+        "created_ns": manifest.created_ns,
+        "kept": str(before) if before else "",
+    }
+    print_facts(facts, json=json)
+
+
+@app.command("settings")
+def list_settings(json: JsonOption = False) -> None:
+    """Every setting of a cloud with its default and what it means."""
+    for setting in explain(CloudSettings):
+        if json:
+            print_object(setting)
+        else:
+            typer.echo(f"{setting.name} = {setting.default}\n    {setting.help}")

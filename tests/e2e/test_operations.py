@@ -1,0 +1,305 @@
+"""What an operator does to a fleet: restore its cloud, retire and replace nodes, choose its addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from apps.demo.processes import edgeloop, wait_until
+from apps.demo.world import CloudSite, EdgeNode, variables
+from cloud_backend.broker.child import free_port
+from cloud_backend.broker.choice import find_mosquitto
+from common.bundle import MANIFEST, Bundle, open_bundle
+from common.config import Enrolment
+from tests.e2e.conftest import ENVIRONMENT, FAST_CLOUD, TALLY, Settings
+from tests.waiting import PATIENCE_S
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE_S)]
+SOURCE = "virtual:tally?seed=5&count=10000000&rate_hz=40"
+APP = "tally"
+CLOUD: Settings = {**FAST_CLOUD, "rollout": {"soak_s": 2.0, "tick_s": 0.2, "silence_s": 60.0}}
+NODE: Settings = {
+    "ota": {"poll_s": 1.0, "shadow_readings": 5, "soak_readings": 5},
+    "uplink": {"reconnect_first_s": 0.1, "reconnect_last_s": 0.5, "ack_timeout_s": 1.0},
+    "telemetry": {"health_s": 0.5},
+}
+
+
+def command(*arguments: str, status: int = 0) -> dict[str, Any]:
+    """What ``edgeloop ... --json`` prints."""
+    ended = subprocess.run(
+        edgeloop(*arguments, "--json"),
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stderr
+    return json.loads(ended.stdout) if not status else {"error": ended.stderr}
+
+
+def model(folder: Path, version: str) -> Bundle:
+    """The starter under another version."""
+    shutil.copytree(TALLY / "starter", folder / version)
+    path = folder / version / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    return open_bundle(folder / version, app=APP)
+
+
+class Fleet:
+    """A cloud with nodes that run, and what a test asks of it."""
+
+    def __init__(self, cloud: CloudSite, folder: Path) -> None:
+        self.cloud = cloud
+        self.folder = folder
+
+    def ask(self, path: str, **query: Any) -> Any:
+        with self.cloud.client() as client:
+            return client.get(path, **query)
+
+    def node(self, name: str) -> dict[str, Any]:
+        return self.ask(f"/v1/nodes/{name}")
+
+    def add_model(self, version: str) -> None:
+        with self.cloud.client() as client:
+            client.send_bundle(APP, model(self.folder, version))
+            client.post(f"/v1/apps/{APP}/models", {"version": version})
+            client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test"})
+
+    def start(self, version: str) -> str:
+        self.add_model(version)
+        with self.cloud.client() as client:
+            body = {"version": version, "waves": [1.0]}
+            return client.post(f"/v1/apps/{APP}/rollouts", body)["id"]
+
+    def rollout(self, id: str) -> dict[str, Any]:
+        return self.ask(f"/v1/apps/{APP}/rollouts/{id}")
+
+    def progress(self, id: str) -> dict[str, Any]:
+        return self.ask(f"/v1/apps/{APP}/rollouts/{id}/progress")
+
+    def finish(self, id: str) -> None:
+        until(lambda: self.rollout(id)["state"] != "running", f"the rollout {id} ends")
+        assert self.rollout(id)["state"] == "done", self.rollout(id)
+
+    def stored(self, name: str, **query: Any) -> int:
+        with self.cloud.client() as client:
+            return len(client.items(f"/v1/nodes/{name}/events", **query))
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    return wait_until(condition, what=what, timeout_s=PATIENCE_S)
+
+
+@pytest.fixture
+def broker() -> str:
+    return "auto"
+
+
+@pytest.fixture
+def fleet(make_cloud, tmp_path: Path) -> Fleet:
+    cloud = make_cloud(CLOUD)
+    cloud.start()
+    return Fleet(cloud, tmp_path / "models")
+
+
+@pytest.fixture
+def add_node(fleet: Fleet, make_node) -> Callable[..., EdgeNode]:
+    """Enrols and starts a node, and waits until the cloud knows its app."""
+
+    def add(name: str) -> EdgeNode:
+        node = make_node(name, settings=NODE)
+        node.enrol(fleet.cloud, "plant")
+        node.start(SOURCE)
+        until(lambda: fleet.node(name)["health"].get("updates"), f"{name} reports")
+        return node
+
+    return add
+
+
+def test_a_cloud_restored_from_a_backup_goes_on_with_its_fleet(fleet, add_node, tmp_path):
+    names = ["node-1", "node-2"]
+    nodes = [add_node(name) for name in names]
+    fleet.finish(fleet.start("v2"))
+    backup = command("cloud", "backup", "--data", str(fleet.cloud.folder), "--out", str(tmp_path / "b.tar"))
+    assert backup["database"] == "sqlite"
+    at_backup = {name: fleet.stored(name, type="tally.count") for name in names}
+    with fleet.cloud.client() as client:
+        client.post("/v1/keys/timestamp/rotate")
+    late = fleet.start("v3")
+    fleet.finish(late)
+    seen = {name: fleet.node(name)["health"]["updates"] for name in names}
+    until(lambda: all(fleet.stored(n, type="tally.count") > at_backup[n] + 50 for n in names), "more events")
+
+    assert fleet.cloud.stop() == 0
+    folder = str(fleet.cloud.folder)
+    refused = command("cloud", "restore", str(tmp_path / "b.tar"), "--data", folder, status=1)
+    assert "not empty" in refused["error"]
+    restored = command("cloud", "restore", str(tmp_path / "b.tar"), "--data", folder, "--force")
+    assert restored["created_ns"] == backup["created_ns"]
+    assert Path(restored["kept"]).is_dir()
+    fleet.cloud.start()
+
+    def is_back(name: str) -> bool:
+        node = fleet.node(name)
+        updates = node["health"].get("updates", {})
+        return not node["update_problem"] and updates.get("metadata", 0) > seen[name]["metadata"]
+
+    until(lambda: all(is_back(name) for name in names), "the nodes trust the restored cloud")
+    with fleet.cloud.client() as client:
+        gone = [model["version"] for model in client.items(f"/v1/apps/{APP}/models")]
+    assert "v3" not in gone, "the backup was taken before"
+    fleet.finish(fleet.start("v4"))
+    for name in names:
+        node = fleet.node(name)
+        assert (node["version"], node["update_problem"]) == ("v4", "")
+        assert node["health"]["updates"]["serial"] > seen[name]["serial"]
+
+    def accounted(name: str) -> bool:
+        with fleet.cloud.client() as client:
+            events = client.items(f"/v1/nodes/{name}/events")
+        gaps = [e for e in events if e["type"] == "edgeloop.gap" and e["data"]["reason"] == "lost_by_cloud"]
+        return bool(gaps) and events[-1]["seq"] > gaps[-1]["data"]["through"]
+
+    until(lambda: all(accounted(name) for name in names), "what the restored cloud lacks is written down")
+    assert all(node.alive for node in nodes)
+
+
+def test_a_cloud_put_back_without_the_command_says_so_and_catches_up(fleet, add_node, tmp_path):
+    add_node("node-1")
+    fleet.finish(fleet.start("v2"))
+    assert fleet.cloud.stop() == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(fleet.cloud.folder, copy, ignore=shutil.ignore_patterns("lock", "cloud.json", "broker"))
+    fleet.cloud.start()
+    fleet.finish(fleet.start("v3"))
+    until(lambda: fleet.node("node-1")["version"] == "v3", "the node runs v3")
+    assert fleet.cloud.stop() == 0
+    shutil.rmtree(fleet.cloud.folder)
+    shutil.move(copy, fleet.cloud.folder)
+    fleet.cloud.start()
+    fleet.finish(fleet.start("v4"))
+    until(lambda: not fleet.node("node-1")["update_problem"], "the node checks for updates")
+    assert fleet.node("node-1")["version"] == "v4"
+    with fleet.cloud.client() as client:
+        refusals = [
+            event["data"]
+            for event in client.items("/v1/nodes/node-1/events", type="edgeloop.adoption")
+            if event["data"]["reason"] == "rollback"
+        ]
+    assert refusals, "the node said that the cloud's metadata is older than what it has seen"
+
+
+def test_nodes_that_are_retired_or_away_leave_a_rollout_to_the_others(fleet, add_node, tmp_path):
+    healthy, away, retired = add_node("healthy"), add_node("away"), add_node("retired")
+    away.child.kill()
+    until(lambda: fleet.node("away")["state"] == "offline", "the cloud knows that a node is away")
+    folder = str(fleet.cloud.folder)
+    command("fleet", "retire", "retired", "--data", folder)
+    assert fleet.ask("/v1/fleet")["nodes"] == 2
+    before = fleet.stored("retired")
+    assert before > 0
+    rollout = fleet.start("v2")
+    until(lambda: fleet.progress(rollout)["states"].get("confirmed") == 1, "the healthy node confirms")
+    progress = fleet.progress(rollout)
+    assert {node["node"] for node in progress["nodes"]} == {"healthy", "away"}
+    assert progress["deciding"]["failed"] == progress["deciding"]["silent"] == 0
+    assert fleet.rollout(rollout)["state"] == "running"
+    assert fleet.node("retired")["version"] != "v2"
+    assert fleet.stored("retired") == before, "nothing is taken from a retired node, and its history stays"
+
+    out = tmp_path / "replacement.json"
+    command("fleet", "replace", "away", "--name", "newcomer", "--out", str(out), "--data", folder)
+    assert fleet.node("away")["replaced_by"] == "newcomer"
+    fleet.finish(rollout)
+    enrolment = msgspec.json.decode(out.read_bytes(), type=Enrolment)
+    assert (enrolment.node, enrolment.site) == ("newcomer", "plant")
+    assert healthy.alive
+    assert retired.alive
+
+
+def address_of_this_machine() -> str:
+    """An address by which other machines reach this one; skips where there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
+def test_a_cloud_on_a_wildcard_enrols_under_addresses_that_others_reach(children, tmp_path):
+    if find_mosquitto() is None:
+        pytest.skip("iotcore listens on loopback only; Mosquitto is not installed")
+    host, folder = address_of_this_machine(), str(tmp_path / "cloud")
+
+    def site(settings: Settings, mqtt: str = "0.0.0.0:0") -> CloudSite:
+        def listen(line: list[str]) -> list[str]:
+            line[line.index("--http") + 1] = "0.0.0.0:0"
+            line[line.index("--mqtt") + 1] = mqtt
+            return line
+
+        return CloudSite(
+            children,
+            tmp_path / "cloud",
+            settings={**CLOUD, **settings},
+            environment=ENVIRONMENT,
+            command=listen,
+        )
+
+    cloud = site({})
+    cloud.start()
+    out = tmp_path / "node.json"
+    enrol = ["fleet", "enrol", "node-1", "--site", "plant", "--out", str(out), "--data", folder]
+    refused = command(*enrol, status=1)
+    assert "http.public_url" in refused["error"]
+    assert "mqtt.public_host" in refused["error"]
+    assert not out.exists()
+    forced = command(*enrol, "--force")
+    assert forced["works_on"] == "this machine only"
+    port = cloud.file.http_url.rpartition(":")[2]
+    assert cloud.stop() == 0
+
+    public: Settings = {
+        "http": {"public_url": f"http://{host}:{port}"},
+        "mqtt": {"public_host": host},
+    }
+    cloud = site(public)
+    cloud.start()
+    enrolled = command(*enrol)
+    assert enrolled["cloud_url"] == f"http://{host}:{port}"
+    assert enrolled["mqtt"].startswith(f"{host}:")
+    assert enrolled["works_on"] != "this machine only"
+    line = ["node", "run", "--app", APP, "--source", SOURCE, "--data", str(tmp_path / "node")]
+    node = children.start(
+        "node-1", edgeloop(*line, "--enrolment", str(out)), environment=ENVIRONMENT | variables(NODE)
+    )
+
+    fleet = Fleet(cloud, tmp_path / "models")
+    until(lambda: fleet.stored("node-1", type="tally.count") > 50, "events arrive by the public addresses")
+    assert cloud.stop() == 0
+    before = fleet_port(enrolled["mqtt"])
+    moved = free_port(host)
+    assert moved != before
+    cloud = site(public, f"0.0.0.0:{moved}")
+    cloud.start()
+    fleet = Fleet(cloud, tmp_path / "models")
+    count = fleet.stored("node-1", type="tally.count")
+    until(
+        lambda: fleet.stored("node-1", type="tally.count") > count, "the node follows the broker to its port"
+    )
+    assert node.alive
+    assert cloud.stop() == 0
+
+
+def fleet_port(address: str) -> int:
+    return int(address.rpartition(":")[2])
