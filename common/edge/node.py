@@ -57,6 +57,7 @@ from common.edge.processing import Processing
 from common.edge.profile import Profile, find_profile
 from common.edge.pseudonyms import keep_secret, pseudonym
 from common.edge.recording import record
+from common.edge.same_source import continued
 from common.edge.slots import Slots
 from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
@@ -70,7 +71,7 @@ log = logging.getLogger(__name__)
 STARTED_TYPE = "edgeloop.node.started"
 DATA_ENTRIES = (
     *("node.lock", PORT_FILE, "outbox.*", "enrolment.json", "deployment.json", "pseudonyms.secret"),
-    *("history.*", "csv-files.json", "local-alarms.json"),
+    *("history.*", "csv-files.json", "source.json", "local-alarms.json"),
     *("slots", "samples", "tuf"),
 )
 """What a node keeps in its data folder."""
@@ -220,6 +221,7 @@ class Node:
             stream=settings.source,
         )
         opened.callback(self.outbox.close)
+        self.source = continued(self.source, settings.source, self._folder, self.outbox.position())
         self._history = History(
             self._folder,
             f"/{self.site}/{self.name}",

@@ -7,6 +7,7 @@ and in the time of capture. In real time a chunk is given when its last sample i
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ PARAMETERS = {
 }
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
 """Millivolts in a unit, by its name in lower case."""
+
+IDENTITY_SAMPLES = 1024
+"""Samples at the beginning by which a recording is known again."""
 
 LEAST_GAIN, LARGEST_GAIN = 1.0, 1e6
 """Steps of the converter in a millivolt between which a gain is believed."""
@@ -76,6 +80,7 @@ class RecordingSource:
         self._chunk = max(1, round(chunk_s * recording.rate_hz))
         self._start_ns = start_ns
         self._pace = Pace(speed)
+        self.identity = _identity(recording)
 
     def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
         """Chunks behind position ``after``. Raises `SourceFormatError` if the file cannot be read on."""
@@ -116,6 +121,17 @@ class RecordingSource:
 
     def _ns(self, samples: int) -> int:
         return round(samples / self.recording.rate_hz * 1e9)
+
+
+def _identity(recording: Recording) -> str:
+    """A digest of how the recording begins, which stays while its file grows; empty if it cannot be read."""
+    first = recording.stretches[0] if recording.stretches else Stretch(0, 0, 0)
+    about = (recording.name, recording.rate_hz, recording.leads, recording.recorded_ns)
+    try:
+        values = recording.read(first.stored, min(first.samples, IDENTITY_SAMPLES))
+    except (OSError, SourceFormatError):
+        return ""
+    return hashlib.sha256(repr(about).encode() + values.tobytes()).hexdigest()
 
 
 def wanted_leads(uri: SourceUri) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ cannot be read is given as a `ReadingError`, and the next one follows.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class ReplaySource:
         if not self._files:
             raise SourceFormatError(f"{folder} holds no recorded readings (*.npz)")
         self._pace = Pace(speed)
+        self.identity = _digest(self._files[0])
 
     def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
         """The recorded readings behind position ``after``, in order."""
@@ -59,6 +61,15 @@ class ReplaySource:
 
     def close(self) -> None:
         self._pace.close()
+
+
+def _digest(file: Path) -> str:
+    """By what a folder is known again: its first reading; empty if it cannot be read."""
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def read(file: Path) -> Reading:

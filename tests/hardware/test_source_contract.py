@@ -1,0 +1,199 @@
+"""What every source over files promises, found by the entry points: the same list of checks for each.
+
+A kind is built here from nothing; a source that is registered and has no builder fails, so that a new one
+gets one. Sources without files (``ble``) have these checks where their devices are played (``test_ble.py``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.app import Reading, Source, installed_apps
+from common.config import NodeSettings
+from common.edge.node import Node
+from common.edge.recording import record
+from common.edge.sources import GROUP, open_source
+from common.errors import ReadingError, SourceError
+from tests.builders import COLUMNS, make_app
+from tests.waiting import wait_for
+
+COUNT = 12
+WITHOUT_FILES = {"ble"}
+
+
+def write_csv(folder: Path, seed: int) -> str:
+    rows = np.random.default_rng(seed).uniform(-1, 1, (COUNT, 4))
+    (folder / "run.csv").write_text(
+        ",".join(COLUMNS) + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows.tolist())
+    )
+    return f"csv:{folder}/run.csv"
+
+
+def write_replay(folder: Path, seed: int) -> str:
+    shutil.rmtree(folder / "recorded", ignore_errors=True)
+    (folder / "recorded").mkdir()
+    for number, row in enumerate(np.random.default_rng(seed).uniform(-1, 1, (COUNT, 4)), 1):
+        record(folder / "recorded", Reading("pump", number * 10**9, number, row, tuple(COLUMNS)))
+    return f"replay:{folder}/recorded"
+
+
+def write_wfdb(folder: Path, seed: int) -> str:
+    samples = np.random.default_rng(seed).integers(-900, 900, COUNT * 100, dtype="<i2")
+    (folder / "r.hea").write_text(f"r 1 100 {samples.size}\nr.dat 16 200/mV 12 0 0 0 0 II\n")
+    (folder / "r.dat").write_bytes(samples.tobytes())
+    return f"wfdb:{folder}/r"
+
+
+def write_edf(folder: Path, seed: int) -> str:
+    samples = np.random.default_rng(seed).integers(-900, 900, COUNT * 100, dtype="<i2")
+    fields = [("ECG II", 16), ("", 80), ("uV", 8), ("-3277", 8), ("3276.8", 8), ("-32768", 8), ("32767", 8)]
+    fields += [("", 80), ("100", 8), ("", 32)]
+    head = "0".ljust(8) + "X X X X".ljust(80) + "Startdate X X X X".ljust(80) + "02.03.2408.09.10"
+    head += "512".ljust(8) + "".ljust(44) + str(COUNT).ljust(8) + "1".ljust(8) + "1".ljust(4)
+    head += "".join(text.ljust(width) for text, width in fields)
+    (folder / "r.edf").write_bytes(head.encode("ascii") + samples.tobytes())
+    return f"edf:{folder}/r.edf"
+
+
+WRITERS: dict[str, Callable[[Path, int], str]] = {
+    "csv": write_csv, "replay": write_replay, "wfdb": write_wfdb, "edf": write_edf,
+}  # fmt: skip
+SCHEMES = sorted(entry.name for entry in entry_points(group=GROUP) if entry.name not in WITHOUT_FILES)
+KINDS = [(name, kind) for name, spec in sorted(installed_apps().items()) for kind in spec.virtual_kinds]
+
+
+def opened(uri: str, folder: Path, speed: float = 0.0) -> Source:
+    return open_source(uri, make_app(folder / "starter"), speed, folder)
+
+
+def read(uri: str, folder: Path, after: int | None = None) -> list[Reading | ReadingError]:
+    return list(opened(uri, folder).readings(after))
+
+
+def good(items: Sequence[Reading | ReadingError]) -> list[Reading]:
+    return [item for item in items if isinstance(item, Reading)]
+
+
+@pytest.fixture(params=SCHEMES)
+def scheme(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_every_position_is_behind_the_one_before_and_after_gives_exactly_the_rest(
+    scheme: str, tmp_path: Path
+) -> None:
+    uri = WRITERS[scheme](tmp_path, 1)
+    whole = good(read(uri, tmp_path))
+    positions = [reading.position for reading in whole]
+    assert len(whole) == COUNT
+    assert positions == sorted(set(positions))
+    for number in (0, 5, COUNT - 1):
+        rest = good(read(uri, tmp_path, positions[number]))
+        assert [reading.position for reading in rest] == positions[number + 1 :]
+        for before, again in zip(whole[number + 1 :], rest, strict=True):
+            assert np.array_equal(before.values, again.values)
+
+
+def test_the_times_of_readings_never_go_back(scheme: str, tmp_path: Path) -> None:
+    times = [reading.captured_ns for reading in good(read(WRITERS[scheme](tmp_path, 1), tmp_path))]
+    assert times == sorted(times)
+
+
+def test_what_is_cut_off_is_told_and_the_rest_is_read_or_it_is_refused(scheme: str, tmp_path: Path) -> None:
+    uri = WRITERS[scheme](tmp_path, 1)
+    file = max(
+        (file for file in tmp_path.rglob("*") if file.is_file() and "starter" not in file.parts),
+        key=lambda file: (file.stat().st_size, file.name),
+    )
+    file.write_bytes(file.read_bytes()[:-5])
+    try:
+        items = read(uri, tmp_path)
+    except SourceError:
+        return  # Refused at open.
+    assert any(isinstance(item, ReadingError) for item in items)
+    assert COUNT - 2 <= len(good(items)) <= COUNT
+
+
+def test_closing_ends_the_iteration_from_another_thread(scheme: str, tmp_path: Path) -> None:
+    source = opened(WRITERS[scheme](tmp_path, 1), tmp_path, speed=0.01)
+    items: list[Reading | ReadingError] = []
+    thread = threading.Thread(target=lambda: items.extend(source.readings(None)), daemon=True)
+    thread.start()
+    source.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert len(items) < COUNT
+
+
+def test_what_is_not_there_is_refused_by_name(scheme: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="absent"):
+        opened(f"{scheme}:{tmp_path}/absent", tmp_path)
+
+
+def test_an_option_that_there_is_not_is_refused(scheme: str, tmp_path: Path) -> None:
+    if scheme == "replay":
+        pytest.skip("it has no options")
+    with pytest.raises(SourceError, match="colour"):
+        opened(f"{WRITERS[scheme](tmp_path, 1)}?colour=red", tmp_path)
+
+
+def run_node(uri: str, folder: Path) -> tuple[int, list[int]]:
+    """Run a node once over the source; its exit code and the positions that it has ever been given."""
+    spec = make_app(folder / "starter")
+    settings = NodeSettings(app=spec.name, source=uri, data=str(folder / "data"), speed=0.0, profile="cpu")
+    node = Node(settings, None, spec, once=True)
+    given: list[int] = []
+    body = node.source.readings
+
+    def watched(after: int | None):
+        for item in body(after):
+            if isinstance(item, Reading):
+                given.append(item.position)
+            yield item
+
+    node.source.readings = watched  # type: ignore[method-assign]
+    node.start()
+    wait_for(node.ended.is_set, "the source has ended")
+    assert node.healthz()[1]["source_state"] == "ended"
+    return node.stop(), given
+
+
+def test_another_recording_at_the_same_place_is_read_from_its_start(scheme: str, tmp_path: Path) -> None:
+    uri = WRITERS[scheme](tmp_path, 1)
+    _, first = run_node(uri, tmp_path)
+    _, again = run_node(uri, tmp_path)
+    assert (len(first), again) == (COUNT, [])
+    WRITERS[scheme](tmp_path, 2)
+    _, other = run_node(uri, tmp_path)
+    assert len(other) == COUNT
+    assert other[0] > first[-1] or scheme != "csv"
+    _, once_more = run_node(uri, tmp_path)
+    assert once_more == []
+    positions = [*first, *other]
+    assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize(("app", "kind"), KINDS)
+def test_a_virtual_sensor_counts_on_and_ends_when_it_is_closed(app: str, kind: str) -> None:
+    spec = installed_apps()[app]
+    source = spec.load_virtual()(kind, {"seed": "3"}, 0.0)
+    whole = list(itertools.islice(source.readings(None), 30))
+    positions = [reading.position for reading in good(whole)]
+    assert positions == sorted(set(positions))
+    assert len(positions) == 30
+    source.close()
+    slow = spec.load_virtual()(kind, {"seed": "3"}, 0.001)
+    items: list[Reading | ReadingError] = []
+    thread = threading.Thread(target=lambda: items.extend(slow.readings(None)), daemon=True)
+    thread.start()
+    slow.close()
+    thread.join(30)
+    assert not thread.is_alive()
