@@ -149,7 +149,11 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
         settings.mqtt.public_host or _reachable(broker.host), settings.mqtt.public_port or broker.port
     )
     samples = SampleStore(
-        engine, folder / "samples", limit_bytes=settings.http.sample_limit_bytes, clock=clock
+        engine,
+        folder / "samples",
+        limit_bytes=settings.http.sample_limit_bytes,
+        node_limit_bytes=settings.http.node_samples_bytes,
+        clock=clock,
     )
     jobs = Jobs(
         engine,

@@ -196,6 +196,8 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is 0.0.0.0 or ::, or a proxy stands before the API."""
     sample_limit_bytes: Count = 64 * 1024 * 1024
     """Largest sample that is taken."""
+    node_samples_bytes: Count = 16 * 1024**3
+    """Most bytes of samples that are kept of one node; what comes beyond is refused, and sent again later."""
     forwarded_allow_ips: list[str] = []
     """Addresses or networks of reverse proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed; empty
     believes nobody's, and every client counts by the address that it connects from."""
