@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.calibration import NOVEL_RATE
-from apps.industrial.data import Run, cmapss_in, load_test_engines, published
+from apps.industrial.data import SETS, Run, cmapss_in, load_test_engines, published
 from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, USED, features_of_runs
 from apps.industrial.virtual import HPC, simulate_run
 from common.app import Figure, LabelledSample, Metrics
@@ -165,14 +165,16 @@ def _test_engines(data_path: Path) -> tuple[Sequence[Run], str, str]:
     """Engines of the set below ``data_path``; what they are, for units; and which files they came from."""
     folder, name = cmapss_in(data_path, ("test", "RUL"))
     engines = load_test_engines(folder, name)
+    others = [other for other in SETS if other != name and (folder / f"test_{other}.txt").is_file()]
+    beside = f"; {', '.join(others)} beside it not measured" if others else ""
     if published(folder, (f"test_{name}.txt", f"RUL_{name}.txt")):
         return (
             engines,
             f"{len(engines)} {name} test engines",
-            f"C-MAPSS {name}, the published files, in {folder}",
+            f"C-MAPSS {name}, the published files, in {folder}{beside}",
         )
     which = f"{len(engines)} engines of test_{name}.txt, not the published file"
-    return engines, which, f"test_{name}.txt and RUL_{name}.txt in {folder}, not the published files"
+    return engines, which, f"test_{name}.txt and RUL_{name}.txt in {folder}, not the published files{beside}"
 
 
 def over_seeds(measured: Mapping[str, Any]) -> dict[str, Figure]:

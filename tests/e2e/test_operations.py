@@ -82,7 +82,7 @@ class Fleet:
         with self.cloud.client() as client:
             client.send_bundle(APP, model(self.folder, version))
             client.post(f"/v1/apps/{APP}/models", {"version": version})
-            client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test"})
+            client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test", "reason": "a test"})
 
     def start(self, version: str) -> str:
         self.add_model(version)
