@@ -54,7 +54,6 @@ class Reading:
     position: int
     values: NDArray[Any]
     channels: tuple[str, ...] = ()
-    alarm_ends: tuple[str, ...] = ()
     rate_hz: float | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 

@@ -176,6 +176,7 @@ def test_events_are_followed_and_the_status_is_asked_while_the_node_runs(tmp_pat
             text=True,
             cwd=tmp_path,
             env=ENVIRONMENT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert follower.stdout is not None
         seqs = [json.loads(follower.stdout.readline())["seq"] for _ in range(40)]
