@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from nicegui import ui
+from nicegui.element import Element
 
+from cloud_backend.addresses import host_of, is_local
 from cloud_backend.dashboard.asking import ask_sure
 from common.messages import NAME_PATTERN
 from common.pages import AskError, Text, View, action
@@ -55,7 +57,7 @@ class EnrolmentForm:
 
         done = await self._view.act(ask(), f"{node} is enrolled.")
         if done:
-            self._show(made[0])
+            show_enrolment(self._place, made[0])
         return done
 
     async def _is_enrolled(self, node: str) -> bool:
@@ -65,31 +67,41 @@ class EnrolmentForm:
             return False
         return True
 
-    def _show(self, enrolment: Mapping[str, Any]) -> None:
-        node = str(enrolment["node"])
-        name = f"{node}.json"
-        content = enrolment_file(enrolment)
 
-        async def download() -> None:
-            ui.download.content(content, name, "application/json")
+def show_enrolment(place: Element, enrolment: Mapping[str, Any]) -> None:
+    """Show an enrolment file in ``place`` until its reader has it."""
+    node = str(enrolment["node"])
+    name = f"{node}.json"
+    content = enrolment_file(enrolment)
 
-        async def done() -> None:
-            self._place.clear()
+    async def download() -> None:
+        ui.download.content(content, name, "application/json")
 
-        with self._place:
-            Text("h3", f"The enrolment file of {node}")
-            Text(
-                "p",
-                "It holds the node's secrets and is shown this once. Keep it for the node alone (mode 0600).",
-            ).classes("hint")
-            with ui.element("div").classes("row-of"):
-                action("Download", download, icon="download", tone="main")
-                action("I have it", done)
-            Text("pre", content).classes("log").props('tabindex=0 aria-label="Enrolment file"')
-            Text("p", "Then, on the node:").classes("hint")
-            Text("pre", f"edgeloop node run --app APP --source URI --data DIR --enrolment {name}").classes(
-                "log"
-            ).props("tabindex=0")
+    async def done() -> None:
+        place.clear()
+
+    with place:
+        Text("h3", f"The enrolment file of {node}")
+        Text(
+            "p",
+            "It holds the node's secrets and is shown this once. Keep it for the node alone (mode 0600).",
+        ).classes("hint")
+        Text("p", reach(enrolment)).classes("hint")
+        with ui.element("div").classes("row-of"):
+            action("Download", download, icon="download", tone="main")
+            action("I have it", done)
+        Text("pre", content).classes("log").props('tabindex=0 aria-label="Enrolment file"')
+        Text("p", "Then, on the node:").classes("hint")
+        Text("pre", f"edgeloop node run --app APP --source URI --data DIR --enrolment {name}").classes(
+            "log"
+        ).props("tabindex=0")
+
+
+def reach(enrolment: Mapping[str, Any]) -> str:
+    """On which machines a node with this enrolment works."""
+    if is_local(host_of(enrolment["cloud_url"])) or is_local(enrolment["mqtt_host"]):
+        return "It works on the cloud's own machine only: its addresses are loopback."
+    return f"It works where {enrolment['cloud_url']} and the broker {enrolment['mqtt_host']} can be reached."
 
 
 def enrolment_file(enrolment: Mapping[str, Any]) -> str:

@@ -90,6 +90,10 @@ class Tiles:
         states, all_nodes = fleet["states"], fleet["nodes"]
         online = states.get("online", 0)
         gone = [f"{words.count(states[name])} {name}" for name in ("offline", "unknown") if states.get(name)]
+        if fleet["without_updates"]:
+            gone.append(f"{words.count(fleet['without_updates'])} without updates")
+        if fleet["retired"]:
+            gone.append(f"{words.count(fleet['retired'])} retired")
         if fleet["virtual"]:
             gone.append(f"{words.count(fleet['virtual'])} virtual")
         self._online.show(

@@ -12,7 +12,9 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard import charts, words
+from cloud_backend.dashboard.asking import ask_sure
 from cloud_backend.dashboard.commands import Commands
+from cloud_backend.dashboard.enrolment import show_enrolment
 from common.pages import (
     Ask,
     AskError,
@@ -100,6 +102,8 @@ async def _show_node(view: View, node: str, place: str) -> None:
             volumes = Chart("Events by day and type", charts.volume_by_day([], "bytes"), height_px=200)
         with card("About"):
             about = Facts({})
+        with card("This device", "What to do when it is replaced, or gone for good.", wide=True):
+            service = Service(view, node)
 
     async def refresh() -> None:
         facts, newest, _ = await asyncio.gather(
@@ -110,6 +114,7 @@ async def _show_node(view: View, node: str, place: str) -> None:
         badges.show(facts, time.time_ns())
         tiles.show(facts)
         commands.show(facts, timeline.newest)
+        service.show(facts)
         live.show([event_row(event) for event in newest["items"]])
         about.show(facts_of(facts))
 
@@ -140,6 +145,7 @@ class Badges:
         with view.head:
             self._state, self._virtual, self._source = (Badge() for _ in range(3))
             self._drift, self._soak, self._refused, self._alarms = (Badge() for _ in range(4))
+            self._updates, self._retired = (Badge() for _ in range(2))
             self._seen = Text("span", "").classes("hint")
 
     def show(self, node: Mapping[str, Any], now_ns: int) -> None:
@@ -150,6 +156,9 @@ class Badges:
         self._source.show(*words.source_badge(health))
         self._drift.show("drifting" if health.get("drift") is True else "", "warn")
         self._soak.show("fails in its soak" if health.get("soak_ok") is False else "", "bad")
+        problem = node["update_problem"]
+        self._updates.show(f"no updates: {problem}" if problem else "", "bad")
+        self._retired.show("retired" if node["retired_ns"] else "", "warn")
         refused = words.number(health, "refused_subjects")
         self._refused.show(f"refuses {words.count(refused)} subjects" if refused else "", "bad")
         self._alarms.show(
@@ -157,6 +166,63 @@ class Badges:
         )
         seen = node["last_seen_ns"]
         self._seen.text = f"seen {words.since(seen, now_ns)}" if seen else "never seen yet"
+
+
+class Service:
+    """The buttons that give a node's place to a new device, or retire it."""
+
+    def __init__(self, view: View, node: str) -> None:
+        self._view = view
+        self._node = node
+        self._place = f"/v1/nodes/{quote(node, safe='')}"
+        self._text = Text("p", "").classes("hint")
+        with ui.element("div").classes("row-of"):
+            action("Replace", self._replace, icon="swap_horiz")
+            self._retire = action("Retire", self._ask_retire, icon="power_off", tone="bad")
+        self._file = ui.element("div").classes("stack")
+
+    def show(self, node: Mapping[str, Any]) -> None:
+        """Bring the line and the buttons up to date."""
+        self._text.text = service_text(node)
+        self._retire.set_visibility(not node["retired_ns"])
+
+    async def _replace(self) -> None:
+        await ask_sure(
+            f"Give the name {self._node} to a new device?",
+            "The credentials of the present device end at once. What it sent stays.",
+            "Replace",
+            self._send_replace,
+        )
+
+    async def _send_replace(self) -> bool:
+        made: list[Mapping[str, Any]] = []
+
+        async def send() -> None:
+            made.append(await self._view.ask.post(f"{self._place}/replace", {}))
+
+        self._file.clear()
+        done = await self._view.act(send(), f"{self._node} has a new enrolment.")
+        if done:
+            show_enrolment(self._file, made[0])
+        return done
+
+    async def _ask_retire(self) -> None:
+        await ask_sure(
+            f"Retire {self._node}?",
+            "Its credentials are revoked for good. Its history stays; counts and rollouts go on without it.",
+            "Retire",
+            lambda: self._view.act(self._view.ask.post(f"{self._place}/retire"), f"{self._node} is retired."),
+        )
+
+
+def service_text(node: Mapping[str, Any]) -> str:
+    """Whether a node is in service, and what took its place."""
+    if not node["retired_ns"]:
+        return "In service."
+    then = f"; {node['replaced_by']} has its place" if node["replaced_by"] else ""
+    return (
+        f"Retired {words.since(node['retired_ns'], time.time_ns())}{then}. Nothing is taken from it any more."
+    )
 
 
 class Tiles:
@@ -279,6 +345,16 @@ def account_facts(account: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def updates_text(node: Mapping[str, Any]) -> str:
+    """Whether a node can check for updates, and why not."""
+    updates = node["health"].get("updates")
+    if not isinstance(updates, Mapping):
+        return words.NONE
+    if problem := node["update_problem"]:
+        return f"cannot be checked for ({problem}): {updates.get('detail') or 'no detail'}"
+    return f"deployment {updates.get('serial', 0)}, metadata {updates.get('metadata', 0)}"
+
+
 def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
     """What else there is to know about a node, from what ``GET /v1/nodes/{node}`` gives."""
     health = node["health"]
@@ -304,5 +380,6 @@ def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
         "Memory": words.size(words.number(health, "rss_bytes")),
         "CPU time": words.NONE if cpu_s is None else f"{words.figure(cpu_s)} s",
         "Clock": "right" if not offset_ms else f"wrong by {offset_ms:,} ms, corrected on arrival",
+        "Updates": updates_text(node),
         "Enrolled": words.since(node["enrolled_ns"], time.time_ns()),
     }

@@ -37,6 +37,9 @@ def a_node(**changes: Any) -> dict[str, Any]:
         "enrolled_ns": 1,
         "last_seen_ns": 2,
         "clock_offset_ms": None,
+        "update_problem": "",
+        "retired_ns": 0,
+        "replaced_by": "",
         "health": health,
         **changes,
     }
@@ -233,3 +236,26 @@ def test_the_enrolment_file_is_what_a_node_reads() -> None:
         "tuf_root": {"signed": {}},
     }
     assert msgspec.json.decode(enrolment.enrolment_file(made), type=Enrolment).tuf_root == {"signed": {}}
+
+
+def test_why_a_node_cannot_check_for_updates_stands_on_its_page() -> None:
+    updates = {"problem": "", "detail": "", "root": 1, "metadata": 12, "serial": 3}
+    assert node.facts_of(a_node(health={"updates": updates}))["Updates"] == "deployment 3, metadata 12"
+    behind = updates | {"problem": "rollback", "detail": "timestamp version 3 is older than 12"}
+    told = node.facts_of(a_node(update_problem="rollback", health={"updates": behind}))["Updates"]
+    assert told == "cannot be checked for (rollback): timestamp version 3 is older than 12"
+    assert node.facts_of(a_node(health={"updates": HOSTILE}))["Updates"] == words.NONE
+
+
+def test_a_retired_node_is_shown_as_such() -> None:
+    assert node.service_text(a_node()) == "In service."
+    told = node.service_text(a_node(retired_ns=1, replaced_by="engine-9"))
+    assert told.startswith("Retired ")
+    assert "engine-9 has its place" in told
+
+
+def test_an_enrolment_says_where_it_works() -> None:
+    local = {"cloud_url": "http://127.0.0.1:8080", "mqtt_host": "127.0.0.1"}
+    assert "own machine only" in enrolment.reach(local)
+    public = {"cloud_url": "https://edge.example", "mqtt_host": "broker.example"}
+    assert "broker.example" in enrolment.reach(public)
