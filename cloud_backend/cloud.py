@@ -58,6 +58,5 @@ class Cloud:
             "host": self.mqtt_host,
             "port": self.mqtt_port,
             "connected": self.consumer.connected,
-            "problem": self.consumer.problem,
         }
         return {"broker": broker, "ingest": self.consumer.counts()}

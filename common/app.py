@@ -316,6 +316,8 @@ class AppSpec:
                  pseudonyms that the node makes (`common.edge.pseudonyms`)
     ``capacity`` the setting that bounds how many subjects are followed at a time (`common.subjects`); beside
                  it stands one ``forget_..._after_hours`` or ``_days``
+    ``ranges`` what each channel can read, ``{channel: (lowest, highest)}``, of an app that checks its
+                 sensors: a value outside of it is reported, is not used, and clears no alarm
     """
 
     name: str
@@ -330,6 +332,7 @@ class AppSpec:
     pages: str | None = None
     pseudonyms: bool = False
     capacity: str = ""
+    ranges: str = ""
     channels: tuple[str, ...] = ()
     alarm_ends: tuple[str, ...] = ()
 

@@ -40,6 +40,7 @@ SPEC = AppSpec(
     virtual_kinds=("turbofan",),
     pages="apps.industrial.pages:add_pages",
     capacity="max_machines",
+    ranges="apps.industrial.domain:RANGES",
     channels=USED_CHANNELS,
     alarm_ends=("industrial.maintenance_cleared",),
 )

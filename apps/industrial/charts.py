@@ -28,8 +28,11 @@ Json = Mapping[str, Any]
 
 
 def intervals(machines: Sequence[Json]) -> dict[str, Any]:
-    """The first machines by horizon: the interval as a bar, the prediction in it, the horizon as a stroke."""
-    shown = machines[:CHART_MACHINES]
+    """The first machines by horizon: the interval as a bar, the prediction in it, the horizon as a stroke.
+
+    Machines of unknown remaining life are left out.
+    """
+    shown = [machine for machine in machines if machine["rul_cycles"] is not None][:CHART_MACHINES]
     bars = {"type": "bar", "stack": "interval", "silent": True, "barMaxWidth": 10, "tooltip": {"show": False}}
     spots = {"type": "scatter", "encode": {"x": 0, "y": 1, "tooltip": [0, 2, 3]}}
     widths = [
@@ -102,12 +105,17 @@ def curve(
     rows = [of_cycle.get(cycle) for cycle in cycles]
 
     def values(key: str) -> list[float | None]:
-        return [None if row is None else round(row[key], 1) for row in rows]
+        return [None if row is None or row[key] is None else round(row[key], 1) for row in rows]
 
-    line = {"type": "line", "showSymbol": False, "connectNulls": True}
+    unknown = [point["cycle"] for point in points if point["rul_cycles"] is None]
+    line = {"type": "line", "showSymbol": False, "connectNulls": not unknown}
     band = {**line, "stack": "band", "silent": True, "lineStyle": {"opacity": 0}, "tooltip": {"show": False}}
     band["itemStyle"] = {"color": _LIFE, "opacity": 0.3}
-    width = [None if row is None else round(row["upper_cycles"] - row["lower_cycles"], 1) for row in rows]
+    lower, upper = values("lower_cycles"), values("upper_cycles")
+    width = [
+        None if low is None or high is None else round(high - low, 1)
+        for low, high in zip(lower, upper, strict=True)
+    ]
     bound = {**line, "lineStyle": {"width": 1, "opacity": 0.45}, "color": _LIFE}
     marks: list[dict[str, Any]] = [
         {
@@ -124,14 +132,14 @@ def curve(
     if outcome is not None and end in cycles:
         marks.append(_upright(end, "failure" if outcome["kind"] == "failure" else "end of life", _AMBER))
     series = [
-        {**band, "data": values("lower_cycles")},
+        {**band, "data": lower},
         {
             **band,
             "name": "90 % interval",
             "areaStyle": {"color": _LIFE, "opacity": 0.16},
             "data": width,
         },
-        {**bound, "name": "Upper bound", "data": values("upper_cycles")},
+        {**bound, "name": "Upper bound", "data": upper},
         {
             **line,
             "name": "Remaining life",
@@ -144,8 +152,17 @@ def curve(
                 "label": {"formatter": "{b}", "color": _GREY, "position": "insideEndTop"},
                 "data": marks,
             },
+            "markArea": {
+                "silent": True,
+                "itemStyle": {"color": _GREY, "opacity": 0.15},
+                "label": {"color": _GREY, "position": "insideTop"},
+                "data": [
+                    [{"name": "not known", "xAxis": str(first)}, {"xAxis": str(last)}]
+                    for first, last in spans(unknown)
+                ],
+            },
         },
-        {**bound, "name": "Lower bound", "data": values("lower_cycles")},
+        {**bound, "name": "Lower bound", "data": lower},
     ]
     if end is not None:
         true = [min(RUL_CAP_CYCLES, end - cycle) if cycle <= end else None for cycle in cycles]
@@ -183,6 +200,17 @@ def curve(
         },
         "series": series,
     }
+
+
+def spans(cycles: Sequence[int]) -> list[tuple[int, int]]:
+    """Rising numbers as spans of neighbours, ``(first, last)``."""
+    found: list[tuple[int, int]] = []
+    for cycle in cycles:
+        if found and found[-1][1] == cycle - 1:
+            found[-1] = (found[-1][0], cycle)
+        else:
+            found.append((cycle, cycle))
+    return found
 
 
 def changes(points: Sequence[Json]) -> list[tuple[int, str]]:
@@ -336,4 +364,5 @@ def _legend(*names: str) -> dict[str, Any]:
 
 
 def _is_under(machine: Json) -> bool:
-    return bool(machine["due"]) or machine["lower_cycles"] < machine["horizon_cycles"]
+    lower = machine["lower_cycles"]
+    return bool(machine["due"]) or (lower is not None and lower < machine["horizon_cycles"])

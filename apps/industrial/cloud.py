@@ -7,7 +7,7 @@ conflict-tolerant inserts, so projecting again changes nothing. The routes are i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,14 +16,19 @@ from fastapi import APIRouter
 from sqlmodel import Session, SQLModel
 
 from apps.industrial.routes import make_router
-from apps.industrial.tables import Machine, MaintenanceAlarm, RulPoint, insert_into
+from apps.industrial.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint, insert_into
 from common.app import ReceivedEvent
+
+WORD_LIMIT, TEXT_LIMIT = 40, 300
+"""Most characters of a word and of a sentence that are kept."""
+FAULTS_LIMIT = 48
+"""Most sensor faults of a machine that are kept."""
 
 
 class IndustrialCloud:
     """`common.app.CloudApp` of the industrial app."""
 
-    schema_version = 2
+    schema_version = 3
 
     def tables(self) -> Sequence[type[SQLModel]]:
         return (RulPoint, Machine, MaintenanceAlarm)
@@ -31,14 +36,19 @@ class IndustrialCloud:
     def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
         points: list[dict[str, Any]] = []
         machines: dict[str, dict[str, Any]] = {}
-        alarms: list[ReceivedEvent] = []
+        others: list[ReceivedEvent] = []
         for event in events:
             if event.type == "industrial.rul":
-                point = _point(event)
+                point, reason = _point(event)
                 points.append(point)
-                machines[event.subject] = point | {"site": event.site, "node": event.node}
-            elif event.type in ("industrial.maintenance_due", "industrial.maintenance_cleared"):
-                alarms.append(event)
+                machines[event.subject] = point | {
+                    "site": event.site,
+                    "node": event.node,
+                    "rank": UNKNOWN_RANK if point["lower_cycles"] is None else point["lower_cycles"],
+                    "reason": reason,
+                }
+            elif event.type in _PROJECTED:
+                others.append(event)
         if points:
             connection = session.connection()
             connection.execute(insert_into(session, RulPoint).on_conflict_do_nothing(), points)
@@ -52,11 +62,8 @@ class IndustrialCloud:
                 ),
                 list(machines.values()),
             )
-        for event in alarms:
-            if event.type == "industrial.maintenance_due":
-                _raise_alarm(session, event)
-            else:
-                _clear_alarm(session, event)
+        for event in others:
+            _PROJECTED[event.type](session, event)
 
     def router(self, deps: Any) -> APIRouter:
         return make_router(deps)
@@ -67,11 +74,13 @@ class _Rul(msgspec.Struct, frozen=True):
 
     run: int
     cycle: int
-    rul_cycles: float
-    lower_cycles: float
-    upper_cycles: float
+    rul_cycles: float | None
+    lower_cycles: float | None
+    upper_cycles: float | None
     novelty: float
     version: str
+    withheld: str = ""
+    reason: str = ""
 
 
 class _Due(msgspec.Struct, frozen=True):
@@ -93,12 +102,20 @@ class _Cleared(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class _SensorFault(msgspec.Struct, frozen=True):
+    """Data of ``industrial.sensor_fault`` and ``industrial.sensor_fault_ended``."""
+
+    sensor: str
+    text: str = ""
+
+
 _decode_rul = msgspec.json.Decoder(_Rul).decode
 
 
-def _point(event: ReceivedEvent) -> dict[str, Any]:
+def _point(event: ReceivedEvent) -> tuple[dict[str, Any], str]:
+    """The row of a cycle, and why its RUL is withheld."""
     rul = _decode_rul(event.body)
-    return {
+    point = {
         "machine": event.subject,
         "run": rul.run,
         "cycle": rul.cycle,
@@ -106,9 +123,11 @@ def _point(event: ReceivedEvent) -> dict[str, Any]:
         "lower_cycles": rul.lower_cycles,
         "upper_cycles": rul.upper_cycles,
         "novelty": rul.novelty,
+        "withheld": rul.withheld[:WORD_LIMIT],
         "version": rul.version,
         "time_ns": event.time_ns,
     }
+    return point, rul.reason[:TEXT_LIMIT]
 
 
 def _raise_alarm(session: Session, event: ReceivedEvent) -> None:
@@ -144,3 +163,34 @@ def _clear_alarm(session: Session, event: ReceivedEvent) -> None:
         .where(Machine.machine == event.subject)  # type: ignore[arg-type]
         .values(due=False, explanation="")
     )
+
+
+def _begin_fault(session: Session, event: ReceivedEvent) -> None:
+    fault = msgspec.json.decode(event.body, type=_SensorFault)
+    faults = _faults(session, event.subject)
+    if len(faults) < FAULTS_LIMIT:
+        _set_faults(session, event.subject, faults | {fault.sensor[:WORD_LIMIT]: fault.text[:TEXT_LIMIT]})
+
+
+def _end_fault(session: Session, event: ReceivedEvent) -> None:
+    ended = msgspec.json.decode(event.body, type=_SensorFault)
+    faults = _faults(session, event.subject)
+    faults.pop(ended.sensor[:WORD_LIMIT], None)
+    _set_faults(session, event.subject, faults)
+
+
+def _faults(session: Session, machine: str) -> dict[str, str]:
+    found = session.execute(sa.select(Machine.sensor_faults).where(Machine.machine == machine)).scalar()  # type: ignore[call-overload]
+    return dict(found or {})
+
+
+def _set_faults(session: Session, machine: str, faults: dict[str, str]) -> None:
+    session.execute(sa.update(Machine).where(Machine.machine == machine).values(sensor_faults=faults))  # type: ignore[arg-type]
+
+
+_PROJECTED: dict[str, Callable[[Session, ReceivedEvent], None]] = {
+    "industrial.maintenance_due": _raise_alarm,
+    "industrial.maintenance_cleared": _clear_alarm,
+    "industrial.sensor_fault": _begin_fault,
+    "industrial.sensor_fault_ended": _end_fault,
+}

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES
+from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, features_of_runs
 from common.bundle import file_digest
 from common.datasets import find_folders, not_found, one_of
 from common.errors import DatasetError
@@ -43,21 +45,36 @@ PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Cycles of one engine from the start of its run: ``values`` is ``(cycles, 24)``, as `CHANNELS`.
+    """Cycles of one engine's run: ``values`` is ``(cycles, 24)``, as `CHANNELS`.
 
     After the last of them the engine lives ``remaining_cycles`` more. ``slice`` says what it counts as
-    when a model is judged (a data set, a fault mode).
+    when a model is judged (a data set, a fault mode). ``cycles`` are their numbers within the run, rising;
+    empty where they are 1, 2, ...: all of them from the start.
     """
 
     name: str
     values: NDArray[np.float64]
     remaining_cycles: int = 0
     slice: str = ""
+    cycles: tuple[int, ...] = ()
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The number of every cycle within the run, ``(cycles,)``."""
+        return np.array(self.cycles or range(1, len(self.values) + 1), np.int64)
+
+    def life_cycles(self) -> int:
+        """Length of the whole run, to its end."""
+        return (self.cycles[-1] if self.cycles else len(self.values)) + self.remaining_cycles
 
     def rul_cycles(self) -> NDArray[np.float64]:
         """True remaining useful life at every cycle, ``(cycles,)``, capped."""
-        left = np.arange(len(self.values) - 1, -1, -1.0) + self.remaining_cycles
-        return np.minimum(left, RUL_CAP_CYCLES)
+        return np.minimum(self.life_cycles() - self.numbers().astype(np.float64), RUL_CAP_CYCLES)
+
+    def part(self, rows: NDArray[Any]) -> Run:
+        """The same run seen at some of its cycles only: ``rows`` are rising indices or a mask."""
+        numbers = self.numbers()[rows]
+        remaining = self.life_cycles() - int(numbers[-1])
+        return Run(self.name, self.values[rows], remaining, self.slice, tuple(numbers.tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,11 @@ class Cmapss:
     train: tuple[Run, ...]
     test: tuple[Run, ...]
     digests: dict[str, str]
+
+
+def features_of(runs: Sequence[Run]) -> list[NDArray[np.float32]]:
+    """Features of every cycle of every run, ``(cycles, FEATURES)`` each."""
+    return features_of_runs([run.values for run in runs], [run.numbers() for run in runs])
 
 
 def find_cmapss(data_path: Path | None = None) -> Path | None:

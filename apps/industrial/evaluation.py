@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.calibration import NOVEL_RATE
-from apps.industrial.data import SETS, Run, cmapss_in, load_test_engines, published
-from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, USED, features_of_runs
+from apps.industrial.data import Run, cmapss_in, features_of, load_test_engines, published
+from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, USED
 from apps.industrial.virtual import HPC, simulate_run
 from common.app import Figure, LabelledSample, Metrics
 from common.bundle import Bundle
@@ -72,7 +72,7 @@ def estimator_of(model_path: Path) -> Estimator:
     def estimate(runs: Sequence[Run]) -> list[Estimates]:
         return [
             Estimates(*(np.asarray(v, np.float64) for v in session.run(names, {"features": features})))
-            for features in features_of_runs([run.values for run in runs])
+            for features in features_of(runs)
         ]
 
     return estimate
@@ -120,12 +120,13 @@ def field_runs(samples: Sequence[LabelledSample]) -> tuple[list[Run], list[str]]
             continue
         end = int(body["cycle"]) + int(body.get("remaining_cycles", 0))
         last = int(attributes.get("last_cycle", len(values)))
-        usable = values[: max(0, len(values) - max(0, last - end))].astype(np.float64)
-        usable = usable[np.all(np.isfinite(usable[:, USED]), axis=1)]
-        if len(usable) < LEAST_CYCLES:
-            refused.append(f"{name}: {len(usable)} usable cycles")
+        seen = values[: max(0, len(values) - max(0, last - end))].astype(np.float64)
+        usable = np.all(np.isfinite(seen[:, USED]), axis=1)
+        if np.count_nonzero(usable) < LEAST_CYCLES:
+            refused.append(f"{name}: {np.count_nonzero(usable)} usable cycles")
             continue
-        runs.append(Run(name, usable, max(0, end - last), f"field:{slice_name(str(body.get('note', '')))}"))
+        whole = Run(name, seen, max(0, end - last), f"field:{slice_name(str(body.get('note', '')))}")
+        runs.append(whole if usable.all() else whole.part(usable))
     return runs, refused
 
 
@@ -165,16 +166,14 @@ def _test_engines(data_path: Path) -> tuple[Sequence[Run], str, str]:
     """Engines of the set below ``data_path``; what they are, for units; and which files they came from."""
     folder, name = cmapss_in(data_path, ("test", "RUL"))
     engines = load_test_engines(folder, name)
-    others = [other for other in SETS if other != name and (folder / f"test_{other}.txt").is_file()]
-    beside = f"; {', '.join(others)} beside it not measured" if others else ""
     if published(folder, (f"test_{name}.txt", f"RUL_{name}.txt")):
         return (
             engines,
             f"{len(engines)} {name} test engines",
-            f"C-MAPSS {name}, the published files, in {folder}{beside}",
+            f"C-MAPSS {name}, the published files, in {folder}",
         )
     which = f"{len(engines)} engines of test_{name}.txt, not the published file"
-    return engines, which, f"test_{name}.txt and RUL_{name}.txt in {folder}, not the published files{beside}"
+    return engines, which, f"test_{name}.txt and RUL_{name}.txt in {folder}, not the published files"
 
 
 def over_seeds(measured: Mapping[str, Any]) -> dict[str, Figure]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.calibration import KNOTS, LEVEL, SETTLED_CYCLES, Interval, Novelty
-from apps.industrial.features import AGE, FEATURES, RUL_CAP_CYCLES
+from apps.industrial.features import DELAY, FEATURES, LATE_CYCLES, RUL_CAP_CYCLES, SEEN
 from apps.industrial.regression import Ensemble, Network
 from common.errors import TrainingError
 
@@ -54,15 +54,20 @@ class _Drawing:
         return output
 
 
-def write_graph(path: Path, ensemble: Ensemble, interval: Interval, novelty: Novelty) -> None:
-    """Write the model to ``path``."""
+def write_graph(path: Path, ensemble: Ensemble, interval: Interval, late: Interval, novelty: Novelty) -> None:
+    """Write the model to ``path``; ``late`` is the interval for histories that began late."""
     import onnx
     from onnx import TensorProto, helper
 
     draw = _Drawing()
     _draw_rul(draw, ensemble)
-    _draw_bound(draw, "lower", interval.low)
-    _draw_bound(draw, "upper", interval.high)
+    delay = draw.node(
+        "Gather", ["features", draw.constant("delay_column", np.array([DELAY]))], "delay", axis=1
+    )
+    limit = draw.constant("late_delay", np.array(LATE_CYCLES / 100, np.float32))
+    draw.node("Greater", [delay, limit], "began_late")
+    _draw_bound(draw, "lower", interval.low, late.low)
+    _draw_bound(draw, "upper", interval.high, late.high)
     _draw_novelty(draw, novelty)
     graph = helper.make_graph(
         draw.nodes,
@@ -101,18 +106,27 @@ def _draw_rul(draw: _Drawing, ensemble: Ensemble) -> None:
     draw.node("Squeeze", [column, "columns"], "rul")
 
 
-def _draw_bound(draw: _Drawing, name: str, offsets: NDArray[np.float64]) -> None:
-    """``name = clip(rul + f(rul))``, ``f`` piecewise linear: a sum of ramps that begin at the knots."""
+def _draw_bound(draw: _Drawing, name: str, offsets: NDArray[np.float64], late: NDArray[np.float64]) -> None:
+    """``name = clip(rul + f(rul))``; ``f`` is one for whole histories and one for those that began late."""
+    shifts = [
+        _draw_piecewise(draw, f"{name}_late", late),
+        _draw_piecewise(draw, f"{name}_whole", offsets),
+    ]
+    shift = draw.node("Where", ["began_late", *shifts], f"{name}_offset")
+    moved = draw.node("Add", ["rul_column", shift], f"{name}_unclipped")
+    clipped = draw.node("Clip", [moved, "zero", "rul_cap"], f"{name}_column")
+    draw.node("Squeeze", [clipped, "columns"], name)
+
+
+def _draw_piecewise(draw: _Drawing, name: str, offsets: NDArray[np.float64]) -> str:
+    """A function of the RUL that is linear between `KNOTS`: a sum of ramps that begin there."""
     slopes = np.diff(offsets) / np.diff(KNOTS)
     changes = np.diff(slopes, prepend=0.0).astype(np.float32)
     begins = draw.constant(f"{name}_knots", KNOTS[:-1].astype(np.float32)[np.newaxis])
     ramps = draw.node("Relu", [draw.node("Sub", ["rul_column", begins], f"{name}_past")], f"{name}_ramps")
     weights = draw.constant(f"{name}_slopes", changes[:, np.newaxis])
     first = draw.constant(f"{name}_first", np.array([offsets[0]], np.float32))
-    shift = draw.node("Gemm", [ramps, weights, first], f"{name}_offset")
-    moved = draw.node("Add", ["rul_column", shift], f"{name}_unclipped")
-    clipped = draw.node("Clip", [moved, "zero", "rul_cap"], f"{name}_column")
-    draw.node("Squeeze", [clipped, "columns"], name)
+    return draw.node("Gemm", [ramps, weights, first], f"{name}_offset")
 
 
 def _draw_novelty(draw: _Drawing, novelty: Novelty) -> None:
@@ -122,10 +136,10 @@ def _draw_novelty(draw: _Drawing, novelty: Novelty) -> None:
     shift = draw.constant("novelty_shift", (-novelty.center @ novelty.axes).astype(np.float32))
     off = draw.node("Gemm", [level, axes, shift], "off_known")
     squared = draw.node("ReduceSumSquare", [off], "off_distance", axes=[1], keepdims=1)
-    age = draw.node("Gather", ["features", draw.constant("age_column", np.array([AGE]))], "age", axis=1)
-    pace = draw.constant("settling", np.array(100 / SETTLED_CYCLES, np.float32))
+    seen = draw.node("Gather", ["features", draw.constant("seen_column", np.array([SEEN]))], "seen", axis=1)
+    pace = draw.constant("settling_pace", np.array(100 / SETTLED_CYCLES, np.float32))
     one = draw.constant("one", np.array(1.0, np.float32))
-    settled = draw.node("Min", [draw.node("Mul", [age, pace], "settling_age"), one], "settled")
+    settled = draw.node("Min", [draw.node("Mul", [seen, pace], "settling"), one], "settled")
     column = draw.node("Mul", [squared, settled], "novelty_column")
     draw.node("Squeeze", [column, "columns"], "novelty")
 

@@ -74,6 +74,7 @@ class MachinePage:
             self._tiles = {
                 name: Tile(name) for name in ("Remaining life", "Maintenance", "Novelty", "Run", "Model")
             }
+        self._doubts = Notes()
         self._draw_curve()
         with ui.element("div").classes("grid"):
             with card("Why the alarm was raised"):
@@ -233,9 +234,15 @@ class MachinePage:
     def _show_tiles(self, state: Mapping[str, Any]) -> None:
         lower, upper = state["lower_cycles"], state["upper_cycles"]
         tone = "bad" if state["due"] else ""
-        self._tiles["Remaining life"].show(
-            f"{state['rul_cycles']:.0f} cycles", f"{lower:.0f} to {upper:.0f} (90 %)", tone
-        )
+        if lower is None:
+            self._tiles["Remaining life"].show(
+                "not known", WITHHELD.get(state["withheld"], ""), tone or "warn"
+            )
+        else:
+            self._tiles["Remaining life"].show(
+                f"{state['rul_cycles']:.0f} cycles", f"{lower:.0f} to {upper:.0f} (90 %)", tone
+            )
+        self._doubts.show(doubts_of(state))
         self._tiles["Maintenance"].show("due" if state["due"] else "not due", horizon_of(state), tone)
         novel = state["novelty"] > 1
         self._tiles["Novelty"].show(
@@ -245,6 +252,49 @@ class MachinePage:
         )
         self._tiles["Run"].show(str(state["run"]), f"cycle {state['cycle']}, {ago(state['time_ns'])}")
         self._tiles["Model"].show(state["version"])
+
+
+class Notes:
+    """Sentences below the tiles; nothing is seen where there is none."""
+
+    def __init__(self) -> None:
+        self._box = ui.element("div").classes("stack")
+        self._shown: list[str] = []
+
+    def show(self, texts: list[str]) -> None:
+        """Show these sentences instead of those before."""
+        if texts != self._shown:
+            self._shown = texts
+            self._box.clear()
+            with self._box:
+                for text in texts:
+                    Text("p", text).classes("hint").props('role="status"')
+
+
+WITHHELD = {
+    "regime": "another operating regime",
+    "novel": "unlike what the model knows",
+    "history": "too little history",
+    "sensors": "sensors without usable values",
+}
+"""Why a remaining life is not known, by the word in the data."""
+
+
+def life_of(machine: Mapping[str, Any]) -> str:
+    """The remaining life of a machine with its interval, or why it is not known."""
+    if machine["rul_cycles"] is None:
+        why = WITHHELD.get(machine["withheld"], "")
+        return f"not known: {why}" if why else "not known"
+    return f"{machine['rul_cycles']:.0f} ({machine['lower_cycles']:.0f}–{machine['upper_cycles']:.0f})"
+
+
+def doubts_of(state: Mapping[str, Any]) -> list[str]:
+    """Why no remaining life is given, and what is wrong with sensors, in sentences."""
+    texts = [f"No remaining life is given: {state['reason']}."] if state["rul_cycles"] is None else []
+    if texts and state["due"]:
+        texts.append("The maintenance alarm stands: what is not known does not clear it.")
+    texts += [f"Sensor fault: {text}. Its values are not used." for text in state["sensor_faults"].values()]
+    return texts
 
 
 def horizon_of(state: Mapping[str, Any]) -> str:

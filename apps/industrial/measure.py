@@ -27,9 +27,9 @@ import numpy as np
 
 from apps.industrial import train as training
 from apps.industrial.calibration import fit_interval
-from apps.industrial.data import Run
+from apps.industrial.data import Run, features_of
 from apps.industrial.evaluation import LEAST_CYCLES, evaluate, nasa_score
-from apps.industrial.features import RUL_CAP_CYCLES, features_of_runs
+from apps.industrial.features import RUL_CAP_CYCLES
 from apps.industrial.graph import read_ensemble
 from apps.industrial.regression import FOLDS, fold_of
 from common.app import TrainContext
@@ -51,7 +51,7 @@ def by_folds(bundle: Bundle, known: training.Known) -> dict[str, float]:
     """RMSE, NASA score per 100 engines, coverage and width on FD001's training engines, each unseen."""
     ensemble = read_ensemble(bundle.model_path())
     runs: Sequence[Run] = [*known.real, *known.virtual]
-    unseen = training.unseen_predictions(ensemble, runs, features_of_runs([r.values for r in runs]))
+    unseen = training.unseen_predictions(ensemble, runs, features_of(runs))
     truths = [run.rul_cycles() for run in runs]
     squares, scores, covered, widths = [], [], {f: [] for f in range(FOLDS)}, []
     for fold in range(FOLDS):

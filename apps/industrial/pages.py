@@ -11,7 +11,7 @@ from nicegui import ui
 
 from apps.industrial import charts
 from apps.industrial.features import RUL_CAP_CYCLES
-from apps.industrial.machine_page import MachinePage, machine_href
+from apps.industrial.machine_page import MachinePage, life_of, machine_href
 from apps.industrial.order_form import label_form
 from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, Turning, View, card
 
@@ -29,6 +29,7 @@ COLUMNS = (
         kind="bar",
         hint=f"Bar: the lower bound, of {RUL_CAP_CYCLES:g} cycles; red under the horizon",
     ),
+    Column("sensors", "Sensors", kind="badge", hint="Sensors with a fault: their values are not used"),
     Column("novelty", "Novelty", kind="number", hint="Above 1: unlike what the model knows"),
     Column("alarm", "Alarm", kind="badge", hint="With the sensors behind it, strongest first"),
     Column("version", "Model", kind="code"),
@@ -85,10 +86,16 @@ async def show_machines(view: View) -> None:
     nodes = VirtualNodes(view.ask)
 
     with ui.element("div").classes("tiles"):
-        count, due, least, novel = (Tile(n) for n in ("Machines", "Due now", "Least remaining", "Novel"))
-    with card("Remaining life", "The machines with the least certain life first.", wide=True) as drawn:
+        count, due, least, unknown, novel, faulty = (
+            Tile(n) for n in ("Machines", "Due now", "Least remaining", "Not known", "Novel", "Sensor faults")
+        )
+    with card(
+        "Remaining life",
+        "The machines with the least certain life first; those of unknown life are not drawn.",
+        wide=True,
+    ) as drawn:
         chart = Chart("Remaining cycles of each machine against its horizon", {"series": []})
-    with card("Machines by horizon", "Lower bound of the remaining cycles first.", wide=True):
+    with card("Machines by horizon", "Unknown remaining life first, then by its lower bound.", wide=True):
         table = Table(
             "Machines by horizon",
             COLUMNS,
@@ -110,12 +117,19 @@ async def show_machines(view: View) -> None:
         alarms, unlike = summary["due"], summary["novel"]
         due.show(str(alarms), "maintenance alarm stands" if alarms else "no alarm", "bad" if alarms else "")
         novel.show(str(unlike), "unlike what the model knows", "warn" if unlike else "")
+        unknown.show(
+            str(summary["unknown"]), "no remaining life is given", "warn" if summary["unknown"] else ""
+        )
+        faulty.show(
+            str(summary["faulty"]), "machines with a faulty sensor", "warn" if summary["faulty"] else ""
+        )
         first = summary["least"]
         if first is not None:
             tone = "bad" if first["due"] else ""
             least.show(f"{first['lower_cycles']:.0f} cycles", f"at least, {first['machine']}", tone)
-        drawn.set_visibility(bool(items))
-        chart.element.style(f"height: {90 + 24 * min(len(items), charts.CHART_MACHINES)}px")
+        known = sum(machine["rul_cycles"] is not None for machine in items)
+        drawn.set_visibility(known > 0)
+        chart.element.style(f"height: {90 + 24 * min(known, charts.CHART_MACHINES)}px")
         chart.show(charts.intervals(items))
         table.show([machine_row(machine, virtual) for machine in items])
 
@@ -124,7 +138,7 @@ async def show_machines(view: View) -> None:
 
 def machine_row(machine: Mapping[str, Any], virtual: set[str]) -> dict[str, Any]:
     """A machine as a row of the table."""
-    lower, upper, horizon = machine["lower_cycles"], machine["upper_cycles"], machine["horizon_cycles"]
+    lower, horizon = machine["lower_cycles"], machine["horizon_cycles"]
     novelty = machine["novelty"]
     return {
         "id": machine["machine"],
@@ -135,9 +149,11 @@ def machine_row(machine: Mapping[str, Any], virtual: set[str]) -> dict[str, Any]
         "node": machine["node"],
         "node_href": f"/ui/nodes/{quote(machine['node'], safe='')}",
         "site": machine["site"],
-        "left": lower / RUL_CAP_CYCLES,
-        "left_text": f"{machine['rul_cycles']:.0f} ({lower:.0f}–{upper:.0f})",
-        "left_tone": "bad" if lower < horizon else "",
+        "left": 0.0 if lower is None else lower / RUL_CAP_CYCLES,
+        "left_text": life_of(machine),
+        "left_tone": "bad" if lower is not None and lower < horizon else "",
+        "sensors": ", ".join(sorted(machine["sensor_faults"])),
+        "sensors_tone": "warn",
         "novelty": f"{novelty:.2f}" + (" novel" if novelty > 1 else ""),
         "alarm": ": ".join(filter(None, ("due", ", ".join(machine["explanation"]))))
         if machine["due"]

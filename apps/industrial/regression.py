@@ -22,12 +22,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.industrial.data import Run
-from apps.industrial.features import RUL_CAP_CYCLES, SCALE, USED, features_of_runs
+from apps.industrial.data import Run, features_of
+from apps.industrial.features import LATE_CYCLES, LEAST_LATE_CYCLES, RUL_CAP_CYCLES, SCALE, USED
 
 Floats = NDArray[np.float32]
 
 FOLDS = 5
+PART_SHARE = 0.5
+"""Share of the runs that are learnt from a second time, without some of their cycles."""
+LATEST_BEGIN = 200
+MOST_LOST = 0.6
+"""Largest share of cycles that are lost at random in such a run."""
 STRETCH = 0.3
 """A copy lives ``exp(±STRETCH)`` times as long as its original."""
 LEAST_SPREAD = 1.0
@@ -107,15 +112,17 @@ def fold_of(name: str) -> int:
     return zlib.crc32(name.encode()) % FOLDS
 
 
-def smooth(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+def smooth(run: Run) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """``(b, levels, residuals)`` of the best fit ``levels[0] + levels[1] * g(t)`` of all channels together.
 
-    ``g`` is `growth` with sharpness ``b``; ``values`` and ``residuals`` are ``(cycles, channels)``,
-    ``levels`` is ``(2, channels)``. Sensors count by their noise.
+    ``g`` is `growth` with sharpness ``b``; ``residuals`` are ``(cycles, channels)``, ``levels`` is
+    ``(2, channels)``. Sensors count by their noise.
     """
+    values, numbers = run.values, run.numbers()
     best: tuple[float, float, NDArray[np.float64], NDArray[np.float64]] | None = None
     for sharpness in _SHARPNESS:
-        basis = np.stack([np.ones(len(values)), growth(float(sharpness), len(values))], axis=1)
+        curve = growth(float(sharpness), int(numbers[-1]))[numbers - 1]
+        basis = np.stack([np.ones(len(values)), curve], axis=1)
         levels, *_ = np.linalg.lstsq(basis, values, rcond=None)
         residuals = values - basis @ levels
         error = float(np.sum((residuals[:, USED] / SCALE) ** 2))
@@ -134,17 +141,34 @@ def augmented(run: Run, copies: int, stretch: float, random: np.random.Generator
     """``copies`` possible runs like ``run``, each with another life and noise (see the module)."""
     if not copies or len(run.values) < 30:
         return []
-    sharpness, levels, residuals = smooth(run.values)
-    whole = len(run.values) + run.remaining_cycles
+    sharpness, levels, residuals = smooth(run)
     made = []
     for number in range(copies):
         factor = float(np.exp(random.uniform(-stretch, stretch)))
-        cycles = max(30, round(len(run.values) * factor))
+        cycles = max(30, round((run.life_cycles() - run.remaining_cycles) * factor))
         curve = growth(sharpness, cycles)[:, np.newaxis]
         noise = residuals[random.integers(len(residuals), size=cycles)]
-        remaining = round((whole - len(run.values)) * factor)
+        remaining = round(run.remaining_cycles * factor)
         made.append(Run(f"{run.name}~{number}", levels[0] + curve * levels[1] + noise, remaining, run.slice))
     return made
+
+
+def seen_in_part(run: Run, random: np.random.Generator) -> list[Run]:
+    """``run`` as a node sees it that comes late or loses cycles; empty for a run that is too short."""
+    count = len(run.values)
+    least, most = int(LATE_CYCLES) + 1, min(LATEST_BEGIN, count - LEAST_LATE_CYCLES)
+    if most <= least:
+        return []
+    if random.random() < 0.5:
+        return [run.part(np.arange(int(random.integers(least, most)), count))]
+    return [run.part(lossy(count, random.uniform(0.0, MOST_LOST), random))]
+
+
+def lossy(count: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Which of ``count`` cycles are left where ``share`` of them are lost at random; the last one is."""
+    left = random.random(count) >= share
+    left[-1] = True
+    return left
 
 
 def fit_network(
@@ -235,7 +259,9 @@ def fit_ensemble(
     """Train on ``runs`` with their copies. ``progress`` is told the share done after each member."""
     random = np.random.default_rng(seed)
     made = [[t.run, *augmented(t.run, t.copies, recipe.stretch, random)] for t in runs]
-    blocks = features_of_runs([r.values for group in made for r in group])
+    for group in made:
+        group += [part for run in group for part in seen_in_part(run, random) if random.random() < PART_SHARE]
+    blocks = features_of([run for group in made for run in group])
     features = np.concatenate(blocks)
     targets = np.concatenate([r.rul_cycles() for group in made for r in group]).astype(np.float32)
     targets /= np.float32(RUL_CAP_CYCLES)

@@ -24,9 +24,9 @@ import numpy as np
 
 from apps.industrial import train as training
 from apps.industrial.app import SPEC
-from apps.industrial.data import Run, cmapss_in, load_test_engines
+from apps.industrial.data import Run, cmapss_in, features_of, load_test_engines
 from apps.industrial.evaluation import estimator_of, fleet_slices, nasa_score, virtual_runs
-from apps.industrial.features import RUL_CAP_CYCLES, features_of_runs
+from apps.industrial.features import RUL_CAP_CYCLES
 from apps.industrial.measure import like_test
 from apps.industrial.regression import FOLDS, STRETCH, augmented, fold_of
 from apps.industrial.virtual import HPC
@@ -44,9 +44,9 @@ def gradient_boosting(seed: int, known: training.Known, test: Sequence[Run]) -> 
         for each in training.training_runs(known, (), training.COPIES_FULL)
         for run in (each.run, *augmented(each.run, each.copies, STRETCH, random))
     ]
-    features = features_of_runs([run.values for _, run in pool])
-    test_features = [found[-1] for found in features_of_runs([run.values for run in test])]
-    unseen = features_of_runs([run.values for run in known.real])
+    features = features_of([run for _, run in pool])
+    test_features = [found[-1] for found in features_of(test)]
+    unseen = features_of(known.real)
     squares, total = [], np.zeros(len(test))
     for fold in range(FOLDS):
         chosen = [i for i, (of, _) in enumerate(pool) if of != fold]
@@ -81,7 +81,7 @@ def int8(bundle: Bundle) -> dict[str, float]:
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-    features = np.concatenate(features_of_runs([run.values for run in virtual_runs(HPC.name, 20, 1)]))
+    features = np.concatenate(features_of(virtual_runs(HPC.name, 20, 1)))
 
     class Rows(CalibrationDataReader):
         def __init__(self) -> None:

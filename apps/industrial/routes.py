@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from apps.industrial.app import IndustrialSettings
-from apps.industrial.tables import Machine, MaintenanceAlarm, RulPoint
+from apps.industrial.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint
 from apps.industrial.work_orders import (
     APP,
     KINDS,
@@ -38,7 +38,9 @@ class MachinePublic(BaseModel):
     """A machine as the API shows it.
 
     ``horizon_cycles`` is the maintenance horizon of its node as its newest alarm told it. Before that it is
-    the app's default, and ``horizon_is_default``: the settings of a node are not known here.
+    the app's default, and ``horizon_is_default``: the settings of a node are not known here. Where the
+    remaining life is not known, ``rul_cycles`` and its bounds are null, ``withheld`` is the reason in a word
+    and ``reason`` in a sentence. ``sensor_faults`` says what is wrong with sensors, by sensor.
     """
 
     machine: str
@@ -46,10 +48,13 @@ class MachinePublic(BaseModel):
     node: str
     run: int
     cycle: int
-    rul_cycles: float
-    lower_cycles: float
-    upper_cycles: float
+    rul_cycles: float | None
+    lower_cycles: float | None
+    upper_cycles: float | None
     novelty: float
+    withheld: str
+    reason: str
+    sensor_faults: dict[str, str]
     version: str
     due: bool
     explanation: list[str]
@@ -66,12 +71,16 @@ class MachinePage(BaseModel):
 
 
 class Summary(BaseModel):
-    """All machines in numbers; ``least`` is the one with the least certain remaining life."""
+    """All machines in numbers; ``least`` is the one with the least certain remaining life that is known."""
 
     machines: int
     due: int
     novel: int
     """Machines whose last cycle is unlike what the model knows (novelty above 1)."""
+    unknown: int
+    """Machines whose remaining life is not known."""
+    faulty: int
+    """Machines with a sensor fault."""
     least: MachinePublic | None
 
 
@@ -129,15 +138,13 @@ def make_router(deps: Any) -> APIRouter:
         limit: int = Query(50, ge=1, le=500),
         cursor: str | None = Query(None, max_length=300),
     ) -> MachinePage:
-        """Machines, the one with the least certain remaining life first."""
-        query = sa.select(Machine).order_by(Machine.lower_cycles, Machine.machine).limit(limit + 1)  # type: ignore[arg-type]
+        """Machines of unknown remaining life, then the one with the least certain first."""
+        query = sa.select(Machine).order_by(Machine.rank, Machine.machine).limit(limit + 1)  # type: ignore[arg-type]
         if cursor:
-            lower, machine = _parse_cursor(cursor)
-            query = query.where(sa.tuple_(Machine.lower_cycles, Machine.machine) > sa.tuple_(lower, machine))  # type: ignore[arg-type]
+            rank, machine = _parse_cursor(cursor)
+            query = query.where(sa.tuple_(Machine.rank, Machine.machine) > sa.tuple_(rank, machine))  # type: ignore[arg-type]
         rows = session.scalars(query).all()
-        following = (
-            f"{rows[limit - 1].lower_cycles!r}|{rows[limit - 1].machine}" if len(rows) > limit else None
-        )
+        following = f"{rows[limit - 1].rank!r}|{rows[limit - 1].machine}" if len(rows) > limit else None
         return MachinePage(items=[_public(row) for row in rows[:limit]], next=following)
 
     @router.get("/machines/{machine:path}/runs/{run}")
@@ -211,12 +218,24 @@ def summary_of(session: Session) -> Summary:
         sa.func.count(),
         sa.func.count().filter(Machine.due),  # type: ignore[arg-type]
         sa.func.count().filter(Machine.novelty > 1.0),  # type: ignore[arg-type]
+        sa.func.count().filter(Machine.rank == UNKNOWN_RANK),  # type: ignore[arg-type]
+        sa.func.count().filter(sa.cast(Machine.sensor_faults, sa.String) != "{}"),  # type: ignore[arg-type]
     ).select_from(Machine)
-    machines, due, novel = session.execute(counted).one()
+    machines, due, novel, unknown, faulty = session.execute(counted).one()
     least = session.scalars(
-        sa.select(Machine).order_by(Machine.lower_cycles, Machine.machine).limit(1)  # type: ignore[arg-type]
+        sa.select(Machine)
+        .where(Machine.rank != UNKNOWN_RANK)  # type: ignore[arg-type]
+        .order_by(Machine.rank, Machine.machine)  # type: ignore[arg-type]
+        .limit(1)
     ).first()
-    return Summary(machines=machines, due=due, novel=novel, least=_public(least) if least else None)
+    return Summary(
+        machines=machines,
+        due=due,
+        novel=novel,
+        unknown=unknown,
+        faulty=faulty,
+        least=_public(least) if least else None,
+    )
 
 
 def runs_of(session: Session, machine: str, limit: int, before: int | None) -> RunPage:
@@ -286,7 +305,7 @@ def _alarms(session: Session, machine: str, first: int, last: int) -> dict[int, 
 
 
 def _public(machine: Machine) -> MachinePublic:
-    fields = machine.model_dump()
+    fields = machine.model_dump(exclude={"rank"})
     fields["explanation"] = [name for name in machine.explanation.split(",") if name]
     untold = machine.horizon_cycles is None
     if untold:
@@ -295,8 +314,8 @@ def _public(machine: Machine) -> MachinePublic:
 
 
 def _parse_cursor(cursor: str) -> tuple[float, str]:
-    lower, _, machine = cursor.partition("|")
+    rank, _, machine = cursor.partition("|")
     try:
-        return float(lower), machine
+        return float(rank), machine
     except ValueError:
         raise HTTPException(422, f"{cursor[:50]!r} is not a cursor of this list") from None

@@ -9,19 +9,24 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field as Column
 from sqlmodel import Session, SQLModel
 
+UNKNOWN_RANK = -1.0
+"""Machines of unknown remaining life come before all others."""
+
 
 class RulPoint(SQLModel, table=True):
-    """What the edge said about one cycle of one run."""
+    """What the edge said about one cycle of one run; no RUL and no interval where it was ``withheld``."""
 
     __tablename__ = "industrial_rul"
     __table_args__ = {"sqlite_with_rowid": False}
     machine: str = Column(primary_key=True)
     run: int = Column(primary_key=True)
     cycle: int = Column(primary_key=True)
-    rul_cycles: float
-    lower_cycles: float
-    upper_cycles: float
+    rul_cycles: float | None
+    lower_cycles: float | None
+    upper_cycles: float | None
     novelty: float
+    withheld: str = ""
+    """Why no RUL was given: ``regime``, ``novel``, ``history``, ``sensors``; empty where one was."""
     version: str
     time_ns: int = Column(sa_type=sa.BigInteger)
 
@@ -30,16 +35,23 @@ class Machine(SQLModel, table=True):
     """The latest state of one machine."""
 
     __tablename__ = "industrial_machine"
-    __table_args__ = (sa.Index("industrial_machine_horizon", "lower_cycles", "machine"),)
+    __table_args__ = (sa.Index("industrial_machine_horizon", "rank", "machine"),)
     machine: str = Column(primary_key=True)
     site: str
     node: str
     run: int
     cycle: int
-    rul_cycles: float
-    lower_cycles: float
-    upper_cycles: float
+    rul_cycles: float | None
+    lower_cycles: float | None
+    upper_cycles: float | None
+    rank: float
+    """Order by horizon: the lower bound, `UNKNOWN_RANK` where the remaining life is not known."""
     novelty: float
+    withheld: str = ""
+    """Why no RUL is given for the last cycle (as in `RulPoint`), and in a sentence."""
+    reason: str = ""
+    sensor_faults: dict[str, str] = Column(default_factory=dict, sa_type=sa.JSON)
+    """What is wrong with sensors now, by sensor."""
     version: str
     due: bool = False
     """Whether the maintenance alarm stands."""

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.industrial.calibration import NOVEL_RATE, Interval, Novelty, fit_interval, fit_novelty
-from apps.industrial.data import FILES, Run, cmapss_in, load_engines
+from apps.industrial.calibration import KNOTS, NOVEL_RATE, Interval, Novelty, fit_interval, fit_novelty
+from apps.industrial.data import FILES, Run, cmapss_in, features_of, load_engines
 from apps.industrial.evaluation import EVALUATION_SEED, estimator_of, evaluate, field_runs, virtual_runs
-from apps.industrial.features import FEATURE_NAMES, FEATURES, RUL_CAP_CYCLES, features_of_runs
+from apps.industrial.features import CHANNELS, FEATURE_NAMES, FEATURES, LEAST_LATE_CYCLES, RUL_CAP_CYCLES
 from apps.industrial.graph import read_ensemble, write_graph
 from apps.industrial.regression import (
     FOLDS,
@@ -31,6 +31,7 @@ from apps.industrial.regression import (
     TrainingRun,
     fit_ensemble,
     fold_of,
+    lossy,
 )
 from apps.industrial.virtual import FAN, HPC
 from common.app import GateRule, TrainContext
@@ -65,6 +66,12 @@ FIELD_COPIES = (4, 20)
 """...but at least and at most so many of each run."""
 LATENCY_LIMIT_MS = 5.0
 NOVELTY_BOUND = 1e7
+LATE_BEGINS = (10, 20, 30, 45, 60, 80, 100, 130, 160)
+"""Cycles lost at the start of a run, for which the interval of late histories is calibrated."""
+LOST_SHARES = (0.3, 0.4, 0.5, 0.6)
+LATE_SEED = 9
+RANGE_MARGINS = {"altitude_kft": 1.0, "mach": 0.02, "tra_pct": 2.0}
+"""How far beyond the operating settings seen in training a reading may lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,10 @@ class TrainedModel:
 
     ensemble: Ensemble
     interval: Interval
+    late_interval: Interval
+    """The interval where a history began late."""
     novelty: Novelty
+    operating_range: dict[str, list[float]]
     mean_rul_cycles: float
     mean_life_cycles: float
 
@@ -164,21 +174,65 @@ def fit(
     with threadpool_limits(1):  # The matrices are small: a second BLAS thread costs more than it gives.
         ensemble = fit_ensemble(runs, recipe, context.seed, start=start, progress=progress)
         originals = [t.run for t in runs]
-        features = features_of_runs([run.values for run in originals])
+        features = features_of(originals)
         unseen = unseen_predictions(ensemble, originals, features)
         truths = [run.rul_cycles() for run in originals]
         # A fault seen a few times counts in the interval as much as it does in training.
         counts = [1.0 + t.copies if t.run.slice.startswith("field:") else 1.0 for t in runs]
         interval = fit_interval(unseen, truths, counts)
+        late_interval = fit_late_interval(ensemble, originals)
         complete = [i for i, run in enumerate(originals) if run.remaining_cycles == 0]
         novelty = fit_novelty(
             [features[i] for i in complete],
             [fold_of(originals[i].name) for i in complete],
             [originals[i].slice for i in complete],
         )
-    lives = [len(run.values) + run.remaining_cycles for run in originals]
+    lives = [run.life_cycles() for run in originals]
     mean_rul = float(np.mean([truth.mean() for truth in truths]))
-    return TrainedModel(ensemble, interval, novelty, mean_rul, float(np.mean(lives)))
+    return TrainedModel(
+        ensemble,
+        interval,
+        late_interval,
+        novelty,
+        operating_range(originals),
+        mean_rul,
+        float(np.mean(lives)),
+    )
+
+
+def fit_late_interval(ensemble: Ensemble, runs: Sequence[Run]) -> Interval:
+    """The interval for histories that began late or lost many of their first cycles.
+
+    Calibrated on ``runs`` from each of `LATE_BEGINS` on, and with each of `LOST_SHARES` of their cycles lost.
+    The first `LEAST_LATE_CYCLES` of such a history are left out: no RUL is given for them.
+    """
+    random = np.random.default_rng(LATE_SEED)
+    parts = [
+        run.part(rows)
+        for run in runs
+        for rows in (
+            *(np.arange(begin, len(run.values)) for begin in LATE_BEGINS),
+            *(np.flatnonzero(lossy(len(run.values), share, random)) for share in LOST_SHARES),
+        )
+        if len(rows) > LEAST_LATE_CYCLES
+    ]
+    if not parts:
+        return Interval(np.full(len(KNOTS), -RUL_CAP_CYCLES), np.full(len(KNOTS), RUL_CAP_CYCLES))
+    rest = slice(LEAST_LATE_CYCLES - 1, None)
+    unseen = unseen_predictions(ensemble, parts, features_of(parts))
+    return fit_interval([found[rest] for found in unseen], [part.rul_cycles()[rest] for part in parts])
+
+
+def operating_range(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """Lowest and highest value of each operating setting in ``runs``, widened by `RANGE_MARGINS`."""
+    values = np.concatenate([run.values for run in runs])
+    found: dict[str, list[float]] = {}
+    for name, margin in RANGE_MARGINS.items():
+        column = values[:, CHANNELS.index(name)]
+        column = column[np.isfinite(column)]
+        if len(column):
+            found[name] = [round(float(column.min()) - margin, 4), round(float(column.max()) + margin, 4)]
+    return found
 
 
 def unseen_predictions(
@@ -210,7 +264,7 @@ def _number(context: TrainContext, name: str, default: int) -> int:
 
 def _write(context: TrainContext, model: TrainedModel, known: Known, field: int) -> Bundle:
     output = context.output
-    write_graph(output / "model.onnx", model.ensemble, model.interval, model.novelty)
+    write_graph(output / "model.onnx", model.ensemble, model.interval, model.late_interval, model.novelty)
     _write_golden(context)
     outputs = [
         TensorSpec(name=name, dtype="float32", shape=[None], unit=unit)
@@ -246,6 +300,8 @@ def _write(context: TrainContext, model: TrainedModel, known: Known, field: int)
             "mean_rul_cycles": round(model.mean_rul_cycles, 2),
             "mean_life_cycles": round(model.mean_life_cycles, 2),
             "field_runs": field,
+            "novelty_limit": round(model.novelty.limit, 3),
+            "operating_range": model.operating_range,
             "output_bounds": {name: [0.0, RUL_CAP_CYCLES] for name in ("rul", "lower", "upper")}
             | {"novelty": [0.0, NOVELTY_BOUND]},
         },
@@ -259,7 +315,7 @@ def _write_golden(context: TrainContext) -> None:
     other = virtual_runs(FAN.name, 1, EVALUATION_SEED + 2)[0]
     cases = [replace(known, values=known.values), replace(other, values=other.values[:60])]
     estimate = estimator_of(context.output / "model.onnx")
-    features = features_of_runs([run.values for run in cases])
+    features = features_of(cases)
     inputs, outputs = [], {name: [] for name in ("rul", "lower", "upper", "novelty")}
     for rows, found in zip(features, estimate(cases), strict=True):
         chosen = np.unique(np.linspace(0, len(rows) - 1, 12).astype(int))

@@ -37,7 +37,7 @@ class Outcome(BaseModel):
     """A closed run beside what the edge had said while it lasted.
 
     ``rmse_cycles`` is the error over the run, ``bias_cycles`` its mean: above 0 where the edge was too
-    hopeful. Both are None where no node watched the run.
+    hopeful, over the ``points`` that gave a remaining life. Both are None where none did.
     """
 
     machine: str
@@ -92,7 +92,9 @@ def outcome_of(session: Session, label: Label) -> Outcome:
     of_run = (RulPoint.machine == label.subject, RulPoint.run == run, RulPoint.cycle <= end)
     error = RulPoint.rul_cycles - remaining
     count, mean_square, mean = session.execute(
-        sa.select(sa.func.count(), sa.func.avg(error * error), sa.func.avg(error)).where(*of_run)
+        sa.select(sa.func.count(RulPoint.rul_cycles), sa.func.avg(error * error), sa.func.avg(error)).where(  # type: ignore[arg-type]
+            *of_run
+        )
     ).one()
     versions = session.scalars(sa.select(RulPoint.version).where(*of_run).distinct()).all()
     return Outcome(

@@ -6,6 +6,7 @@ seen; bad models that are stopped; what it came to.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +53,7 @@ class Edge:
             return machines if len(machines) == len(self.stage.nodes) else []
 
         machines = self.stage.wait(all_report, "a prediction of each engine")
-        return "\n".join(
-            f"{m['machine']}: cycle {m['cycle']}, {m['rul_cycles']:.0f} cycles left "
-            f"({m['lower_cycles']:.0f} to {m['upper_cycles']:.0f})"
-            for m in machines
-        )
+        return "\n".join(f"{m['machine']}: cycle {m['cycle']}, {_left(m)}" for m in machines)
 
     def alarms(self) -> str:
         self.stage.ready()
@@ -111,3 +108,10 @@ class Acts:
             self.refusals.chapter(),
             self.frame.closing(again=again),
         ]
+
+
+def _left(machine: Mapping[str, Any]) -> str:
+    if machine["rul_cycles"] is None:
+        return f"remaining life not known: {machine['reason']}"
+    lower, upper = machine["lower_cycles"], machine["upper_cycles"]
+    return f"{machine['rul_cycles']:.0f} cycles left ({lower:.0f} to {upper:.0f})"

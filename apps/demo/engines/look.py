@@ -18,7 +18,7 @@ def look(ask: Callable[..., Any], app: str) -> Mapping[str, Picture]:
             life(engine),
             f"run {engine['run']} cycle {engine['cycle']}",
             "MAINTENANCE" if engine["due"] else "",
-            engine["rul_cycles"] / FULL_CYCLES,
+            (engine["rul_cycles"] or 0.0) / FULL_CYCLES,
             (engine["run"], engine["cycle"]),
         )
         for engine in ask(f"/v1/apps/{app}/machines", limit=100)["items"]
@@ -27,6 +27,8 @@ def look(ask: Callable[..., Any], app: str) -> Mapping[str, Picture]:
 
 def life(engine: Mapping[str, Any]) -> str:
     """Remaining life and its interval on a scale, and in cycles."""
+    if engine["rul_cycles"] is None:
+        return f"{'?' * WIDTH}  not known: {engine['withheld']}"
     numbers = [engine[name] for name in ("lower_cycles", "rul_cycles", "upper_cycles")]
     lower, middle, upper = (min(WIDTH - 1, max(0, int(n * WIDTH / FULL_CYCLES))) for n in numbers)
     scale = "".join("●" if i == middle else "─" if lower <= i <= upper else "·" for i in range(WIDTH))

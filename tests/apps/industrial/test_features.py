@@ -8,10 +8,12 @@ import pytest
 from apps.industrial.features import (
     AGE,
     CHANNELS,
+    DELAY,
     FEATURE_NAMES,
     FEATURES,
     NOMINAL,
     SCALE,
+    SEEN,
     UNITS,
     USED,
     USED_CHANNELS,
@@ -71,7 +73,7 @@ def test_a_restored_state_goes_on_and_stays_small() -> None:
     other.restore(decode_state(saved)["features"])
     for values in run[300:]:
         assert np.array_equal(other.push(values), features.push(values))
-    assert len(encode_state({"features": features.snapshot()})) < 1.01 * len(saved) < 10_000
+    assert len(encode_state({"features": features.snapshot()})) < 1.01 * len(saved) < 12_000
 
 
 def test_a_snapshot_does_not_move_with_the_run() -> None:
@@ -80,7 +82,41 @@ def test_a_snapshot_does_not_move_with_the_run() -> None:
     saved = features.snapshot()
     before = {key: np.array(value) for key, value in saved.items()}
     features.push(healthy_cycles(2)[1])
-    assert all(np.array_equal(saved[key], before[key]) for key in before)
+    assert all(np.array_equal(saved[key], before[key], equal_nan=True) for key in before)
+
+
+def test_lost_cycles_pass_as_time_and_the_age_is_the_readings_own() -> None:
+    run = healthy_cycles(300, slopes={"T50": 0.1})
+    kept = np.flatnonzero(np.random.default_rng(0).random(300) > 0.3)
+    whole, lossy = features_of_runs([run, run[kept]], [np.arange(1, 301), kept + 1])
+    of_kept = whole[kept]
+    assert np.allclose(lossy[:, AGE], of_kept[:, AGE])
+    for name in ("mean20(T50)", "mean50(T50)", "slope30(T50)"):
+        assert np.abs(lossy - of_kept)[60:, column(name)].max() < 1.5, name
+
+
+def test_a_history_that_begins_late_says_by_how_much() -> None:
+    run = healthy_cycles(120)
+    whole, late = features_of_runs([run, run[59:]], [np.arange(1, 121), np.arange(60, 121)])
+    assert np.all(whole[:, DELAY] == 0)
+    assert np.allclose(late[:, DELAY], 0.59)
+    assert np.allclose(late[:, SEEN], np.minimum(np.arange(1, 62), 100) / 100)
+
+
+def test_a_missing_value_counts_nowhere_and_holds_what_was_known() -> None:
+    run = healthy_cycles(60)
+    run[40:, CHANNELS.index("T50")] = np.nan
+    (found,) = features_of_runs([run])
+    assert np.all(np.isfinite(found))
+    mean = found[:, column("mean8(T50)")]
+    np.testing.assert_allclose(mean[40:], mean[39], rtol=1e-5)
+    features = RunFeatures()
+    for values in run:
+        features.push(values)
+    recent, stale = features.support()
+    place = USED_CHANNELS.index("T50")
+    assert (recent[place], stale[place]) == (0, 20)
+    assert (recent[0], stale[0]) == (20, 0)
 
 
 def test_averages_have_no_start_up_bias_and_forget_at_their_pace() -> None:
@@ -122,7 +158,7 @@ def test_a_broken_sensor_cannot_make_a_feature_infinite() -> None:
     values[2, CHANNELS.index("P30")] = -1e300
     found = features_of_runs([values])[0]
     assert np.all(np.isfinite(found))
-    assert np.abs(found[:, :-18]).max() <= 100
+    assert np.abs(found[:, :-20]).max() <= 100
     assert np.abs(found).max() < 1000
 
 

