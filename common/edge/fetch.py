@@ -186,6 +186,7 @@ class RepositoryFetcher(FetcherInterface):
             url,
             headers=headers,
             preload_content=False,
+            decode_content=False,  # A file is what was signed; nothing is unpacked on the way.
             redirect=False,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=self._settings.download_grace_s),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import urllib3
@@ -14,6 +15,7 @@ from common.errors import SampleError
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 CONFLICTS_LIMIT = 8
+ANSWER_LIMIT_BYTES = 64 * 1024
 FINAL = frozenset({400, 404, 413, 422})
 """Answers after which this sample need not be tried again."""
 
@@ -39,6 +41,13 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 class _Answer(msgspec.Struct, frozen=True):
     offset: int
     complete: bool = False
+
+
+class _Reply(NamedTuple):
+    """An answer within its limit: its body, and the header ``Upload-Offset``."""
+
+    content: bytes
+    offset: str
 
 
 class SampleUpload:
@@ -94,38 +103,46 @@ class SampleUpload:
     def _where(self, kept: Kept) -> _Answer:
         answer = self._request("HEAD", f"{self._url}/{kept.digest}", b"", {})
         assert answer is not None
-        offset = answer.headers.get("Upload-Offset", "")
-        if not offset.isdigit() or int(offset) > kept.size:
+        offset = answer.offset
+        if not re.fullmatch("[0-9]{1,18}", offset) or int(offset) > kept.size:
             raise UploadFailed(f"the cloud says that the upload is at {offset[:20]!r}")
         return _Answer(int(offset), int(offset) == kept.size)
 
     def _request(
         self, method: str, url: str, body: bytes, headers: dict[str, str], *, conflict: bool = False
-    ) -> urllib3.BaseHTTPResponse | None:
+    ) -> _Reply | None:
         """The answer; None for a conflict where one is expected."""
         try:
             answer = self._pool.request(
-                method, url, body=body, headers=self._headers | headers, redirect=False
+                method,
+                url,
+                body=body,
+                headers=self._headers | headers,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
+            content = answer.read(ANSWER_LIMIT_BYTES + 1)
         except urllib3.exceptions.HTTPError as error:
             raise UploadFailed(f"{self._url} does not answer: {error}") from error
+        if len(content) > ANSWER_LIMIT_BYTES:
+            answer.close()
+            raise UploadFailed(f"{self._url} answers with more than {ANSWER_LIMIT_BYTES} bytes")
         if answer.status < 300:
-            return answer
+            return _Reply(content, answer.headers.get("Upload-Offset", ""))
         if conflict and answer.status == 409:
             return None
-        said = (
-            f"{method} {url} is answered with {answer.status}: {answer.data[:300].decode('utf-8', 'replace')}"
-        )
+        said = f"{method} {url} is answered with {answer.status}: {content[:300].decode('utf-8', 'replace')}"
         if answer.status in FINAL:
             raise SampleError(said)
         raise UploadFailed(said)
 
 
-def _state(answer: urllib3.BaseHTTPResponse | None) -> _Answer:
+def _state(answer: _Reply | None) -> _Answer:
     assert answer is not None
     try:
-        state = msgspec.json.decode(answer.data, type=_Answer)
-    except msgspec.MsgspecError as error:
+        state = msgspec.json.decode(answer.content, type=_Answer)
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UploadFailed(f"the cloud's answer is not readable: {error}") from error
     if state.offset < 0:
         raise UploadFailed(f"the cloud's answer makes no sense: {state}")
