@@ -42,7 +42,7 @@ from cloud_backend.training.job import (
 )
 from common.app import AppSpec, LabelledSample, Metrics, TrainContext, find_app
 from common.bundle import Bundle, Lineage, open_bundle, seal
-from common.errors import EdgeloopError, TrainingError
+from common.errors import DatasetError, EdgeloopError, TrainingError
 from common.private import restrict_new_files
 from common.revision import code_version
 
@@ -78,7 +78,12 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
         parameters=spec.parameters,
         progress=lambda fraction, message: report(0.8 * min(max(fraction, 0.0), 1.0), message),
     )
-    candidate = training.train(context)
+    try:
+        candidate = training.train(context)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{error}; the parameter data_sets=false trains and judges without data sets"
+        ) from error
     if (candidate.manifest.app, candidate.version) != (spec.app, spec.version):
         raise TrainingError(
             f"the training of {spec.app} made {candidate.manifest.app} {candidate.version}, "

@@ -24,7 +24,7 @@ from common.app import AppSpec, Figure, GateRule, LabelledSample, Metrics, Train
 from common.bundle import Bundle
 from common.edge.inference import load_model
 from common.edge.profile import find_profile
-from common.errors import TrainingError
+from common.errors import DatasetError, TrainingError
 from common.samples import encode_sample
 from tests.builders import WIDTH, make_app, make_bundle
 
@@ -43,6 +43,8 @@ def train(context: TrainContext) -> Bundle:
     print("training with", dict(asked), flush=True)
     if asked.get("raise"):
         raise TrainingError("there is nothing to learn from")
+    if asked.get("set") and context.data_path is not None:
+        raise DatasetError(f"{context.data_path} has no such set")
     if asked.get("die"):
         os.kill(os.getpid(), signal.SIGKILL)
     if asked.get("noise"):

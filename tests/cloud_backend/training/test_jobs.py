@@ -212,6 +212,26 @@ def test_what_production_was_trained_on_judges_no_later_candidate(bench: Bench) 
     assert f"the samples that {version} learned from are not on record here" in third.gate["basis"]
 
 
+def test_a_set_that_is_not_where_the_cloud_was_told_fails_the_job_unless_it_is_left_out(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.learn(4, gain=2.0)
+    bench.jobs = Jobs(
+        bench.engine,
+        bench.registry,
+        bench.folder / "jobs",
+        bench.settings,
+        samples=bench.samples,
+        data_path=tmp_path / "sets",
+        app_entries={NAME: ENTRY},
+    )
+    bench.lives.append(bench.jobs)
+    row = bench.run(bench.jobs.submit(NAME, {"set": True}))
+    assert row.state == "failed"
+    assert "sets has no such set; the parameter data_sets=false trains" in row.message
+    assert bench.run(bench.jobs.submit(NAME, {"set": True, "data_sets": False})).state == "done"
+
+
 def test_a_second_round_starts_from_the_first(bench: Bench) -> None:
     bench.learn(4, gain=2.0)
     first = bench.run(bench.jobs.submit(NAME))
