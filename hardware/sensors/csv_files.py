@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import zlib
 from collections.abc import Generator, Iterator
@@ -41,6 +42,8 @@ SIBLINGS_LIMIT = 1000
 TAIL_BYTES = 64
 CHUNK_BYTES = 1024 * 1024
 MEMORY_FILE = "csv-files.json"
+_ROTATED = re.compile(r"[.-][0-9][0-9T_-]*(\.(gz|bz2|xz|zst))?")
+"""What a rotation puts behind a file's name: a number or a date."""
 NOT_YET = 2**62
 """Base of a part that is not begun."""
 
@@ -132,6 +135,10 @@ class Lines:
             return True
         length = len(self._tail)
         return os.pread(self._file.fileno(), length, self.size - length) != self._tail
+
+    def modified_ns(self) -> int:
+        """When the file was written to last."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
 
     def identity(self) -> tuple[int, int]:
         found = os.fstat(self._file.fileno())
@@ -304,10 +311,16 @@ class Trail:
                 kind="lost",
             )
         part.left = True
-        yield from self._open_following(part.end, told=False)
+        yield from self._open_following(part.end, told=False, since_ns=self._lines.modified_ns())
 
-    def _open_following(self, base: int, *, told: bool) -> Iterator[ReadingError]:
-        """Open the file behind the last part, its lines numbered from ``base`` on."""
+    def _open_following(
+        self, base: int, *, told: bool, since_ns: int | None = None
+    ) -> Iterator[ReadingError]:
+        """Open the file behind the last part, its lines numbered from ``base`` on.
+
+        ``since_ns`` is when the last part was written to last: files that were rotated away after that while
+        nobody looked come before the one at the path.
+        """
         while self._expected:
             part = self._expected.pop(0)
             file = self._find(part, 0)
@@ -318,6 +331,20 @@ class Trail:
                 self._open(file, 0)
                 yield self._changed(f"goes on with {file.name}")
                 return
+        for file in self._rotated_since(since_ns) if since_ns is not None else ():
+            if first_lines(file, 1) != [self.part.header]:
+                yield ReadingError(
+                    f"{self._path}: {file.name} came in between and cannot be read as a file of this kind: "
+                    "its rows are lost",
+                    kind="lost",
+                )
+                continue
+            self.close()
+            self._parts = [*self._parts[-PARTS_LIMIT + 1 :], Part(base)]
+            self._open(file, 0)
+            self._save(strict=True)
+            yield self._changed(f"goes on with {file.name}")
+            return
         self.close()
         self._open_new(base)
         if not told:
@@ -363,6 +390,23 @@ class Trail:
             if (renamed or part.lines > 1) and self._matches(file, part, count):
                 return file
         return None
+
+    def _rotated_since(self, since_ns: int) -> list[Path]:
+        """Files with a rotation's name that were written after ``since_ns`` and not read, oldest first."""
+        found: list[tuple[int, Path]] = []
+        for file in self._path.parent.glob(f"{_escaped(self._path.name)}[.-]*"):
+            if not _ROTATED.fullmatch(file.name[len(self._path.name) :]):
+                continue
+            with suppress(OSError):
+                about = file.stat()
+                known = any(
+                    (about.st_dev, about.st_ino) == (part.device, part.inode)
+                    or (part.lines > 1 and self._matches(file, part, part.lines))
+                    for part in self._parts
+                )
+                if stat.S_ISREG(about.st_mode) and about.st_mtime_ns > since_ns and not known:
+                    found.append((about.st_mtime_ns, file))
+        return [file for _, file in sorted(found)]
 
     def _siblings(self, part: Part) -> list[tuple[bool, Path]]:
         """Other files with a name that begins alike: first the renamed one, then the newest."""

@@ -253,6 +253,47 @@ def test_a_rotation_while_the_node_is_down_loses_and_doubles_nothing(
     assert third.errors() == []
 
 
+@pytest.mark.parametrize("how", ["rename", "truncate"])
+def test_several_rotations_while_the_node_is_down_lose_and_double_nothing(
+    logger: Logger, follow, how: str
+) -> None:
+    logger.rows(20)
+    logger.rename("engine.csv.0")
+    logger.rows(20)
+    reader = follow()
+    reader.wait(20)
+    position = reader.end()
+    for number in range(1, 5):
+        logger.rows(6)
+        getattr(logger, how)(f"engine.csv.{number}")
+    logger.rows(3)
+    shutil.copy(logger.path.with_name("engine.csv.0"), logger.path.with_name("engine.csv.bak"))
+    logger.path.with_name("engine2.csv").write_text(HEADER + "e,-1\n")
+    again = follow(position)
+    again.wait(4 * 6 + 3)
+    again.end()
+    assert again.values() == list(range(40, logger.written))
+    assert "lost" not in kinds(again.errors())
+
+
+def test_a_compressed_file_in_between_is_reported_as_lost(logger: Logger, follow) -> None:
+    logger.rows(5)
+    reader = follow()
+    reader.wait(5)
+    position = reader.end()
+    logger.rename("engine.csv.2")
+    logger.rows(5)
+    logger.path.rename(logger.path.with_name("gone"))
+    logger.path.with_name("engine.csv.1.gz").write_bytes(b"\x1f\x8b\x08 rows")
+    logger.path.write_text(HEADER)
+    logger.rows(1)
+    again = follow(position)
+    again.wait(1)
+    again.end()
+    (lost,) = [error for error in again.errors() if error.kind == "lost"]
+    assert "engine.csv.1.gz came in between" in str(lost)
+
+
 @pytest.mark.parametrize("committed", [3, 21, 31, 32, 33, 40])
 def test_what_was_not_committed_is_read_again_over_a_rotation(
     logger: Logger, follow, memory: Path, committed: int
