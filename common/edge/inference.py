@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from common.app import Arrays
 from common.bundle import Bundle, Manifest, TensorSpec
+from common.edge.onnx_file import check_model_file
 from common.edge.profile import Profile
 from common.errors import BundleIncompatible, InferenceError
 
@@ -151,6 +152,7 @@ def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
             f"profile {profile.name} wants one of {', '.join(profile.providers)}; "
             f"the installed ONNX Runtime has {', '.join(installed)}"
         )
+    check_model_file(bundle.model_path())
     options = onnxruntime.SessionOptions()
     small = bundle.model_path().stat().st_size < SMALL_BYTES
     options.intra_op_num_threads = 1 if small else profile.intra_op_threads
