@@ -58,5 +58,6 @@ class Cloud:
             "host": self.mqtt_host,
             "port": self.mqtt_port,
             "connected": self.consumer.connected,
+            "problem": self.consumer.problem,
         }
         return {"broker": broker, "ingest": self.consumer.counts()}

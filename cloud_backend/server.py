@@ -29,6 +29,7 @@ from cloud_backend.cloud import Cloud
 from cloud_backend.steward import Chore, Steward
 from common import durable
 from common.app import installed_apps
+from common.broker_tls import tls_context
 from common.clock import anchored_clock
 from common.cloud_side import CloudChores, CloudContext
 from common.config import CloudSettings
@@ -102,7 +103,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     ``stack`` ends what was started, in the right order.
     """
     from cloud_backend.access.tokens import CLOUD_USER, Access
-    from cloud_backend.broker.choice import open_broker
+    from cloud_backend.broker.choice import broker_authority, open_broker
     from cloud_backend.ingest.consumer import Consumer
     from cloud_backend.ingest.projections import Projections, prepare
     from cloud_backend.ota.repository import Repository
@@ -137,6 +138,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
         user=CLOUD_USER,
         password=access.mqtt_password,
         clock=clock,
+        tls=tls_context(broker_authority(settings.mqtt)) if settings.mqtt.tls else None,
     )
     rollouts = Rollouts(engine, repository, registry, settings.rollout, consumer.hint, clock)
     data = os.environ.get("EDGELOOP_DATA")
@@ -147,7 +149,11 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
         settings.mqtt.public_host or _reachable(broker.host), settings.mqtt.public_port or broker.port
     )
     samples = SampleStore(
-        engine, folder / "samples", limit_bytes=settings.http.sample_limit_bytes, clock=clock
+        engine,
+        folder / "samples",
+        limit_bytes=settings.http.sample_limit_bytes,
+        node_limit_bytes=settings.http.node_samples_bytes,
+        clock=clock,
     )
     jobs = Jobs(
         engine,

@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from common import durable
+from common import durable, json_bounds
 from common.arrays import encode_arrays, read_arrays
-from common.errors import BundleIncompatible, BundleIncomplete
+from common.errors import BundleIncompatible, BundleIncomplete, MessageError
 
 MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
@@ -155,15 +155,19 @@ def seal(path: Path, manifest: Manifest) -> Bundle:
 
 def read_manifest(content: bytes, where: str) -> Manifest:
     """Parse a manifest. Raises `BundleIncompatible`; ``where`` is for its message."""
+    if len(content) > MANIFEST_LIMIT_BYTES:
+        raise BundleIncompatible(f"{where} is larger than {MANIFEST_LIMIT_BYTES} bytes")
     try:
-        head = msgspec.json.decode(content, type=dict[str, Any])
+        head = json_bounds.read(content)
+        if not isinstance(head, dict):
+            raise BundleIncompatible(f"{where} is not a manifest: it is no JSON object")
         if isinstance(head.get("format"), int) and head["format"] > MANIFEST_FORMAT:
             raise BundleIncompatible(
                 f"{where} has manifest format {head['format']}; this edgeloop reads up to {MANIFEST_FORMAT}: "
                 "update edgeloop first"
             )
-        return msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+        return msgspec.convert(head, Manifest)
+    except (MessageError, msgspec.MsgspecError) as error:
         raise BundleIncompatible(f"{where} is not a manifest: {error}") from error
 
 

@@ -196,6 +196,8 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is 0.0.0.0 or ::, or a proxy stands before the API."""
     sample_limit_bytes: Count = 64 * 1024 * 1024
     """Largest sample that is taken."""
+    node_samples_bytes: Count = 16 * 1024**3
+    """Most bytes of samples that are kept of one node; what comes beyond is refused, and sent again later."""
     forwarded_allow_ips: list[str] = []
     """Addresses or networks of reverse proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed; empty
     believes nobody's, and every client counts by the address that it connects from."""
@@ -224,6 +226,11 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Host by which nodes reach the broker; empty is host. Needed where host is 0.0.0.0 or ::."""
     public_port: Port = 0
     """Port by which nodes reach the broker; 0 is the port that it listens on."""
+    tls: bool = False
+    """Whether the cloud and its nodes connect to an external broker by TLS."""
+    ca_file: str = ""
+    """Certificate authority (PEM) of an external broker's certificate, which enrolments carry to the nodes;
+    empty trusts the authorities of the system."""
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -310,6 +317,10 @@ class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str
     tuf_root: dict[str, Any]
     """The update repository's root metadata, pinned by this file."""
+    mqtt_tls: bool = False
+    """Whether the broker is reached by TLS."""
+    mqtt_ca: str = ""
+    """Certificate authority (PEM) of the broker's certificate; empty trusts the authorities of the system."""
 
 
 def load(

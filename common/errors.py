@@ -24,6 +24,7 @@ Catch at the depth that you care for::
     │   ├── UploadUnknown      there is no upload with this id
     │   ├── UploadConflict     a piece does not continue the upload, or another upload is in its way
     │   ├── UploadTooLarge     more bytes than are taken
+    │   ├── UploadNoSpace      no room for a sample now, on the disk or in a node's share
     │   └── SampleRefused      the content is not what was announced, or not a sample
     ├── ArraysError            an .npz that is not one of plain arrays within its limits
     ├── DatasetError           a data set is absent or malformed
@@ -153,6 +154,10 @@ class UploadConflict(SampleError):
 
 class UploadTooLarge(SampleError):
     """More bytes than are taken."""
+
+
+class UploadNoSpace(SampleError):
+    """There is no room for a sample now, on the disk or in the node's share of it."""
 
 
 class SampleRefused(SampleError):

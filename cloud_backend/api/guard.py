@@ -6,6 +6,7 @@
 - Without a bearer token the cookie of a session counts, on requests that come from our own pages only
   (`cloud_backend.api.origins`). Where a page is asked for without one, the sign-in page answers.
 - A websocket needs the cookie and our own origin, and is closed soon after its session has ended.
+- A compressed request body is refused with 415: nothing here unpacks one.
 - A request body over its route's limit is refused with 413: by its Content-Length before a byte is
   read, and without one as soon as it has grown too long.
 """
@@ -253,6 +254,15 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        encoding = Headers(scope=scope).get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            refusal = problem_response(
+                415,
+                "send the body as it is: no Content-Encoding is accepted",
+                headers={"Connection": "close"},
+            )
+            await refusal(scope, receive, send)
             return
         limit = self.limit_of(scope["method"], scope["path"])
         detail = f"the request's body is larger than the {limit} bytes that are taken here"

@@ -21,6 +21,7 @@ from cloud_backend.api.shapes import (
     NodePublic,
     ReplaceNode,
 )
+from cloud_backend.broker.choice import broker_authority
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Adoption, Node
 from common.errors import AccessDenied
@@ -132,6 +133,8 @@ def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
         mqtt_password=password,
         token=token,
         tuf_root=cloud.repository.root(),
+        mqtt_tls=cloud.settings.mqtt.tls,
+        mqtt_ca=broker_authority(cloud.settings.mqtt),
     )
 
 

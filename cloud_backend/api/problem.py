@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -29,6 +30,7 @@ from common.errors import (
     StoreError,
     TrainingError,
     UploadConflict,
+    UploadNoSpace,
     UploadTooLarge,
     UploadUnknown,
     VersionUnknown,
@@ -44,6 +46,7 @@ STATUS_OF: list[tuple[type[EdgeloopError], int]] = [
     (VersionUnknown, 404),
     (UploadConflict, 409),
     (UploadTooLarge, 413),
+    (UploadNoSpace, 507),
     (SampleRefused, 422),
     (SampleError, 422),
     (BundleError, 422),
@@ -122,6 +125,13 @@ def install(api: FastAPI) -> None:
         if isinstance(error, UploadConflict) and error.offset is not None:
             headers[OFFSET_HEADER], more["offset"] = str(error.offset), error.offset
         return problem_response(status, str(error), kind=type(error).__name__, headers=headers, **more)
+
+    @api.exception_handler(OSError)
+    async def _disk(_request: Request, error: OSError) -> JSONResponse:
+        _log.error("request failed: %s", error, exc_info=error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return problem_response(507, "the cloud's disk is full: try again later", kind="UploadNoSpace")
+        return problem_response(500, "something went wrong here: the cloud's log says what")
 
     @api.exception_handler(ClientDisconnect)
     async def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from sqlalchemy import exists, func, select
-from sqlmodel import col
+from sqlmodel import Session, col
 from starlette.requests import ClientDisconnect
 
 from cloud_backend.api.deps import CloudDep, PrincipalDep, SamplesDep, SessionDep
@@ -27,7 +27,8 @@ from cloud_backend.api.shapes import (
     UploadCountPublic,
     UploadPublic,
 )
-from cloud_backend.store.tables import LabelRow, SampleRow, UploadCount
+from cloud_backend.store.engine import read_only
+from cloud_backend.store.tables import LabelRow, Node, NodeSubject, SampleRow, UploadCount
 from cloud_backend.training.samples import Announced, Upload
 
 router = APIRouter(prefix="/v1", tags=["samples"])
@@ -39,13 +40,19 @@ WRITE_BYTES = 256 * 1024
 """Bytes that are gathered before they go to disk."""
 
 
-@router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422))
+@router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422, 507))
 def announce(
     asked: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
 ) -> UploadPublic:
-    """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once."""
+    """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once.
+
+    A node announces samples of the app that it runs and of subjects that it has reported events of; where an
+    event is still on its way, it tries again later (409).
+    """
     if asked.app not in cloud.apps:
         raise problem(404, f"no app is called {asked.app!r}")
+    if principal.kind == "node":
+        _check_own(cloud, principal.node, asked)
     return _public(samples.begin(_node(principal) or "admin", Announced(**asked.model_dump())))
 
 
@@ -145,6 +152,19 @@ def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountP
     return page_of(
         session, select(UploadCount), keys, [str], paging, UploadCountPublic.of, newest_first=False
     )
+
+
+def _check_own(cloud: CloudDep, node: str, asked: AnnounceSample) -> None:
+    """Refuse a sample that is not the node's own to upload."""
+    with Session(read_only(cloud.engine)) as session:
+        row = session.get(Node, node)
+        reported = session.get(NodeSubject, (node, asked.subject)) is not None
+    if row is not None and row.app and row.app != asked.app:
+        raise problem(403, f"{node} runs {row.app}: it uploads no samples of {asked.app}")
+    if asked.group != asked.subject and not asked.group.startswith(f"{asked.subject}/"):
+        raise problem(403, f"the group {asked.group!r} is none of {asked.subject!r}")
+    if row is None or not row.app or not reported:
+        raise problem(409, f"{node} has not reported {asked.subject!r} of {asked.app} yet: try again later")
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:

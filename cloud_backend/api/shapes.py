@@ -59,6 +59,8 @@ class EnrolmentPublic(BaseModel):
     mqtt_password: str
     token: str
     tuf_root: dict[str, Any]
+    mqtt_tls: bool = False
+    mqtt_ca: str = ""
 
 
 class NodePublic(BaseModel):

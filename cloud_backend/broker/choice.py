@@ -13,6 +13,7 @@ from cloud_backend.broker.broker import Broker, Users
 from cloud_backend.broker.child import free_port
 from cloud_backend.broker.iotcore import IotcoreBroker
 from cloud_backend.broker.mosquitto import MosquittoBroker
+from common.broker_tls import tls_context
 from common.config import MqttSettings
 from common.errors import BrokerError, ConfigError
 
@@ -28,6 +29,9 @@ def open_broker(settings: MqttSettings, folder: Path, users: Users) -> Broker:
     kind = settings.broker
     if kind not in KINDS:
         raise ConfigError(f"mqtt.broker: {kind!r} is not one of {', '.join(KINDS)}")
+    if (settings.tls or settings.ca_file) and kind != "external":
+        raise ConfigError("mqtt.tls and mqtt.ca_file are for an external broker: set mqtt.broker to external")
+    broker_authority(settings)
     if kind == "external":
         return ExternalBroker(settings.host, settings.port)
     program = find_mosquitto()
@@ -39,6 +43,21 @@ def open_broker(settings: MqttSettings, folder: Path, users: Users) -> Broker:
     if program is not None and kind != "iotcore":
         return MosquittoBroker(program, folder, settings.host, port, users)
     return IotcoreBroker(folder, settings.host, port)
+
+
+def broker_authority(settings: MqttSettings) -> str:
+    """The authority (PEM) of an external broker's certificate; empty for those of the system.
+
+    Raises `ConfigError` for a file that is not one.
+    """
+    if not settings.ca_file:
+        return ""
+    try:
+        authority = Path(settings.ca_file).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mqtt.ca_file: {settings.ca_file} cannot be read: {error}") from error
+    tls_context(authority)
+    return authority
 
 
 def find_mosquitto() -> str | None:
@@ -73,12 +92,20 @@ class ExternalBroker:
     def add_node(self, site: str, node: str, password: str) -> None:  # noqa: ARG002
         """Say that the broker's own administrator has to let the node in."""
         _log.warning(
-            "add this node to the external broker with the password of its enrolment", node=node, site=site
+            "the external broker does not know this node yet: write its files anew by `edgeloop cloud "
+            "broker-config` and let it reload them (SIGHUP)",
+            node=node,
+            site=site,
         )
 
     def remove_node(self, site: str, node: str) -> None:
         """Say that the broker's own administrator has to remove the user."""
-        _log.warning("remove the user of this node from the external broker", node=node, site=site)
+        _log.warning(
+            "the external broker still knows this node: write its files anew by `edgeloop cloud "
+            "broker-config` and let it reload them (SIGHUP)",
+            node=node,
+            site=site,
+        )
 
     def tidy(self) -> None:
         """Nothing to tidy."""

@@ -10,7 +10,8 @@ import getpass
 import os
 import signal
 import threading
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password, mqtt_user
 from cloud_backend.broker.broker import PACKET_LIMIT_BYTES, Users
@@ -36,7 +37,7 @@ log_type error
 log_type warning
 log_timestamp_format %Y-%m-%dT%H:%M:%S
 """
-_RULES = f"""\
+ACCESS_RULES = f"""\
 user {CLOUD_USER}
 topic readwrite {TOPIC_ROOT}/#
 
@@ -69,16 +70,11 @@ class MosquittoBroker:
 
     def start(self) -> None:
         """Write its files anew and start it."""
-        configuration = _CONFIGURATION.format(
-            host=self.host,
-            port=self.port,
-            folder=self._folder,
-            packet_bytes=PACKET_LIMIT_BYTES,
-            # Changing the user would make the kernel forget that it has to die with us.
-            user=getpass.getuser() if os.geteuid() else "root",
-        )
-        durable.write(self._folder / "mosquitto.conf", configuration.encode(), mode=0o600)
-        durable.write(self._folder / "rules", _RULES.encode(), mode=0o600)
+        # Changing the user would make the kernel forget that it has to die with us.
+        user = getpass.getuser() if os.geteuid() else "root"
+        text = configuration(self.host, self.port, self._folder, user)
+        durable.write(self._folder / "mosquitto.conf", text.encode(), mode=0o600)
+        durable.write(self._folder / "rules", ACCESS_RULES.encode(), mode=0o600)
         with self._lock:
             self._hashes = dict(self._users())
             self._write_passwords()
@@ -111,5 +107,16 @@ class MosquittoBroker:
         self._child.trim_log()
 
     def _write_passwords(self) -> None:
-        lines = "".join(f"{user}:{password}\n" for user, password in sorted(self._hashes.items()))
-        durable.write(self._folder / "passwords", lines.encode(), mode=0o600)
+        durable.write(self._folder / "passwords", password_lines(self._hashes).encode(), mode=0o600)
+
+
+def configuration(host: str, port: int, folder: PurePath, user: str) -> str:
+    """Mosquitto's configuration with one listener, whose options may follow; ``user`` is the system's."""
+    return _CONFIGURATION.format(
+        host=host, port=port, folder=folder, packet_bytes=PACKET_LIMIT_BYTES, user=user
+    )
+
+
+def password_lines(hashes: Mapping[str, str]) -> str:
+    """Mosquitto's password file."""
+    return "".join(f"{user}:{password}\n" for user, password in sorted(hashes.items()))

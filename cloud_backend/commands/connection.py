@@ -27,7 +27,9 @@ TokenOption = Annotated[
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--data", help=f"The cloud's data folder [default: {DEFAULT_FOLDER}].", show_default=False),
+    typer.Option(
+        "--data", help=f"Folder of the running cloud; by default {DEFAULT_FOLDER}.", show_default=False
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 

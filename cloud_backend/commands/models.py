@@ -24,7 +24,7 @@ from common.cli import print_object
 from common.datasets import check_folder
 from common.errors import DatasetError, TrainingError
 
-app = typer.Typer(help="Models: list, trace, train, evaluate, approve.", no_args_is_help=True)
+app = typer.Typer(help="Model registry: list, lineage, training, evaluation, approval.", no_args_is_help=True)
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
 VersionArgument = Annotated[str, typer.Argument(help="Version of the model.")]
 JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
@@ -56,7 +56,7 @@ def show(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a version: its figures, and where it came from."""
+    """Show a version: state, approval, figures and lineage."""
     path = f"/v1/apps/{part(app_name)}/models/{part(version)}"
     with connect(cloud, token_file, data) as client:
         facts = client.get(path)
@@ -73,18 +73,28 @@ def show(
 def train(
     app_name: AppArgument,
     parameter: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE for the app's training; VALUE is JSON or text.")
+        list[str] | None,
+        typer.Option(help="Training parameter NAME=VALUE of the app; VALUE is JSON or text. Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the training.")] = 0,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Wait for the verdict; exit 1 unless it is approved.")
+        bool,
+        typer.Option(
+            "--follow/--no-follow", help="Wait for the verdict; exit code 1 unless the candidate is approved."
+        ),
     ] = True,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a candidate in the cloud from its samples and labels, and let the gate judge it."""
+    """Train a candidate in the cloud, and let the gate judge it.
+
+    It learns from the cloud's samples and labels, and from the app's data set below the folder that
+    EDGELOOP_DATA named when the cloud was started; without that variable from virtual data. The set must be
+    there, unless `--parameter data_sets=false` leaves it out. The gate approves only what was judged on
+    held-out samples.
+    """
     asked = {"parameters": _parameters(parameter or []), "seed": seed}
     with connect(cloud, token_file, data) as client:
         job = client.post(f"/v1/apps/{part(app_name)}/jobs", asked)
@@ -143,14 +153,17 @@ def cancel(
 def promote(
     app_name: AppArgument,
     version: VersionArgument,
-    reason: Annotated[str, typer.Option(help="Why it is approved by hand; kept in its record.")],
-    by: Annotated[str, typer.Option(help="Who approves.", envvar="USER")] = "admin",
+    reason: Annotated[str, typer.Option(help="Reason of the approval.")],
+    by: Annotated[str, typer.Option(help="Name of the person who approves.", envvar="USER")] = "admin",
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Approve a version by hand, so that it may be rolled out."""
+    """Approve a candidate or refused version by hand, so that it can be rolled out.
+
+    Name and reason stay in its record.
+    """
     if not reason.strip():
         raise typer.BadParameter("--reason is empty")
     asked = {"by": by, "reason": reason}
@@ -169,7 +182,7 @@ def add(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Add a bundle that was made elsewhere, as a candidate."""
+    """Add a bundle that was made elsewhere to the registry, as a candidate."""
     from common.bundle import open_bundle
 
     bundle = open_bundle(path, app=app_name)

@@ -1,9 +1,9 @@
-"""``edgeloop cloud backup``, ``restore`` and ``settings``: what an operator does to a cloud."""
+"""``edgeloop cloud backup``, ``restore``, ``broker-config``, ``settings``: operating a cloud."""
 
 from __future__ import annotations
 
 from importlib.metadata import version as installed_version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -13,6 +13,7 @@ from cloud_backend.commands.output import print_facts
 from cloud_backend.commands.up import ConfigOption, app, settings_of
 from common.cli import print_object
 from common.config import CloudSettings, explain
+from common.errors import ConfigError
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].")
@@ -102,6 +103,56 @@ def restore(
         "created_ns": manifest.created_ns,
         "kept": str(before) if before else "",
     }
+    print_facts(facts, json=json)
+
+
+@app.command("broker-config")
+def broker_config(
+    out: Annotated[Path, typer.Option(help="Folder for mosquitto.conf, passwords and rules.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+    cert: Annotated[str, typer.Option(help="The broker's certificate (PEM), as a path on its machine.")] = "",
+    key: Annotated[str, typer.Option(help="Key of the certificate, as a path on its machine.")] = "",
+    listen: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Where the broker listens [default: mqtt.host:mqtt.port]."),
+    ] = "",
+    folder: Annotated[
+        str, typer.Option(help="Where the files will lie on the broker's machine [default: --out].")
+    ] = "",
+    user: Annotated[str, typer.Option(help="System user that the broker runs as.")] = "mosquitto",
+    json: JsonOption = False,
+) -> None:
+    """Write what an external Mosquitto needs to serve this cloud: listener, users and access rules.
+
+    The users are the cloud itself and the nodes in service, with their passwords' hashes. Write the files
+    anew after each enrolment, replacement or retirement, and send the broker SIGHUP.
+    """
+    from contextlib import ExitStack
+
+    from cloud_backend.access.tokens import Access
+    from cloud_backend.broker.provision import Listener, write_broker_files
+    from cloud_backend.commands.up import address_of
+    from cloud_backend.store.engine import open_store, sqlite_url
+
+    settings = settings_of(data, config)
+    home = Path(settings.data)
+    if not (home / "secrets").is_dir():
+        raise ConfigError(f"{home} is not the data folder of a cloud: `edgeloop cloud up` makes one")
+    where = {"host": settings.mqtt.host, "port": settings.mqtt.port} | address_of(listen, "--listen")
+    listener = Listener(where["host"], where["port"], PurePosixPath(folder or out.resolve()), user, cert, key)
+    with ExitStack() as stack:
+        engine = open_store(settings.database or sqlite_url(home / "cloud.sqlite"), upgrade=False)
+        stack.callback(engine.dispose)
+        users = Access(engine, home / "secrets").broker_users
+        files = write_broker_files(out, listener, users)
+        count = len(users())
+    typer.echo(
+        "Files for the broker's system user only: chown them to it. The cloud needs mqtt.broker = external, "
+        "mqtt.host and mqtt.port" + (", mqtt.tls and mqtt.ca_file" if cert else "") + ".",
+        err=True,
+    )
+    facts = {"files": [str(file) for file in files], "users": count, "tls": bool(cert)}
     print_facts(facts, json=json)
 
 

@@ -32,6 +32,7 @@ from cloud_backend.ingest.clocks import NodeClocks
 from cloud_backend.ingest.ledger import Leave, Take, above, judge
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.quarantine import Refusal
+from cloud_backend.ingest.reporters import Reporters
 from cloud_backend.ingest.volumes import Tally, Volumes
 from cloud_backend.store.engine import is_outage
 from cloud_backend.store.tables import Node, StoredEvent, Stream
@@ -42,6 +43,7 @@ _log = structlog.get_logger("edgeloop.ingest")
 ROWS_PER_STATEMENT = 100
 """Rows in one INSERT: enough to spread the cost of a statement, and within SQLite's limit of parameters."""
 _TYPE, _BODY = COLUMNS.index("type"), COLUMNS.index("body")
+_SUBJECT = COLUMNS.index("subject")
 LOST_BY_CLOUD = "lost_by_cloud"
 """Reason of the gap for events that this cloud had acked and has lost since."""
 
@@ -98,6 +100,7 @@ class _Work:
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     tally: Tally = field(default_factory=Tally)
+    subjects: dict[str, set[str]] = field(default_factory=dict)
 
 
 class Committer:
@@ -110,6 +113,7 @@ class Committer:
         self._clocks = NodeClocks(round(settings.clock_tolerance_s * 1e9))
         self._insert = _insert_statement(engine.dialect.name)
         self._volumes = Volumes(engine.dialect.name)
+        self._reporters = Reporters()
         self.counts: Counter[str] = Counter()
         """Events, batches and what became of them since the start, for the status page."""
 
@@ -241,6 +245,7 @@ class Committer:
         work.values += rows.values
         kinds, bodies = rows.values[_TYPE :: len(COLUMNS)], rows.values[_BODY :: len(COLUMNS)]
         work.tally.add(arrival.node, arrival.arrived_ns, kinds, bodies)
+        work.subjects.setdefault(arrival.node, set()).update(rows.values[_SUBJECT :: len(COLUMNS)])
         malformed: list[Malformed] = batch.malformed + rows.malformed
         work.counts["events"] += len(rows.values) // len(COLUMNS)
         work.counts["malformed"] += len(malformed)
@@ -256,6 +261,7 @@ class Committer:
         if work.seen:
             connection.execute(_NOTE_SEEN, [work.seen[node] for node in sorted(work.seen)])
         self._volumes.keep(connection, work.tally)
+        self._reporters.keep(connection, work.subjects)
         work.refusals += self._projections.run(connection, work.projected)
         work.counts["quarantine_dropped"] += quarantine.keep(
             connection,

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any
 
 import structlog
@@ -54,6 +55,7 @@ class Consumer:
         user: str,
         password: str,
         clock: Clock,
+        tls: SSLContext | None = None,
     ) -> None:
         self._committer = Committer(engine, projections, settings)
         self._settings = settings
@@ -66,6 +68,10 @@ class Consumer:
         self._unwell = threading.Event()
         self._stopping = threading.Event()
         self._client = self._create_client(user, password)
+        if tls is not None:
+            self._client.tls_set_context(tls)
+        self.problem = ""
+        """Why the cloud has no connection to the broker, and what to do; empty where it has one."""
         self._threads = [
             threading.Thread(target=self._receive, name="ingest-receive"),
             threading.Thread(target=self._commit, name="ingest-commit"),
@@ -122,6 +128,7 @@ class Consumer:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
+        client.on_connect_fail = self._on_connect_fail
         client.message_callback_add(UP_TOPICS, self._on_batch)
         client.message_callback_add(STATUS_TOPICS, self._on_status)
         return client
@@ -135,18 +142,36 @@ class Consumer:
         self, client: Client, _user: object, _flags: object, code: Any, _properties: object
     ) -> None:
         if code.is_failure:
-            _log.error("the broker refuses the cloud", reason=str(code))
+            self.problem = (
+                f"the broker at {self._address[0]}:{self._address[1]} refuses the cloud: {code}; an external "
+                "broker needs the users and access rules of `edgeloop cloud broker-config`"
+            )
+            _log.error(self.problem)
             return
+        self.problem = ""
         _log.info("connected to the broker", host=self._address[0], port=self._address[1])
         self._inbox.put(Reconnected(), 0)
         client.subscribe([(UP_TOPICS, 1), (STATUS_TOPICS, 1)])
 
     def _on_subscribe(self, _client: object, _user: object, _mid: int, codes: Any, _p: object) -> None:
         if any(code.is_failure for code in codes):
-            _log.error("the broker does not let the cloud listen", reason=", ".join(map(str, codes)))
+            self.problem = (
+                f"the broker does not let the cloud listen ({', '.join(map(str, codes))}): its access rules "
+                "are not those of `edgeloop cloud broker-config`"
+            )
+            _log.error(self.problem)
             return
         self._counts["subscribed"] += 1
         self._subscribed = True
+
+    def _on_connect_fail(self, _client: object, _user: object) -> None:
+        problem = (
+            f"no connection to the broker at {self._address[0]}:{self._address[1]}: it does not run there, "
+            "or its TLS is not what mqtt.tls and mqtt.ca_file say"
+        )
+        if problem != self.problem and not self._stopping.is_set():
+            self.problem = problem
+            _log.error(problem)
 
     def _on_disconnect(self, _client: object, _user: object, _flags: object, code: Any, _p: object) -> None:
         self._subscribed = False

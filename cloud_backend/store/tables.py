@@ -317,6 +317,15 @@ class WebSession(SQLModel, table=True):
     expires_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class NodeSubject(SQLModel, table=True):
+    """A subject that a node has reported events of; it may upload samples of these only."""
+
+    __tablename__ = "node_subject"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    node: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+
+
 class AuditRow(SQLModel, table=True):
     """What an operator did. Rows are only ever added; the database refuses to change or delete one."""
 

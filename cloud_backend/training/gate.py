@@ -16,7 +16,7 @@ Pure. Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -36,13 +36,14 @@ class SliceVerdict(msgspec.Struct, frozen=True):
 
 
 class HeldOut(msgspec.Struct, frozen=True):
-    """What a job kept from training: its labelled held-out samples, counted.
+    """What a job kept from training: its labelled held-out samples, counted, and how many are virtual nodes'.
 
     ``unknown`` names the versions among production and its ancestors that learned from samples which are not
     on record here, so that only the fixed split of groups vouches for what they have not seen.
     """
 
     labelled_samples: int = 0
+    virtual_samples: int = 0
     unknown: list[str] = []
 
 
@@ -114,7 +115,7 @@ def judge(
         reasons,
         slices,
         evidence,
-        _basis(evidence, production is not None, held_out.unknown),
+        _basis(evidence, production is not None, held_out),
     )
 
 
@@ -125,14 +126,20 @@ def _evidence(candidate: Metrics, held_out: HeldOut) -> dict[str, int]:
     return {name: count for name, count in counted.items() if count > 0}
 
 
-def _basis(evidence: Mapping[str, int], compared: bool, unknown: Sequence[str]) -> str:
+def _basis(evidence: Mapping[str, int], compared: bool, held_out: HeldOut) -> str:
     """What a verdict stands on, in words."""
     if not evidence:
         return "nothing that was held out; virtual data alone is no evidence"
     cases = ", ".join(f"{count} {name}" for name, count in evidence.items())
     basis = f"{cases} from the field, held out from {'both models' if compared else 'training'}"
-    if unknown:
-        basis += f"; the samples that {', '.join(unknown)} learned from are not on record here"
+    if held_out.virtual_samples:
+        basis += (
+            f"; {held_out.virtual_samples} of the {held_out.labelled_samples} labelled samples held out came "
+            "from nodes with virtual sensors"
+        )
+    if held_out.unknown:
+        learners = ", ".join(held_out.unknown)
+        basis += f"; the samples that {learners} learned from are not on record here"
     return basis
 
 

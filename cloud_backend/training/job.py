@@ -38,6 +38,8 @@ class SampleFile(msgspec.Struct, frozen=True):
     reasons: dict[str, float]
     attributes: dict[str, Any]
     held_out: bool
+    virtual: bool = False
+    """Whether its node runs a virtual source."""
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):

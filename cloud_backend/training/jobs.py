@@ -30,7 +30,7 @@ from sqlmodel import Session, col
 
 from cloud_backend.registry import Registry
 from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import JobRow, LabelRow, SampleRow
+from cloud_backend.store.tables import JobRow, LabelRow, Node, SampleRow
 from cloud_backend.training import job as files
 from cloud_backend.training.executors import Executor, Run, make_executor
 from cloud_backend.training.samples import SampleStore
@@ -265,6 +265,7 @@ class Jobs:
             .order_by(col(LabelRow.id).desc())
             .limit(LABEL_LIMIT)
         ).all()
+        virtual = set(session.scalars(select(Node.name).where(col(Node.virtual))))
         groups = {sample.group for sample in stored}
         labelled = {label.group for label in labels} & groups
         judging = held_out(row.app, labelled, groups - labelled, trained_on)
@@ -278,7 +279,8 @@ class Jobs:
             parent=str(parent.path.resolve()) if parent else "",
             data_path=str(self._data_path.resolve()) if self._data_path else "",
             samples=[
-                _sample_file(s, self.samples.path(s.digest), s.group in judging) for s in reversed(stored)
+                _sample_file(s, self.samples.path(s.digest), s.group in judging, s.node in virtual)
+                for s in reversed(stored)
             ],
             labels=[_label(label) for label in reversed(labels)],
         )
@@ -338,7 +340,7 @@ class Jobs:
             session.commit()
 
 
-def _sample_file(row: SampleRow, path: Path, judging: bool) -> files.SampleFile:
+def _sample_file(row: SampleRow, path: Path, judging: bool, virtual: bool) -> files.SampleFile:
     return files.SampleFile(
         digest=row.digest,
         path=str(path.resolve()),
@@ -348,6 +350,7 @@ def _sample_file(row: SampleRow, path: Path, judging: bool) -> files.SampleFile:
         reasons=row.reasons,
         attributes=row.attributes,
         held_out=judging,
+        virtual=virtual,
     )
 
 

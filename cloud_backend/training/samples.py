@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -34,11 +35,20 @@ from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
 from common import durable
 from common.bundle import file_digest
 from common.clock import Clock
-from common.errors import SampleError, SampleRefused, UploadConflict, UploadTooLarge, UploadUnknown
+from common.errors import (
+    SampleError,
+    SampleRefused,
+    UploadConflict,
+    UploadNoSpace,
+    UploadTooLarge,
+    UploadUnknown,
+)
 from common.samples import check_sample, decode_sample
 
 QUARANTINE_BYTES = 4096
 """How much of a refused sample is kept for a look."""
+RESERVE_BYTES = 256 * 1024 * 1024
+"""Free space that samples leave to the database and everything else on the disk."""
 EXPIRY_NS = 24 * 3600 * 1_000_000_000
 EXPIRY_LOOK_NS = 600 * 1_000_000_000
 
@@ -103,7 +113,10 @@ class SampleStore:
             return decode_sample(self.path(digest), limit_bytes=limit_bytes)
 
     def begin(self, node: str, announced: Announced) -> Upload:
-        """Announce a sample, or ask how far it is. Raises `UploadTooLarge`, `UploadConflict`."""
+        """Announce a sample, or ask how far it is.
+
+        Raises `UploadTooLarge`, `UploadConflict`, `UploadNoSpace`.
+        """
         if announced.size > self.limit_bytes:
             raise UploadTooLarge(f"a sample of {announced.size} bytes; at most {self.limit_bytes} are taken")
         self._expire()
@@ -111,6 +124,7 @@ class SampleStore:
             row = session.get(SampleRow, announced.sha256)
             if row is None:
                 self._check_room(session, node, announced.size)
+                self._check_disk(announced.size)
                 row = SampleRow(
                     digest=announced.sha256,
                     app=announced.app,
@@ -258,19 +272,27 @@ class SampleStore:
             session.execute(update(SampleRow).where(col(SampleRow.digest) == digest).values(offset=0))
             session.commit()
 
+    def _check_disk(self, size: int) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free < size + RESERVE_BYTES:
+            raise UploadNoSpace(
+                f"{free} bytes are free on the cloud's disk; the last {RESERVE_BYTES} are not for samples"
+            )
+
     def _check_room(self, session: Session, node: str, size: int) -> None:
-        waiting = session.scalar(
-            select(func.count())
+        waiting, expected = session.execute(
+            select(func.count(), func.coalesce(func.sum(col(SampleRow.size)), 0))
             .select_from(SampleRow)
             .where(col(SampleRow.node) == node, col(SampleRow.complete).is_(False))
-        )
-        if (waiting or 0) >= self._open_uploads:
+        ).one()
+        if waiting >= self._open_uploads:
             raise UploadConflict(f"{node} has {waiting} unfinished uploads: finish one first")
         count = session.get(UploadCount, node)
-        stored = count.bytes_stored if count else 0
+        stored = (count.bytes_stored if count else 0) + expected
         if stored + size > self._node_limit_bytes:
-            raise UploadTooLarge(
-                f"{node} has {stored} bytes stored; at most {self._node_limit_bytes} are taken"
+            raise UploadNoSpace(
+                f"{node} has {stored} bytes stored or on their way; of a node, at most "
+                f"{self._node_limit_bytes} are kept (http.node_samples_bytes)"
             )
 
     def _expire(self) -> None:

@@ -96,7 +96,9 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
     found = training.evaluate(candidate, for_judging, data_path)
     report(0.9, "evaluating production on the same sets")
     against = training.evaluate(parent, for_judging, data_path) if parent is not None else None
-    held_out = HeldOut(sum(bool(s.labels) for s in for_judging), spec.unknown_training)
+    virtual = {file.digest for file in spec.samples if file.virtual}
+    labelled = [s.digest for s in for_judging if s.labels]
+    held_out = HeldOut(len(labelled), len(virtual.intersection(labelled)), spec.unknown_training)
     verdict = judge(training.gate, found, against, held_out)
     _seal(candidate, spec, parent, samples, found, verdict)
     report(1.0, "approved" if verdict.passed else "refused: " + "; ".join(verdict.reasons))

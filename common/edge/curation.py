@@ -8,7 +8,7 @@ Rules:
   same content is kept once.
 - At most ``store_bytes`` are kept: the least interesting goes first, then the oldest.
 - At most ``budget_bytes_per_day`` are sent in any 24 h, counted across restarts; the most interesting goes
-  first.
+  first, and one that the cloud does not take yet (it knows its subject not yet, or has no room) last.
 - A sample's file goes after the cloud has it and an ``edgeloop.sample`` event that says so is committed.
 """
 
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -45,6 +47,9 @@ SLOT_NS = 600_000_000_000
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0
 BUDGET_LOOK_S = 60.0
+DEFER_FIRST_S = 2.0
+DEFER_LAST_S = 600.0
+"""First and longest time for which a sample that the cloud does not take yet lets others go first."""
 BUDGET = "budget.json"
 
 
@@ -100,6 +105,7 @@ class Curation:
         self._handed: list[str] = []
         self._kept: dict[str, Kept] = {}
         self._sending: set[str] = set()
+        self._deferred: dict[str, tuple[float, float]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._load()
         self._allowance = Allowance(settings.budget_bytes_per_day, self._read_budget())
@@ -174,13 +180,16 @@ class Curation:
             self._work.clear()
             kept = self._next()
             if kept is None:
-                self._work.wait(BUDGET_LOOK_S if self._kept else None)
+                self._work.wait(self._pause_s() if self._kept else None)
                 continue
             try:
                 self._send(kept)
                 wait_s = RETRY_FIRST_S
             except UploadFailed as error:
                 log.info("sample %s waits: %s", kept.digest[:12], error)
+                if error.of_sample:
+                    self._defer(kept.digest)
+                    continue
                 self._stop.wait(wait_s)
                 wait_s = min(RETRY_LAST_S, 2 * wait_s)
 
@@ -196,9 +205,23 @@ class Curation:
             fitting = [
                 kept
                 for digest, kept in self._kept.items()
-                if digest not in self._sending and kept.size <= left
+                if digest not in self._sending
+                and kept.size <= left
+                and self._deferred.get(digest, (0.0, 0.0))[0] <= time.monotonic()
             ]
             return max(fitting, key=lambda kept: (kept.score, -kept.captured_ns), default=None)
+
+    def _defer(self, digest: str) -> None:
+        """Let other samples go first, longer each time."""
+        with self._lock:
+            wait_s = min(DEFER_LAST_S, 2 * self._deferred.get(digest, (0.0, DEFER_FIRST_S / 2))[1])
+            self._deferred[digest] = (time.monotonic() + wait_s, wait_s)
+
+    def _pause_s(self) -> float:
+        """Time until there may be something to send: the budget grows, or a deferred sample is due."""
+        now = time.monotonic()
+        with self._lock:
+            return min(BUDGET_LOOK_S, *(at - now for at, _ in self._deferred.values() if at > now), math.inf)
 
     def _send(self, kept: Kept) -> None:
         assert self._upload is not None
@@ -300,6 +323,7 @@ class Curation:
 
     def _forget(self, digest: str) -> None:
         self._kept.pop(digest, None)
+        self._deferred.pop(digest, None)
         self._sending.discard(digest)
         for path in (self._sidecar(digest), self._content(digest)):
             with suppress(FileNotFoundError):

@@ -22,6 +22,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from common.broker_tls import tls_context
 from common.clock import Clock
 from common.config import Enrolment, UplinkSettings
 from common.connection import Address
@@ -98,6 +99,7 @@ class Uplink:
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, guards nothing
         self.broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
         """Where the next connection goes; any thread may set it."""
+        self._tls = tls_context(enrolment.mqtt_ca) if enrolment.mqtt_tls else None
         self._topics = topics(enrolment.site, enrolment.node)
         self._source = f"/{enrolment.site}/{enrolment.node}"
         self._client: mqtt.Client | None = None
@@ -168,6 +170,8 @@ class Uplink:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.max_inflight_messages_set(self._settings.in_flight_batches + 8)
         if self._enrolment.mqtt_password:
             client.username_pw_set(

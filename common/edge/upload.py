@@ -18,10 +18,19 @@ CONFLICTS_LIMIT = 8
 ANSWER_LIMIT_BYTES = 64 * 1024
 FINAL = frozenset({400, 404, 413, 422})
 """Answers after which this sample need not be tried again."""
+NOT_YET = frozenset({403, 409, 507})
+"""Answers after which other samples go first: the cloud does not know the subject yet, or has no room."""
 
 
 class UploadFailed(Exception):
-    """The upload did not get to its end now; a later try goes on where it was."""
+    """The upload did not get to its end now; a later try goes on where it was.
+
+    ``of_sample``: the cloud answers, and does not take this sample yet; others may go first.
+    """
+
+    def __init__(self, message: str, *, of_sample: bool = False) -> None:
+        super().__init__(message)
+        self.of_sample = of_sample
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +144,7 @@ class SampleUpload:
         said = f"{method} {url} is answered with {answer.status}: {content[:300].decode('utf-8', 'replace')}"
         if answer.status in FINAL:
             raise SampleError(said)
-        raise UploadFailed(said)
+        raise UploadFailed(said, of_sample=answer.status in NOT_YET)
 
 
 def _state(answer: _Reply | None) -> _Answer:

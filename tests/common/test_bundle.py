@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -94,3 +95,18 @@ def test_golden_cases_are_never_unpickled(folder: Path) -> None:
     bundle = bundles.Bundle(folder, bundles.read_manifest((folder / "manifest.json").read_bytes(), ""))
     with pytest.raises(ArraysError, match="dtype object"):
         bundle.golden()
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"parameters": ' + b"[" * 100_000, b"[1]", b"1" * 10_000, b" " * 2_000_000]
+)
+def test_a_manifest_beyond_its_bounds_is_refused(content: bytes) -> None:
+    with pytest.raises(BundleIncompatible):
+        bundles.read_manifest(content, "there")
+
+
+def test_more_files_than_the_limit_are_refused(folder: Path) -> None:
+    manifest = bundles.read_manifest((folder / "manifest.json").read_bytes(), "")
+    files = manifest.files | {f"more-{number}": "0" * 64 for number in range(bundles.FILES_LIMIT)}
+    with pytest.raises(BundleIncompatible, match="at most 64"):
+        bundles.check_names(msgspec.structs.replace(manifest, files=files), "there")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import paho.mqtt.client as mqtt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from apps.demo.processes import edgeloop, wait_until
 from apps.demo.world import CloudSite, EdgeNode, variables
 from cloud_backend.broker.child import free_port
 from cloud_backend.broker.choice import find_mosquitto
+from common.broker_tls import tls_context
 from common.bundle import MANIFEST, Bundle, open_bundle
 from common.config import Enrolment
 from tests.e2e.conftest import ENVIRONMENT, FAST_CLOUD, TALLY, Settings
@@ -73,7 +82,7 @@ class Fleet:
         with self.cloud.client() as client:
             client.send_bundle(APP, model(self.folder, version))
             client.post(f"/v1/apps/{APP}/models", {"version": version})
-            client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test"})
+            client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test", "reason": "a test"})
 
     def start(self, version: str) -> str:
         self.add_model(version)
@@ -298,6 +307,91 @@ def test_a_cloud_on_a_wildcard_enrols_under_addresses_that_others_reach(children
         lambda: fleet.stored("node-1", type="tally.count") > count, "the node follows the broker to its port"
     )
     assert node.alive
+    assert cloud.stop() == 0
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path, Path]:
+    """An authority, and a certificate with its key for ``host``."""
+    now = datetime.now(UTC)
+
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    def sign(subject: str, key, issuer: str, by, *, authority: bool) -> x509.Certificate:  # type: ignore[no-untyped-def]
+        built = (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        )
+        return built.sign(by, hashes.SHA256())
+
+    ours, theirs = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    files = tuple(folder / each for each in ("ca.pem", "broker.pem", "broker.key"))
+    files[0].write_bytes(sign("ca", ours, "ca", ours, authority=True).public_bytes(Encoding.PEM))
+    files[1].write_bytes(sign(host, theirs, "ca", ours, authority=False).public_bytes(Encoding.PEM))
+    files[2].write_bytes(theirs.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    return files  # type: ignore[return-value]
+
+
+def test_an_external_broker_with_tls_serves_the_fleet(children, tmp_path):
+    mosquitto = find_mosquitto()
+    if mosquitto is None:
+        pytest.skip("Mosquitto is not installed")
+    authority, cert, key = certificate(tmp_path, "127.0.0.1")
+    port, folder, files = free_port("127.0.0.1"), tmp_path / "cloud", tmp_path / "broker"
+    settings = {"broker": "external", "tls": "true", "ca_file": str(authority)}
+
+    def at_the_broker(line: list[str]) -> list[str]:
+        line[line.index("--mqtt") + 1] = f"127.0.0.1:{port}"
+        return line
+
+    cloud = CloudSite(
+        children,
+        folder,
+        settings={**CLOUD, "mqtt": settings},
+        environment=ENVIRONMENT,
+        command=at_the_broker,
+    )
+    cloud.start()
+    fleet = Fleet(cloud, tmp_path / "models")
+    until(lambda: "127.0.0.1" in fleet.ask("/v1/status")["broker"]["problem"], "the cloud names the trouble")
+    out = tmp_path / "node.json"
+    command("fleet", "enrol", "node-1", "--site", "plant", "--out", str(out), "--data", str(folder))
+    enrolment = msgspec.json.decode(out.read_bytes(), type=Enrolment)
+    assert enrolment.mqtt_tls
+    assert "BEGIN CERTIFICATE" in enrolment.mqtt_ca
+    tls = [
+        "--cert",
+        str(cert),
+        "--key",
+        str(key),
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--user",
+        getpass.getuser(),
+    ]
+    written = command("cloud", "broker-config", "--data", str(folder), "--out", str(files), *tls)
+    assert (written["users"], written["tls"]) == (2, True)
+    children.start("mosquitto", [mosquitto, "-c", str(files / "mosquitto.conf")])
+    line = ["node", "run", "--app", APP, "--source", SOURCE, "--data", str(tmp_path / "node")]
+    children.start(
+        "node-1", edgeloop(*line, "--enrolment", str(out)), environment=ENVIRONMENT | variables(NODE)
+    )
+    until(lambda: fleet.stored("node-1", type="tally.count") > 20, "events arrive by TLS")
+    assert fleet.ask("/v1/status")["broker"]["problem"] == ""
+    stranger = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    stranger.tls_set_context(tls_context(authority.read_text()))
+    answers: list[str] = []
+    stranger.on_connect = lambda _c, _u, _f, code, _p: answers.append(str(code))
+    stranger.connect("127.0.0.1", port)
+    until(lambda: (stranger.loop(0.1), answers)[1], "the broker answers a stranger")
+    assert "uthori" in answers[0]
     assert cloud.stop() == 0
 
 

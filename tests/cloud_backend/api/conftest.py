@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from cloud_backend.api import create_api
 from cloud_backend.cloud import Cloud
 from cloud_backend.registry import Registry
 from cloud_backend.server import build
+from cloud_backend.store.tables import Node, NodeSubject
 from cloud_backend.training import Jobs, SampleStore
 from common.config import CloudSettings, HttpSettings, MqttSettings
 from tests.cloud_backend.api.browsers import PAGES, PASSWORD, new_browser
@@ -78,9 +80,16 @@ def admin(api: FastAPI, cloud: Cloud) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def node(api: FastAPI, cloud: Cloud) -> Iterator[TestClient]:
-    """A client with the token of the node ``n1`` at ``plant``."""
+    """A client with the token of the node ``n1`` at ``plant``, which has reported ``machine-1``."""
     token, password = cloud.access.enrol("n1", "plant")
     cloud.broker.add_node("plant", "n1", password)
+    with Session(cloud.engine) as session:
+        row = session.get(Node, "n1")
+        assert row is not None
+        row.app = NAME
+        session.add(row)
+        session.add(NodeSubject(node="n1", subject="machine-1"))
+        session.commit()
     headers = {"Authorization": f"Bearer {token}"}
     with TestClient(api, headers=headers, raise_server_exceptions=False) as client:
         yield client

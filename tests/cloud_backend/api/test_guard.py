@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from typing import Any
 
 import pytest
-from fastapi import FastAPI, routing
+from fastapi import FastAPI, Request, routing
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from cloud_backend.api import problem
 from cloud_backend.api.guard import BODY_LIMIT_BYTES, OPEN_PAGES
 from cloud_backend.cloud import Cloud
 from tests.cloud_backend.api.conftest import SAMPLE_LIMIT_BYTES
@@ -125,3 +128,32 @@ def test_a_piece_of_a_sample_has_the_limit_of_samples(node: TestClient) -> None:
     assert answer.status_code == 413
     answer = node.patch(f"/v1/samples/{'a' * 64}", content=b"x", headers={"Upload-Offset": "0"})
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "gzip, identity", "br"])
+def test_a_compressed_body_is_not_unpacked(admin: TestClient, encoding: str) -> None:
+    answer = admin.post("/v1/nodes", content=b"\x1f\x8b", headers={"Content-Encoding": encoding})
+    assert answer.status_code == 415
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_request_that_is_cut_off_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    api = FastAPI()
+    problem.install(api)
+
+    @api.post("/sign-in")
+    async def read(request: Request) -> None:
+        await request.body()
+
+    scope = {"type": "http", "method": "POST", "path": "/sign-in", "headers": [], "query_string": b""}
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(api(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert not caplog.records

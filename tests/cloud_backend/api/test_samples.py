@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from cloud_backend.cloud import Cloud
@@ -24,9 +26,11 @@ def upload(node: TestClient, content: bytes, **changes: Any) -> str:
 
 
 def test_samples_that_arrived_last_come_first(admin: TestClient, node: TestClient) -> None:
-    sent = [upload(node, sample_of(200 + number), group=f"newest-{number % 3}") for number in range(7)]
+    sent = [
+        upload(node, sample_of(200 + number), group=f"machine-1/newest-{number % 3}") for number in range(7)
+    ]
     for count in range(2):
-        label = {"subject": "m", "group": "newest-1", "kind": "outcome", "body": {"gain": count}}
+        label = {"subject": "m", "group": "machine-1/newest-1", "kind": "outcome", "body": {"gain": count}}
         assert admin.post(f"/v1/apps/{NAME}/labels", json=label).status_code == 201
     for limit in (2, 500):
         newest = all_items(admin, "/v1/samples", order="newest", limit=limit, app=NAME)
@@ -41,19 +45,19 @@ def test_samples_that_arrived_last_come_first(admin: TestClient, node: TestClien
 def test_samples_with_and_without_a_label(
     admin: TestClient, node: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload(node, sample_of(300), group="with-label")
-    upload(node, sample_of(301), group="without-label")
-    label = {"subject": "m", "group": "with-label", "kind": "outcome", "body": {}}
+    upload(node, sample_of(300), group="machine-1/with-label")
+    upload(node, sample_of(301), group="machine-1/without-label")
+    label = {"subject": "m", "group": "machine-1/with-label", "kind": "outcome", "body": {}}
     assert admin.post(f"/v1/apps/{NAME}/labels", json=label).status_code == 201
     for rows in (20_000, 1):
         monkeypatch.setattr("cloud_backend.api.samples.SCAN_ROWS", rows)
         for order in ("id", "newest"):
             labelled = all_items(admin, "/v1/samples", labelled=True, order=order)
             groups = {item["group"] for item in labelled}
-            assert "with-label" in groups
+            assert "machine-1/with-label" in groups
             assert all(item["labels"] for item in labelled)
             bare = all_items(admin, "/v1/samples", labelled=False, order=order)
-            assert "without-label" in {item["group"] for item in bare}
+            assert "machine-1/without-label" in {item["group"] for item in bare}
             assert not any(item["labels"] for item in bare)
             assert len(labelled) + len(bare) == len(all_items(admin, "/v1/samples", order=order))
 
@@ -102,3 +106,41 @@ def test_content_that_is_too_much_to_draw_is_refused(
     assert admin.get(f"/v1/samples/{gone}/content").status_code == 413
     cloud.jobs.samples.path(gone).unlink()
     assert admin.get(f"/v1/samples/{gone}/content").status_code == 404
+
+
+def test_a_node_uploads_samples_of_its_own_app_and_subjects_only(
+    node: TestClient, cloud: Cloud, admin: TestClient
+) -> None:
+    content = sample_of(901)
+    other = next(name for name in cloud.apps if name != NAME)
+    refusals = {
+        403: [{"app": other}, {"group": "machine-2/run-1"}, {"group": "machine-10"}, {"group": ""}],
+        409: [{"subject": "machine-2", "group": "machine-2/run-1"}, {"subject": "", "group": ""}],
+    }
+    for status, changes in refusals.items():
+        for change in changes:
+            answer = node.post("/v1/samples", json=announcement(content, **change))
+            assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM), change
+    assert node.post("/v1/samples", json=announcement(content, group="machine-1")).status_code == 201
+
+
+def test_a_node_that_has_reported_nothing_waits(api: FastAPI, cloud: Cloud) -> None:
+    token, _ = cloud.access.enrol("silent", "plant")
+    with TestClient(api, headers={"Authorization": f"Bearer {token}"}) as silent:
+        answer = silent.post("/v1/samples", json=announcement(sample_of(902)))
+    assert answer.status_code == 409
+    assert "try again later" in answer.json()["detail"]
+
+
+def test_a_full_disk_is_told(node: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = sample_of(903)
+    id = node.post("/v1/samples", json=announcement(content)).json()["id"]
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cloud_backend.training.samples.Piece.write", full)
+        answer = send(node, id, 0, content)
+    assert (answer.status_code, answer.headers["content-type"]) == (507, PROBLEM)
+    assert send(node, id, 0, content).json()["complete"]

@@ -138,10 +138,11 @@ def test_evidence_is_what_the_app_could_judge_on() -> None:
     verdict = judge_on(LOWER, counted(1.0, runs=0), metrics(10.0), SOME)
     assert not verdict.passed
     assert "none of the 3 labelled samples held out could be" in verdict.reasons[0]
-    verdict = judge_on(LOWER, counted(1.0, runs=2, strips=0), metrics(10.0), HeldOut(3, ["v1"]))
+    verdict = judge_on(LOWER, counted(1.0, runs=2, strips=0), metrics(10.0), HeldOut(3, 2, ["v1"]))
     assert verdict.passed
     assert verdict.evidence == {"runs": 2}
     assert verdict.basis.startswith("2 runs from the field, held out from both models")
+    assert "2 of the 3 labelled samples held out came from nodes with virtual sensors" in verdict.basis
     assert "v1 learned from are not on record" in verdict.basis
 
 

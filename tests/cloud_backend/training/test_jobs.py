@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, update
 from sqlmodel import Session
 
 from cloud_backend.registry import Registry
 from cloud_backend.store.engine import open_store, sqlite_url
-from cloud_backend.store.tables import JobRow, LabelRow
+from cloud_backend.store.tables import JobRow, LabelRow, Node
 from cloud_backend.training import job as files
 from cloud_backend.training.executors import PID
 from cloud_backend.training.jobs import Jobs
@@ -178,6 +178,14 @@ def test_samples_without_labels_are_no_evidence(bench: Bench) -> None:
 
 def test_the_verdict_says_what_it_stands_on(bench: Bench) -> None:
     bench.learn(6, gain=2.0)
+    with Session(bench.engine) as session:
+        session.add(Node(name="n1", site="s", virtual=True, enrolled_ns=1))
+        session.commit()
+    virtual = bench.run(bench.jobs.submit(NAME)).gate["basis"]
+    assert "came from nodes with virtual sensors" in virtual
+    with Session(bench.engine) as session:
+        session.execute(update(Node).values(virtual=False))
+        session.commit()
     row = bench.run(bench.jobs.submit(NAME))
     count = row.gate["held_out_samples"]
     assert row.gate["evidence"] == {"labelled samples": count}

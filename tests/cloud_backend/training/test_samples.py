@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
 from cloud_backend.training.samples import EXPIRY_NS, Announced, SampleStore, digest_of
-from common.errors import SampleRefused, UploadConflict, UploadTooLarge, UploadUnknown
+from common.errors import SampleRefused, UploadConflict, UploadNoSpace, UploadTooLarge, UploadUnknown
 from common.samples import encode_sample
 from tests.waiting import PATIENCE_S
 
@@ -235,13 +235,26 @@ def test_open_uploads_and_stored_bytes_of_a_node_are_bounded(
     first = content_of(0)
     store = make_store(engine, tmp_path, clock, open_uploads=2, node_limit_bytes=2 * len(first))
     send(store, "n1", store.begin("n1", announced(first)).id, 0, first)
-    with pytest.raises(UploadTooLarge, match="bytes stored"):
+    with pytest.raises(UploadNoSpace, match="bytes stored"):
         store.begin("n1", announced(content_of(1), size=50_000))
     store.begin("n1", announced(content_of(2), size=10))
     store.begin("n1", announced(content_of(3), size=10))
     with pytest.raises(UploadConflict, match="2 unfinished"):
         store.begin("n1", announced(content_of(4), size=10))
     store.begin("n2", announced(content_of(4), size=10))
+
+
+def test_what_is_announced_counts_as_stored(engine: Engine, tmp_path: Path, clock: Time) -> None:
+    store = make_store(engine, tmp_path, clock, node_limit_bytes=100_000)
+    store.begin("n1", announced(content_of(1), size=60_000))
+    with pytest.raises(UploadNoSpace, match="60000 bytes stored or on their way"):
+        store.begin("n1", announced(content_of(2), size=60_000))
+
+
+def test_the_last_of_the_disk_is_not_for_samples(store: SampleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_backend.training.samples.RESERVE_BYTES", 1 << 60)
+    with pytest.raises(UploadNoSpace, match="bytes are free"):
+        store.begin("n1", announced(content_of(1)))
 
 
 def test_an_upload_that_stands_still_is_dropped_after_a_day(store: SampleStore, clock: Time) -> None:

@@ -12,12 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 import uvicorn
-from sqlmodel import Session, select
+from sqlalchemy import update
+from sqlmodel import Session, col, select
 
 from cloud_backend.api import create_api
 from cloud_backend.cloud import Cloud
 from cloud_backend.server import build
-from cloud_backend.store.tables import SampleRow
+from cloud_backend.store.tables import Node, NodeSubject, SampleRow
 from common.config import CloudSettings, CurationSettings, Enrolment, HttpSettings, MqttSettings
 from common.edge.curation import DAY_NS, SLOT_NS, Allowance, Curation
 from common.errors import SampleError
@@ -158,6 +159,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cloud, Enr
         thread.start()
         wait_for(lambda: server.started, "the API")
         token, password = whole.access.enrol("n1", "plant")
+        with Session(whole.engine) as session:  # as if its first events had arrived
+            session.exec(update(Node).where(col(Node.name) == "n1").values(app="sums"))
+            session.add(NodeSubject(node="n1", subject="machine-1"))
+            session.commit()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         yield whole, Enrolment("n1", "plant", url, "127.0.0.1", 9, password, token, {})
         server.should_exit = True
@@ -282,3 +287,24 @@ def test_a_cloud_that_is_away_or_forbids_costs_nothing(
         assert not thread.is_alive()
         assert curating.waiting == 1
         assert not curating.finished()
+
+
+def test_a_sample_of_a_subject_that_the_cloud_does_not_know_yet_lets_others_go_first(
+    cloud, tmp_path: Path, clock: Clock, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.edge.curation.DEFER_FIRST_S", 0.05)
+    monkeypatch.setattr("common.edge.curation.DEFER_LAST_S", 0.1)
+    whole, enrolment = cloud
+    curating = curation(tmp_path, clock, enrolment)
+    early = dataclasses.replace(make_sample(61, score=0.9), subject="new-1", group="new-1/run-1")
+    curating.offer(early)
+    curating.offer(make_sample(62, score=0.6))
+    run(curating)
+    wait_for(
+        lambda: {row.captured_ns for row in stored(whole).values()} & {make_sample(62).captured_ns}, "62"
+    )
+    assert not [row for row in stored(whole).values() if row.subject == "new-1"]
+    with Session(whole.engine) as session:
+        session.add(NodeSubject(node="n1", subject="new-1"))
+        session.commit()
+    wait_for(lambda: [row for row in stored(whole).values() if row.subject == "new-1"], "the early one")
