@@ -38,6 +38,8 @@ from common.private import close_folder, restrict_new_files
 
 _log = structlog.get_logger("edgeloop.cloud")
 WATCH_BROKER_S = 0.25
+PROBLEMS_S = 1.0
+"""How often what was seen of nodes is written down."""
 DRAIN_S = 10
 """How long requests in hand may take at the end."""
 SOCKET_MESSAGE_BYTES = 1024 * 1024
@@ -137,6 +139,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
         port=broker.port,
         user=CLOUD_USER,
         password=access.mqtt_password,
+        keys=access.wire_keys,
         clock=clock,
         tls=tls_context(broker_authority(settings.mqtt)) if settings.mqtt.tls else None,
     )
@@ -245,6 +248,7 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
         "steward",
         [
             Chore("jobs", min(settings.rollout.tick_s, 1.0), cloud.jobs.tick),
+            Chore("problems", PROBLEMS_S, cloud.consumer.keep_problems),
             Chore("rollouts", settings.rollout.tick_s, cloud.rollouts.tick),
             Chore("timestamp", min(settings.tuf.timestamp_s / 10, 60.0), cloud.repository.renew_if_due),
         ],

@@ -231,6 +231,9 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str = ""
     """Certificate authority (PEM) of an external broker's certificate, which enrolments carry to the nodes;
     empty trusts the authorities of the system."""
+    max_connections: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 10_000
+    """Most connections to the broker that the cloud starts, each with a file descriptor of it; the limit of
+    open files is raised as far as the system lets it, and fewer are taken where that is not enough."""
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -238,6 +241,20 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     queue_events: Count = 50_000
     """Most received events that wait for the database; over it batches are dropped, and sent again."""
+    queue_bytes: Annotated[int, msgspec.Meta(ge=1024 * 1024)] = 256 * 1024 * 1024
+    """Most memory, in bytes, that received batches take while they wait; estimated from their size."""
+    node_queue_bytes: Annotated[int, msgspec.Meta(ge=1024 * 1024)] = 64 * 1024 * 1024
+    """Most of that for one node; over it its batches are dropped, and it is told to send them later."""
+    node_batches_per_s: Annotated[float, msgspec.Meta(ge=0)] = 500.0
+    """Most batches a second that are taken of one node, with bursts of two seconds; 0 is no limit."""
+    node_bytes_per_s: Annotated[float, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
+    """Most bytes a second, uncompressed, that are taken of one node, with bursts of two seconds; 0 is no
+    limit."""
+    limited_s: Positive = 1.0
+    """How long a node that sends more than its share is told to wait."""
+    projection_failures: Count = 16
+    """Most events of one node and app, in one transaction, that are looked for because a projection cannot
+    digest them; beyond that the rest of what fails is kept without being projected."""
     transaction_events: Count = 20_000
     """Events from which a transaction takes no further batch; a backlog makes transactions larger."""
     clock_tolerance_s: Positive = 5.0
@@ -317,6 +334,8 @@ class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str
     tuf_root: dict[str, Any]
     """The update repository's root metadata, pinned by this file."""
+    wire_key: str
+    """Key that seals this node's messages, in both directions (`common.sealing`)."""
     mqtt_tls: bool = False
     """Whether the broker is reached by TLS."""
     mqtt_ca: str = ""

@@ -6,7 +6,8 @@ Catch at the depth that you care for::
     ├── ConfigError            a setting is wrong: which one, why, and the nearest right one
     ├── MessageError           something on the wire is not what the contract says
     │   ├── BatchError         a whole batch cannot be read
-    │   └── EventTooLarge      one event is larger than the wire allows
+    │   ├── EventTooLarge      one event is larger than the wire allows
+    │   └── SealError          a message does not come from whom it should
     ├── SourceError            a source cannot be opened or gave something unusable
     │   ├── SourceFormatError  a file or stream does not have the promised form
     │   └── ReadingError       one reading is unusable, or the source changed; the stream goes on
@@ -62,6 +63,10 @@ class BatchError(MessageError):
 
 class EventTooLarge(MessageError):
     """One event is larger than the wire allows."""
+
+
+class SealError(MessageError):
+    """A message does not come from whom it should (`common.sealing`)."""
 
 
 class SourceError(EdgeloopError):

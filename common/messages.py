@@ -18,7 +18,18 @@ and has no holes. Rules:
 - A batch that cannot be read at all is answered with ``refused`` (its digest and the reason); the
   node then sends smaller batches until the one bad event stands alone and becomes a gap.
 
-Topics are ``edgeloop/v1/<site>/<node>/{up,ack,hint,status}``; names are `NAME_PATTERN`.
+Topics are ``edgeloop/v1/<site>/<node>/{up,ack,hint,status}``; names are `NAME_PATTERN`. Every payload is
+sealed with the key of the node's enrolment (`common.sealing`), so nobody speaks for another, whatever the
+broker lets happen. What is sent again by others changes nothing:
+
+- A *session* is one run of a node's uplink, named at random. Heads tell it, with a ``turn`` that grows; acks
+  and hints repeat the session, and acks the turn. A node takes an ack or a hint of its own session only,
+  each turn once. So an old ack counts for nothing, and neither does one for a copy of the node.
+- A batch that was taken before is recognised by its seqs.
+
+Two devices with one identity do not mix: where a batch of another session overlaps what is stored of its
+epoch and differs, the cloud takes nothing of it and answers ``forked``; the device goes on in a new epoch
+with all it keeps. Where sessions take turns, acks say ``shared``.
 """
 
 from __future__ import annotations
@@ -39,9 +50,11 @@ from common import json_bounds
 from common.errors import BatchError, EventTooLarge, MessageError
 
 BATCH_LIMIT_BYTES = 256 * 1024
-"""Largest payload on the wire."""
+"""Largest payload on the wire, its seal aside."""
 BATCH_PLAIN_LIMIT_BYTES = 4 * 1024 * 1024
 """Largest batch after decompression; bounds what a hostile payload can make the cloud allocate."""
+BATCH_LIMIT_EVENTS = 10_000
+"""Most events in a batch."""
 EVENT_LIMIT_BYTES = 128 * 1024
 """Largest single event as JSON, so that it fits a batch even if it does not compress."""
 
@@ -123,6 +136,8 @@ class BatchHead(msgspec.Struct, frozen=True):
     last: int
     sent_ns: int
     oldest: int
+    session: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    turn: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SEQ)] = 0
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -134,12 +149,24 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The cloud's answer: all of ``epoch`` up to ``high_water_mark`` is committed."""
+    """The cloud's answer: all of ``epoch`` up to ``high_water_mark`` is committed.
+
+    ``limited`` names a batch (`common.sealing.name_of`) that was dropped unread because the node sends more
+    than its share: send it again after ``limited_s``.
+    """
 
     epoch: str
     high_water_mark: int
     refused_digest: str = ""
     refused_reason: str = ""
+    session: str = ""
+    turn: int = 0
+    forked: bool = False
+    """Another device continued this epoch differently: go on in a new one."""
+    shared: bool = False
+    """Another device speaks under this node's identity now."""
+    limited: str = ""
+    limited_s: float = 0.0
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -149,6 +176,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     app: str
     version: str = ""
     sent_ns: int = 0
+    session: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -162,6 +190,10 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
     look: str
     version: str = ""
     """The model that a ``revert`` is about: a node that runs another by now ignores it. Empty for any."""
+    session: str = ""
+    """Of the node that is meant; it ignores a hint to another session."""
+    number: int = 0
+    """Grows from hint to hint, so that none counts twice."""
 
 
 class Malformed(NamedTuple):
@@ -328,9 +360,18 @@ def decode_event(body: bytes) -> WireEvent:
 
 
 def encode_batch(
-    bodies: Sequence[bytes], *, source: str, epoch: str, first: int, last: int, sent_ns: int, oldest: int
+    bodies: Sequence[bytes],
+    *,
+    source: str,
+    epoch: str,
+    first: int,
+    last: int,
+    sent_ns: int,
+    oldest: int,
+    session: str = "",
+    turn: int = 0,
 ) -> bytes:
-    """A batch of encoded events, headed and compressed.
+    """A batch of encoded events, headed and compressed; not sealed yet.
 
     ``oldest`` is the lowest seq still in the outbox (see `BatchHead`). The node must read it no later than
     it picks ``bodies``, and never say more than it knows: a cloud that lost its own records takes
@@ -338,6 +379,8 @@ def encode_batch(
 
     Raises `BatchError` if it is over `BATCH_LIMIT_BYTES`: give it fewer events.
     """
+    if len(bodies) > BATCH_LIMIT_EVENTS:
+        raise BatchError(f"a batch of {len(bodies)} events; at most {BATCH_LIMIT_EVENTS} are taken: split it")
     if not 1 <= oldest <= first <= last:
         raise BatchError(f"a batch {first}..{last} cannot come from an outbox whose oldest seq is {oldest}")
     head = encode_event(
@@ -346,7 +389,7 @@ def encode_batch(
             "",
             sent_ns,
             Priority.TELEMETRY,
-            msgspec.structs.asdict(BatchHead(epoch, first, last, sent_ns, oldest)),
+            msgspec.structs.asdict(BatchHead(epoch, first, last, sent_ns, oldest, session, turn)),
         ),
         source=source,
         epoch=epoch,
@@ -374,6 +417,10 @@ def decode_batch(payload: bytes) -> Batch:
         malformed: list[Malformed] = []
     except _UNREADABLE:
         elements, malformed = _decode_one_by_one(plain)
+    if len(elements) + len(malformed) > BATCH_LIMIT_EVENTS + 1:
+        raise BatchError(
+            f"a batch of {len(elements) + len(malformed) - 1} events; at most {BATCH_LIMIT_EVENTS} are taken"
+        )
     if not elements or elements[0].type != BATCH_TYPE:
         raise BatchError("the batch does not start with an edgeloop.batch event")
     try:
@@ -389,6 +436,15 @@ def decode_batch(payload: bytes) -> Batch:
     ):
         raise BatchError(f"the head of the batch makes no sense: {head}")
     return _in_bounds(head, elements[1:], malformed, json_bounds.has_long_numbers(plain))
+
+
+def plain_size(payload: bytes) -> int:
+    """What a batch says that it unpacks to, in bytes, bounded; nothing is unpacked for it."""
+    try:
+        size = zstandard.frame_content_size(payload)
+    except zstandard.ZstdError:
+        return len(payload)
+    return min(size, BATCH_PLAIN_LIMIT_BYTES) if size > 0 else len(payload)
 
 
 def _decompress(payload: bytes) -> bytes:

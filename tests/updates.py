@@ -26,6 +26,7 @@ from common.edge.ota import Ota
 from common.edge.profile import Profile
 from common.edge.slots import Slots
 from common.messages import Event
+from common.sealing import key_text
 from tests.builders import SumsEdge, SumsSettings, make_bundle, make_reading
 
 APP = "sums"
@@ -181,6 +182,7 @@ class NodeKit:
             "",
             "secret",
             dict(root or site.repository.root()),
+            key_text(bytes(32)),
         )
         traits = NodeTraits(node, "here", "cpu")
         self.ota = Ota(folder / "tuf", enrolment, APP, traits, settings, self.slots, self.adoption, self.load)

@@ -20,6 +20,7 @@ from apps.demo.client import CloudClient
 from apps.demo.processes import ShowError, wait_until
 from common.config import Enrolment
 from common.messages import Ack, Event, Priority, Status, encode, encode_batch, encode_event, topics
+from common.sealing import Seal
 
 BATCH_EVENTS = 1000
 """Events in one batch; the uplink's own default."""
@@ -136,6 +137,7 @@ class _Line:
         from paho.mqtt.enums import CallbackAPIVersion
 
         self._node = node
+        self._seal = Seal.of(node.enrolment.wire_key)
         self._topics = topics(node.enrolment.site, node.enrolment.node)
         self._ready = threading.Event()
         self._acked = 0
@@ -160,10 +162,11 @@ class _Line:
 
     def send_all(self) -> None:
         online = Status("online", "industrial", VERSION, time.time_ns())
-        self._client.publish(self._topics.status, encode(online), qos=1, retain=True)
+        status = self._topics.status
+        self._client.publish(status, self._seal.close(status, encode(online)), qos=1, retain=True)
         for number, batch in enumerate(self._node.batches()):
             self._await_ack((number - AHEAD_BATCHES) * BATCH_EVENTS)
-            self._client.publish(self._topics.up, batch, qos=1)
+            self._client.publish(self._topics.up, self._seal.close(self._topics.up, batch), qos=1)
         self._await_ack(self._node.events)
 
     def _await_ack(self, mark: int) -> None:
@@ -171,4 +174,5 @@ class _Line:
         wait_until(lambda: self._acked >= mark, what=f"{name} acked up to {mark}", timeout_s=60, poll_s=0.002)
 
     def _hear(self, _client: Any, _user: Any, message: Any) -> None:
-        self._acked = max(self._acked, msgspec.json.decode(message.payload, type=Ack).high_water_mark)
+        ack = msgspec.json.decode(self._seal.open(message.topic, message.payload), type=Ack)
+        self._acked = max(self._acked, ack.high_water_mark)

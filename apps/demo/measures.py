@@ -34,6 +34,7 @@ from common import bundle as bundles
 from common.app import EdgeContext, find_app
 from common.bundle import Bundle, open_bundle
 from common.messages import Event, decode_batch
+from common.sealing import TAG_BYTES
 
 APP = "industrial"
 SITE = "bench"
@@ -91,7 +92,7 @@ class LoopRun:
     @property
     def sizes(self) -> list[int]:
         """Events in each of ``payloads``."""
-        return [len(decode_batch(payload).events) for payload in self.payloads]
+        return [len(decode_batch(payload[TAG_BYTES:]).events) for payload in self.payloads]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from cloud_backend.access.secrets import keep, open_folder
 from cloud_backend.access.sessions import Sessions
 from cloud_backend.access.tickets import Tickets
 from cloud_backend.access.tries import Tries
+from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Node, Stream
 from common.clock import Clock, anchored_clock
@@ -67,6 +68,7 @@ class Access:
         self.admin_token_file = folder / ADMIN_TOKEN_FILE
         self.mqtt_password = keep(folder, "mqtt-password")
         """Password of `CLOUD_USER`."""
+        self.wire_keys = WireKeys(engine, keep(folder, "wire-secret"))
         self.passwords = Passwords(folder)
         self.sessions = Sessions(
             engine, self._clock, lambda: self.admin_token.encode() + b"|" + self.passwords.mark()

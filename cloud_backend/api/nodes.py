@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -10,7 +11,7 @@ from sqlmodel import Session, col
 
 from cloud_backend.addresses import unreachable
 from cloud_backend.api.deps import CloudDep, SessionDep
-from cloud_backend.api.paging import Page, Paging, page_of
+from cloud_backend.api.paging import Page, Paging, page_of, showable
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.shapes import (
     AdoptionPublic,
@@ -23,8 +24,9 @@ from cloud_backend.api.shapes import (
 )
 from cloud_backend.broker.choice import broker_authority
 from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import Adoption, Node
+from cloud_backend.store.tables import Adoption, Node, NodeProblem
 from common.errors import AccessDenied
+from common.sealing import key_text
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
 NodeName = Annotated[str, Path(max_length=63, description="name of a node")]
@@ -133,6 +135,7 @@ def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
         mqtt_password=password,
         token=token,
         tuf_root=cloud.repository.root(),
+        wire_key=key_text(cloud.access.wire_keys.key(site, node)),
         mqtt_tls=cloud.settings.mqtt.tls,
         mqtt_ca=broker_authority(cloud.settings.mqtt),
     )
@@ -142,13 +145,21 @@ def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
 def list_nodes(session: SessionDep, paging: Paging, which: WhichNodes) -> Page[NodePublic]:
     """Nodes, by name."""
     keys = [col(Node.name)]
-    return page_of(session, which.nodes(), keys, [str], paging, NodePublic.of, newest_first=False)
+    page = page_of(session, which.nodes(), keys, [str], paging, lambda row: row, newest_first=False)
+    problems: dict[str, list[NodeProblem]] = defaultdict(list)
+    names = [row.name for row in page.items]
+    for problem_row in session.scalars(select(NodeProblem).where(col(NodeProblem.node).in_(names))):
+        problems[problem_row.node].append(problem_row)
+    return showable(
+        page.items, lambda row: NodePublic.of(row, problems[row.name]), lambda row: [row.name], page.next
+    )
 
 
 @router.get("/{node}", responses=responses(404, 422))
 def show_node(node: NodeName, session: SessionDep) -> NodePublic:
     """One node."""
-    return NodePublic.of(_find(session, node))
+    row = _find(session, node)
+    return NodePublic.of(row, session.scalars(select(NodeProblem).where(col(NodeProblem.node) == node)).all())
 
 
 @router.get("/{node}/adoptions", responses=responses(404, 422))

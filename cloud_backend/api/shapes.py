@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -59,8 +60,23 @@ class EnrolmentPublic(BaseModel):
     mqtt_password: str
     token: str
     tuf_root: dict[str, Any]
+    wire_key: str
     mqtt_tls: bool = False
     mqtt_ca: str = ""
+
+
+class ProblemPublic(BaseModel):
+    """What the cloud saw go wrong with a node, of one kind; ``detail`` is of the last one."""
+
+    kind: str
+    count: int
+    detail: str
+    first_ns: int
+    last_ns: int
+
+    @classmethod
+    def of(cls, row: tables.NodeProblem) -> ProblemPublic:
+        return cls(**row.model_dump(exclude={"node"}))
 
 
 class NodePublic(BaseModel):
@@ -84,10 +100,13 @@ class NodePublic(BaseModel):
     retired_ns: int = Field(description="when it was retired; 0 for a node in service")
     replaced_by: str
     health: dict[str, Any]
+    problems: list[ProblemPublic] = Field(default=[], description="what the cloud saw go wrong, newest first")
 
     @classmethod
-    def of(cls, row: tables.Node) -> NodePublic:
-        return cls(node=row.name, **row.model_dump(include=set(cls.model_fields) - {"node"}))
+    def of(cls, row: tables.Node, problems: Sequence[tables.NodeProblem] = ()) -> NodePublic:
+        fields = row.model_dump(include=set(cls.model_fields) - {"node", "problems"})
+        shown = sorted(map(ProblemPublic.of, problems), key=lambda problem: -problem.last_ns)
+        return cls(node=row.name, problems=shown, **fields)
 
 
 class Hint(Asked):

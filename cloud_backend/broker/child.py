@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import structlog
 
 from common import durable
 from common.errors import BrokerError
@@ -25,6 +28,10 @@ PORT_TIMEOUT_S = 10.0
 """How long the broker of a cloud that was killed may take to let go of the port."""
 LOG_LIMIT_BYTES = 1_000_000
 _POLL_S = 0.02
+SPARE_FILES = 100
+"""Files of a broker besides its connections."""
+
+_log = structlog.get_logger("edgeloop.broker")
 
 
 class BrokerChild:
@@ -117,6 +124,19 @@ class BrokerChild:
                 os.kill(number, signal.SIGKILL)
                 _wait(lambda: _start_time(number) != started, START_TIMEOUT_S)
         self._pid_file.unlink(missing_ok=True)
+
+
+def connections_within(wanted: int) -> int:
+    """How many connections a broker on this machine can have: each takes a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = wanted if hard == resource.RLIM_INFINITY else max(10, hard - SPARE_FILES)
+    if possible < wanted:
+        _log.warning(
+            "the system's limit of open files allows fewer connections than mqtt.max_connections",
+            connections=possible,
+            wanted=wanted,
+        )
+    return min(wanted, possible)
 
 
 def port_is_free(host: str, port: int) -> bool:

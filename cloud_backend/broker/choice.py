@@ -41,8 +41,8 @@ def open_broker(settings: MqttSettings, folder: Path, users: Users) -> Broker:
         )
     port = settings.port or free_port(settings.host)
     if program is not None and kind != "iotcore":
-        return MosquittoBroker(program, folder, settings.host, port, users)
-    return IotcoreBroker(folder, settings.host, port)
+        return MosquittoBroker(program, folder, settings.host, port, users, settings.max_connections)
+    return IotcoreBroker(folder, settings.host, port, settings.max_connections)
 
 
 def broker_authority(settings: MqttSettings) -> str:

@@ -1,4 +1,10 @@
-"""iotcore (rumqttd) as a child. It knows no users: whoever reaches its port may read and write."""
+"""iotcore (rumqttd) as a child. It knows no users: whoever reaches its port may read and write.
+
+What is read is not secret to programs of this machine; what is written counts only with a seal
+(`common.sealing`), and a node's client id is random, so that nobody can take its connection over. What
+iotcore cannot do is bound what one program connects or sends: for that, and for other machines, there is
+Mosquitto.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,7 @@ class IotcoreBroker:
 
     kind = "iotcore"
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
+    def __init__(self, folder: Path, host: str, port: int, max_connections: int = 10_000) -> None:
         if not _is_loopback(host):
             raise BrokerError(
                 f"iotcore has no access rules, so it listens on loopback only, not on {host}: "
@@ -27,7 +33,9 @@ class IotcoreBroker:
             )
         self.host = host
         self.port = port
-        self._child = BrokerChild(folder, host, port, ["iotcore", host, str(port), str(PACKET_LIMIT_BYTES)])
+        self._child = BrokerChild(
+            folder, host, port, ["iotcore", host, str(port), str(PACKET_LIMIT_BYTES), str(max_connections)]
+        )
 
     @property
     def pid(self) -> int | None:
@@ -36,7 +44,10 @@ class IotcoreBroker:
 
     def start(self) -> None:
         """Start it."""
-        _log.warning("the broker is iotcore: every program on this machine may read and write its topics")
+        _log.warning(
+            "the broker is iotcore: every program on this machine may read its topics and take its "
+            "connections; what it writes counts only with a node's key"
+        )
         self._child.start()
 
     def stop(self) -> None:

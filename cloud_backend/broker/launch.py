@@ -1,14 +1,20 @@
 """Start a broker such that it cannot outlive its parent: ``python -m cloud_backend.broker.launch``.
 
-Arguments: the parent's pid, then ``exec PROGRAM ARGUMENT...`` or ``iotcore HOST PORT PAYLOAD_BYTES``.
-On Linux the kernel ends this process when the thread that started it dies, however it dies. Elsewhere
-only a regular stop ends it, and the next start of the cloud clears away what is left.
+Arguments: the parent's pid, then ``exec PROGRAM ARGUMENT...`` or ``iotcore HOST PORT PAYLOAD_BYTES
+CONNECTIONS``. The limit of open files is raised as far as it goes. On Linux the kernel ends this process when
+the thread that started it dies, however it dies. Elsewhere only a regular stop ends it, and the next start of
+the cloud clears away what is left.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+FILES_LIMIT = 1_000_000
+"""What a hard limit of infinity is taken for."""
+CONNECT_TIMEOUT_MS = 10_000
+"""How long iotcore waits for a connection to say who it is."""
 
 
 def _die_with_parent(parent: int) -> None:
@@ -22,7 +28,17 @@ def _die_with_parent(parent: int) -> None:
         sys.exit("the parent is gone")
 
 
-def _run_iotcore(host: str, port: str, payload_bytes: str) -> None:
+def raise_file_limit() -> int:
+    """Let this process open as many files as the system lets it; the number."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_LIMIT if hard == resource.RLIM_INFINITY else min(hard, FILES_LIMIT)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def _run_iotcore(host: str, port: str, payload_bytes: str, connections: str) -> None:
     import logging
 
     from iotcore import IotCoreBroker
@@ -30,13 +46,19 @@ def _run_iotcore(host: str, port: str, payload_bytes: str) -> None:
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)  # it reports every packet as an error
     IotCoreBroker(
-        listen=host, port=int(port), max_payload_size=int(payload_bytes), max_inflight_count=200
+        listen=host,
+        port=int(port),
+        max_payload_size=int(payload_bytes),
+        max_inflight_count=200,
+        max_connections=int(connections),
+        connection_timeout_ms=CONNECT_TIMEOUT_MS,
     ).run_forever()
 
 
 def main() -> None:
     parent, kind, *arguments = sys.argv[1:]
     _die_with_parent(int(parent))
+    raise_file_limit()
     if kind == "exec":
         os.execv(arguments[0], arguments)  # noqa: S606  the program and its arguments come from our parent
     _run_iotcore(*arguments)

@@ -1,7 +1,8 @@
 """Mosquitto as a child: generated configuration, password file and access rules.
 
 A node's user is ``<site>/<node>``, the middle of its topics. It may write its own ``up`` and ``status``
-and read its own ``ack`` and ``hint``, nothing else.
+and read its own ``ack`` and ``hint``, nothing else. Client ids of nodes and cloud are random and
+readable by nobody else, so no client can end the connection of another by taking its id.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path, PurePath
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password, mqtt_user
 from cloud_backend.broker.broker import PACKET_LIMIT_BYTES, Users
-from cloud_backend.broker.child import BrokerChild
+from cloud_backend.broker.child import BrokerChild, connections_within
 from common import durable
 from common.messages import TOPIC_ROOT
 
@@ -31,6 +32,7 @@ max_inflight_messages 200
 max_queued_messages 2000
 max_queued_bytes 67108864
 max_keepalive 300
+max_connections {connections}
 connection_messages false
 log_dest stderr
 log_type error
@@ -53,7 +55,16 @@ class MosquittoBroker:
 
     kind = "mosquitto"
 
-    def __init__(self, program: str, folder: Path, host: str, port: int, users: Users) -> None:
+    def __init__(
+        self,
+        program: str,
+        folder: Path,
+        host: str,
+        port: int,
+        users: Users,
+        max_connections: int = 10_000,
+    ) -> None:
+        self._max_connections = max_connections
         self.host = host
         self.port = port
         self._folder = folder.resolve()
@@ -72,7 +83,8 @@ class MosquittoBroker:
         """Write its files anew and start it."""
         # Changing the user would make the kernel forget that it has to die with us.
         user = getpass.getuser() if os.geteuid() else "root"
-        text = configuration(self.host, self.port, self._folder, user)
+        connections = connections_within(self._max_connections)
+        text = configuration(self.host, self.port, self._folder, user, connections)
         durable.write(self._folder / "mosquitto.conf", text.encode(), mode=0o600)
         durable.write(self._folder / "rules", ACCESS_RULES.encode(), mode=0o600)
         with self._lock:
@@ -110,10 +122,15 @@ class MosquittoBroker:
         durable.write(self._folder / "passwords", password_lines(self._hashes).encode(), mode=0o600)
 
 
-def configuration(host: str, port: int, folder: PurePath, user: str) -> str:
+def configuration(host: str, port: int, folder: PurePath, user: str, connections: int = 10_000) -> str:
     """Mosquitto's configuration with one listener, whose options may follow; ``user`` is the system's."""
     return _CONFIGURATION.format(
-        host=host, port=port, folder=folder, packet_bytes=PACKET_LIMIT_BYTES, user=user
+        host=host,
+        port=port,
+        folder=folder,
+        packet_bytes=PACKET_LIMIT_BYTES,
+        connections=connections,
+        user=user,
     )
 
 

@@ -22,6 +22,7 @@ from common.messages import (
     decode_batch,
     digest,
     parse_time,
+    plain_size,
 )
 
 _PRIORITIES = {priority.name.lower(): int(priority) for priority in Priority}
@@ -48,7 +49,12 @@ class Arrival:
     @property
     def size(self) -> int:
         """Events in it, for bounding transactions."""
-        return len(self.batch.events) if self.batch else 1
+        return max(1, len(self.batch.events)) if self.batch else 1
+
+    @property
+    def cost_bytes(self) -> int:
+        """Memory that it takes while it waits."""
+        return cost_bytes(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,15 @@ class Reconnected:
     """The cloud has (re)joined the broker: who is online is told anew by the status messages."""
 
     size: int = 0
+
+
+OBJECTS_COST = 4
+"""Memory of decoded events, in times of their text: measured with small ones, which cost the most."""
+
+
+def cost_bytes(payload: bytes) -> int:
+    """Memory that a batch takes while it waits, estimated before it is unpacked."""
+    return len(payload) + OBJECTS_COST * plain_size(payload)
 
 
 Message = Arrival | StatusArrival | Reconnected

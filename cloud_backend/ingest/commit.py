@@ -8,7 +8,7 @@ PostgreSQL, a restart or a restored backup need no care.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,21 +29,28 @@ from cloud_backend.ingest.arrival import (
     make_rows,
 )
 from cloud_backend.ingest.clocks import NodeClocks
+from cloud_backend.ingest.forks import differs
 from cloud_backend.ingest.ledger import Leave, Take, above, judge
+from cloud_backend.ingest.node_problems import Kind, NodeProblems
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.quarantine import Refusal
 from cloud_backend.ingest.reporters import Reporters
+from cloud_backend.ingest.sessions import BatchSessions
 from cloud_backend.ingest.volumes import Tally, Volumes
 from cloud_backend.store.engine import is_outage
 from cloud_backend.store.tables import Node, StoredEvent, Stream
 from common.config import IngestSettings
-from common.messages import GAP_TYPE, Ack, Gap, Malformed, Priority
+from common.messages import GAP_TYPE, Ack, Batch, Gap, Malformed, Priority
 
 _log = structlog.get_logger("edgeloop.ingest")
 ROWS_PER_STATEMENT = 100
 """Rows in one INSERT: enough to spread the cost of a statement, and within SQLite's limit of parameters."""
 _TYPE, _BODY = COLUMNS.index("type"), COLUMNS.index("body")
 _SUBJECT = COLUMNS.index("subject")
+HOLDERS_LIMIT = 20_000
+"""Most streams whose session is remembered; of any other, what is sent again is compared once more."""
+REFUSALS_OF_NODE = 20
+"""Most things of one node that one transaction puts into quarantine; more are only counted."""
 LOST_BY_CLOUD = "lost_by_cloud"
 """Reason of the gap for events that this cloud had acked and has lost since."""
 
@@ -93,12 +100,15 @@ class _Work:
 
     projected: Projected
     streams: dict[tuple[str, str, str], _Stream]
-    touched: dict[tuple[str, str, str], _Stream] = field(default_factory=dict)
+    touched: dict[tuple[str, str, str, str], tuple[_Stream, int]] = field(default_factory=dict)
+    """What is to be acked: site, node, epoch and session, with the last turn."""
+    holders: dict[tuple[str, str, str], str] = field(default_factory=dict)
     values: list[Any] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    arrived_ns: int = 0
     tally: Tally = field(default_factory=Tally)
     subjects: dict[str, set[str]] = field(default_factory=dict)
 
@@ -106,7 +116,17 @@ class _Work:
 class Committer:
     """Commits what arrived. One thread uses it at a time."""
 
-    def __init__(self, engine: Engine, projections: Projections, settings: IngestSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        projections: Projections,
+        settings: IngestSettings,
+        problems: NodeProblems | None = None,
+    ) -> None:
+        self._problems = problems or NodeProblems()
+        self._sessions = BatchSessions()
+        self._failures: Counter[str] = Counter()
+        self._holders: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._engine = engine
         self._projections = projections
         self._settings = settings
@@ -140,6 +160,9 @@ class Committer:
             return self.commit([refused])
         self.counts += work.counts
         self.counts["transactions"] += 1
+        self._holders |= work.holders
+        while len(self._holders) > HOLDERS_LIMIT:
+            self._holders.popitem(last=False)
         return work.answers
 
     def _transaction(self, group: Sequence[Message]) -> _Work:
@@ -150,6 +173,7 @@ class Committer:
             )
             if statuses:
                 fleet.note_status(connection, statuses)
+            work.arrived_ns = max((arrival.arrived_ns for arrival, _ in arrivals), default=0)
             for arrival, known_ns in arrivals:
                 self._take(connection, work, arrival, known_ns)
             self._store(connection, work)
@@ -194,10 +218,8 @@ class Committer:
 
     def _take(self, connection: Connection, work: _Work, arrival: Arrival, known_ns: int | None) -> None:
         batch = arrival.batch
-        seen = work.seen.setdefault(arrival.node, {"node": arrival.node, "seen_ns": 0})
-        seen["seen_ns"] = max(seen["seen_ns"], arrival.arrived_ns)
-        seen.setdefault("offset_ms", round((known_ns or 0) / 1e6) or None)
         if batch is None:
+            self._note_seen(work, arrival, known_ns)
             work.counts["batches_refused"] += 1
             work.refusals.append(
                 Refusal(arrival.site, arrival.node, arrival.payload, arrival.reason, arrival.arrived_ns)
@@ -206,21 +228,71 @@ class Committer:
             work.answers.append(Answer(arrival.site, arrival.node, ack))
             return
         head = batch.head
-        offset_ns = self._clocks.offset_ns(arrival.node, head.sent_ns, arrival.arrived_ns, known_ns)
-        seen["offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
         key = (arrival.site, arrival.node, head.epoch)
         stream = work.streams.get(key)
-        verdict = judge(stream.mark if stream else 0, head)
-        if isinstance(verdict, Leave):
-            work.counts["batches_left"] += 1
-            work.touched[key] = stream or _Stream(0, 0)
+        self._watch_sessions(arrival)
+        if self._forks(connection, work, key, stream, batch):
+            self._answer_fork(work, arrival)
             return
+        work.holders[key] = head.session
+        verdict = judge(stream.mark if stream else 0, head)
+        touched, (_, turn) = (*key, head.session), work.touched.get((*key, head.session), (None, 0))
+        if isinstance(verdict, Leave):
+            # What was taken before tells nothing of the node's clock: it may have been sent long ago.
+            work.counts["batches_left"] += 1
+            work.touched[touched] = stream or _Stream(0, 0), max(turn, head.turn)
+            return
+        seen = self._note_seen(work, arrival, known_ns)
+        offset_ns = self._clocks.offset_ns(arrival.node, head.sent_ns, arrival.arrived_ns, known_ns)
+        seen["offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
         if stream is None:
             stream = work.streams[key] = _Stream(_new_stream(connection, key, arrival.arrived_ns), 0)
-        work.touched[key] = stream
+        work.touched[touched] = stream, max(turn, head.turn)
         self._add_rows(work, arrival, stream, verdict, offset_ns)
         stream.mark = head.last
         work.counts["batches"] += 1
+
+    @staticmethod
+    def _note_seen(work: _Work, arrival: Arrival, known_ns: int | None) -> dict[str, Any]:
+        seen = work.seen.setdefault(arrival.node, {"node": arrival.node, "seen_ns": 0})
+        seen["seen_ns"] = max(seen["seen_ns"], arrival.arrived_ns)
+        seen.setdefault("offset_ms", round((known_ns or 0) / 1e6) or None)
+        return seen
+
+    def _watch_sessions(self, arrival: Arrival) -> None:
+        assert arrival.batch is not None
+        head = arrival.batch.head
+        if self._sessions.saw(arrival.node, head.session, head.turn, arrival.arrived_ns):
+            detail = "two devices use this node's enrolment: a cloned card, or one enrolment used twice"
+            self._problems.add(arrival.node, "identity_shared", detail, arrival.arrived_ns)
+
+    def _forks(
+        self,
+        connection: Connection,
+        work: _Work,
+        key: tuple[str, str, str],
+        stream: _Stream | None,
+        batch: Batch,
+    ) -> bool:
+        """Whether a batch continues its epoch from another past than the one that is stored."""
+        head = batch.head
+        if stream is None or head.first > stream.mark:
+            return False
+        if work.holders.get(key, self._holders.get(key)) == head.session:
+            return False
+        self._insert_rows(connection, work.values)
+        work.values.clear()
+        return differs(connection, stream.id, stream.mark, batch)
+
+    def _answer_fork(self, work: _Work, arrival: Arrival) -> None:
+        assert arrival.batch is not None
+        head = arrival.batch.head
+        work.counts["batches_forked"] += 1
+        detail = f"two devices continued epoch {head.epoch} differently: its data folder was copied"
+        self._problems.add(arrival.node, "forked", detail, arrival.arrived_ns)
+        _log.warning("an epoch has two continuations", node=arrival.node, epoch=head.epoch, first=head.first)
+        ack = Ack(head.epoch, 0, session=head.session, turn=head.turn, forked=True, shared=True)
+        work.answers.append(Answer(arrival.site, arrival.node, ack))
 
     def _add_rows(
         self, work: _Work, arrival: Arrival, stream: _Stream, verdict: Take, offset_ns: int
@@ -255,22 +327,46 @@ class Committer:
 
     def _store(self, connection: Connection, work: _Work) -> None:
         self._insert_rows(connection, work.values)
-        moved = [{"number": s.id, "mark": s.mark} for s in work.touched.values() if s.id]
+        moved = {stream.id: stream.mark for stream, _ in work.touched.values() if stream.id}
         if moved:
-            connection.execute(_MOVE_MARK, sorted(moved, key=lambda row: row["number"]))
+            connection.execute(_MOVE_MARK, [{"number": n, "mark": m} for n, m in sorted(moved.items())])
         if work.seen:
             connection.execute(_NOTE_SEEN, [work.seen[node] for node in sorted(work.seen)])
         self._volumes.keep(connection, work.tally)
         self._reporters.keep(connection, work.subjects)
-        work.refusals += self._projections.run(connection, work.projected)
+        unprojected = self._projections.run(connection, work.projected, self._settings.projection_failures)
+        self._failures.update(refusal.node for refusal in unprojected)
+        work.counts["unprojected"] += sum(refusal.unprojected for refusal in unprojected)
+        work.refusals += unprojected
         work.counts["quarantine_dropped"] += quarantine.keep(
             connection,
-            work.refusals,
+            self._some_of_each_node(work.refusals),
             rows_limit=self._settings.quarantine_rows,
             bytes_limit=self._settings.quarantine_bytes,
         )
-        for (site, node, epoch), stream in work.touched.items():
-            work.answers.append(Answer(site, node, Ack(epoch, stream.mark)))
+        for (site, node, epoch, session), (stream, turn) in work.touched.items():
+            shared = self._sessions.is_shared(node, work.arrived_ns)
+            ack = Ack(epoch, stream.mark, session=session, turn=turn, shared=shared)
+            work.answers.append(Answer(site, node, ack))
+
+    def _some_of_each_node(self, refusals: Sequence[Refusal]) -> list[Refusal]:
+        """What goes to quarantine; a node cannot push out all that is there about others."""
+        kept: list[Refusal] = []
+        counts: Counter[str] = Counter()
+        for refusal in refusals:
+            counts[refusal.node] += 1
+            if counts[refusal.node] <= REFUSALS_OF_NODE:
+                kept.append(refusal)
+            kind: Kind = "unprojected" if refusal.unprojected else "refused"
+            self._problems.add(
+                refusal.node, kind, refusal.reason, refusal.received_ns, max(1, refusal.unprojected)
+            )
+        return kept
+
+    def take_failures(self) -> Counter[str]:
+        """By node, how often projections failed since the last call."""
+        failures, self._failures = self._failures, Counter()
+        return failures
 
     def _insert_rows(self, connection: Connection, values: list[Any]) -> None:
         width = len(COLUMNS)

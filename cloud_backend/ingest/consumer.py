@@ -4,13 +4,17 @@ Two threads: ``ingest-receive`` is paho's loop; it decodes what arrives and puts
 inbox. ``ingest-commit`` takes groups from there, commits each as one transaction and acks. When the
 database is unwell the group waits and is tried again; the inbox fills, and what does not fit is dropped:
 the nodes have it still and send it again, because nothing was acked.
+
+A message counts only with the seal of the node whose topic it came on. A node that sends more than its share
+(of the inbox, or a second) has its batches dropped before they are unpacked, and is told.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from ssl import SSLContext
@@ -20,16 +24,31 @@ import structlog
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from cloud_backend.ingest.arrival import Message, Reconnected, read_batch, read_status
+from cloud_backend.access.wire_keys import WireKeys
+from cloud_backend.ingest.arrival import Message, Reconnected, cost_bytes, read_batch, read_status
 from cloud_backend.ingest.commit import Answer, Committer
 from cloud_backend.ingest.inbox import Inbox
+from cloud_backend.ingest.node_problems import NodeProblems, keep_problems
 from cloud_backend.ingest.projections import Projections
+from cloud_backend.ingest.rates import NODES_LIMIT, NodeRates
+from cloud_backend.ingest.sessions import StatusSessions
 from cloud_backend.store.engine import is_outage
 from common.clock import Clock
 from common.config import IngestSettings
-from common.errors import MessageError
-from common.messages import STATUS_TOPICS, UP_TOPICS, Hint, encode, node_of_topic, topics
+from common.errors import MessageError, SealError
+from common.messages import (
+    STATUS_TOPICS,
+    UP_TOPICS,
+    Ack,
+    Hint,
+    encode,
+    node_of_topic,
+    plain_size,
+    topics,
+)
+from common.sealing import name_of
 
 _log = structlog.get_logger("edgeloop.ingest")
 ROOM_WAIT_S = 1.0
@@ -37,6 +56,8 @@ ROOM_WAIT_S = 1.0
 KEEP_ALIVE_S = 15
 LEAVE_S = 1.0
 """How long stopping waits until the broker has the last ack: what it has not taken, a disconnect drops."""
+FAILURE_COST_BYTES = 1024 * 1024
+"""What an event that a projection cannot digest counts for in a node's share: it costs some milliseconds."""
 QUEUED_ACKS = 10_000
 """Most acks and hints that wait for the broker; a node whose ack is lost sends again and gets another."""
 
@@ -54,14 +75,21 @@ class Consumer:
         port: int,
         user: str,
         password: str,
+        keys: WireKeys,
         clock: Clock,
         tls: SSLContext | None = None,
     ) -> None:
-        self._committer = Committer(engine, projections, settings)
+        self._engine = engine
+        self._problems = NodeProblems()
+        self._committer = Committer(engine, projections, settings, self._problems)
         self._settings = settings
         self._address = host, port
         self._clock = clock
-        self._inbox = Inbox(settings.queue_events)
+        self._keys = keys
+        self._sessions = StatusSessions()
+        self._inbox = Inbox(settings.queue_events, settings.queue_bytes, settings.node_queue_bytes)
+        self._rates = NodeRates(settings.node_batches_per_s, settings.node_bytes_per_s)
+        self._told_s: OrderedDict[str, float] = OrderedDict()
         self._counts: Counter[str] = Counter()
         self._subscribed = False
         self._published: MQTTMessageInfo | None = None
@@ -88,6 +116,7 @@ class Consumer:
             **self._committer.counts,
             **self._counts,
             "waiting_events": len(self._inbox),
+            "waiting_bytes": self._inbox.bytes,
             "database": "unwell" if self._unwell.is_set() else "well",
         }
 
@@ -111,7 +140,9 @@ class Consumer:
 
     def hint(self, site: str, node: str, look: str = "deployment", version: str = "") -> None:
         """Tell one node to look now. A node that is offline does not get it; it looks by itself in time."""
-        self._publish(topics(site, node).hint, encode(Hint(look, version)))
+        session = self._sessions.newest(site, node)
+        hint = Hint(look, version, session, self._sessions.number(self._clock()))
+        self._publish(site, node, topics(site, node).hint, encode(hint))
 
     # ------------------------------------------------------------------------------------- receiving
 
@@ -187,21 +218,77 @@ class Consumer:
             return
         if message.retain:
             return
+        if (body := self._open(site, node, message)) is None:
+            return
+        if not self._unwell.is_set() and not self._may_send(node, body):
+            self._limit(site, node, message.payload, arrived_ns)
+            return
         if self._unwell.is_set() and len(self._inbox) >= self._settings.queue_events:
             self._counts["batches_dropped"] += 1
         else:
-            self._put(read_batch(site, node, message.payload, arrived_ns))
+            self._put(read_batch(site, node, body, arrived_ns))
         self._counts["batches_received"] += 1
 
     def _on_status(self, _client: object, _user: object, message: MQTTMessage) -> None:
         try:
             site, node = node_of_topic(message.topic)
-            status = read_status(site, node, message.payload, self._clock(), message.retain)
+            if (body := self._open(site, node, message)) is None:
+                return
+            status = read_status(site, node, body, self._clock(), message.retain)
+            if not self._sessions.is_current(status):
+                self._counts["old_statuses"] += 1
+                return
         except MessageError as error:
             self._counts["strange_statuses"] += 1
             _log.debug("status not readable", topic=message.topic[:200], error=str(error))
             return
         self._put(status)
+
+    def _open(self, site: str, node: str, message: MQTTMessage) -> bytes | None:
+        """The body of a message that the node itself has sealed; None for any other, which is counted."""
+        try:
+            for again in (False, True):
+                seal = self._keys.seal(site, node, again=again)
+                if seal is None:
+                    self._counts["not_enrolled"] += 1
+                    return None
+                with suppress(SealError):
+                    return seal.open(message.topic, message.payload)
+        except SQLAlchemyError as error:
+            self._counts["batches_dropped"] += 1
+            _log.warning("whether a node is enrolled cannot be looked up", error=_first_line(error))
+            return None
+        self._counts["messages_rejected"] += 1
+        self._problems.add(
+            node, "rejected", "a message in this node's name was not sealed with its key", self._clock()
+        )
+        return None
+
+    def _may_send(self, node: str, body: bytes) -> bool:
+        return self._inbox.has_room(node, cost_bytes(body)) and self._rates.take(
+            node, plain_size(body), time.monotonic()
+        )
+
+    def _limit(self, site: str, node: str, payload: bytes, now_ns: int) -> None:
+        """Drop a batch of a node that sends more than its share; now and then the node is told."""
+        self._counts["batches_limited"] += 1
+        detail = "it sends more than is taken of one node: its batches are dropped, and it sends them later"
+        self._problems.add(node, "limited", detail, now_ns)
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(node, float("-inf")) < self._settings.limited_s:
+            return
+        self._told_s[node] = now_s
+        self._told_s.move_to_end(node)
+        if len(self._told_s) > NODES_LIMIT:
+            self._told_s.popitem(last=False)
+        ack = Ack("", 0, limited=name_of(payload), limited_s=self._settings.limited_s)
+        self._answer(Answer(site, node, ack))
+
+    def keep_problems(self) -> None:
+        """Write what was seen of nodes to the store; called now and then."""
+        if problems := self._problems.take():
+            with self._engine.begin() as connection:
+                keep_problems(connection, problems)
 
     def _put(self, message: Message) -> None:
         if not self._inbox.put(message, 0 if self._unwell.is_set() else ROOM_WAIT_S):
@@ -233,17 +320,20 @@ class Consumer:
                     return []
                 wait_s = min(2 * wait_s, self._settings.retry_last_s)
                 continue
+            for node, failures in self._committer.take_failures().items():
+                self._inbox.charge(node, failures * FAILURE_COST_BYTES)
             if self._unwell.is_set():
                 self._unwell.clear()
                 _log.info("the database takes events again")
             return answers
 
     def _answer(self, answer: Answer) -> None:
-        self._publish(topics(answer.site, answer.node).ack, encode(answer.ack))
+        self._publish(answer.site, answer.node, topics(answer.site, answer.node).ack, encode(answer.ack))
 
-    def _publish(self, topic: str, payload: bytes) -> None:
-        if self._client.is_connected():
-            self._published = self._client.publish(topic, payload, qos=1)
+    def _publish(self, site: str, node: str, topic: str, body: bytes) -> None:
+        seal = self._keys.seal(site, node)
+        if seal is not None and self._client.is_connected():
+            self._published = self._client.publish(topic, seal.close(topic, body), qos=1)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,40 +1,79 @@
-"""What was received and waits for the database: bounded, and read in groups."""
+"""What was received and waits for the database: bounded, fair between nodes, and read in groups.
+
+Each node has a queue. Reading goes round by cost: whose turn it is follows from what a node was served
+already (start-time fair queueing), so a node that floods waits behind itself, and others do not wait behind
+it. Of statuses only the newest of a node waits.
+"""
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from cloud_backend.ingest.arrival import Message
+from cloud_backend.ingest.arrival import Arrival, Message, Reconnected, StatusArrival
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What waits of one node."""
+
+    messages: deque[Arrival] = field(default_factory=deque)
+    bytes: int = 0
+    served: float = 0.0
+    """Its virtual time: where the cost of what it was served has brought it."""
 
 
 class Inbox:
-    """A queue between the thread that receives and the one that commits, at most ``limit`` events.
+    """A queue between the thread that receives and the one that commits.
 
-    One message is taken even if it alone is over the limit; messages without events always are.
+    At most ``limit`` events and ``limit_bytes`` of memory wait, and of one node at most ``node_bytes``. One
+    batch is taken even if it alone is over a limit; messages without events always are.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_bytes: int = 2**62, node_bytes: int = 2**62) -> None:
         self._limit = limit
-        self._messages: deque[Message] = deque()
-        self._events = 0
+        self._limit_bytes = limit_bytes
+        self._node_bytes = node_bytes
+        self._queues: dict[str, _Queue] = {}
+        self._turns: list[tuple[float, str]] = []
+        self._now = 0.0
+        self._statuses: dict[str, StatusArrival] = {}
+        self._reconnected = False
+        self._events = self._bytes = 0
         self._closed = False
         self._changed = threading.Condition()
+
+    def has_room(self, node: str, cost_bytes: int) -> bool:
+        """Whether a node may have another batch waiting; what exceeds its share is refused at once.
+
+        Its share is ``node_bytes``, and where all is full, no more than others have.
+        """
+        with self._changed:
+            queue = self._queues.get(node)
+            if queue is None:
+                return True
+            if queue.bytes + cost_bytes > self._node_bytes:
+                return False
+            full = self._events >= self._limit or self._bytes + cost_bytes > self._limit_bytes
+            return not full or queue.bytes <= self._bytes / len(self._queues) or len(self._queues) == 1
 
     def put(self, message: Message, timeout_s: float) -> bool:
         """Add ``message``, waiting up to ``timeout_s`` for room; False where there is none or it closes."""
         with self._changed:
-            deadline = time.monotonic() + timeout_s
-            while message.size and self._events and self._events + message.size > self._limit:
-                remaining_s = deadline - time.monotonic()
-                if self._closed or remaining_s <= 0:
-                    return False
-                self._changed.wait(remaining_s)
+            if isinstance(message, Arrival):
+                deadline = time.monotonic() + timeout_s
+                while self._is_full(message):
+                    remaining_s = deadline - time.monotonic()
+                    if self._closed or remaining_s <= 0:
+                        return False
+                    self._changed.wait(remaining_s)
             if self._closed:
                 return False
-            self._messages.append(message)
-            self._events += message.size
+            self._add(message)
             self._changed.notify_all()
             return True
 
@@ -44,17 +83,28 @@ class Inbox:
         Empty once the inbox is closed and read out.
         """
         with self._changed:
-            while not self._messages and not self._closed:
+            while not (self._events or self._queues or self._statuses or self._reconnected or self._closed):
                 self._changed.wait()
-            group: list[Message] = []
+            group: list[Message] = [Reconnected()] if self._reconnected else []
+            group += self._statuses.values()
+            self._reconnected = False
+            self._statuses.clear()
             size = 0
-            while self._messages and (not group or size + self._messages[0].size <= events):
-                message = self._messages.popleft()
+            for message in self._in_turn():
+                if size and size + message.size > events:
+                    break
+                self._remove(message)
                 size += message.size
                 group.append(message)
-            self._events -= size
             self._changed.notify_all()
             return group
+
+    def charge(self, node: str, cost_bytes: float) -> None:
+        """Count a cost that showed later only, such as that of events which no projection can digest."""
+        with self._changed:
+            queue = self._queues.get(node)
+            if queue is not None:
+                queue.served += cost_bytes
 
     def close(self) -> None:
         """Take nothing more; what waits can still be read."""
@@ -65,3 +115,56 @@ class Inbox:
     def __len__(self) -> int:
         """Events that wait."""
         return self._events
+
+    @property
+    def bytes(self) -> int:
+        """Memory that what waits takes, roughly."""
+        return self._bytes
+
+    def _is_full(self, message: Arrival) -> bool:
+        if not self._events:
+            return False
+        return (
+            self._events + message.size > self._limit or self._bytes + message.cost_bytes > self._limit_bytes
+        )
+
+    def _add(self, message: Message) -> None:
+        if isinstance(message, Reconnected):
+            self._reconnected = True
+            self._statuses.clear()  # All are said again.
+        elif isinstance(message, StatusArrival):
+            self._statuses.pop(message.node, None)
+            self._statuses[message.node] = message
+        else:
+            queue = self._queues.get(message.node)
+            if queue is None:
+                queue = self._queues[message.node] = _Queue(served=self._now)
+                heapq.heappush(self._turns, (queue.served, message.node))
+            queue.messages.append(message)
+            queue.bytes += message.cost_bytes
+            self._events += message.size
+            self._bytes += message.cost_bytes
+
+    def _in_turn(self) -> Iterator[Arrival]:
+        """The next message, again and again; each is to be removed before the next is asked for."""
+        while self._turns:
+            served, node = self._turns[0]
+            queue = self._queues[node]
+            if served < queue.served:  # It was charged meanwhile.
+                heapq.heapreplace(self._turns, (queue.served, node))
+                continue
+            yield queue.messages[0]
+
+    def _remove(self, message: Arrival) -> None:
+        queue = self._queues[message.node]
+        queue.messages.popleft()
+        queue.bytes -= message.cost_bytes
+        self._events -= message.size
+        self._bytes -= message.cost_bytes
+        self._now = max(self._now, queue.served)
+        queue.served = self._now + message.cost_bytes
+        if queue.messages:
+            heapq.heapreplace(self._turns, (queue.served, message.node))
+        else:
+            heapq.heappop(self._turns)
+            del self._queues[message.node]

@@ -1,9 +1,10 @@
 """Projections: from committed events to the tables of apps and of the fleet.
 
-A projection that fails does not stop the stream. It runs in a savepoint; where it raises, its events
-are tried again in halves until the one that it cannot digest stands alone, and that one goes to
-quarantine (it stays among the events). An outage of the database is no such failure: it ends the whole
-transaction.
+A projection that fails does not stop the stream. It runs in a savepoint; where it raises, its events are
+tried again node by node, and those of a node in halves until the one that it cannot digest stands alone. That
+one goes to quarantine (it stays among the events). After so many of one node the rest of what fails is left
+unprojected and reported in one piece, so that what one node sends cannot hold up the others. An outage of the
+database is no such failure: it ends the whole transaction.
 """
 
 from __future__ import annotations
@@ -46,12 +47,16 @@ class Projections:
             return None
         return name
 
-    def run(self, connection: Connection, projected: Projected) -> list[Refusal]:
-        """Project within the transaction of ``connection``; what could not be is returned for quarantine."""
+    def run(self, connection: Connection, projected: Projected, failures: int) -> list[Refusal]:
+        """Project within the transaction of ``connection``; what could not be is returned for quarantine.
+
+        Of each node and app at most ``failures`` events are looked for.
+        """
         refusals: list[Refusal] = []
         for name, events in projected.by_app.items():
             if events:
-                _project(connection, name, self._projects[name], events, projected.places[name], refusals)
+                attempts = _Attempts(connection, name, self._projects[name], failures)
+                refusals += attempts.run(events, projected.places[name])
         return refusals
 
 
@@ -64,36 +69,64 @@ def _of_app(app: CloudApp) -> Project:
     return project
 
 
-def _project(
-    connection: Connection,
-    name: str,
-    project: Project,
-    events: Sequence[ReceivedEvent],
-    places: Sequence[tuple[int, int]],
-    refusals: list[Refusal],
-) -> None:
-    try:
-        with connection.begin_nested():
-            project(connection, events, places)
-    except Exception as error:
-        if is_outage(error) or not connection.in_transaction():
-            raise
-        if len(events) > 1:
-            half = len(events) // 2
-            _project(connection, name, project, events[:half], places[:half], refusals)
-            _project(connection, name, project, events[half:], places[half:], refusals)
+class _Attempts:
+    """Projects the events of one app; gathers what cannot be projected."""
+
+    def __init__(self, connection: Connection, name: str, project: Project, failures: int) -> None:
+        self._connection = connection
+        self._name = name
+        self._project = project
+        self._most = failures
+        self._left = failures
+        self._refusals: list[Refusal] = []
+
+    def run(self, events: Sequence[ReceivedEvent], places: Sequence[tuple[int, int]]) -> list[Refusal]:
+        """What could not be projected, for quarantine."""
+        if self._try(events, places) is None:
+            return []
+        of_nodes: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]]] = {}
+        for event, place in zip(events, places, strict=True):
+            own_events, own_places = of_nodes.setdefault(event.node, ([], []))
+            own_events.append(event)
+            own_places.append(place)
+        for own_events, own_places in of_nodes.values():
+            self._left = self._most
+            self._halve(own_events, own_places)
+        return self._refusals
+
+    def _halve(self, events: Sequence[ReceivedEvent], places: Sequence[tuple[int, int]]) -> None:
+        error = self._try(events, places)
+        if error is None:
             return
-        _log.warning(
-            "event not projected", app=name, type=events[0].type, node=events[0].node, error=str(error)
-        )
-        refusals.append(_refusal(name, events[0], places[0][1], error))
+        if len(events) == 1 or self._left <= 0:
+            self._left -= 1
+            self._refuse(events, places[0][1], error)
+            return
+        half = len(events) // 2
+        self._halve(events[:half], places[:half])
+        self._halve(events[half:], places[half:])
 
+    def _try(self, events: Sequence[ReceivedEvent], places: Sequence[tuple[int, int]]) -> Exception | None:
+        try:
+            with self._connection.begin_nested():
+                self._project(self._connection, events, places)
+        except Exception as error:
+            if is_outage(error) or not self._connection.in_transaction():
+                raise
+            return error
+        return None
 
-def _refusal(name: str, event: ReceivedEvent, received_ns: int, error: Exception) -> Refusal:
-    fields = msgspec.structs.asdict(event)
-    fields["data"] = msgspec.Raw(fields.pop("body"))
-    reason = f"the projection of {name} failed at seq {event.seq}: {type(error).__name__}: {error}"
-    return Refusal(event.site, event.node, msgspec.json.encode(fields), reason, received_ns)
+    def _refuse(self, events: Sequence[ReceivedEvent], received_ns: int, error: Exception) -> None:
+        first, last = events[0], events[-1]
+        where = f"seq {first.seq}" if len(events) == 1 else f"seq {first.seq} to {last.seq}"
+        reason = f"the projection of {self._name} failed at {where}: {type(error).__name__}: {error}"
+        if len(events) > 1:
+            reason = f"{len(events)} events are stored and not projected, after many that failed: {reason}"
+        fields = msgspec.structs.asdict(first)
+        fields["data"] = msgspec.Raw(fields.pop("body"))
+        body = msgspec.json.encode(fields)
+        _log.warning("not projected", app=self._name, node=first.node, where=where, error=str(error)[:300])
+        self._refusals.append(Refusal(first.site, first.node, body, reason, received_ns, len(events)))
 
 
 # ------------------------------------------------------------------------------------------- rebuild
@@ -132,7 +165,7 @@ def rebuild(engine: Engine, name: str, app: CloudApp, *, others: Sequence[CloudA
             events = [ReceivedEvent(**_event_fields(row._asdict())) for row in rows]
             if events:
                 places = [(row.stream_id, row.received_ns) for row in rows]
-                _project(connection, name, project, events, places, [])
+                _Attempts(connection, name, project, len(events)).run(events, places)
         if not events:
             break
         after = places[-1][0], events[-1].seq

@@ -23,6 +23,8 @@ class Refusal(NamedTuple):
     body: bytes
     reason: str
     received_ns: int
+    unprojected: int = 0
+    """Events that are stored and were not projected, which this is about."""
 
 
 def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int, bytes_limit: int) -> int:
@@ -35,7 +37,9 @@ def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int
         key = digest(refusal.body)
         count = int(newest[key]["count"]) + 1 if key in newest else 1  # type: ignore[call-overload]
         reason = refusal.reason.replace("\0", "\\0")[:REASON_LIMIT]
-        newest[key] = refusal._asdict() | {"digest": key, "count": count, "reason": reason}
+        row = refusal._asdict()
+        del row["unprojected"]
+        newest[key] = row | {"digest": key, "count": count, "reason": reason}
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=["digest"],

@@ -139,6 +139,19 @@ class Node(SQLModel, table=True):
     deployment_serial: int = Field(default=0, sa_column=_added(BigInteger, "0"))
 
 
+class NodeProblem(SQLModel, table=True):
+    """What the cloud saw go wrong with a node, by kind (`cloud_backend.ingest.node_problems`)."""
+
+    __tablename__ = "node_problem"
+    node: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    detail: str
+    """Of the last one."""
+    first_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+    last_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class Adoption(SQLModel, table=True):
     """Log of what nodes reported about adopting models (``edgeloop.adoption`` events)."""
 

@@ -518,6 +518,11 @@ class Node:
             "cpu_s": round(time.process_time(), 2),
             "bytes_sent": sent + uploaded,
             "connected": self.uplink is not None and self.uplink.connected,
+            "messages_rejected": self.uplink.traffic.rejected if self.uplink else 0,
+            "batches_limited": self.uplink.traffic.limited if self.uplink else 0,
+            "limited": self.uplink is not None and self.uplink.limited,
+            "identity_shared": self.uplink is not None and self.uplink.shared,
+            "epochs_left": self.uplink.traffic.epochs_left if self.uplink else 0,
             "samples_waiting": self.curation.waiting if self.curation else 0,
             "source_state": self._source_state.value,
             "source_detail": self._source_detail[:500],
@@ -571,6 +576,10 @@ class Node:
                 (
                     bool(self.local_alarms.problem),
                     f"alarms are not sent at the machine: {self.local_alarms.problem}",
+                ),
+                (
+                    self.uplink is not None and self.uplink.shared,
+                    "another device uses this node's identity",
                 ),
                 (not health.soak_ok, f"the model {health.version} fails in its soak"),
                 (refused.subjects > 0, f"{refused.subjects} subjects are refused: {refused.detail}"),

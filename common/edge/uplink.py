@@ -4,6 +4,10 @@ One thread owns the connection, so nothing here needs a lock: it waits for the s
 for the window's next moment, and never polls. A connection that the broker refuses is no connection. Each
 connection is a fresh client: nothing is queued outside the outbox. The status topic tells ``online`` while
 the node is there; the last will tells ``offline`` when it vanishes.
+
+Whatever comes through the broker counts only with the seal of the cloud (`common.sealing`) and for this
+session (`common.messages`); what does not is counted and reported. Connections that end soon after they began
+are followed by longer and longer waits: another client may use this node's identity.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ from __future__ import annotations
 import logging
 import os
 import random
+import secrets
 import selectors
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,8 +33,9 @@ from common.clock import Clock
 from common.config import Enrolment, UplinkSettings
 from common.connection import Address
 from common.edge.outbox import Outbox, Pending
+from common.edge.problems import Problems
 from common.edge.window import Answer, SendWindow
-from common.errors import BatchError, MessageError, OutboxError
+from common.errors import BatchError, MessageError, OutboxError, SealError
 from common.messages import (
     BATCH_LIMIT_BYTES,
     Ack,
@@ -42,6 +49,7 @@ from common.messages import (
     encode_batch,
     topics,
 )
+from common.sealing import Seal, name_of
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +60,17 @@ LONGEST_WAIT_S = 5.0
 PLAIN_BYTES = 8 * BATCH_LIMIT_BYTES
 """Most bytes of a batch before compression; one that does not fit the wire then is halved."""
 GOODBYE_S = 1.0
+STEADY_S = 10.0
+"""A connection that lasted so long was a good one: the next wait is short again."""
+SHORT_CONNECTIONS = 3
+"""Connections in a row that the broker ended sooner, which are worth a report."""
+STATUS_AGAIN_S = 60.0
+"""How often the status is said again, should an old last will have come behind it."""
+RECENT_S = 600.0
+"""How long what the cloud said of this node counts for its health."""
+SHARED_AGAIN_S = 3600.0
+"""How often an alarm says that the identity is shared, while it is."""
+LONGEST_LIMIT_S = 60.0
 FORGET_AGAIN_S = 0.02
 """When to look again whether what the cloud has can be forgotten."""
 
@@ -66,6 +85,12 @@ class Traffic:
     connections: int = 0
     refusals: int = 0
     timeouts: int = 0
+    rejected: int = 0
+    """Messages that the cloud did not seal, or not for this node now."""
+    limited: int = 0
+    """Batches that the cloud dropped because this node sends more than its share."""
+    epochs_left: int = 0
+    """Epochs that were ended because another device continued them, or this one was put back."""
 
 
 class Uplink:
@@ -103,8 +128,19 @@ class Uplink:
         self._topics = topics(enrolment.site, enrolment.node)
         self._source = f"/{enrolment.site}/{enrolment.node}"
         self._client: mqtt.Client | None = None
+        self._seal = Seal.of(enrolment.wire_key)
+        self._session = secrets.token_hex(8)
+        self._turn = self._heard_turn = self._hint_number = 0
+        self._names: deque[str] = deque(maxlen=2 * settings.in_flight_batches)
+        self._problems = Problems(UPLINK_TYPE)
+        self._short_connections = 0
+        self._shared_s: float | None = None
+        self._shared_told_s: float | None = None
+        self._limited_s: float | None = None
         self._ready = False
+        self._ready_s = 0.0
         self._said = Status("offline", "")
+        self._said_s = 0.0
         self._stop = threading.Event()
         self._drain_until_s = 0.0
         self._wake_out, self._wake_in = os.pipe()
@@ -120,6 +156,16 @@ class Uplink:
     def connected(self) -> bool:
         """Whether the broker has accepted this node and its subscriptions."""
         return self._ready
+
+    @property
+    def shared(self) -> bool:
+        """Whether the cloud lately said that another device uses this node's identity."""
+        return self._shared_s is not None and time.monotonic() - self._shared_s < RECENT_S
+
+    @property
+    def limited(self) -> bool:
+        """Whether the cloud lately took less than this node sent."""
+        return self._limited_s is not None and time.monotonic() - self._limited_s < RECENT_S
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -151,9 +197,26 @@ class Uplink:
                 log.info("no connection to the broker: %s", error)
             finally:
                 self._disconnect()
-            wait_s = self._settings.reconnect_first_s if met else wait_s
+            if met and self._was_steady():
+                wait_s = self._settings.reconnect_first_s
             self._stop.wait(wait_s * self._chance.uniform(0.5, 1.0))
             wait_s = min(self._settings.reconnect_last_s, 2 * wait_s)
+
+    def _was_steady(self) -> bool:
+        """Whether the connection that has ended was a good one; several in a row that were not are told."""
+        lasted_s = time.monotonic() - self._ready_s
+        if lasted_s >= STEADY_S:
+            self._short_connections = 0
+            return True
+        self._short_connections += 1
+        if self._short_connections >= SHORT_CONNECTIONS and not self._stop.is_set():
+            self._problems.add(
+                "short_connections",
+                f"the broker ended {self._short_connections} connections in a row within {STEADY_S:.0f} s: "
+                "another client uses this node's identity, or the broker or the network fails",
+                self._enrolment.node,
+            )
+        return False
 
     def _new_window(self) -> None:
         self._owed = False
@@ -164,7 +227,7 @@ class Uplink:
         """Begin a connection. Raises ``OSError``."""
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"edgeloop:{self._enrolment.site}:{self._enrolment.node}",
+            client_id=f"edgeloop:{self._enrolment.site}:{self._enrolment.node}:{self._session}",
             clean_session=True,
             protocol=mqtt.MQTTv311,
             reconnect_on_failure=False,
@@ -178,7 +241,9 @@ class Uplink:
                 f"{self._enrolment.site}/{self._enrolment.node}", self._enrolment.mqtt_password
             )
         app = self._status().app
-        client.will_set(self._topics.status, encode(Status("offline", app)), qos=1, retain=True)
+        will = encode(Status("offline", app, sent_ns=self._clock(), session=self._session))
+        topic = self._topics.status
+        client.will_set(topic, self._seal.close(topic, will), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
@@ -215,6 +280,7 @@ class Uplink:
             client.disconnect()
             return
         self._ready = True
+        self._ready_s = time.monotonic()
         self.traffic.connections += 1
         self._window.connected(time.monotonic(), self._outbox.last_seq)
         self._say(self._status())
@@ -223,9 +289,13 @@ class Uplink:
 
     def _say(self, status: Status) -> None:
         assert self._client is not None
-        self._said = status
-        stamped = Status(status.state, status.app, status.version, self._clock())
-        self._client.publish(self._topics.status, encode(stamped), qos=1, retain=True)
+        self._said, self._said_s = status, time.monotonic()
+        self._publish_status(self._client, status)
+
+    def _publish_status(self, client: mqtt.Client, status: Status) -> mqtt.MQTTMessageInfo:
+        stamped = Status(status.state, status.app, status.version, self._clock(), self._session)
+        topic = self._topics.status
+        return client.publish(topic, self._seal.close(topic, encode(stamped)), qos=1, retain=True)
 
     def _converse(self) -> bool:
         """Work until the connection ends or it is time to stop. Returns whether there was a conversation."""
@@ -275,12 +345,7 @@ class Uplink:
     def _say_goodbye(self, client: mqtt.Client) -> None:
         """Tell that this node stops, and wait a moment until the broker has it."""
         status = self._status()
-        message = client.publish(
-            self._topics.status,
-            encode(Status("offline", status.app, status.version, self._clock())),
-            qos=1,
-            retain=True,
-        )
+        message = self._publish_status(client, Status("offline", status.app, status.version))
         until_s = time.monotonic() + GOODBYE_S
         with selectors.DefaultSelector() as selector:
             while not message.is_published() and (left_s := until_s - time.monotonic()) > 0:
@@ -307,8 +372,10 @@ class Uplink:
         if self._epoch != self._outbox.epoch:
             self._new_window()
         status = self._status()
-        if status != self._said:
+        if status != self._said or time.monotonic() - self._said_s >= STATUS_AGAIN_S:
             self._say(status)
+        for report in self._problems.events(self._clock()):
+            self._report(report)
         forgotten = self._forget()
         if self._window.expired(time.monotonic()):
             self.traffic.timeouts += 1
@@ -344,16 +411,20 @@ class Uplink:
             self._window.hold(time.monotonic(), 1.0)
             return False
         rows, payload = self._encode(rows, min(oldest, rows[0].seq))
-        self._client.publish(self._topics.up, payload, qos=1)
+        topic = self._topics.up
+        sealed = self._seal.close(topic, payload)
+        self._names.append(name_of(sealed))
+        self._client.publish(topic, sealed, qos=1)
         self._waiting_since_s = None
         self._window.handed(rows[0].seq, rows[-1].last_seq, len(rows), digest(payload), time.monotonic())
         self.traffic.batches += 1
         self.traffic.events += len(rows)
-        self.traffic.bytes += len(payload)
+        self.traffic.bytes += len(sealed)
         return self._client.socket() is not None
 
     def _encode(self, rows: list[Pending], oldest: int) -> tuple[list[Pending], bytes]:
         """A batch of as many of ``rows`` as fit the wire; one event always fits."""
+        self._turn += 1
         while True:
             try:
                 return rows, encode_batch(
@@ -364,6 +435,8 @@ class Uplink:
                     last=rows[-1].last_seq,
                     sent_ns=self._clock(),
                     oldest=oldest,
+                    session=self._session,
+                    turn=self._turn,
                 )
             except BatchError:
                 if len(rows) == 1:
@@ -374,22 +447,51 @@ class Uplink:
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         try:
+            body = self._seal.open(message.topic, bytes(message.payload))
             if message.topic == self._topics.ack:
-                self._hear(decode(bytes(message.payload), Ack))
-            elif (hint := decode(bytes(message.payload), Hint)).look == "deployment":
-                self._look()
+                self._hear(decode(body, Ack))
             else:
-                self._hint(hint)
+                self._take_hint(decode(body, Hint))
+        except SealError as error:
+            self.traffic.rejected += 1
+            self._problems.add("rejected", f"{error}; it was ignored", self._enrolment.node)
         except MessageError as error:
             log.warning("a message on %s is not readable: %s", message.topic, error)
         except OutboxError as error:
             log.error("%s", error)
             self._window.hold(time.monotonic(), 1.0)
 
+    def _take_hint(self, hint: Hint) -> None:
+        if hint.session != self._session or hint.number <= self._hint_number:
+            self.traffic.rejected += 1
+            return
+        self._hint_number = hint.number
+        if hint.look == "deployment":
+            self._look()
+        else:
+            self._hint(hint)
+
     def _hear(self, ack: Ack) -> None:
         if ack.refused_digest:
             self._hear_refusal(ack)
+        if ack.limited:
+            self._hear_limit(ack)
+        if not ack.epoch:
+            return
+        if ack.session != self._session or ack.turn <= self._heard_turn:
+            self.traffic.rejected += 1  # For another session, or heard before.
+            return
+        self._heard_turn = ack.turn
+        if ack.shared:
+            self._hear_shared()
         if ack.epoch != self._epoch or self._epoch != self._outbox.epoch:
+            return
+        if ack.forked:
+            self._leave_epoch(
+                "forked",
+                f"another device continued epoch {ack.epoch} differently: this data folder was copied, or "
+                "put back to an earlier day; all that is kept goes on in a new epoch",
+            )
             return
         now_s = time.monotonic()
         last_seq = self._outbox.last_seq
@@ -404,14 +506,42 @@ class Uplink:
                 f"{self._window.acked}: it was put back to an earlier day",
             )
         elif answer is Answer.NODE_LOST:
-            self._tell(
+            self._forget(wait=True)
+            self._leave_epoch(
                 "node_lost",
                 f"the cloud has events up to {ack.high_water_mark}, this node has numbered {last_seq} only: "
                 "it was put back to an earlier day; a new epoch begins",
             )
-            self._forget(wait=True)
-            self._outbox.begin_epoch()
-            self._new_window()
+
+    def _leave_epoch(self, problem: str, detail: str) -> None:
+        self._tell(problem, detail)
+        self._outbox.begin_epoch()
+        self._new_window()
+        self.traffic.epochs_left += 1
+
+    def _hear_shared(self) -> None:
+        now_s = self._shared_s = time.monotonic()
+        if self._shared_told_s is None or now_s - self._shared_told_s >= SHARED_AGAIN_S:
+            self._shared_told_s = now_s
+            self._tell(
+                "identity_shared",
+                "another device sends under this node's enrolment: a cloned card, or one enrolment used "
+                "twice; enrol each device by itself",
+                Priority.ALARM,
+            )
+
+    def _hear_limit(self, ack: Ack) -> None:
+        if ack.limited not in self._names:
+            return
+        self.traffic.limited += 1
+        self._limited_s = time.monotonic()
+        self._window.limited(self._limited_s, min(LONGEST_LIMIT_S, max(0.0, ack.limited_s)))
+        self._problems.add(
+            "limited",
+            f"this node sends more than the cloud takes of one node; it goes on after {ack.limited_s:.1f} s, "
+            "and nothing is lost",
+            self._enrolment.node,
+        )
 
     def _hear_refusal(self, ack: Ack) -> None:
         self.traffic.refusals += 1
@@ -424,7 +554,7 @@ class Uplink:
         else:
             self._window.hold(time.monotonic(), self._settings.ack_timeout_s)
 
-    def _tell(self, problem: str, detail: str) -> None:
+    def _tell(self, problem: str, detail: str, priority: Priority = Priority.EVENT) -> None:
         log.error("%s", detail)
         facts = {"problem": problem, "detail": detail[:500], "epoch": self._epoch}
-        self._report(Event(UPLINK_TYPE, self._enrolment.node, self._clock(), Priority.EVENT, facts))
+        self._report(Event(UPLINK_TYPE, self._enrolment.node, self._clock(), priority, facts))

@@ -10,7 +10,8 @@
 5. A mark above everything that was ever numbered means that this node was put back to an earlier day
    (`Answer.NODE_LOST`): its epoch must end.
 6. A refused batch is sent again as smaller ones, down to one event, which then is given up.
-7. After a connection, a backlog is sent at ``catch_up_events_per_s`` after a random wait, so that a thousand
+7. A batch that the cloud dropped because this node sends more than its share is sent again after a wait.
+8. After a connection, a backlog is sent at ``catch_up_events_per_s`` after a random wait, so that a thousand
    nodes that come back together do not come at once. Fresh events are not slowed down.
 """
 
@@ -167,6 +168,11 @@ class SendWindow:
             return batch.first
         self._limit = max(1, batch.events // 2)
         return 0
+
+    def limited(self, now_s: float, seconds: float) -> None:
+        """The cloud drops what it gets now: go back to the mark, and wait."""
+        self._rewind()
+        self.hold(now_s, seconds)
 
     def expired(self, now_s: float) -> bool:
         """Whether an answer has been missing for too long; goes back to the mark then."""

@@ -20,6 +20,7 @@ from cloud_backend.broker.choice import find_mosquitto
 from cloud_backend.server import CloudFile
 from cloud_backend.store.engine import open_store, sqlite_url
 from common.messages import Ack, decode, topics
+from common.sealing import Seal
 from tests.brokers import MqttClient
 from tests.cloud_backend.ingest.nodes import SITE, SimulatedNode, stored
 from tests.waiting import PATIENCE_S, eventually
@@ -110,9 +111,11 @@ def test_a_cloud_starts_takes_events_and_drains(up: Callable[..., CloudProcess])
     assert enrolment["mqtt_port"] == file.mqtt_port
     with MqttClient(file.mqtt_port, f"{SITE}/node-1", enrolment["mqtt_password"]) as uplink:
         uplink.subscribe(TOPICS.ack)
-        uplink.publish(TOPICS.up, SimulatedNode().batch(1, 100, sent_ns=time.time_ns()))
+        seal = Seal.of(enrolment["wire_key"])
+        batch = SimulatedNode().batch(1, 100, sent_ns=time.time_ns())
+        uplink.publish(TOPICS.up, seal.close(TOPICS.up, batch))
         uplink.wait(lambda: bool(uplink.received))
-    assert decode(uplink.received[0][1], Ack) == Ack("e1", 100)
+    assert decode(seal.open(*uplink.received[0]), Ack) == Ack("e1", 100)
     assert cloud.end() == 0
     assert not (cloud.folder / "cloud.json").exists()
     assert not psutil.pid_exists(file.broker_pid)

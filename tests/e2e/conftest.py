@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 TALLY = Path(__file__).with_name("tally")
-ENVIRONMENT = {"PYTHONPATH": str(TALLY), "PYTHONUNBUFFERED": "1"}
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(TALLY), str(ROOT)]), "PYTHONUNBUFFERED": "1"}
 """Installs the tally app for the children, as a package that lies beside edgeloop's."""
 
 FAST_NODE: Settings = {

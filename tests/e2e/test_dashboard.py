@@ -22,6 +22,7 @@ from apps.demo.shows import ENGINES
 from apps.demo.stage import Stage
 from apps.industrial.app import SPEC as INDUSTRIAL
 from common.messages import Event, Priority, encode_batch, encode_event, topics
+from common.sealing import Seal
 from tests.brokers import MqttClient
 from tests.waiting import PATIENCE_S
 
@@ -379,6 +380,7 @@ class Stranger:
         self._epoch = f"e{time.time_ns()}"
         self._sent = 0
         given = stage.client.post("/v1/nodes", {"node": name, "site": "strange"})
+        self._seal = Seal.of(given["wire_key"])
         self._mqtt = MqttClient(given["mqtt_port"], f"strange/{name}", given["mqtt_password"])
 
     def __enter__(self) -> Stranger:
@@ -403,4 +405,5 @@ class Stranger:
             sent_ns=time.time_ns(),
             oldest=first,
         )
-        self._mqtt.publish(topics("strange", self.name).up, batch)
+        topic = topics("strange", self.name).up
+        self._mqtt.publish(topic, self._seal.close(topic, batch))

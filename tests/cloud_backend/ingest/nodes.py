@@ -8,11 +8,14 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlmodel import Session
 
+from cloud_backend.access.wire_keys import derive_key
 from cloud_backend.ingest.arrival import Arrival, read_batch
 from cloud_backend.store.tables import Node, StoredEvent, Stream
 from common import messages
 from common.messages import Event, Priority
+from common.sealing import Seal, key_text
 
+SECRET = "a secret of the cloud"
 NOW_NS = 1_800_000_000_000_000_000
 SITE = "plant"
 
@@ -43,7 +46,13 @@ class SimulatedNode:
         return self.body(seq, messages.GAP_TYPE, data=data)
 
     def batch(
-        self, first: int, last: int, bodies: Sequence[bytes] | None = None, sent_ns: int = NOW_NS
+        self,
+        first: int,
+        last: int,
+        bodies: Sequence[bytes] | None = None,
+        sent_ns: int = NOW_NS,
+        session: str = "",
+        turn: int = 0,
     ) -> bytes:
         """The payload of events ``first .. last``, or of ``bodies`` claimed to be those."""
         return messages.encode_batch(
@@ -54,6 +63,8 @@ class SimulatedNode:
             last=last,
             sent_ns=sent_ns + self.clock_error_ns,
             oldest=min(self.oldest, first),
+            session=session,
+            turn=turn,
         )
 
     def arrival(self, *arguments: Any, arrived_ns: int = NOW_NS, **more: Any) -> Arrival:
@@ -67,6 +78,16 @@ def enrol(engine: Engine, *names: str, site: str = SITE) -> None:
         for name in names:
             session.add(Node(name=name, site=site, enrolled_ns=1))
         session.commit()
+
+
+def seal_of(node: str = "node-1", site: str = SITE, enrolled_ns: int = 1) -> Seal:
+    """The seal of a node that `enrol` let in, at a cloud with `SECRET`."""
+    return Seal(derive_key(SECRET.encode(), site, node, enrolled_ns))
+
+
+def wire_key_of(node: str = "node-1", site: str = SITE) -> str:
+    """The same as an enrolment has it."""
+    return key_text(derive_key(SECRET.encode(), site, node, 1))
 
 
 def stored(engine: Engine, node: str = "node-1") -> list[tuple[str, int, str]]:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, Session, SQLModel
 
-from cloud_backend.ingest.arrival import Reconnected, StatusArrival, read_batch
+from cloud_backend.ingest.arrival import Arrival, Reconnected, StatusArrival, read_batch
 from cloud_backend.ingest.commit import LOST_BY_CLOUD, Answer, Committer
 from cloud_backend.ingest.projections import Projections, prepare
 from cloud_backend.store.engine import is_outage, open_store, sqlite_url
@@ -396,3 +396,102 @@ def test_a_database_server_that_goes_away_stops_nothing_for_good(postgres: Postg
     assert ingest.commit([node.arrival(6, 9)]) == [ack(9)]
     assert len(stored(engine)) == 9
     engine.dispose()
+
+
+def forked(node: SimulatedNode, session: str, first: int, last: int, **changes: Any) -> Arrival:
+    """A batch of another session, with data of its own."""
+    bodies = [node.body(seq, **changes) for seq in range(first, last + 1)]
+    return node.arrival(first, last, bodies, session=session, turn=1)
+
+
+def test_a_copy_that_numbers_the_same_epoch_differently_loses_nothing(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 10, session="a", turn=1)])
+    (answer,) = ingest.commit([forked(node, "b", 6, 12, data={"other": 1})])
+    assert (answer.ack.forked, answer.ack.shared, answer.ack.session) == (True, True, "b")
+    assert answer.ack.high_water_mark == 0, "nothing of it counts as taken"
+    assert len(stored(engine)) == 10
+    assert ingest.commit([node.arrival(11, 12, session="a", turn=2)])[0].ack.high_water_mark == 12
+    for changes in ({"kind": "test.other"}, {"subject": "engine-2"}):
+        assert ingest.commit([forked(node, "c", 12, 12, **changes)])[0].ack.forked
+    late = SimulatedNode(clock_error_ns=60 * SECOND_NS)
+    assert ingest.commit([forked(late, "d", 12, 12)])[0].ack.forked, "the same at another time"
+
+
+def test_a_copy_is_found_within_one_transaction_too(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 1, session="a", turn=1)])
+    group = [node.arrival(2, 5, session="a", turn=2), forked(node, "b", 2, 9, data={"other": 1})]
+    answers = {answer.ack.session: answer.ack for answer in ingest.commit(group)}
+    assert (answers["a"].high_water_mark, answers["a"].turn, answers["b"].forked) == (5, 2, True)
+    assert len(stored(engine)) == 5
+
+
+def test_a_node_that_restarts_and_sends_again_is_no_copy(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 10, session="a", turn=1)])
+    (answer,) = ingest.commit([node.arrival(4, 20, session="b", turn=1)])
+    assert (answer.ack.forked, answer.ack.shared, answer.ack.high_water_mark) == (False, False, 20)
+    with_gap = [node.body(15), node.gap(16, 21), node.body(22)]
+    (answer,) = ingest.commit([node.arrival(15, 22, with_gap, session="c", turn=1)])
+    assert (answer.ack.forked, answer.ack.high_water_mark) == (False, 22), (
+        "what became a gap is no difference"
+    )
+    assert len(stored(engine)) == 22
+
+
+def test_sessions_that_take_turns_are_two_devices(engine: Engine) -> None:
+    ingest = committer(engine)
+    one, two = SimulatedNode(epoch="one"), SimulatedNode(epoch="two")
+    for number in range(1, 4):
+        for node in (one, two):
+            (answer,) = ingest.commit([node.arrival(number, number, session=node.epoch, turn=number)])
+            assert answer.ack.shared == ((number, node.epoch) > (1, "two"))
+    assert len(stored(engine)) == 6
+    problems = {row["kind"]: row["count"] for row in ingest._problems.take()}
+    assert problems["identity_shared"] == 4
+
+
+def test_a_batch_that_somebody_sends_again_tells_nothing_of_the_node(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    old = node.batch(1, 10, session="a", turn=1)
+    ingest.commit([read_batch(SITE, "node-1", old, NOW_NS)])
+    ingest.commit([node.arrival(11, 20, session="b", turn=1)])
+    for hours in range(1, 6):
+        (answer,) = ingest.commit([read_batch(SITE, "node-1", old, NOW_NS + hours * 3600 * SECOND_NS)])
+        assert (answer.ack.session, answer.ack.shared) == ("a", False)
+    row = next(row for row in rows(engine, Node) if row.name == "node-1")
+    assert (row.clock_offset_ms, row.last_seen_ns) == (None, NOW_NS)
+
+
+def test_many_events_that_no_projection_digests_cost_little_and_are_told(engine: Engine) -> None:
+    ingest, node, other = committer(engine, projection_failures=8), SimulatedNode(), SimulatedNode("node-2")
+    poison = {"poison": "SELECT no_such_column"}
+    bodies = [node.body(seq, data=poison) for seq in range(1, 2001)]
+    answers = ingest.commit([node.arrival(1, 2000, bodies), other.arrival(1, 50)])
+    assert {answer.ack.high_water_mark for answer in answers} == {2000, 50}
+    assert len(stored(engine)) == 2000
+    assert [row.events for row in rows(engine, Total)] == [50], "what another node sent is projected whole"
+    assert ingest.counts["unprojected"] == 2000
+    assert len(rows(engine, Quarantined)) <= 20
+    assert any("stored and not projected" in row.reason for row in rows(engine, Quarantined))
+    (problem,) = ingest._problems.take()
+    assert (problem["node"], problem["kind"], problem["count"]) == ("node-1", "unprojected", 2000)
+    assert ingest.take_failures()["node-1"] < 40
+
+
+def test_a_few_that_are_not_digested_leave_the_rest_projected(engine: Engine) -> None:
+    ingest, node = committer(engine, projection_failures=8), SimulatedNode()
+    poison = {"poison": "SELECT no_such_column"}
+    bodies = [node.body(seq, data=poison if seq in (1, 77, 500) else {"seq": seq}) for seq in range(1, 501)]
+    ingest.commit([node.arrival(1, 500, bodies)])
+    assert [row.events for row in rows(engine, Total)] == [497]
+    assert ingest.counts["unprojected"] == 3
+
+
+def test_one_node_cannot_fill_the_quarantine_with_one_batch(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    bodies = [node.body(seq).replace(b'"priority":"telemetry"', b'"priority":"p"') for seq in range(1, 301)]
+    ingest.commit([node.arrival(1, 300, bodies)])
+    assert len(rows(engine, Quarantined)) == 20
+    assert ingest.counts["malformed"] == 300

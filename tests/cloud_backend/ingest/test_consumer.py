@@ -11,24 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password
+from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.broker.broker import Broker
 from cloud_backend.ingest.consumer import Consumer
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.store.engine import open_store, sqlite_url
-from cloud_backend.store.tables import Node, Quarantined
+from cloud_backend.store.tables import Node, NodeProblem, Quarantined
 from common import messages
 from common.clock import anchored_clock
 from common.config import IngestSettings
 from common.messages import Ack, Hint, Status, decode, topics
 from tests.brokers import KINDS, MqttClient, make_broker
-from tests.cloud_backend.ingest.nodes import SITE, SimulatedNode, enrol, rows, stored
+from tests.cloud_backend.ingest.nodes import SECRET, SITE, SimulatedNode, enrol, rows, seal_of, stored
 from tests.waiting import PATIENCE_S, eventually
 
 TOPICS = topics(SITE, "node-1")
 PASSWORD = "a password"
+SEAL = seal_of()
 QUICK = IngestSettings(retry_first_s=0.02, retry_last_s=0.1)
 
 
@@ -60,6 +64,7 @@ def make_consumer(broker: Broker, engine: Engine, settings: IngestSettings = QUI
         port=broker.port,
         user=CLOUD_USER,
         password=PASSWORD,
+        keys=WireKeys(engine, SECRET),
         clock=anchored_clock(),
     )
 
@@ -81,11 +86,17 @@ def uplink(broker: Broker) -> Iterator[MqttClient]:
 
 
 def acks(uplink: MqttClient) -> list[Ack]:
-    return [decode(payload, Ack) for topic, payload in uplink.received if topic == TOPICS.ack]
+    return [
+        decode(SEAL.open(topic, payload), Ack) for topic, payload in uplink.received if topic == TOPICS.ack
+    ]
+
+
+def publish(uplink: MqttClient, topic: str, body: bytes, **options: Any) -> None:
+    uplink.publish(topic, SEAL.close(topic, body), **options)
 
 
 def send(uplink: MqttClient, node: SimulatedNode, *arguments: Any) -> None:
-    uplink.publish(TOPICS.up, node.batch(*arguments, sent_ns=time.time_ns()))
+    publish(uplink, TOPICS.up, node.batch(*arguments, sent_ns=time.time_ns()))
 
 
 def test_what_is_sent_is_stored_and_acked(consumer: Consumer, uplink: MqttClient, store: Engine) -> None:
@@ -103,8 +114,8 @@ def test_noise_is_refused_and_the_stream_goes_on(
     consumer: Consumer, uplink: MqttClient, store: Engine
 ) -> None:
     node = SimulatedNode()
-    uplink.publish(TOPICS.up, b"noise")
-    uplink.publish(TOPICS.status, b"noise")
+    publish(uplink, TOPICS.up, b"noise")
+    publish(uplink, TOPICS.status, b"noise")
     send(uplink, node, 1, 3)
     uplink.wait(lambda: Ack("e1", 3) in acks(uplink))
     refused = next(ack for ack in acks(uplink) if not ack.epoch)
@@ -146,17 +157,71 @@ def test_a_killed_broker_is_survived(consumer: Consumer, broker: Broker, store: 
 
 
 def test_hints_reach_their_node(consumer: Consumer, uplink: MqttClient) -> None:
-    consumer.hint(SITE, "node-1", "deployment")
-    uplink.wait(lambda: bool(uplink.received))
-    topic, payload = uplink.received[0]
-    assert (topic, decode(payload, Hint)) == (TOPICS.hint, Hint("deployment"))
+    publish(uplink, TOPICS.status, messages.encode(Status("online", "test", session="s1")), retain=True)
+    assert eventually(lambda: [n.state for n in rows(consumer._engine, Node)] == ["online"])
+    for look in ("deployment", "golden"):
+        consumer.hint(SITE, "node-1", look)
+    uplink.wait(lambda: len(uplink.received) == 2)
+    first, second = (decode(SEAL.open(*each), Hint) for each in uplink.received)
+    assert (first.look, first.session, second.look) == ("deployment", "s1", "golden")
+    assert first.number < second.number
+
+
+@pytest.mark.parametrize("topic", [TOPICS.up, TOPICS.status])
+def test_nobody_speaks_for_a_node_without_its_key(
+    consumer: Consumer, uplink: MqttClient, store: Engine, topic: str
+) -> None:
+    body = SimulatedNode().batch(1, 3) if topic == TOPICS.up else messages.encode(Status("online", "test"))
+    other = topics(SITE, "node-2").up
+    forged = [
+        body,
+        bytes(32) + body,
+        seal_of("node-2").close(topic, body),
+        seal_of(enrolled_ns=2).close(topic, body),
+        SEAL.close(other, body),
+        SEAL.close(TOPICS.ack, body),
+        SEAL.close(topic, body)[:-1],
+        SEAL.close(topic, body)[:20],
+        b"",
+    ]
+    for payload in forged:
+        uplink.publish(topic, payload)
+    assert eventually(lambda: consumer.counts().get("messages_rejected") == len(forged))
+    consumer.keep_problems()
+    assert stored(store) == []
+    assert rows(store, Quarantined) == []
+    assert [(n.state, n.last_seen_ns) for n in rows(store, Node)] == [("unknown", 0)]
+    (problem,) = rows(store, NodeProblem)
+    assert (problem.node, problem.kind, problem.count) == ("node-1", "rejected", len(forged))
+
+
+def test_a_new_enrolment_ends_the_key_of_the_one_before(
+    consumer: Consumer, uplink: MqttClient, store: Engine
+) -> None:
+    node = SimulatedNode()
+    send(uplink, node, 1, 3)
+    uplink.wait(lambda: Ack("e1", 3) in acks(uplink))
+    with Session(store) as session:
+        session.execute(sa.update(Node).values(enrolled_ns=2))
+        session.commit()
+    new = seal_of(enrolled_ns=2)
+
+    def taken() -> bool:
+        uplink.publish(TOPICS.up, new.close(TOPICS.up, node.batch(4, 6, sent_ns=time.time_ns())))
+        return len(stored(store)) == 6
+
+    assert eventually(taken)
+    before = consumer.counts()["messages_rejected"]
+    send(uplink, node, 7, 9)
+    assert eventually(lambda: consumer.counts()["messages_rejected"] > before)
+    assert len(stored(store)) == 6
 
 
 def test_who_is_online_stands_in_the_node_table(
     consumer: Consumer, uplink: MqttClient, store: Engine
 ) -> None:
     for state in ("online", "offline"):
-        uplink.publish(TOPICS.status, messages.encode(Status(state, "test")), retain=True)
+        publish(uplink, TOPICS.status, messages.encode(Status(state, "test")), retain=True)
         assert eventually(lambda state=state: [n.state for n in rows(store, Node)] == [state])
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from cloud_backend.ingest.arrival import Arrival, Reconnected
+from cloud_backend.ingest.arrival import Arrival, Reconnected, StatusArrival
 from cloud_backend.ingest.inbox import Inbox
+from common.messages import Status
 from tests.cloud_backend.ingest.nodes import SimulatedNode
 from tests.waiting import PATIENCE_S
 
@@ -18,13 +19,13 @@ def of(first: int, count: int) -> Arrival:
 
 def test_groups_keep_the_order_and_their_size() -> None:
     inbox = Inbox(100)
-    messages = [of(1, 10), of(11, 10), Reconnected(), of(21, 10), of(31, 30)]
+    messages = [of(1, 10), of(11, 10), of(21, 10), of(31, 30)]
     for message in messages:
         assert inbox.put(message, 0)
     assert len(inbox) == 60
-    assert inbox.take(25) == messages[:3]
-    assert inbox.take(25) == messages[3:4]
-    assert inbox.take(25) == messages[4:], "one message is given even if it is larger"
+    assert inbox.take(25) == messages[:2]
+    assert inbox.take(25) == messages[2:3]
+    assert inbox.take(25) == messages[3:], "one message is given even if it is larger"
     assert len(inbox) == 0
 
 
@@ -72,3 +73,57 @@ def test_closing_frees_who_waits_for_room() -> None:
     inbox.close()
     waiting.join(PATIENCE_S)
     assert results == [False]
+
+
+def test_a_node_that_floods_waits_behind_itself() -> None:
+    inbox, victim = Inbox(10_000), SimulatedNode("victim")
+    for first in range(1, 1001, 10):
+        assert inbox.put(of(first, 10), 0)
+    mine = victim.arrival(1, 10)
+    assert inbox.put(mine, 0)
+    assert mine in inbox.take(20)
+
+
+def test_what_a_node_costs_later_counts_too() -> None:
+    inbox, victim = Inbox(10_000), SimulatedNode("victim")
+    for first in range(1, 41, 10):
+        inbox.put(of(first, 10), 0)
+    inbox.charge("node-1", 10**9)
+    theirs = [victim.arrival(first, first + 9) for first in range(1, 101, 10)]
+    for message in theirs:
+        inbox.put(message, 0)
+    assert inbox.take(100) == theirs
+
+
+def test_bytes_are_bounded_for_all_and_for_each() -> None:
+    cost = of(1, 10).cost_bytes
+    inbox, victim = Inbox(10_000, 6 * cost, 3 * cost + cost // 2), SimulatedNode("victim")
+    for number in range(3):
+        assert inbox.has_room("node-1", cost)
+        assert inbox.put(of(1 + 10 * number, 10), 0)
+    assert not inbox.has_room("node-1", cost)
+    assert inbox.has_room("victim", cost)
+    assert 2 * cost < inbox.bytes < 4 * cost
+    for number in range(2):
+        assert inbox.put(victim.arrival(1 + 10 * number, 10 + 10 * number), 0)
+    assert inbox.has_room("victim", 0)
+    assert not inbox.put(SimulatedNode("third").arrival(1, 100), 0)
+    inbox.take(1000)
+    assert (len(inbox), inbox.bytes) == (0, 0)
+    assert inbox.has_room("node-1", cost)
+
+
+def test_of_statuses_only_the_newest_waits() -> None:
+    inbox = Inbox(10)
+    for number in range(10_000):
+        state = "online" if number % 2 else "offline"
+        assert inbox.put(StatusArrival("plant", f"node-{number % 3}", Status(state, ""), number, False), 0)
+    group = inbox.take(10)
+    assert [message.arrived_ns for message in group if isinstance(message, StatusArrival)] == [
+        9997,
+        9998,
+        9999,
+    ]
+    inbox.put(StatusArrival("plant", "node-1", Status("online", ""), 1, False), 0)
+    inbox.put(Reconnected(), 0)
+    assert inbox.take(10) == [Reconnected()], "all statuses are said again after a reconnection"

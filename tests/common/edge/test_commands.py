@@ -16,6 +16,7 @@ from apps.industrial.features import USED_CHANNELS
 from common.config import Enrolment
 from common.edge.commands import known_enrolment
 from common.errors import ConfigError
+from common.sealing import key_text
 from tests.waiting import PATIENCE_S, wait_for
 
 SOURCE = ("--source", "virtual:turbofan?seed=3", "--data", "data")
@@ -25,7 +26,9 @@ ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
     "PYTHONPATH": str(Path(__file__).parents[3]),
 }
-ENROLMENT = Enrolment("n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}})
+ENROLMENT = Enrolment(
+    "n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}}, key_text(bytes(32))
+)
 
 
 def edgeloop(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ from common.config import CloudSettings, CurationSettings, Enrolment, HttpSettin
 from common.edge.curation import DAY_NS, SLOT_NS, Allowance, Curation
 from common.errors import SampleError
 from common.samples import decode_sample
+from common.sealing import key_text
 from tests.builders import FIRST_NS, make_app, make_sample
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -164,7 +165,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cloud, Enr
             session.add(NodeSubject(node="n1", subject="machine-1"))
             session.commit()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        yield whole, Enrolment("n1", "plant", url, "127.0.0.1", 9, password, token, {})
+        yield whole, Enrolment("n1", "plant", url, "127.0.0.1", 9, password, token, {}, key_text(bytes(32)))
         server.should_exit = True
         thread.join(PATIENCE_S)
 

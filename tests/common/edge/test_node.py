@@ -26,9 +26,10 @@ from common.edge.node import Node
 from common.edge.outbox import Outbox
 from common.edge.state import encode_state
 from common.errors import ConfigError, SourceFormatError
-from common.messages import Hint, WireEvent, decode_event, encode, topics
+from common.messages import Hint, Status, WireEvent, decode, decode_event, encode, topics
 from tests.brokers import MqttClient, make_broker
 from tests.builders import FIRST_NS, make_app, make_bundle
+from tests.cloud_backend.ingest.nodes import seal_of, wire_key_of
 from tests.updates import UpdateSite
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -385,7 +386,15 @@ def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, s
     broker = make_broker("iotcore", tmp_path / "broker", lambda: users)
     broker.start()
     enrolment = Enrolment(
-        "node-1", "plant", site.server.url, "127.0.0.1", broker.port, "pw", "t", site.repository.root()
+        "node-1",
+        "plant",
+        site.server.url,
+        "127.0.0.1",
+        broker.port,
+        "pw",
+        "t",
+        site.repository.root(),
+        wire_key_of(),
     )
     source, data = f"{SOURCE}&rate_hz=100", str(tmp_path / "data")
     settings = NodeSettings(app=spec.name, source=source, data=data, speed=1.0, profile="cpu")
@@ -394,8 +403,13 @@ def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, s
     try:
         wait_for(lambda: node.uplink is not None and node.uplink.connected, "a connection")
         with MqttClient(broker.port, CLOUD_USER, "pw") as cloud:
-            for look in ("dance", "golden"):
-                cloud.publish(topics("plant", "node-1").hint, encode(Hint(look)))
+            to, seal = topics("plant", "node-1"), seal_of()
+            cloud.subscribe(to.status)
+            cloud.wait(lambda: bool(cloud.received))
+            session = decode(seal.open(*cloud.received[0]), Status).session
+            for number, look in enumerate(("dance", "golden"), 1):
+                hint = Hint(look, session=session, number=number)
+                cloud.publish(to.hint, seal.close(to.hint, encode(hint)))
             (proof,) = wait_for(lambda: facts(_pending(node), "edgeloop.golden"), "the proof")
     finally:
         node.stop()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password
+from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.broker.broker import Broker
 from cloud_backend.ingest.consumer import Consumer
 from cloud_backend.ingest.projections import Projections
@@ -35,14 +36,16 @@ from common.messages import (
     encode,
     topics,
 )
+from common.sealing import TAG_BYTES, name_of
 from tests.brokers import KINDS, MqttClient, make_broker
 from tests.builders import make_event
-from tests.cloud_backend.ingest.nodes import enrol, stored
+from tests.cloud_backend.ingest.nodes import SECRET, enrol, seal_of, stored, wire_key_of
 from tests.waiting import PATIENCE_S, wait_for
 
 SITE, NODE = "plant", "node-1"
 TOPICS = topics(SITE, NODE)
 PASSWORD = "a password"
+SEAL = seal_of()
 QUICK = UplinkSettings(
     batch_events=100,
     ack_timeout_s=0.5,
@@ -80,7 +83,9 @@ class Running:
         self.reports: list[Event] = []
         self.version = "1"
         self.uplink = Uplink(
-            Enrolment(NODE, SITE, "http://127.0.0.1:9", "127.0.0.1", port, password, "token", {}),
+            Enrolment(
+                NODE, SITE, "http://127.0.0.1:9", "127.0.0.1", port, password, "token", {}, wire_key_of()
+            ),
             outbox,
             settings,
             anchored_clock(),
@@ -123,18 +128,37 @@ class Cloud:
     def __init__(self, broker: Broker) -> None:
         self.client = MqttClient(broker.port, CLOUD_USER, PASSWORD)
         self.client.subscribe(TOPICS.up, TOPICS.status)
-        self.mark = 0
+        self.mark = self.turn = 0
         self.taken: list[int] = []
 
+    def received(self, topic: str) -> list[bytes]:
+        """The bodies of what the node sent on a topic."""
+        received = list(self.client.received)
+        return [SEAL.open(topic, payload) for each, payload in received if each == topic]
+
     def batches(self) -> list[Batch]:
-        return [decode_batch(payload) for topic, payload in list(self.client.received) if topic == TOPICS.up]
+        return [decode_batch(body) for body in self.received(TOPICS.up)]
 
     def statuses(self) -> list[Status]:
-        received = list(self.client.received)
-        return [decode(payload, Status) for topic, payload in received if topic == TOPICS.status]
+        return [decode(body, Status) for body in self.received(TOPICS.status)]
 
-    def ack(self, epoch: str, mark: int) -> None:
-        self.client.publish(TOPICS.ack, encode(Ack(epoch, mark)))
+    def say(self, topic: str, message: Ack | Hint) -> None:
+        self.client.publish(topic, SEAL.close(topic, encode(message)))
+
+    def ack(self, epoch: str, mark: int, **more: Any) -> None:
+        """Answer the newest batch, as often as is wanted: each answer counts as one to a batch of its own."""
+        self.turn += 1
+        self.say(TOPICS.ack, Ack(epoch, mark, session=self.session, turn=self.turn, **more))
+
+    def hint(self, look: str, version: str = "") -> Hint:
+        self.turn += 1
+        hint = Hint(look, version, self.session, self.turn)
+        self.say(TOPICS.hint, hint)
+        return hint
+
+    @property
+    def session(self) -> str:
+        return wait_for(self.statuses, "a status")[-1].session
 
 
 @pytest.fixture
@@ -157,6 +181,7 @@ def test_everything_arrives_at_the_real_ingest_and_the_outbox_is_empty(
         port=broker.port,
         user=CLOUD_USER,
         password=PASSWORD,
+        keys=WireKeys(engine, SECRET),
         clock=anchored_clock(),
     )
     outbox.commit([make_event(number) for number in range(1500)])
@@ -225,7 +250,7 @@ def test_acks_of_another_epoch_and_noise_change_nothing(start, cloud: Cloud, out
     running.keep(5)
     wait_for(cloud.batches, "a batch")
     cloud.client.publish(TOPICS.ack, b"\xff noise")
-    cloud.client.publish(TOPICS.hint, b"{}")
+    cloud.client.publish(TOPICS.hint, SEAL.close(TOPICS.hint, b"{}"))
     cloud.ack("another", 5)
     cloud.ack(outbox.epoch, 2)
     wait_for(lambda: outbox.events == 3, "the right ack")
@@ -235,7 +260,7 @@ def test_a_hint_makes_the_node_look(start, cloud: Cloud) -> None:
     running = start()
     wait_for(lambda: running.uplink.connected, "a connection")
     running.looks.clear()
-    cloud.client.publish(TOPICS.hint, encode(Hint("deployment")))
+    cloud.hint("deployment")
     assert running.looks.wait(PATIENCE_S)
     assert running.hints == []
 
@@ -244,9 +269,7 @@ def test_other_hints_are_handed_on(start, cloud: Cloud) -> None:
     running = start()
     wait_for(lambda: running.uplink.connected, "a connection")
     running.looks.clear()
-    sent = [Hint("golden"), Hint("revert", "v2"), Hint("a word of the future")]
-    for hint in sent:
-        cloud.client.publish(TOPICS.hint, encode(hint))
+    sent = [cloud.hint("golden"), cloud.hint("revert", "v2"), cloud.hint("a word of the future")]
     wait_for(lambda: running.hints == sent, "three hints")
     assert not running.looks.is_set()
 
@@ -260,12 +283,12 @@ def test_an_event_that_the_cloud_cannot_read_becomes_a_gap_and_the_rest_arrives(
 
     def serve() -> bool:
         nonlocal handled
-        received = [payload for topic, payload in list(cloud.client.received) if topic == TOPICS.up]
+        received = cloud.received(TOPICS.up)
         for payload in received[handled:]:
             handled += 1
             batch = decode_batch(payload)
             if any(event.seq == 13 and event.type != GAP_TYPE for event in batch.events):
-                cloud.client.publish(TOPICS.ack, encode(Ack("", 0, digest(payload), "cannot read it")))
+                cloud.say(TOPICS.ack, Ack("", 0, digest(payload), "cannot read it"))
                 continue
             if batch.head.first <= cloud.mark + 1 <= batch.head.last:
                 cloud.taken += [event.seq for event in batch.events if event.seq > cloud.mark]
@@ -356,4 +379,104 @@ def test_large_events_are_split_over_batches_that_fit(start, cloud: Cloud, outbo
 
     wait_for(all_there, "all six")
     sizes = [len(payload) for topic, payload in cloud.client.received if topic == TOPICS.up]
-    assert max(sizes) <= 256 * 1024
+    assert max(sizes) <= 256 * 1024 + TAG_BYTES
+
+
+def test_an_ack_that_the_cloud_did_not_seal_forgets_nothing(start, cloud: Cloud, outbox: Outbox) -> None:
+    running = start()
+    running.keep(63)
+    wait_for(cloud.batches, "a batch")
+    forged = encode(Ack(outbox.epoch, 63, session=cloud.session, turn=9))
+    for payload in (
+        forged,
+        bytes(TAG_BYTES) + forged,
+        seal_of("node-2").close(TOPICS.ack, forged),
+        SEAL.close(topics(SITE, "node-2").ack, forged),
+        SEAL.close(TOPICS.hint, forged),
+        b"",
+    ):
+        cloud.client.publish(TOPICS.ack, payload)
+    wait_for(lambda: running.uplink.traffic.rejected == 6, "six refusals")
+    assert outbox.events == 63
+    wait_for(lambda: running.reports, "a report")
+    assert running.reports[0].data["problem"] == "rejected"
+    cloud.ack(outbox.epoch, 63)
+    wait_for(lambda: not outbox.events, "the right ack")
+
+
+def test_an_ack_that_is_sent_again_by_others_counts_for_nothing(start, cloud: Cloud, outbox: Outbox) -> None:
+    running = start()
+    running.keep(10)
+    wait_for(cloud.batches, "a batch")
+    cloud.ack(outbox.epoch, 4)
+    wait_for(lambda: outbox.events == 6, "four less")
+    old = next(p for t, p in _sent_acks(cloud))
+    cloud.ack(outbox.epoch, 10)
+    wait_for(lambda: not outbox.events, "all is acked")
+    for _ in range(10):
+        cloud.client.publish(TOPICS.ack, old)
+    other = encode(Ack(outbox.epoch, 5, session="another", turn=99))
+    cloud.client.publish(TOPICS.ack, SEAL.close(TOPICS.ack, other))
+    wait_for(lambda: running.uplink.traffic.rejected == 11, "eleven ignored")
+    assert running.reports == []
+
+
+def _sent_acks(cloud: Cloud) -> list[tuple[str, bytes]]:
+    ack = encode(Ack(cloud.batches()[-1].head.epoch, 4, session=cloud.session, turn=1))
+    return [(TOPICS.ack, SEAL.close(TOPICS.ack, ack))]
+
+
+def test_a_hint_counts_once(start, cloud: Cloud) -> None:
+    running = start()
+    wait_for(lambda: running.uplink.connected, "a connection")
+    wait_for(cloud.statuses, "its session")
+    hint = cloud.hint("revert", "v1")
+    cloud.say(TOPICS.hint, hint)
+    cloud.say(TOPICS.hint, Hint("revert", "v1", "another session", 99))
+    last = cloud.hint("golden")
+    wait_for(lambda: running.hints[-1:] == [last], "the last hint")
+    assert running.hints == [hint, last]
+
+
+def test_an_epoch_that_another_device_continued_is_left_with_all_that_is_kept(
+    start, cloud: Cloud, outbox: Outbox
+) -> None:
+    running = start()
+    running.keep(10)
+    wait_for(cloud.batches, "a batch")
+    old = outbox.epoch
+    cloud.ack(old, 4)
+    wait_for(lambda: outbox.events == 6, "four less")
+    cloud.ack(old, 0, forked=True, shared=True)
+    wait_for(lambda: outbox.epoch != old, "a new epoch")
+    wait_for(lambda: cloud.batches()[-1].head.epoch == outbox.epoch, "what is kept, in it")
+    head = cloud.batches()[-1].head
+    assert (head.first, head.last, outbox.events) == (1, 6, 6)
+    reports = {report.data["problem"]: report.priority for report in running.reports}
+    assert reports == {"identity_shared": Priority.ALARM, "forked": Priority.EVENT}
+    assert running.uplink.shared
+
+
+def test_a_node_that_is_limited_waits_and_sends_again(start, cloud: Cloud, outbox: Outbox) -> None:
+    running = start()
+    running.keep(10)
+    wait_for(cloud.batches, "a batch")
+    (payload,) = (payload for topic, payload in list(cloud.client.received)[:2] if topic == TOPICS.up)
+    cloud.say(TOPICS.ack, Ack("", 0, limited="00" * TAG_BYTES, limited_s=50.0))
+    cloud.say(TOPICS.ack, Ack("", 0, limited=name_of(payload), limited_s=0.3))
+    wait_for(lambda: running.uplink.traffic.limited == 1, "it is told")
+    wait_for(lambda: cloud.batches()[-1].head.turn > cloud.batches()[0].head.turn, "the same again")
+    cloud.ack(outbox.epoch, 10)
+    wait_for(lambda: not outbox.events, "all is acked")
+    wait_for(lambda: running.reports, "a report")
+    assert running.reports[0].data["problem"] == "limited"
+
+
+def test_connections_that_end_at_once_are_reported_and_waited_for(start, cloud: Cloud) -> None:
+    running = start()
+    for number in range(1, 4):
+        wait_for(lambda number=number: running.uplink.traffic.connections >= number, "a connection")
+        wait_for(lambda: running.uplink.connected, "it is up")
+        running.uplink._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+    wait_for(lambda: running.reports, "a report")
+    assert running.reports[0].data["problem"] == "short_connections"

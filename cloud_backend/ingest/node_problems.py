@@ -1,0 +1,65 @@
+"""What the cloud sees go wrong with a node: by kind, counted, and kept for its page.
+
+Kinds are a few fixed words; a node has one row for each. What one transaction or the receiving thread saw is
+gathered without I/O (`NodeProblems`) and added to the table (`keep_problems`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cloud_backend.store.tables import NodeProblem
+
+Kind = Literal["rejected", "limited", "identity_shared", "forked", "unprojected", "refused"]
+DETAIL_CHARACTERS = 500
+_NODES_LIMIT = 20_000
+"""Most nodes whose problems wait to be kept; enrolled ones only are added."""
+
+
+class NodeProblems:
+    """Problems that were seen and are not kept yet. Any thread may add."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, node: str, kind: Kind, detail: str, now_ns: int, count: int = 1) -> None:
+        """Count a problem; ``detail`` replaces what was said before."""
+        with self._lock:
+            row = self._seen.setdefault(
+                (node, kind), {"node": node, "kind": kind, "count": 0, "first_ns": now_ns}
+            )
+            row["count"] += count
+            row |= {"detail": detail.replace("\0", "\\0")[:DETAIL_CHARACTERS], "last_ns": now_ns}
+            if len(self._seen) > _NODES_LIMIT:
+                self._seen.popitem(last=False)
+
+    def take(self) -> list[dict[str, Any]]:
+        """All that was added since the last call."""
+        with self._lock:
+            rows, self._seen = self._seen, OrderedDict()
+        return [rows[key] for key in sorted(rows)]
+
+
+def keep_problems(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Add to the table what `NodeProblems.take` gave."""
+    if not rows:
+        return
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(NodeProblem)
+    new = insert.excluded
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["node", "kind"],
+            set_={
+                "count": NodeProblem.count + new["count"],
+                "detail": new.detail,
+                "last_ns": new.last_ns,
+            },
+        ),
+        rows,
+    )
