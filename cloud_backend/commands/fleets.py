@@ -27,10 +27,12 @@ COLUMNS = (
     "version",
     "step",
     "update_problem",
+    "problems",
     "virtual",
     "last_seen_ns",
 )
 RETIRED_COLUMNS = ("node", "site", "app", "version", "retired_ns", "replaced_by", "last_seen_ns")
+DAY_NS = 86_400 * 10**9
 OutOption = Annotated[Path, typer.Option(help="File for the enrolment; readable by its owner only.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Even where other machines cannot reach the cloud's addresses.")
@@ -48,7 +50,15 @@ def list_nodes(
     """List the nodes in service."""
     with connect(cloud, token_file, data) as client:
         rows = client.pages("/v1/nodes", retired=retired or None)
+        if not json:
+            rows = (row | {"problems": _kinds(row["problems"])} for row in rows)
         print_rows(rows, RETIRED_COLUMNS if retired else COLUMNS, json=json, title="Nodes")
+
+
+def _kinds(problems: list[dict[str, Any]]) -> str:
+    """The kinds of what went wrong within a day of the newest."""
+    newest_ns = max((problem["last_ns"] for problem in problems), default=0)
+    return ", ".join(p["kind"] for p in problems if newest_ns - p["last_ns"] < DAY_NS)
 
 
 @app.command()
@@ -66,7 +76,11 @@ def show(
     if json:
         print_object(facts | {"adoptions": steps})
         return
+    problems = facts.pop("problems")
     print_facts(facts, json=False)
+    if problems:
+        columns = ("last_ns", "kind", "count", "detail")
+        print_rows(problems, columns, json=False, title="Problems that the cloud saw, newest first")
     print_rows(
         steps, ("time_ns", "version", "step", "ok", "reason"), json=False, title="Adoption, newest first"
     )

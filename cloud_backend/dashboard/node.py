@@ -54,6 +54,12 @@ ADOPTION_COLUMNS = (
     Column("rollout", "Rollout", kind="link"),
     Column("reason", "Reason"),
 )
+PROBLEM_COLUMNS = (
+    Column("at", "Last", kind="ago"),
+    Column("kind", "What", kind="badge"),
+    Column("count", "Times"),
+    Column("detail", "Detail"),
+)
 
 
 def add_pages(site: Site) -> None:
@@ -100,6 +106,8 @@ async def _show_node(view: View, node: str, place: str) -> None:
         ):
             left = Facts({})
             volumes = Chart("Events by day and type", charts.volume_by_day([], "bytes"), height_px=200)
+        with card("Problems", "What the cloud saw go wrong with this node's messages."):
+            problems = Table("Problems", PROBLEM_COLUMNS, nothing="None so far.")
         with card("About"):
             about = Facts({})
         with card("This device", "What to do when it is replaced, or gone for good.", wide=True):
@@ -117,6 +125,7 @@ async def _show_node(view: View, node: str, place: str) -> None:
         service.show(facts)
         live.show([event_row(event) for event in newest["items"]])
         about.show(facts_of(facts))
+        problems.show([problem_row(problem) for problem in facts["problems"]])
 
     async def refresh_slowly() -> None:
         history, steps, days, accounts = await asyncio.gather(
@@ -331,6 +340,18 @@ def adoption_row(step: Mapping[str, Any], number: int) -> dict[str, Any]:
         "rollout": step["rollout"],
         "rollout_href": f"/ui/rollouts/{quote(step['app'], safe='')}/{quote(step['rollout'], safe='')}",
         "reason": step["reason"],
+    }
+
+
+def problem_row(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the problems, from what ``GET /v1/nodes/{node}`` gives."""
+    return {
+        "id": problem["kind"],
+        "at": problem["last_ns"],
+        "kind": words.PROBLEMS.get(problem["kind"], problem["kind"]),
+        "kind_tone": "bad" if problem["kind"] in ("identity_shared", "forked", "rejected") else "warn",
+        "count": words.count(problem["count"]),
+        "detail": problem["detail"],
     }
 
 

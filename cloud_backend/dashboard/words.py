@@ -19,6 +19,15 @@ _VALUE_CHARACTERS = 80
 _LIST_VALUES = 4
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
+PROBLEMS = {
+    "rejected": "not authentic",
+    "limited": "limited",
+    "identity_shared": "identity shared",
+    "forked": "copied data folder",
+    "unprojected": "not projected",
+    "refused": "refused",
+}
+"""What the cloud saw go wrong with a node (`cloud_backend.ingest.node_problems`)."""
 STATE_TONES: Mapping[str, Tone] = {"online": "good", "offline": "bad"}
 PRIORITY_TONES: Mapping[str, Tone] = {"alarm": "bad", "event": "info"}
 STEP_TONES: Mapping[str, Tone] = {

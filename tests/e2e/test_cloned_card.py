@@ -95,7 +95,9 @@ def test_a_copied_data_folder_loses_nothing_and_is_reported(make_node, cloud: Cl
     twin.start(source(2))
     await_decisions(cloud, node, twin)
     wait_until(
-        lambda: "forked" in problems_of(cloud, "node-1"), what="the cloud says so", timeout_s=PATIENCE_S
+        lambda: {"forked", "identity_shared"} & problems_of(cloud, "node-1"),
+        what="the cloud says so",
+        timeout_s=PATIENCE_S,
     )
     wait_until(lambda: alarm_says_so(cloud), what="an alarm of the node", timeout_s=PATIENCE_S)
     found = positions(cloud, "node-1")
