@@ -258,6 +258,9 @@ class Consumer:
             self._counts["batches_dropped"] += 1
             _log.warning("whether a node is enrolled cannot be looked up", error=_first_line(error))
             return None
+        if message.retain:  # Of an enrolment before, most likely; nobody sent it now.
+            self._counts["old_statuses"] += 1
+            return None
         self._counts["messages_rejected"] += 1
         self._problems.add(
             node, "rejected", "a message in this node's name was not sealed with its key", self._clock()

@@ -47,7 +47,7 @@ class Projections:
             return None
         return name
 
-    def run(self, connection: Connection, projected: Projected, failures: int) -> list[Refusal]:
+    def run(self, connection: Connection, projected: Projected, failures: int = 16) -> list[Refusal]:
         """Project within the transaction of ``connection``; what could not be is returned for quarantine.
 
         Of each node and app at most ``failures`` events are looked for.
