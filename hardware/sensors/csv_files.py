@@ -251,6 +251,8 @@ class Trail:
             return False  # Its writer has not begun another one; the open one may still grow.
         if follow and not self._expected and (there is None or not there.st_size):
             return False
+        if self._lines.is_rewritten():  # Truncated, and then renamed, between two looks.
+            return (yield from self._truncated())
         yield from self._leave()
         return True
 
@@ -285,6 +287,10 @@ class Trail:
             grown = size != self._seen_size
             self._seen_size = size
             return grown
+        return (yield from self._truncated())
+
+    def _truncated(self) -> Generator[ReadingError, None, bool]:
+        """The open file lost what was read of it."""
         self.note()
         line = self.line
         if self._open_known(self.part, self.part.lines, elsewhere=True):
@@ -293,6 +299,7 @@ class Trail:
         yield self._changed(
             f"the file was truncated; rows that were added behind its line {line} and not yet read are lost"
         )
+        self.part.device = self.part.inode = 0  # It holds other rows now.
         yield from self._leave()
         return True
 
@@ -392,7 +399,7 @@ class Trail:
         return None
 
     def _rotated_since(self, since_ns: int) -> list[Path]:
-        """Files with a rotation's name that were written after ``since_ns`` and not read, oldest first."""
+        """Files with a rotation's name that were written since ``since_ns`` and not read, oldest first."""
         found: list[tuple[int, Path]] = []
         for file in self._path.parent.glob(f"{_escaped(self._path.name)}[.-]*"):
             if not _ROTATED.fullmatch(file.name[len(self._path.name) :]):
@@ -404,7 +411,7 @@ class Trail:
                     or (part.lines > 1 and self._matches(file, part, part.lines))
                     for part in self._parts
                 )
-                if stat.S_ISREG(about.st_mode) and about.st_mtime_ns > since_ns and not known:
+                if stat.S_ISREG(about.st_mode) and about.st_mtime_ns >= since_ns and not known:
                     found.append((about.st_mtime_ns, file))
         return [file for _, file in sorted(found)]
 

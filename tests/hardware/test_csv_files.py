@@ -276,6 +276,26 @@ def test_several_rotations_while_the_node_is_down_lose_and_double_nothing(
     assert "lost" not in kinds(again.errors())
 
 
+def test_a_truncation_and_a_renaming_between_two_looks_lose_nothing(
+    logger: Logger, follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger.rows(5)
+    reader = follow()
+    reader.wait(5)
+    looks = threading.Semaphore(0)
+    monkeypatch.setattr(reader.source._pace, "pause", lambda _: looks.acquire())
+    wait_for(lambda: len(looks._cond._waiters) == 1, "the source waits")  # type: ignore[attr-defined]
+    logger.rows(4)
+    logger.truncate("engine.csv.1")
+    logger.rows(1)
+    logger.rename("engine.csv.2")
+    logger.rows(2)
+    looks.release(1000)
+    reader.wait(12)
+    reader.end()
+    assert reader.values() == list(range(12))
+
+
 def test_a_compressed_file_in_between_is_reported_as_lost(logger: Logger, follow) -> None:
     logger.rows(5)
     reader = follow()
