@@ -53,7 +53,7 @@ def answering() -> Iterator[Callable[..., SampleUpload]]:
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        return SampleUpload(Enrolment("n", "s", url, "127.0.0.1", 1, "p", "t", {}), 100)
+        return SampleUpload(Enrolment("n", "s", url, "127.0.0.1", 1, "p", "t", {}, ""), 100)
 
     yield start
     for server in servers:
