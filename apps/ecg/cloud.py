@@ -24,6 +24,7 @@ from apps.ecg.strips import reason_of
 from apps.ecg.tables import (
     DAY_NS,
     HOUR_NS,
+    NEVER_NS,
     TABLES,
     Device,
     Episode,
@@ -54,7 +55,7 @@ _STATES = {"raised": 0, "latched": 1, "ended": 2, "reset": 3}
 class EcgCloud:
     """`common.app.CloudApp` of the ECG app."""
 
-    schema_version = 1
+    schema_version = 2
 
     def tables(self) -> Sequence[type[SQLModel]]:
         return TABLES
@@ -127,7 +128,7 @@ def _see(session: Session, told: Sequence[Told]) -> None:
             "virtual": found.virtual,
             "first_ns": event.time_ns,
             "last_ns": event.time_ns,
-            "rated_ns": 0,
+            "rated_ns": NEVER_NS,
             "heart_rate_bpm": None,
             "rhythm": "unknown",
             "good_share": 0.0,

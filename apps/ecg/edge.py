@@ -4,13 +4,15 @@ One reading is a chunk of one patient's signal: values ``(samples, leads)`` in m
 missing, lead names as channels, the rate, and the capture time of its first sample. The attribute
 ``first_sample`` numbers the samples of the source, so that lost ones show. ``alarm_reset`` (true) and
 ``alarm_pause_s`` are what somebody at the patient does about alarms; ``virtual`` (true) says that the signal
-is simulated, and then every event says so. `apps.ecg.streaming.monitor` decides
-what is said; the rules here are
+is simulated, and then every event says so. ``last`` (true) marks the end of a recording, ``low_pass_hz`` is
+the upper edge of the recorder's filter, where it is known. `apps.ecg.streaming.monitor` decides what is said;
+the rules here are
 
 - The same signal gives the same events, whatever the lengths of its chunks.
 - A chunk that cannot be read is refused, with the reason; the stream goes on with the next one.
 - Lost samples up to `GAP_S` are filled as missing and told. After more, or with another rate or other leads,
-  the patient's episodes and alarms end and the analysis begins anew.
+  the patient's episodes end and the analysis begins anew. Alarms go on until the new signal shows otherwise.
+- Where the source says that its signal ends, what is left is decided and reported; alarms stay as they are.
 - Times follow the samples. Where the source's clock leaves them by more than `JUMP_S`, that is told and the
   clock is set; small drift is followed silently.
 - ``max_patients`` are followed at a time. A newcomer beyond that is refused (`CapacityReached`); a patient
@@ -69,6 +71,8 @@ class Patient:
     """Sample at which a finding about the source was last told."""
     held: list[Event | Sample] = field(default_factory=list)
     """What could not be given because the model failed."""
+    over: bool = False
+    """Whether the source has ended: what follows begins anew."""
 
 
 class EcgEdge:
@@ -92,17 +96,20 @@ class EcgEdge:
             if isinstance(place, str):
                 raise ReadingError(f"reading {reading.position} of {reading.subject} {place}")
             if place.restart:
-                results += [*patient.held, *patient.monitor.close()]
-                patient = self._begin(reading.subject, chunk)
+                results += patient.held
+                if not patient.over:
+                    results += [
+                        each for each in patient.monitor.finish() if not isinstance(each, InferenceError)
+                    ]
+                patient = self._begin(reading, chunk, results, patient)
             else:
                 results += patient.held
                 patient.held = []
         else:
             place = _NEXT
-            patient = self._begin(reading.subject, chunk)
+            patient = self._begin(reading, chunk, results)
         for gone in self._patients.keep(reading.subject, reading.captured_ns, patient):
             results += _forgotten(gone.state)
-        patient.monitor.recording.virtual = reading.attributes.get("virtual") is True
         failed: InferenceError | None = None
         for given in _go_on(patient, place, chunk, reading.attributes):
             if isinstance(given, InferenceError):
@@ -131,11 +138,20 @@ class EcgEdge:
             saved["next_first"],
             dict(saved["told"]),
             [Event(kind, of, ns, Priority(rank), data) for kind, of, ns, rank, data in saved["held"]],
+            bool(saved.get("over")),
         )
 
-    def _begin(self, subject: str, chunk: Chunk) -> Patient:
-        monitor = Monitor(subject, chunk.rate_hz, chunk.leads, chunk.captured_ns, self._settings, self._model)
-        return Patient(monitor, chunk.rate_hz, chunk.leads, chunk.first)
+    def _begin(
+        self, reading: Reading, chunk: Chunk, results: list[Event | Sample], earlier: Patient | None = None
+    ) -> Patient:
+        """A patient whose analysis begins; what is known at once goes to ``results``."""
+        subject, rate_hz, leads = reading.subject, chunk.rate_hz, chunk.leads
+        monitor = Monitor(subject, rate_hz, leads, chunk.captured_ns, self._settings, self._model)
+        monitor.recording.virtual = reading.attributes.get("virtual") is True
+        low_pass_hz = reading.attributes.get("low_pass_hz")
+        edge_hz = float(low_pass_hz) if isinstance(low_pass_hz, int | float) else None
+        results += monitor.begin(edge_hz, earlier.monitor if earlier else None)
+        return Patient(monitor, rate_hz, leads, chunk.first)
 
 
 def _saved(patient: Patient) -> dict[str, Any]:
@@ -146,6 +162,7 @@ def _saved(patient: Patient) -> dict[str, Any]:
         "next_first": patient.next_first,
         "told": dict(patient.told),
         "held": [list(msgspec.structs.astuple(e)) for e in patient.held if isinstance(e, Event)],
+        "over": patient.over,
         "monitor": patient.monitor.snapshot(),
     }
 
@@ -176,6 +193,8 @@ _NEXT = Place(0, False, ())
 
 def _place(patient: Patient, chunk: Chunk) -> Place | str:
     """Where a chunk belongs; a text where it was there already."""
+    if patient.over:
+        return Place(0, True, ())
     if chunk.rate_hz != patient.rate_hz:
         text = f"from {patient.rate_hz:g} to {chunk.rate_hz:g} Hz: the analysis begins anew"
         return Place(0, True, (("rate_changed", text),))
@@ -228,6 +247,9 @@ def _go_on(
     if chunk.first is not None:
         patient.next_first = chunk.first + len(chunk.signal_mv)
     yield from monitor.push(chunk.signal_mv)
+    if attributes.get("last") is True:
+        patient.over = True
+        yield from monitor.finish()
 
 
 def _checked(reading: Reading) -> Chunk:

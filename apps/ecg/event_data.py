@@ -12,10 +12,12 @@ from common.errors import MessageError
 
 PATIENT = re.compile(r"[A-Za-z0-9-]{1,24}")
 """Subjects that are taken: they become part of the ids of FHIR resources."""
-LATEST_NS = 2**63 - 2**53
-"""Latest time that is taken; with a span of some hours it still fits a database column."""
+EARLIEST_NS, LATEST_NS = -9_214_560_000_000_000_000, 9_214_646_400_000_000_000
+"""Times that are taken, from the begin of 1678 to that of 2262: within what a database column of 64 bits
+holds, with some months to reckon with at both ends. Sources refuse others
+(`hardware.sensors.recording`)."""
 
-TimeNs = Annotated[int, msgspec.Meta(ge=0, le=LATEST_NS)]
+TimeNs = Annotated[int, msgspec.Meta(ge=EARLIEST_NS, le=LATEST_NS)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]

@@ -11,11 +11,13 @@ from pydantic import BaseModel
 from sqlmodel import Session, SQLModel
 
 from apps.ecg import shapes
+from apps.ecg.event_data import EARLIEST_NS, LATEST_NS
 from apps.ecg.reviews import unreviewed
 from apps.ecg.strips import PRIORITIES, strip_id
 from apps.ecg.tables import (
     DAY_NS,
     HOUR_NS,
+    NEVER_NS,
     OPEN_STATES,
     Episode,
     Finding,
@@ -27,6 +29,7 @@ from apps.ecg.tables import (
     RaisedAlarm,
     RateWindow,
     Strip,
+    begin_of,
 )
 
 LIST_LIMIT = 500
@@ -38,7 +41,12 @@ T = TypeVar("T", bound=BaseModel)
 
 def day_begin(day: date) -> int:
     """UTC nanoseconds of the begin of a day."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**9
+    return (day - date(1970, 1, 1)).days * DAY_NS
+
+
+def is_known_day(day: date) -> bool:
+    """Whether anything can have been recorded on a day."""
+    return EARLIEST_NS <= day_begin(day) < LATEST_NS
 
 
 def day_of(time_ns: int) -> date:
@@ -56,7 +64,7 @@ def patients_public(session: Session, patients: Sequence[Patient]) -> list[shape
     strips = _counts(session, Strip, names, Strip.reviewed_ns.is_(None))  # type: ignore[union-attr]
     found = []
     for row in patients:
-        last_ns = row.rated_ns or row.last_ns
+        last_ns = row.last_ns if row.rated_ns == NEVER_NS else row.rated_ns
         began_ns = last_ns - last_ns % DAY_NS
         burden = totals_of(session, row.patient, began_ns, DAY_NS).af_burden_percent
         found.append(
@@ -177,7 +185,7 @@ def intervals_of(
 ) -> list[shapes.IntervalsPublic]:
     """Intervals by the hour, in order, each minute weighing as many as its beats."""
     table = IntervalWindow
-    hour = (table.began_ns - table.began_ns % HOUR_NS).label("hour")  # type: ignore[attr-defined]
+    hour = begin_of(table.began_ns, HOUR_NS).label("hour")
     means = [weighted_mean(getattr(table, name), table.beats) for name in _MEASURES]
     query = (
         sa.select(hour, sa.func.sum(table.beats), *means)
@@ -202,8 +210,8 @@ def weighted_mean(value: Any, weight: Any) -> Any:
 
 def days_of(session: Session, patient: str, limit: int, before: date | None) -> shapes.DayPage:
     """Days with anything in them, newest first."""
-    before_ns = day_begin(before) if before is not None else 2**62
-    found = day_begins(session, patient, 0, before_ns, limit + 1)
+    before_ns = day_begin(before) if before is not None else LATEST_NS
+    found = day_begins(session, patient, EARLIEST_NS, before_ns, limit + 1)
     items = [
         shapes.DaySummary(
             day=day_of(began_ns).isoformat(), totals=totals_of(session, patient, began_ns, DAY_NS)
@@ -215,7 +223,7 @@ def days_of(session: Session, patient: str, limit: int, before: date | None) -> 
 
 def day_begins(session: Session, patient: str, first_ns: int, before_ns: int, limit: int) -> list[int]:
     """Begins of days with anything in them, from ``first_ns`` on and below ``before_ns``, newest first."""
-    day = (Hour.began_ns - Hour.began_ns % DAY_NS).label("day")  # type: ignore[attr-defined]
+    day = begin_of(Hour.began_ns, DAY_NS).label("day")
     query: Any = sa.select(day).where(
         Hour.patient == patient,
         Hour.began_ns >= first_ns,
@@ -233,7 +241,7 @@ def trend_of(
 ) -> shapes.Trend:
     """Heart rate and beats in buckets that have windows, in order of time."""
     table, bucket_ns = RateWindow, bucket_s * 10**9
-    at = (table.began_ns - table.began_ns % bucket_ns).label("at")  # type: ignore[attr-defined]
+    at = begin_of(table.began_ns, bucket_ns).label("at")
     af = sa.case((table.rhythm == "AF", 1.0), else_=0.0)  # type: ignore[arg-type]
     weighted = weighted_mean(table.heart_rate_bpm, table.seconds)
     bpm = table.heart_rate_bpm

@@ -48,7 +48,7 @@ def report_of(session: Session, patient: str, day: date, *, made_ns: int, made_b
     row = session.get(Patient, patient)
     if row is None:
         raise HTTPException(404, f"nothing has been heard of a patient {patient[:40]!r}")
-    if not 1970 <= day.year <= 2200:
+    if not queries.is_known_day(day):
         raise HTTPException(422, f"{day} is not a day of which anything can be known")
     told = queries.day_of_patient(session, patient, day)
     if not (told.hours or told.alarms or told.strips):

@@ -18,13 +18,13 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session
 
 from apps.ecg import queries, shapes
+from apps.ecg.event_data import EARLIEST_NS, LATEST_NS
 from apps.ecg.report_route import report_router
 from apps.ecg.reviews import Review, labels_of
 from apps.ecg.strips import parse_strip_id
 from apps.ecg.tables import DAY_NS, Patient, Strip
 from common.app import Label
 
-LATEST_NS = 2**62
 _NO_SAMPLES = defer(Strip.samples)  # type: ignore[arg-type]
 
 
@@ -73,8 +73,8 @@ def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], 
     def trend(
         patient: str,
         session: Session = deps.session,
-        since_ns: int = Query(ge=0, le=LATEST_NS),
-        until_ns: int = Query(ge=0, le=LATEST_NS),
+        since_ns: int = Query(ge=EARLIEST_NS, le=LATEST_NS),
+        until_ns: int = Query(ge=EARLIEST_NS, le=LATEST_NS),
         bucket_s: int = Query(60, ge=10, le=3600, description="length of a point"),
         limit: int = Query(1500, ge=1, le=1500),
     ) -> shapes.Trend:
@@ -88,8 +88,8 @@ def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], 
     def strips_of_patient(
         patient: str,
         session: Session = deps.session,
-        since_ns: int = Query(0, ge=0, le=LATEST_NS),
-        until_ns: int = Query(LATEST_NS, ge=0, le=LATEST_NS),
+        since_ns: int = Query(EARLIEST_NS, ge=EARLIEST_NS, le=LATEST_NS),
+        until_ns: int = Query(LATEST_NS, ge=EARLIEST_NS, le=LATEST_NS),
         limit: int = Query(50, ge=1, le=200),
         cursor: str | None = Query(None, max_length=30, description="`next` of the page before"),
     ) -> shapes.StripPage:
@@ -169,7 +169,7 @@ def _strip(session: Session, text: str) -> Strip:
 
 
 def _possible(day: date) -> date:
-    if not 1970 <= day.year <= 2200:
+    if not queries.is_known_day(day):
         raise HTTPException(422, f"{day} is not a day of which anything can be known")
     return day
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from apps.ecg.event_data import PATIENT
 
 MISSING = -32768
+_TIME = re.compile(r"-?\d{1,19}", re.ASCII)
 PRIORITIES = {
     "asystole": "high",
     "ventricular_tachycardia": "high",
@@ -44,6 +46,6 @@ def strip_id(patient: str, began_ns: int) -> str:
 def parse_strip_id(text: str) -> tuple[str, int] | None:
     """Inverse of `strip_id`; None for what is no such name."""
     patient, _, began = text.partition(".")
-    if not PATIENT.fullmatch(patient) or not began.isascii() or not began.isdecimal() or len(began) > 19:
+    if not PATIENT.fullmatch(patient) or not _TIME.fullmatch(began) or not abs(int(began)) < 2**63:
         return None
-    return (patient, int(began)) if int(began) < 2**63 else None
+    return patient, int(began)

@@ -15,6 +15,8 @@ from sqlmodel import Session, SQLModel
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
+NEVER_NS = -(2**63 - 1)
+"""Before every time that is taken."""
 
 OPEN_STATES = ("raised", "latched")
 _OPEN = sa.text("state IN ('raised', 'latched')")
@@ -35,8 +37,8 @@ class Patient(SQLModel, table=True):
     first_ns: int = Column(sa_type=sa.BigInteger)
     last_ns: int = Column(sa_type=sa.BigInteger)
     """When the patient was last heard of."""
-    rated_ns: int = Column(default=0, sa_type=sa.BigInteger)
-    """End of the newest window, 0 before the first; what follows is told by it."""
+    rated_ns: int = Column(default=NEVER_NS, sa_type=sa.BigInteger)
+    """End of the newest window, `NEVER_NS` before the first; what follows is told by it."""
     heart_rate_bpm: float | None = None
     rhythm: str = "unknown"
     good_share: float = 0.0
@@ -291,6 +293,13 @@ TABLES: tuple[type[SQLModel], ...] = (
     Strip,
     Pending,
 )
+
+
+def begin_of(at_ns: Any, length_ns: int) -> Any:
+    """SQL of when the hour, the day or another span of UTC began in which a time lies, also before 1970."""
+    # Spelled out, for PostgreSQL groups by what it reads as the same; % keeps the sign of what it divides.
+    length = sa.literal_column(str(length_ns), sa.BigInteger)
+    return at_ns - (at_ns % length + length) % length
 
 
 def insert_into(session: Session, table: type[SQLModel]) -> Any:

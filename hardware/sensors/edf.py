@@ -2,21 +2,23 @@
 
 Written from Kemp et al., *A simple format for exchange of digitized polygraphic recordings*,
 Electroencephalogr Clin Neurophysiol 82, 1992, and Kemp and Olivan, *European data format 'plus'*, Clin
-Neurophysiol 114, 2003. Annotations are not read, but for the times of the data records of a discontinuous
-recording (EDF+D), so its gaps show. The header's patient field is not read either: the subject is the file's
-name. The start time has no time zone in the header; it is taken for UTC.
+Neurophysiol 114, 2003. Annotations are not read, but for the times of the data records: the first one holds
+the fraction of a second of the start, those of a discontinuous recording (EDF+D) its gaps. The header's
+patient field is not read either: the subject is the file's name. The start has no time zone in the header; it
+is taken for UTC. Its year is that of an EDF+ recording field (``Startdate 02-MAR-2191``) where there is one,
+since the start date has two digits for it.
 
-Taken are the signals that say that they are an ECG (``ECG``, ``EKG`` or a lead's name), else all in volts;
-of these, those at the rate of the first. What is wrong with a file that can still be read is told before its
-first chunk.
+`hardware.sensors.ecg_labels` says which signals are an ECG. What is wrong with a file that can still be read
+is reported before its first chunk.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,13 +27,14 @@ from numpy.typing import NDArray
 
 from common.edge.sources import SourceUri
 from common.errors import SourceFormatError
+from hardware.sensors.ecg_labels import Chosen, Labelled, choose, millivolts_in
 from hardware.sensors.recording import (
     LARGEST_GAIN,
     LEAST_GAIN,
-    MILLIVOLTS,
     RecordingSource,
     Stretch,
     paced,
+    utc_ns,
     wanted_leads,
 )
 
@@ -39,7 +42,9 @@ ANNOTATIONS = "EDF Annotations"
 _FIXED_BYTES = 256
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 """Bytes of each field of a signal's header, in order."""
-_LEAD = re.compile(r"(ECG|EKG)?[\s:_-]*((ML)?I{1,3}|AV[RLF]|V[1-9]|MV[1-9]|)", re.IGNORECASE)
+_STARTDATE = re.compile(r"Startdate (\d{1,2})-([A-Z]{3})-(\d{4,6})\b", re.IGNORECASE)
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_LOW_PASS = re.compile(r"\bLP\s*:?\s*(\d+(?:\.\d+)?)\s*Hz", re.IGNORECASE)
 _ONSET = re.compile(rb"([+-]\d+(\.\d+)?)(\x15\d+(\.\d+)?)?\x14")
 
 
@@ -53,17 +58,18 @@ class Signal:
     digital: tuple[int, int]
     samples: int
     begin: int
+    prefiltering: str
 
     @property
-    def name(self) -> str:
-        """The label without the kind of signal before it: ``ECG II`` is lead ``II``."""
-        return re.sub(r"^(ECG|EKG)[\s:_-]+", "", self.label, flags=re.IGNORECASE)
+    def per_unit(self) -> float:
+        """Millivolts in the unit; NaN for no voltage."""
+        return millivolts_in(self.unit) or math.nan
 
     @property
     def scale(self) -> float:
         """Millivolts in a step of the converter; 0 where the header makes no sense."""
         steps = self.digital[1] - self.digital[0]
-        millivolts = (self.physical[1] - self.physical[0]) * MILLIVOLTS[self.unit.lower()]
+        millivolts = (self.physical[1] - self.physical[0]) * self.per_unit
         return millivolts / steps if steps > 0 else 0.0
 
     @property
@@ -74,7 +80,7 @@ class Signal:
         """Samples as stored in mV; NaN where the scale is not to be believed."""
         if not self.believed:
             return np.full(len(stored), np.nan)
-        offset = self.physical[0] * MILLIVOLTS[self.unit.lower()]
+        offset = self.physical[0] * self.per_unit
         return offset + (stored.astype(np.float64) - self.digital[0]) * self.scale
 
 
@@ -114,7 +120,7 @@ def parse_header(raw: bytes, where: str) -> Header:
     for width in _FIELDS:
         fields.append([raw[at + k * width : at + (k + 1) * width] for k in range(count)])
         at += width * count
-    labels, _, units, pmin, pmax, dmin, dmax, _, samples, _ = fields
+    labels, _, units, pmin, pmax, dmin, dmax, filters, samples, _ = fields
     signals, begin = [], 0
     for k in range(count):
         label = _text(labels[k])
@@ -130,12 +136,13 @@ def parse_header(raw: bytes, where: str) -> Header:
                 (_whole(dmin[k], "digital minimum", place), _whole(dmax[k], "digital maximum", place)),
                 number,
                 begin,
+                _text(filters[k]),
             )
         )
         begin += number
-    return Header(
-        _text(raw[192:236])[:5], _recorded_ns(raw[168:184]), records, record_s, size, tuple(signals)
-    )
+    kind = _text(raw[192:236])[:5]
+    full_date = _STARTDATE.match(_text(raw[88:168])) if kind.startswith("EDF+") else None
+    return Header(kind, _recorded_ns(raw[168:184], full_date), records, record_s, size, tuple(signals))
 
 
 def _text(field: bytes) -> str:
@@ -159,14 +166,16 @@ def _whole(field: bytes, name: str, where: str) -> int:
     return int(value)
 
 
-def _recorded_ns(field: bytes) -> int | None:
+def _recorded_ns(field: bytes, full_date: re.Match[str] | None) -> int | None:
     """The start of the recording; years below 85 are of this century (1992, 2.1.3.2)."""
     try:
         day, month, year, hour, minute, second = (
             int(word) for word in re.split(r"\D", _text(field[:8]) + "." + _text(field[8:]))
         )
         year += 1900 if year >= 85 else 2000
-        return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()) * 10**9
+        if full_date is not None:
+            day, month, year = int(full_date[1]), _MONTHS.index(full_date[2].upper()) + 1, int(full_date[3])
+        return utc_ns(year, month, day, hour, minute, second)
     except ValueError:
         return None
 
@@ -186,7 +195,8 @@ class EdfFile:
             raise SourceFormatError(f"{path} cannot be read: {error}") from error
         self._path = path
         self.header = header = parse_header(raw, str(path))
-        self._signals = _chosen(header, wanted, str(path))
+        self._chosen = _choose(header, wanted, str(path))
+        self._signals = [_signals(header)[number] for number in self._chosen.signals]
         stored = (size - header.size) // (2 * header.width)
         self._records = stored if header.records < 0 else min(stored, header.records)
         if not self._records:
@@ -194,12 +204,17 @@ class EdfFile:
         self._per_record = self._signals[0].samples
         self.name = path.stem
         self.rate_hz = self._per_record / header.record_s
-        self.leads = tuple(signal.name for signal in self._signals)
-        self.recorded_ns = header.recorded_ns
+        self.leads = self._chosen.names
+        self.recorded_ns = None if header.recorded_ns is None else header.recorded_ns + self._late_ns()
+        edges = [float(found[1]) for s in self._signals if (found := _LOW_PASS.search(s.prefiltering))]
+        self.low_pass_hz = min(edges, default=None)
         self.stretches = tuple(self._find_stretches())
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the file."""
+        yield from self._chosen.problems
+        if self.recorded_ns is None:
+            yield f"{self._path}: its start is no date; the time of reading stands for it (or give start=)"
         for signal in self._signals:
             if not signal.believed:
                 yield (
@@ -245,39 +260,40 @@ class EdfFile:
     def _stretch(self, begin: int, end: int, first: int) -> Stretch:
         return Stretch(begin * self._per_record, (end - begin) * self._per_record, first)
 
-    def _onsets(self) -> list[float]:
-        """When each data record began, from the first annotation in it (2003, 2.2.4)."""
+    def _late_ns(self) -> int:
+        """How much later than the header's start the first data record began: a fraction of a second."""
+        onset = self._onset(0) if self.header.kind.startswith("EDF+") else None
+        return round((onset or Decimal()) * 10**9)
+
+    def _onset(self, record: int) -> Decimal | None:
+        """When a data record began, from the first annotation in it (2003, 2.2.4)."""
         keeper = next((s for s in self.header.signals if s.label == ANNOTATIONS), None)
+        if keeper is None:
+            return None
+        words = self._stored(record, 1)[0, keeper.begin : keeper.begin + keeper.samples]
+        found = _ONSET.match(words.tobytes())
+        return Decimal(found[1].decode()) if found else None
+
+    def _onsets(self) -> list[float]:
+        """When each data record began."""
         onsets: list[float] = []
         for record in range(self._records):
-            found = None
-            if keeper is not None:
-                words = self._stored(record, 1)[0, keeper.begin : keeper.begin + keeper.samples]
-                found = _ONSET.match(words.tobytes())
-            if found is None:
+            onset = self._onset(record)
+            if onset is None:
                 raise SourceFormatError(f"{self._path}: data record {record + 1} does not say when it began")
-            onsets.append(float(found[1]))
+            onsets.append(float(onset))
         if any(b <= a for a, b in pairwise(onsets)):
             raise SourceFormatError(f"{self._path}: its data records are not in order of time")
         return onsets
 
 
-def _chosen(header: Header, wanted: tuple[str, ...] | None, where: str) -> list[Signal]:
-    there = [s for s in header.signals if s.label != ANNOTATIONS and s.unit.lower() in MILLIVOLTS]
-    if wanted is not None:
-        by_name = {signal.label: signal for signal in there} | {signal.name: signal for signal in there}
-        absent = [name for name in wanted if name not in by_name]
-        if absent:
-            names = ", ".join(signal.name for signal in there) or "none"
-            raise SourceFormatError(f"{where} has no lead {absent[0]!r} in volts; it has {names}")
-        there = [by_name[name] for name in wanted]
-        if len({signal.samples for signal in there}) > 1:
-            raise SourceFormatError(f"{where}: the leads {', '.join(wanted)} are not at one rate")
-    else:
-        there = [signal for signal in there if signal.label and _LEAD.fullmatch(signal.label)] or there
-    if not there:
-        raise SourceFormatError(f"{where} has no signal in volts")
-    return [signal for signal in there if signal.samples == there[0].samples]
+def _signals(header: Header) -> list[Signal]:
+    """The signals that are none of annotations."""
+    return [signal for signal in header.signals if signal.label != ANNOTATIONS]
+
+
+def _choose(header: Header, wanted: tuple[str, ...] | None, where: str) -> Chosen:
+    return choose([Labelled(s.label, s.unit, s.samples) for s in _signals(header)], wanted, where)
 
 
 def open_source(uri: SourceUri, speed: float) -> RecordingSource:

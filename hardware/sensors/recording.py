@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Protocol
 
 import numpy as np
@@ -25,18 +26,19 @@ from hardware.sensors.pace import Pace
 
 PARAMETERS = {
     "subject": "whose signal it is (name of the file)",
-    "leads": "which signals, by name, in this order (all that are an ECG)",
+    "leads": "which signals, by label, in this order (all whose label says ECG or a lead)",
     "chunk_s": "seconds in a chunk (1)",
     "start": "time of the first sample: recorded, now, or in UTC (as recorded, else now)",
 }
-MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
-"""Millivolts in a unit, by its name in lower case."""
-
 IDENTITY_SAMPLES = 1024
 """Samples at the beginning by which a recording is known again."""
 
+DAYS_A_CYCLE = 146_097
+"""Days in 400 years, after which the Gregorian calendar repeats itself."""
 LEAST_GAIN, LARGEST_GAIN = 1.0, 1e6
 """Steps of the converter in a millivolt between which a gain is believed."""
+EARLIEST_NS, LATEST_NS = -9_214_560_000_000_000_000, 9_214_646_400_000_000_000
+"""Begin of the years 1678 and 2262: times are nanoseconds in 64 bits, which hold little more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ class Recording(Protocol):
     rate_hz: float
     leads: tuple[str, ...]
     recorded_ns: int | None
+    """Start as the file has it, which may be outside of what 64 bits hold; None where it has none."""
+    low_pass_hz: float | None
+    """Upper edge of the recorder's filter; None where the file does not say."""
     stretches: tuple[Stretch, ...]
 
     def problems(self) -> Iterator[str]:
@@ -67,7 +72,10 @@ class Recording(Protocol):
 
 
 class RecordingSource:
-    """`common.app.Source` over a recording. Its problems are given first, each as a `ReadingError`."""
+    """`common.app.Source` over a recording. Its problems are given first, each as a `ReadingError`.
+
+    The attribute ``last`` (true) marks the last reading; ``low_pass_hz`` stands where the file says it.
+    """
 
     live = False
     virtual = False
@@ -87,6 +95,8 @@ class RecordingSource:
         recording, start_ns = self.recording, self._start_ns
         for problem in recording.problems():
             yield ReadingError(problem)
+        described = {} if recording.low_pass_hz is None else {"low_pass_hz": recording.low_pass_hz}
+        last = recording.stretches[-1].stored + recording.stretches[-1].samples
         for position, stored, count, first in self._chunks():
             if after is not None and position <= after:
                 continue
@@ -98,6 +108,9 @@ class RecordingSource:
                 values = recording.read(stored, count)
             except OSError as error:
                 raise SourceFormatError(f"{recording.name} cannot be read on: {error}") from error
+            attributes = {"first_sample": first, **described}
+            if stored + count == last:
+                attributes["last"] = True
             yield Reading(
                 self._subject,
                 start_ns + self._ns(first),
@@ -105,7 +118,7 @@ class RecordingSource:
                 values,
                 recording.leads,
                 recording.rate_hz,
-                {"first_sample": first},
+                attributes,
             )
 
     def close(self) -> None:
@@ -161,4 +174,30 @@ def paced(recording: Recording, uri: SourceUri, speed: float) -> RecordingSource
             start_ns = parse_time(start)
         except MessageError as error:
             raise SourceFormatError(f"start={start}: {error}") from None
+    if start_ns is not None:
+        last = recording.stretches[-1]
+        end_ns = start_ns + round((last.first_sample + last.samples) / recording.rate_hz * 1e9)
+        if not EARLIEST_NS <= start_ns <= end_ns <= LATEST_NS:
+            raise SourceFormatError(
+                f"{recording.name} was recorded in {_year(start_ns)}; times from 1678 to 2261 can be held: "
+                "give start=now, or another start such as start=2026-01-31T08:00:00Z"
+            )
     return RecordingSource(recording, uri.parameters.get("subject", recording.name), chunk_s, start_ns, speed)
+
+
+def utc_ns(year: int, month: int, day: int, hour: int, minute: int, second: int, fraction: str = "") -> int:
+    """Nanoseconds from 1970, of any year from 1 on; ``fraction`` are the digits of the second.
+
+    Raises `ValueError` for what is no time.
+    """
+    cycles, rest = divmod(year - 1, 400)
+    whole = datetime(rest + 1, month, day, hour, minute, second) - datetime(1970, 1, 1)
+    seconds = (whole.days + DAYS_A_CYCLE * cycles) * 86_400 + whole.seconds
+    return seconds * 10**9 + int(fraction[:9].ljust(9, "0"))
+
+
+def _year(time_ns: int) -> int:
+    """The year of a time, also of one that no calendar type holds."""
+    days = time_ns // (86_400 * 10**9) + date(1970, 1, 1).toordinal() - 1
+    cycles, rest = divmod(days, DAYS_A_CYCLE)
+    return date.fromordinal(rest + 1).year + 400 * cycles

@@ -4,7 +4,7 @@ Written from the WFDB Applications Guide (Moody, PhysioNet): header(5) and signa
 80, 160 and 212, several signals in a file, several samples of a signal in a frame, a byte offset. Records of
 several segments, skewed signals and other formats are refused by name.
 
-Signals in volts are taken, those at the rate of the first. A value that stands for "no sample" is NaN. What
+`hardware.sensors.ecg_labels` says which signals are an ECG. A value that stands for "no sample" is NaN. What
 is wrong with a record that can still be read is told before its first chunk: a file that ends early, a
 checksum that does not agree, a signal without a gain (200 steps a millivolt are assumed, as header(5) says),
 a gain that cannot be (its samples are NaN).
@@ -14,6 +14,7 @@ A relative path that is not there is looked for under ``EDGELOOP_DATA``.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +26,10 @@ from numpy.typing import NDArray
 
 from common.edge.sources import SourceUri
 from common.errors import SourceFormatError
+from hardware.sensors.ecg_labels import Labelled, choose, millivolts_in
 from hardware.sensors.recording import (
     LARGEST_GAIN,
     LEAST_GAIN,
-    MILLIVOLTS,
     RecordingSource,
     Stretch,
     paced,
@@ -86,7 +87,7 @@ class _Column:
     @property
     def per_mv(self) -> float:
         """Steps of the converter in a millivolt."""
-        return (self.signal.gain or DEFAULT_GAIN) / MILLIVOLTS[self.signal.unit.lower()]
+        return (self.signal.gain or DEFAULT_GAIN) / (millivolts_in(self.signal.unit) or math.nan)
 
 
 class WfdbRecord:
@@ -102,7 +103,10 @@ class WfdbRecord:
         self._path = path
         self.header = parse_header(text, str(path))
         columns = _columns(path.parent, self.header)
-        self._columns = _chosen(columns, wanted, str(path))
+        labelled = [Labelled(c.signal.name, c.signal.unit, c.signal.per_frame) for c in columns]
+        chosen = choose(labelled, wanted, str(path))
+        self._choice_problems = chosen.problems
+        self._columns = [columns[number] for number in chosen.signals]
         per_frame = self._columns[0].signal.per_frame
         stored = min(column.file.frames for column in self._columns)
         self._frames = min(stored, self.header.frames) if self.header.frames else stored
@@ -111,19 +115,26 @@ class WfdbRecord:
         self._per_frame = per_frame
         self.name = path.stem
         self.rate_hz = self.header.rate_hz * per_frame
-        self.leads = tuple(column.signal.name for column in self._columns)
+        self.leads = chosen.names
         self.recorded_ns = self.header.recorded_ns
+        self.low_pass_hz: float | None = None
         self.stretches = (Stretch(0, self._frames * per_frame, 0),)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the record; reads it once for the checksums."""
-        for column in self._columns:
+        yield from self._choice_problems
+        if self.header.start and self.recorded_ns is None:
+            yield (
+                f"{self._path}: its start {self.header.start!r} is no time and date; the time of reading "
+                "stands for it, unless start= gives one"
+            )
+        for name, column in zip(self.leads, self._columns, strict=True):
             signal = column.signal
             if not signal.gain:
-                yield f"{self._path}: {signal.name} has no gain; {DEFAULT_GAIN:g} steps a mV are assumed"
+                yield f"{self._path}: {name} has no gain; {DEFAULT_GAIN:g} steps a mV are assumed"
             elif not LEAST_GAIN <= column.per_mv <= LARGEST_GAIN:
                 yield (
-                    f"{self._path}: {signal.name} has a gain of {signal.gain:g} a {signal.unit}, "
+                    f"{self._path}: {name} has a gain of {signal.gain:g} a {signal.unit}, "
                     "which cannot be; its samples are left out"
                 )
         if self._frames < self.header.frames:
@@ -175,24 +186,6 @@ def _columns(folder: Path, header: Header) -> list[_Column]:
             columns.append(_Column(file, signal, begin))
             begin += signal.per_frame
     return columns
-
-
-def _chosen(columns: list[_Column], wanted: tuple[str, ...] | None, where: str) -> list[_Column]:
-    there = [column for column in columns if column.signal.unit.lower() in MILLIVOLTS]
-    if wanted is not None:
-        by_name = {column.signal.name: column for column in there}
-        absent = [name for name in wanted if name not in by_name]
-        if absent:
-            raise SourceFormatError(
-                f"{where} has no lead {absent[0]!r}; it has {', '.join(by_name) or 'none'}"
-            )
-        there = [by_name[name] for name in wanted]
-    if not there:
-        raise SourceFormatError(f"{where} has no signal in volts")
-    chosen = [column for column in there if column.signal.per_frame == there[0].signal.per_frame]
-    if wanted is not None and len(chosen) < len(there):
-        raise SourceFormatError(f"{where}: the leads {', '.join(wanted)} are not at one rate")
-    return chosen
 
 
 def open_source(uri: SourceUri, speed: float) -> RecordingSource:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import SourceFormatError
+from hardware.sensors.recording import utc_ns
 
 DEFAULT_GAIN, DEFAULT_RATE_HZ = 200.0, 250.0
 _RECORD = re.compile(r"(?P<name>\S+?)(?P<segments>/\d+)?\s+(?P<signals>\d+)(\s+(?P<rest>.*))?")
+_START = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d+))? (\d{1,2})/(\d{1,2})/(\d{1,9})")
 _FORMAT = re.compile(r"(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?")
 _GAIN = re.compile(
     r"(?P<gain>[-+]?[\d.]+(e[-+]?\d+)?)(\((?P<baseline>-?\d+)\))?(/(?P<unit>\S+))?", re.IGNORECASE
@@ -61,7 +62,7 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A signal line of the header. ``gain`` is 0 where the header has none."""
+    """A signal line of the header. ``gain`` is 0 and ``name`` empty where the header has none."""
 
     file: str
     format: str
@@ -76,12 +77,13 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A record's header. ``frames`` is 0 where it is not said."""
+    """A record's header. ``frames`` is 0 where it is not said; ``start`` is the start as it is written."""
 
     record: str
     rate_hz: float
     frames: int
     recorded_ns: int | None
+    start: str
     signals: tuple[Signal, ...]
 
 
@@ -108,7 +110,8 @@ def parse_header(text: str, where: str) -> Header:
     if not 0 < rate_hz <= 100_000 or frames < 0:
         raise SourceFormatError(f"{where}:{lines[0][0]}: {lines[0][1]!r} has no usable rate or length")
     signals = tuple(_signal(line, f"{where}:{number}") for number, line in lines[1 : count + 1])
-    return Header(found["name"], rate_hz, frames, _recorded_ns(words[2:4]), signals)
+    start = words[2:4]
+    return Header(found["name"], rate_hz, frames, _recorded_ns(start), " ".join(start), signals)
 
 
 def _signal(line: str, where: str) -> Signal:
@@ -137,14 +140,17 @@ def _signal(line: str, where: str) -> Signal:
         int(gain["baseline"]) if gain and gain["baseline"] else zero,
         gain["unit"] if gain and gain["unit"] else "mV",
         checksum,
-        words[8].strip() if len(words) > 8 else "ECG",
+        words[8].strip() if len(words) > 8 else "",
     )
 
 
 def _recorded_ns(words: list[str]) -> int | None:
-    for form in ("%H:%M:%S.%f %d/%m/%Y", "%H:%M:%S %d/%m/%Y"):
-        try:
-            return int(datetime.strptime(" ".join(words), form).replace(tzinfo=UTC).timestamp()) * 10**9
-        except ValueError:
-            continue
-    return None
+    """The start of the record, where it has a time and a date."""
+    found = _START.fullmatch(" ".join(words))
+    if found is None:
+        return None
+    hour, minute, second, day, month, year = (int(found[part]) for part in (1, 2, 3, 5, 6, 7))
+    try:
+        return utc_ns(year, month, day, hour, minute, second, found[4] or "")
+    except ValueError:
+        return None

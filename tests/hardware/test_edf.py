@@ -112,7 +112,10 @@ def test_only_the_ecg_at_its_own_rate_is_taken(tmp_path: Path) -> None:
         Written("EEG Fpz-Cz", ramp(3, 100)), Written("ECG I", ramp(3, 250)), Written("SaO2", ramp(3, 1), "%"),
         Written("EKG V2", ramp(3, 250, 7)), Written("ECG V3", ramp(3, 500)), onsets("0", "1", "2"),
     ]  # fmt: skip
-    found = readings(File(signals, "EDF+C").write(tmp_path / "a.edf"))
+    path = File(signals, "EDF+C").write(tmp_path / "a.edf")
+    told, *found = items(path)
+    assert "V3 is sampled at another rate than I and left out; leads=V3 takes it instead" in str(told)
+    found = [item for item in found if isinstance(item, Reading)]
     assert [(r.channels, r.rate_hz, len(r.values)) for r in found] == [(("I", "V2"), 250.0, 250)] * 3
     first = np.concatenate([r.values for r in found])
     assert np.allclose(np.diff(first[:, 0]), 6553.8e-3 / 65535, atol=1e-12)
@@ -219,6 +222,42 @@ def test_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(SourceFormatError, match="header ends early"):
         items(path)
+
+
+def test_a_file_in_which_no_label_says_ecg_is_refused_with_its_labels(tmp_path: Path) -> None:
+    signals = [Written("C3", ramp(2, 256)), Written("Chin1", ramp(2, 256)), Written("LOC", ramp(2, 256))]
+    path = File(signals).write(tmp_path / "a.edf")
+    with pytest.raises(SourceFormatError, match="It has C3, Chin1, LOC: choose with leads=C3"):
+        items(path)
+    assert {r.channels for r in readings(path, "?leads=loc")} == {("LOC",)}
+
+
+def test_the_fraction_of_the_first_onset_is_kept(tmp_path: Path) -> None:
+    signals = [Written("ECG", ramp(2, 100)), onsets("0.123456", "1.123456")]
+    (first, second) = readings(File(signals, "EDF+C").write(tmp_path / "a.edf"))
+    assert first.captured_ns == 1_709_366_950_123_456_000
+    assert second.captured_ns - first.captured_ns == 10**9
+    signals = [Written("ECG", ramp(2, 100)), onsets("0.25", "9.25")]
+    (first, second) = readings(File(signals, "EDF+D").write(tmp_path / "a.edf"))
+    assert (first.captured_ns, second.captured_ns) == (1_709_366_950_250_000_000, 1_709_366_959_250_000_000)
+
+
+@pytest.mark.parametrize(("year", "start_ns"), [(1899, -2_235_311_450), (2191, 6_979_334_950), (3036, None)])
+def test_a_full_year_of_edf_plus_is_believed(tmp_path: Path, year: int, start_ns: int | None) -> None:
+    changes = {88: f"Startdate 02-MAR-{year} X X X".encode()}
+    path = File([Written("ECG", ramp(2, 100))], "EDF+C", changes=changes).write(tmp_path / "a.edf")
+    if start_ns is None:
+        with pytest.raises(SourceFormatError, match=r"recorded in 3036.*start=now"):
+            items(path)
+    else:
+        assert readings(path)[0].captured_ns == start_ns * 10**9
+
+
+def test_the_recorders_filter_is_passed_on(tmp_path: Path) -> None:
+    place = 256 + 16 + 80 + 8 * 5
+    changes = {place: b"HP:0.5Hz LP:40Hz N:50Hz"}
+    path = File([Written("ECG", ramp(2, 100))], changes=changes).write(tmp_path / "a.edf")
+    assert readings(path)[0].attributes["low_pass_hz"] == 40.0
 
 
 def test_files_of_edfio_are_read_alike(tmp_path: Path) -> None:

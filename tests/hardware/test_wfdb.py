@@ -45,7 +45,7 @@ def test_samples_are_millivolts_and_what_is_none_is_nan(tmp_path: Path) -> None:
         reading.values, [[-1 / 200, -1 / 100], [0.0, np.nan], [2046 / 200, 5 / 100]], equal_nan=True
     )
     assert (reading.channels, reading.rate_hz, reading.subject) == (("MLII", "V5"), 360.0, "r")
-    assert (reading.position, reading.attributes) == (1, {"first_sample": 0})
+    assert (reading.position, reading.attributes) == (1, {"first_sample": 0, "last": True})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_samples_are_millivolts_and_what_is_none_is_nan(tmp_path: Path) -> None:
 def test_every_format_is_read_to_the_byte(
     tmp_path: Path, name: str, raw: bytes, stored: list[int | None]
 ) -> None:
-    write(tmp_path, f"r 1 250\nr.dat {name}+2 1 12 0\n", b"xx" + raw)
+    write(tmp_path, f"r 1 250\nr.dat {name}+2 1 12 0 0 0 0 II\n", b"xx" + raw)
     expected = [np.nan if value is None else value for value in stored]
     assert np.array_equal(values(items(tmp_path))[:, 0], expected, equal_nan=True)
 
@@ -85,8 +85,10 @@ def test_a_unit_is_scaled_and_pressure_left_out(tmp_path: Path) -> None:
 
 def test_chunks_count_on_and_reading_goes_on_after_one(tmp_path: Path) -> None:
     raw = np.arange(2500, dtype="<i2").tobytes()
-    write(tmp_path, "r 1 250 0 10:00:00.500 01/02/2024\nr.dat 16 1000\n", raw)
+    write(tmp_path, "r 1 250 0 10:00:00.500 01/02/2024\nr.dat 16 1000 16 0 0 -17746 0 II\n", raw)
     whole = [item for item in items(tmp_path) if isinstance(item, Reading)]
+    assert [r.attributes.get("last") for r in whole] == [*[None] * 9, True]
+    assert whole[0].captured_ns == 1_706_781_600_500_000_000
     assert [r.position for r in whole] == list(range(1, 11))
     assert np.array_equal(values(whole)[:, 0], np.arange(2500) / 1000)
     assert whole[1].captured_ns - whole[0].captured_ns == 10**9
@@ -110,8 +112,50 @@ def test_leads_are_picked_by_name(tmp_path: Path) -> None:
     (reading,) = items(write(tmp_path), "?leads=V5")
     assert isinstance(reading, Reading)
     assert reading.channels == ("V5",)
-    with pytest.raises(SourceFormatError, match="no lead 'III'; it has MLII, V5"):
+    with pytest.raises(SourceFormatError, match="no lead 'III' in volts; it has MLII, V5"):
         items(tmp_path, "?leads=III")
+
+
+@pytest.mark.parametrize("name", ["", "noise1", "PLETH", "Resp II"])
+def test_a_signal_that_does_not_say_that_it_is_an_ecg_is_taken_by_name_only(
+    tmp_path: Path, name: str
+) -> None:
+    raw = np.arange(500, dtype="<i2").tobytes()
+    write(tmp_path, f"r 1 250\nr.dat 16 1000 16 0 0 0 0 {name}\n", raw)
+    with pytest.raises(SourceFormatError, match=rf"choose with leads={name or 'signal 1'}"):
+        items(tmp_path)
+    found = items(tmp_path, f"?leads={name or 'signal 1'}")
+    assert {r.channels for r in found if isinstance(r, Reading)} == {(name or "signal 1",)}
+
+
+@pytest.mark.parametrize(
+    ("date", "start_ns"),
+    [
+        ("00:00:00 01/01/1678", -9_214_560_000_000_000_000),
+        ("17:47:00.123456789 28/04/1899", -2_230_351_979_876_543_211),
+        ("17:47:00.123 28/04/2191", 6_984_294_420_123_000_000),
+        ("23:59:59 31/12/2261", 9_214_646_399_000_000_000),
+    ],
+)
+def test_a_shifted_date_is_kept_to_the_nanosecond(tmp_path: Path, date: str, start_ns: int) -> None:
+    (found,) = items(write(tmp_path, HEADER.replace("360 3", f"360 3 {date}")))
+    assert isinstance(found, Reading)
+    assert found.captured_ns == start_ns
+
+
+@pytest.mark.parametrize(
+    "date", ["12:00:00 28/04/3036", "23:59:59 31/12/1677", "23:59:59.995 31/12/2261", "00:00:00 01/01/2262"]
+)
+def test_a_date_that_no_clock_holds_is_refused_unless_another_is_given(tmp_path: Path, date: str) -> None:
+    write(tmp_path, HEADER.replace("360 3", f"360 3 {date}"))
+    with pytest.raises(SourceFormatError, match=r"recorded in (3036|1677|226[12]).*1678 to 2261.*start=now"):
+        items(tmp_path)
+    assert len(values(items(tmp_path, "?start=2026-01-01T00:00:00Z"))) == 3
+
+
+def test_a_start_that_is_no_date_is_reported(tmp_path: Path) -> None:
+    found = items(write(tmp_path, HEADER.replace("360 3", "360 3 12:00:00 31/02/2024")))
+    assert "'12:00:00 31/02/2024' is no time and date" in problems(found)[0]
 
 
 def test_a_wrong_checksum_is_told_and_the_record_read(tmp_path: Path) -> None:

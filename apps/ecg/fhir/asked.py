@@ -14,11 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session
 
+from apps.ecg.event_data import EARLIEST_NS, LATEST_NS
 from apps.ecg.fhir.codes import RHYTHMS, Json
 from apps.ecg.fhir.ids import Place
 from apps.ecg.tables import DAY_NS, HOUR_NS, Patient
 
-LATEST_NS = 2**62
+BEFORE_ALL_NS = EARLIEST_NS - 1
 _TIES = 2 * (len(RHYTHMS) + 10)
 """More than the episodes of a patient that begin at one time, twice."""
 STRETCH_NS = HOUR_NS
@@ -32,9 +33,9 @@ class Dates:
     A span that still goes on has not ended by any time, and ends after every one.
     """
 
-    began_from: int = 0
+    began_from: int = EARLIEST_NS
     began_before: int = LATEST_NS
-    ended_after: int = -1
+    ended_after: int = BEFORE_ALL_NS
     ended_by: int = LATEST_NS
 
     def both(self, other: Dates) -> Dates:
@@ -50,7 +51,7 @@ class Dates:
         """First begin and the begin after the last one, for spans that are all ``length_ns`` long."""
         first = max(self.began_from, self.ended_after - length_ns + 1)
         before = min(self.began_before, self.ended_by - length_ns + 1)
-        return max(-(-first // length_ns) * length_ns, 0), before
+        return -(-first // length_ns) * length_ns, before
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Asked:
         dates = self.dates
         which = sa.and_(self.of(table), table.began_ns >= dates.began_from)
         which = sa.and_(which, table.began_ns < dates.began_before)
-        if dates.ended_after >= 0:
+        if dates.ended_after > BEFORE_ALL_NS:
             recent = sa.and_(table.began_ns >= dates.ended_after - longest_ns, ended > dates.ended_after)
             which = sa.and_(which, sa.or_(ended.is_(None), recent) if longest_ns > DAY_NS else recent)
         return sa.and_(which, ended <= dates.ended_by) if dates.ended_by < LATEST_NS else which

@@ -8,7 +8,8 @@ from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 
 from fastapi import HTTPException
 
-from apps.ecg.fhir.asked import LATEST_NS, Dates
+from apps.ecg.event_data import EARLIEST_NS, LATEST_NS
+from apps.ecg.fhir.asked import BEFORE_ALL_NS, Dates
 
 _PREFIXES = ("eq", "ge", "le", "gt", "lt", "sa", "eb", "ap")
 _APPROXIMATELY = 10
@@ -40,7 +41,9 @@ def dates_of(values: Iterable[str], now_ns: int) -> Dates:
             "lt": Dates(began_before=first),
             "sa": Dates(began_from=after),
             "eb": Dates(ended_by=first),
-            "ap": Dates(began_before=after + near, ended_after=first - near),
+            "ap": Dates(
+                began_before=min(after + near, LATEST_NS), ended_after=max(first - near, BEFORE_ALL_NS)
+            ),
         }
         dates = dates.both(meant[prefix])
     return dates
@@ -84,7 +87,10 @@ def _range(text: str) -> tuple[int, int]:
         digits = fraction[1:10]
         begin_ns += int(digits.ljust(9, "0"))
         length_ns = 10 ** (9 - len(digits))
-    return (min(max(begin_ns, -1), LATEST_NS), min(max(begin_ns + length_ns, 0), LATEST_NS))
+    return (
+        min(max(begin_ns, BEFORE_ALL_NS), LATEST_NS),
+        min(max(begin_ns + length_ns, EARLIEST_NS), LATEST_NS),
+    )
 
 
 def _zone(text: str | None) -> timezone:

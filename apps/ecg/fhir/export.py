@@ -31,6 +31,7 @@ import structlog
 from sqlmodel import Session
 
 from apps.ecg.fhir import api
+from apps.ecg.fhir.resources import SHIFTED_NS
 from apps.ecg.fhir.transactions import bundles_of, contents_of
 from apps.ecg.tables import DAY_NS, HOUR_NS, Pending
 from common.cloud_side import Chore, CloudContext
@@ -170,7 +171,13 @@ def _spans(session: Session, seconds: int, ended_by_ns: int, now_ns: int, limit:
     query = (
         sa.select(Pending)
         .where(sa.text("revision > taken_revision"), Pending.seconds == seconds)  # type: ignore[arg-type]
-        .where(Pending.began_ns <= ended_by_ns - seconds * 10**9, Pending.not_before_ns <= now_ns)  # type: ignore[arg-type]
+        .where(Pending.not_before_ns <= now_ns)  # type: ignore[arg-type]
+        .where(
+            sa.or_(
+                Pending.began_ns <= ended_by_ns - seconds * 10**9,  # type: ignore[arg-type]
+                Pending.began_ns > now_ns + SHIFTED_NS,  # type: ignore[arg-type]
+            )
+        )
         .order_by(Pending.began_ns, Pending.patient)  # type: ignore[arg-type]
         .limit(limit)
     )

@@ -22,7 +22,7 @@ from fastapi import HTTPException
 from sqlmodel import Session
 
 from apps.ecg.fhir import kinds, resources
-from apps.ecg.fhir.asked import Asked, Context, Dates, Found, Kind, in_bytes
+from apps.ecg.fhir.asked import BEFORE_ALL_NS, Asked, Context, Dates, Found, Kind, in_bytes
 from apps.ecg.fhir.codes import Json
 from apps.ecg.fhir.ids import Place, parse
 from apps.ecg.fhir.including import included, targets_of, that_fit
@@ -147,7 +147,7 @@ def _after(search: Search, found: list[Found]) -> list[Found]:
 
 def _last(search: Search) -> Place | None:
     """Where the last page ended; None at the first, and at the end of a patient."""
-    if search.after is None or search.after[1] < 0:
+    if search.after is None or search.after[1] == BEFORE_ALL_NS:
         return None
     patient, began_ns, kind = search.after
     return Place(patient, kind, began_ns)
@@ -187,7 +187,7 @@ def _many(
         for each in find_(Context(session, {each.patient: each for each in some}, now_ns), of_kinds, search)
     )
     page = list(itertools.islice(found, search.count + 1))
-    following = (together[-1][0].patient, -1, "") if more and len(page) <= search.count else None
+    following = (together[-1][0].patient, BEFORE_ALL_NS, "") if more and len(page) <= search.count else None
     return page, following
 
 
@@ -246,7 +246,7 @@ def _named(session: Session, search: Search) -> Sequence[Patient]:
         at_ns = search.after[1]
         dates = dates.both(Dates(began_from=at_ns) if order.ascending else Dates(began_before=at_ns + 1))
     elif search.after is not None:
-        done = search.after[1] < 0
+        done = search.after[1] == BEFORE_ALL_NS
         beyond = (
             (operator.gt if done else operator.ge)
             if order.ascending
@@ -298,7 +298,7 @@ def _patients(session: Session, search: Search) -> Page:
     if search.after is not None:
         query = query.where(place > search.after[0] if ascending else place < search.after[0])
     rows = session.scalars(query.limit(search.count + 1)).all()
-    following = (rows[search.count - 1].patient, -1, "") if 0 < search.count < len(rows) else None
+    following = (rows[search.count - 1].patient, BEFORE_ALL_NS, "") if 0 < search.count < len(rows) else None
     return Page([resources.patient_resource(row) for row in rows[: search.count]], following, total)
 
 

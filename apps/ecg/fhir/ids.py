@@ -10,11 +10,12 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from apps.ecg.event_data import PATIENT
+from apps.ecg.event_data import EARLIEST_NS, LATEST_NS, PATIENT
 
 SYSTEM = "urn:edgeloop:ecg"
 """Of the identifiers that resources carry; the value is the id, for a device with its site."""
 _PLAIN = re.compile(r"[A-Za-z0-9.-]{1,50}")
+_TIME = re.compile(r"-?\d{1,19}", re.ASCII)
 _KIND = re.compile(r"[a-zA-Z0-9-]{1,19}")
 
 
@@ -36,7 +37,7 @@ def parse(text: str) -> Place | None:
     kind, _, began = rest.partition(".")
     if not PATIENT.fullmatch(patient) or not _KIND.fullmatch(kind):
         return None
-    if not began.isascii() or not began.isdecimal() or len(began) > 19 or int(began) >= 2**63:
+    if not _TIME.fullmatch(began) or not EARLIEST_NS <= int(began) <= LATEST_NS:
         return None
     return Place(patient, kind, int(began)) if str(int(began)) == began else None
 

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from apps.ecg import queries
 from apps.ecg.fhir import codes, resources
-from apps.ecg.fhir.asked import LATEST_NS, Asked, Context, Dates, Found, Kind
+from apps.ecg.fhir.asked import Asked, Context, Dates, Found, Kind
 from apps.ecg.fhir.codes import Json
 from apps.ecg.fhir.ids import Place
 from apps.ecg.fhir.observations import (
@@ -71,7 +71,7 @@ def _report(context: Context, row: Any) -> Json:
         ended_ns=ended_ns,
         totals=totals,
         results=results,
-        status=over if ended_ns <= context.now_ns else "partial",
+        status=over if resources.is_over(ended_ns, context.now_ns) else "partial",
         virtual=context.is_virtual(row.patient),
     )
 
@@ -163,7 +163,7 @@ def found_at(
     of_days: dict[tuple[str, str, int], tuple[Kind, set[Place]]] = {}
     for place in places:
         kind = kind_at(place)
-        if kind is not None and place.began_ns < LATEST_NS:
+        if kind is not None:
             day = (place.patient, kind.name, place.began_ns // DAY_NS)
             of_days.setdefault(day, (kind, set()))[1].add(place)
     for (patient, _, _), (kind, together) in of_days.items():

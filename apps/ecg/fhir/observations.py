@@ -12,16 +12,10 @@ from apps.ecg.fhir.asked import Asked, Context, Kind
 from apps.ecg.fhir.codes import Json, concept, quantity
 from apps.ecg.fhir.ids import Place
 from apps.ecg.fhir.resources import component, measured
-from apps.ecg.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Strip
+from apps.ecg.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Strip, begin_of
 
 LONGEST_EPISODE_NS = queries.EPISODE_LIMIT_NS
 LONGEST_WINDOW_NS = HOUR_NS
-
-
-def begin_of(began_ns: Any, length_ns: int) -> Any:
-    """When the hour or day began in which something did."""
-    # Spelled out, for PostgreSQL groups by what it reads as the same.
-    return began_ns - began_ns % sa.literal_column(str(length_ns), sa.BigInteger)
 
 
 def hours(asked: Asked, which: Any) -> Any:
@@ -73,7 +67,7 @@ def _of_hour(context: Context, hour: Any, kind: str, code: Json, value: Json, **
         value,
         ended_ns=ended_ns,
         node=hour.node,
-        final=ended_ns <= context.now_ns,
+        final=resources.is_over(ended_ns, context.now_ns),
         virtual=context.is_virtual(hour.patient),
         **more,
     )
@@ -116,7 +110,7 @@ def _intervals(kind: str, code: Json, method: str = "") -> Kind:
             quantity(row.mean, "ms"),
             ended_ns=ended_ns,
             node=row.node,
-            final=ended_ns <= context.now_ns,
+            final=resources.is_over(ended_ns, context.now_ns),
             virtual=context.is_virtual(row.patient),
             method=method,
         )
@@ -167,7 +161,7 @@ def _burden(context: Context, row: Any) -> Json:
         quantity(totals.af_burden_percent or 0, "%"),
         ended_ns=ended_ns,
         node=queries.hours_of(context.session, row.patient, row.began_ns, DAY_NS)[-1].node,
-        final=ended_ns <= context.now_ns,
+        final=resources.is_over(ended_ns, context.now_ns),
         virtual=context.is_virtual(row.patient),
     )
 

@@ -12,8 +12,9 @@ from apps.ecg.fhir import codes
 from apps.ecg.fhir.codes import Json, concept, quantity
 from apps.ecg.fhir.ids import SYSTEM, Place, device_id
 from apps.ecg.strips import MISSING
-from apps.ecg.tables import Device, Episode, HrvWindow, Patient, Strip
+from apps.ecg.tables import DAY_NS, Device, Episode, HrvWindow, Patient, Strip
 
+SHIFTED_NS = 2 * DAY_NS
 NOTICE = "A reference application, not a medical device."
 PROCEDURE = [concept("Procedure", (codes.CATEGORY, "procedure"))]
 VITAL_SIGNS = [concept("Vital signs", (codes.CATEGORY, "vital-signs"))]
@@ -24,6 +25,14 @@ def instant(time_ns: int) -> str:
     """A time as FHIR writes it, to the millisecond."""
     whole = datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{whole}.{time_ns % 10**9 // 10**6:03d}Z"
+
+
+def is_over(ended_ns: int, now_ns: int) -> bool:
+    """Whether nothing more will come of an hour or a day.
+
+    What lies more than two days in the future is no live signal but a recording whose dates were shifted.
+    """
+    return ended_ns <= now_ns or ended_ns > now_ns + SHIFTED_NS
 
 
 def patient_resource(row: Patient) -> Json:

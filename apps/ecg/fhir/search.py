@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import msgspec
 from fastapi import HTTPException
 
-from apps.ecg.event_data import PATIENT
-from apps.ecg.fhir.asked import LATEST_NS, Dates, Kind
+from apps.ecg.event_data import LATEST_NS, PATIENT
+from apps.ecg.fhir.asked import BEFORE_ALL_NS, Dates, Kind
 from apps.ecg.fhir.dates import dates_of
 from apps.ecg.fhir.ids import SYSTEM
 from apps.ecg.fhir.values import Token, in_all, listed, plain, relative, tokens
@@ -176,8 +176,8 @@ def _after(text: str) -> Key:
     try:
         key = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Key)
     except (ValueError, msgspec.MsgspecError):
-        key = ("", -2, "")
-    if not -1 <= key[1] < LATEST_NS:
+        key = ("", LATEST_NS, "")
+    if not BEFORE_ALL_NS <= key[1] < LATEST_NS:
         raise HTTPException(400, "_page is not one that this server gave: start without it")
     return key
 

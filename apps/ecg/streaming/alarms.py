@@ -21,7 +21,7 @@ Time comes in as seconds of signal, in rising order. The rules hold for any sequ
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 PAUSE_LIMIT_S = 180.0
@@ -127,6 +127,12 @@ class Alarms:
         ]
         self._alarms = {name: _Alarm() for name in self._conditions}
         return changes
+
+    def take_over(self, earlier: Alarms) -> None:
+        """Go on with what an earlier stream of the same patient left raised or latched."""
+        for name, alarm in earlier._alarms.items():
+            if alarm.state != "quiet" and name in self._alarms:
+                self._alarms[name] = replace(alarm, present_since_s=None, absent_since_s=None)
 
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""

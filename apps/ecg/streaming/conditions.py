@@ -11,6 +11,10 @@
 ``lead_off``                   low       no lead is connected for ``lead_off_s`` (a technical alarm)
 =============================  ========  ==================================================================
 
+What an alarm is about is over only where the signal shows it: a beat after a standstill, `LEAST_BEATS` after
+a run, a decision on the rhythm after fibrillation. Signal that is bad, missing or has just come back shows
+nothing, and the alarm stays.
+
 With what judging a beat takes (1.2 s) and the half second at which alarms are looked at, each is raised well
 within the 10 s that monitors are given for standstill and rate.
 """
@@ -28,6 +32,8 @@ RATE_HYSTERESIS_BPM = 5.0
 RUN_DELAY_S = 4.0
 """A run waits so long for what quality says of its signal: an electrode that moves looks like one, and half
 of the time it takes quality 4 s to say so."""
+LEAST_BEATS = 4
+"""Beats on good signal without which a run is not over."""
 LEAST_GOOD_SHARE = 0.5
 """Nothing is said of a minute of which less could be judged."""
 OF_THE_HEART = (
@@ -79,6 +85,9 @@ class Standing(NamedTuple):
     ventricular_beats: int
     good_share: float
     """Of the last minute: how much of it could be judged."""
+    beats_seen: int
+    """Since the signal has been good."""
+    rhythm_decided: bool
 
 
 def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -> list[Observed]:
@@ -94,13 +103,22 @@ def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -
     most = settings.ventricular_beats_per_minute
     count = standing.ventricular_beats
     many = count > most if standing.good_share >= LEAST_GOOD_SHARE else None
+
+    def seen(present: bool, enough: bool) -> bool | None:
+        return True if present else False if enough else None
+
+    beat = standing.beats_seen > 0
+    still = seen(standing.silent_s >= settings.asystole_s, beat)
+    paused = seen(standing.silent_s >= settings.pause_alarm_s, beat)
+    run = seen("VT" in standing.episodes, standing.beats_seen >= LEAST_BEATS)
+    fibrillates = seen("AF" in standing.episodes, standing.rhythm_decided)
     return [
-        Observed("asystole", standing.silent_s >= settings.asystole_s, silent_s, settings.asystole_s),
-        Observed("ventricular_tachycardia", "VT" in standing.episodes, bpm, settings.vt_bpm),
+        Observed("asystole", still, silent_s, settings.asystole_s),
+        Observed("ventricular_tachycardia", run, bpm, settings.vt_bpm),
         Observed("extreme_tachycardia", None if bpm is None else bpm > fast_end, bpm, fast),
         Observed("extreme_bradycardia", None if bpm is None else bpm < slow_end, bpm, slow),
-        Observed("atrial_fibrillation", "AF" in standing.episodes, bpm),
-        Observed("pause", standing.silent_s >= settings.pause_alarm_s, silent_s, settings.pause_alarm_s),
+        Observed("atrial_fibrillation", fibrillates, bpm),
+        Observed("pause", paused, silent_s, settings.pause_alarm_s),
         Observed("frequent_ventricular_beats", many, float(count), float(most)),
         lead_off,
     ]

@@ -91,6 +91,8 @@ class Episodes:
         self._within: dict[Label, int] = {}
         self._af_count = 0
         self._af_began = 0
+        self._seen = 0
+        self._decisions = 0
 
     @property
     def going_on(self) -> tuple[Label, ...]:
@@ -113,6 +115,16 @@ class Episodes:
         """Of the last beats; None before there are three intervals."""
         return self._bpm
 
+    @property
+    def beats_seen(self) -> int:
+        """Beats since the signal has been good: without some of them nothing is over."""
+        return self._seen
+
+    @property
+    def rhythm_decided(self) -> bool:
+        """Whether atrial fibrillation would have been found by now."""
+        return self._decisions >= AF_CONFIRM
+
     def beat(self, sample: int, kind: str, probability: float = 1.0) -> list[EpisodeChange]:
         """Take in the next beat on good signal; ``kind`` is its AAMI class, of ``probability``."""
         changes: list[EpisodeChange] = []
@@ -122,6 +134,7 @@ class Episodes:
             self._rr_s.append((sample - self._last) / self._rate_hz)
             self._bpm = _rate_bpm(self._rr_s)
         self._last = sample
+        self._seen += 1
         self._recent.append(sample)
         for episode in self._open.values():
             episode.beats, episode.last = episode.beats + 1, sample
@@ -132,6 +145,7 @@ class Episodes:
     def rhythm(self, began: int, at: int, probability: float) -> list[EpisodeChange]:
         """Take in a decision on atrial fibrillation over ``began`` to ``at``."""
         limits, going_on = self._limits, "AF" in self._open
+        self._decisions += 1
         against = probability < limits.af_off if going_on else probability >= limits.af_on
         if not against:
             self._af_count = 0
@@ -161,6 +175,7 @@ class Episodes:
             if label in self._open
         ]
         self._last = None
+        self._seen = 0
         self._run.clear()
         self._rr_s.clear()
         self._bpm = None
@@ -246,6 +261,7 @@ class Episodes:
             "beyond": dict(self._beyond),
             "within": dict(self._within),
             "af": [self._af_count, self._af_began],
+            "seen": [self._seen, self._decisions],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -261,6 +277,7 @@ class Episodes:
         self._beyond = dict(state["beyond"])
         self._within = dict(state["within"])
         self._af_count, self._af_began = state["af"]
+        self._seen, self._decisions = state.get("seen", (0, 0))
 
 
 def _rate_bpm(rr_s: Collection[float]) -> float | None:

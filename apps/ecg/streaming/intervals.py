@@ -68,16 +68,16 @@ def span(rate_hz: float) -> tuple[int, int]:
     return round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz)
 
 
-def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
-    """Average of beats ``(n, samples)`` cut by `span`; None where fewer than `LEAST_BEATS` are alike.
+def average(beats_mv: NDArray[np.floating], rate_hz: float, least_beats: int = LEAST_BEATS) -> Average | None:
+    """Average of beats ``(n, samples)`` cut by `span`; None where fewer than ``least_beats`` are alike.
 
     Beats that are unlike the median beat (ectopic, noisy, with a missing sample) are left out.
     """
-    if len(beats_mv) < LEAST_BEATS:
+    if len(beats_mv) < least_beats:
         return None
     beats = np.asarray(beats_mv, np.float64)
     beats = beats[np.isfinite(beats).all(axis=1)]
-    if len(beats) < LEAST_BEATS:
+    if len(beats) < least_beats:
         return None
     beats = beats - _medians(beats)[:, np.newaxis]
     middle = _medians(beats.T)
@@ -86,7 +86,7 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
     size = np.linalg.norm(centred, axis=1) * np.linalg.norm(middle)
     like = np.divide(centred @ middle, size, out=np.zeros(len(beats)), where=size > 0)
     beats = beats[like >= _LIKE_AVERAGE]
-    if len(beats) < LEAST_BEATS:
+    if len(beats) < least_beats:
         return None
     wave = beats.mean(axis=0)
     # noise from neighbouring samples, so that wander and true change from beat to beat do not count
@@ -96,17 +96,20 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float) -> Average | None:
     return Average(wave, span(rate_hz)[0], rate_hz, len(beats), noise)
 
 
-def intervals(beat: Average, rr_s: float, *, p_wave: bool = True) -> Intervals | None:
+def intervals(
+    beat: Average, rr_s: float, following_s: float | None = None, *, p_wave: bool = True
+) -> Intervals | None:
     """PR, QRS and QT of an averaged beat; None where not even QRS is certain.
 
-    ``rr_s`` is the mean RR interval of the beats. Without ``p_wave`` (in atrial fibrillation) PR is None.
+    ``rr_s`` is the mean RR interval before the beats, ``following_s`` the shortest one after any of them.
+    Without ``p_wave`` (in atrial fibrillation) PR is None.
     """
     limits = _qrs(beat)
     if limits is None:
         return None
     begin, end = limits
     rate_hz = beat.rate_hz
-    t_end = _t_end(beat, begin, end, rr_s)
+    t_end = _t_end(beat, begin, end, rr_s if following_s is None else min(rr_s, following_s))
     p_begin = _p_begin(beat, begin, rr_s) if p_wave else None
     to_ms = 1e3 / rate_hz
     return Intervals(

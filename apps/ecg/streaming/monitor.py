@@ -17,6 +17,7 @@ from apps.ecg.streaming.conditions import RUN_DELAY_S, Standing, alarm_table, ep
 from apps.ecg.streaming.episodes import SURE_P, EpisodeChange, Episodes
 from apps.ecg.streaming.filters import Floats
 from apps.ecg.streaming.history import KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm
+from apps.ecg.streaming.pacing import pacing_limit
 from apps.ecg.streaming.recording import PIECE_S, Recording, rounded
 from apps.ecg.streaming.reports import Reports
 from apps.ecg.streaming.tracker import MOST_MV, Tracker
@@ -25,6 +26,7 @@ from common.errors import InferenceError
 from common.messages import Event, Priority
 
 TICK_S = 0.5
+_EVER = 2**62
 WITHHELD_S = 5.0
 """Bad signal for so long is told."""
 NOT_CONNECTED = frozenset({"lead_off", "flat"})
@@ -53,7 +55,7 @@ class Monitor:
         self._episodes = Episodes(rate_hz, limits)
         self._episode_ns: dict[str, int] = {}
         self._alarms = Alarms(alarm_table(settings))
-        self._reports = Reports(self.recording, settings.consent)
+        self._reports = Reports(self.recording, settings.consent, self._tracker.spikes)
         self._ventricular: deque[int] = deque(maxlen=512)
         self._run_until = 0
         """A run of ventricular beats counts for its alarm up to here, also if it is over sooner."""
@@ -61,11 +63,34 @@ class Monitor:
         self._minute = self.recording.samples(60)
         self._ticks = 0
         self._withheld_told = False
+        self._raised_ns: dict[str, int] = {}
 
     @property
     def end(self) -> int:
         """Number of samples taken in."""
         return self.recording.ring.end
+
+    def begin(self, low_pass_hz: float | None, earlier: Monitor | None) -> Iterator[Event]:
+        """What is known before the first sample: the leads that are used, and what cannot be seen.
+
+        ``low_pass_hz`` is the upper edge of the recorder's filter, where it is known. Of an ``earlier``
+        stream of the same patient alarms go on: that it broke off is no sign that the patient is well.
+        """
+        recording = self.recording
+        if earlier is not None:
+            self._alarms.take_over(earlier._alarms)
+            self._raised_ns = dict(earlier._raised_ns)
+        if len(recording.leads) > 1:
+            lead = recording.leads[recording.analysed]
+            others = ", ".join(each for each in recording.leads if each != lead)
+            text = (
+                f"beats, rhythm and heart rate are read from {lead}; of {others}: quality, averaged beats, "
+                f"and the first good one stands in while {lead} is bad"
+            )
+            yield recording.finding("leads", lead, text, 0)
+        limit = pacing_limit(recording.rate_hz, low_pass_hz)
+        if limit is not None:
+            yield recording.finding("pacing_unseen", None, limit, 0)
 
     def push(self, signal_mv: Floats) -> Iterator[Event | Sample | InferenceError]:
         """Take in the next samples, ``(n, leads)`` mV, NaN where missing; give what there is to say.
@@ -89,8 +114,26 @@ class Monitor:
         """Raise no alarms for a while."""
         self._alarms.pause(self._now_s, seconds)
 
+    def finish(self) -> Iterator[Event | Sample | InferenceError]:
+        """The last findings, as the signal ends here: its last beats and what is left of spans of time.
+
+        Episodes end, alarms stay as they are: no signal is no sign that the patient is well. Nothing may be
+        pushed after it.
+        """
+        try:
+            self._tracker.finish()
+        except InferenceError as error:
+            yield error
+        yield from self._take_in(_EVER)
+        yield from self._look(self.end, self.end)
+        judged = self._ticks * self._tick - self._tracker.delay_samples
+        yield from self._reports.due(self.end, judged, self.end, self._episodes)
+        yield from self._reports.finish(self.end, self._episodes)
+        for change in self._episodes.close(self.end):
+            yield self._episode(change, self.end)
+
     def close(self) -> Iterator[Event]:
-        """End what goes on: the stream is over, or begins anew."""
+        """End what goes on, alarms too: the patient is gone."""
         for change in self._episodes.close(self.end):
             yield self._episode(change, self.end)
         yield from self._tell(self._alarms.close(self._now_s), self.end)
@@ -108,6 +151,7 @@ class Monitor:
             "run_until": self._run_until,
             "ticks": self._ticks,
             "withheld_told": self._withheld_told,
+            "raised_ns": dict(self._raised_ns),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -122,6 +166,7 @@ class Monitor:
         self._run_until = int(state["run_until"])
         self._ticks = int(state["ticks"])
         self._withheld_told = bool(state["withheld_told"])
+        self._raised_ns = dict(state.get("raised_ns", {}))
 
     # ------------------------------------------------------------------------------ what becomes known
 
@@ -134,7 +179,9 @@ class Monitor:
             now = (self._ticks + 1) * self._tick
             yield from self._take_in(now)
             self._ticks += 1
-            yield from self._look(now)
+            judged = now - self._tracker.delay_samples
+            yield from self._look(now, judged)
+            yield from self._reports.due(now, judged - self._tick, judged, self._episodes)
         yield from self._take_in(self.end)
 
     def _take_in(self, before: int) -> Iterator[Event]:
@@ -202,9 +249,8 @@ class Monitor:
 
     # -------------------------------------------------------------------------------- each half second
 
-    def _look(self, now: int) -> Iterator[Event | Sample]:
+    def _look(self, now: int, judged: int) -> Iterator[Event]:
         recording, usability = self.recording, self._usability
-        judged = now - self._tracker.delay_samples
         if usability.now:
             for change in self._episodes.wait(judged):
                 yield self._episode(change, now)
@@ -214,8 +260,7 @@ class Monitor:
             text = f"no lead can be judged ({reasons}): nothing is said about beats and rhythm until one can"
             yield recording.finding("withheld", recording.leads[recording.analysed], text, now)
         observed = observe(self._standing(now, judged), self._settings, self._alarms.raised)
-        yield from self._tell(self._alarms.observe(self._now_s, observed), now)
-        yield from self._reports.due(now, judged - self._tick, judged, self._episodes)
+        yield from self._tell(self._alarms.observe(now / recording.rate_hz, observed), now)
 
     def _standing(self, now: int, judged: int) -> Standing:
         usability, last = self._usability, self._episodes.last_beat
@@ -232,17 +277,22 @@ class Monitor:
             episodes=self._episodes.going_on + (("VT",) if now <= self._run_until else ()),
             ventricular_beats=len(self._ventricular),
             good_share=usability.good_samples(minute, judged) / max(judged - minute, 1),
+            beats_seen=self._episodes.beats_seen,
+            rhythm_decided=self._episodes.rhythm_decided,
         )
 
     def _tell(self, changes: Iterable[Change], at: int) -> Iterator[Event]:
         for change in changes:
+            name = change.condition.name
             if change.state == "raised":
-                self._reports.alarm(at, change.condition.name)
+                self._reports.alarm(at, name)
+                raised_at = round(change.raised_s * self.recording.rate_hz)
+                self._raised_ns[name] = self.recording.timeline.ns(raised_at)
             data = {
-                "alarm": change.condition.name,
+                "alarm": name,
                 "priority": change.condition.priority,
                 "state": change.state,
-                "raised_ns": self.recording.timeline.ns(round(change.raised_s * self.recording.rate_hz)),
+                "raised_ns": self._raised_ns.get(name, self.recording.timeline.ns(at)),
                 "delay_s": round(change.delay_s, 2),
                 "value": change.value,
                 "limit": change.limit,

@@ -10,14 +10,17 @@ taken back.
 Candidates are the local maxima of energy in the band of the QRS complex (`apps.ecg.streaming.candidates`). A
 small network, trained on the records of MIT-BIH's DS1 (`apps.ecg.qrs_train`), scores each by the signal up to
 0.26 s after it; one that scores more than `THRESHOLD`, and does not follow a beat within `REFRACTORY_S`, is a
-beat. Nothing depends on earlier decisions but that, so one wrong decision does not bring others.
+beat; in a run of the highest rates `RACING_S` stands for that time. Nothing depends on earlier decisions but
+that, so one wrong decision does not bring others.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,10 @@ DELAY_S = 0.4
 THRESHOLD = -0.5
 """Chosen by folds over the patients of DS1: there it misses about as many beats as it makes up."""
 REFRACTORY_S = 0.2
+RACING_S = (0.16, 0.25)
+RACING_INTERVALS = 5
+"""A candidate sooner than `REFRACTORY_S` after a beat is one too where so many intervals in a row, of all
+that score as beats, lie in `RACING_S`: rates up to 350 a minute count, a single wave after a QRS does not."""
 OFFSET_SCALE = 50.0
 OFFSETS_S = (-0.05, 0.06)
 """The network moves a peak no further than this from where it is as a rule."""
@@ -131,6 +138,8 @@ class RPeaks:
         self._scanned = 0
         self._newest = -self._piece
         """The candidate that was the last beat."""
+        self._scored: deque[int] = deque(maxlen=RACING_INTERVALS + 1)
+        """The newest candidates that scored as beats."""
 
     def push(self, signal_mv: Floats) -> NDArray[np.int64]:
         """Take in the next samples, ``(n,)`` mV with NaN for missing ones; give the peaks now certain.
@@ -174,12 +183,23 @@ class RPeaks:
         )
         peaks: list[int] = []
         for candidate, score, offset_s in zip(candidates.tolist(), scores.tolist(), offsets_s, strict=True):
-            if score > THRESHOLD and candidate + first - self._newest > REFRACTORY_S * self._rate:
-                self._newest = candidate + first
+            if score <= THRESHOLD:
+                continue
+            at = candidate + first
+            self._scored.append(at)
+            if at - self._newest > REFRACTORY_S * self._rate or self._is_racing(at):
+                self._newest = at
                 peak = self._located(wave, candidate, offset_s)
                 if not missing[peak] and peak + first >= 0:
                     peaks.append(peak + first)
         return peaks
+
+    def _is_racing(self, at: int) -> bool:
+        """Whether a candidate soon after a beat goes on with a run of the highest rates."""
+        least, most = RACING_S[0] * self._rate, RACING_S[1] * self._rate
+        intervals = [later - earlier for earlier, later in pairwise(self._scored)]
+        racing = len(intervals) == RACING_INTERVALS and all(least <= each <= most for each in intervals)
+        return racing and at - self._newest >= least
 
     def _located(self, wave: Floats, candidate: int, offset_s: np.float32) -> int:
         """The R peak of a candidate: the extreme of the wave near where the network puts it."""
@@ -200,6 +220,7 @@ class RPeaks:
             "past": self._past.snapshot(),
             "scanned": self._scanned,
             "newest": self._newest,
+            "scored": list(self._scored),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -210,3 +231,4 @@ class RPeaks:
         self._past.restore(state["past"])
         self._scanned = int(state["scanned"])
         self._newest = int(state["newest"])
+        self._scored = deque(state.get("scored", ()), maxlen=RACING_INTERVALS + 1)

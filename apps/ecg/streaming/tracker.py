@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.ecg.streaming.beats import FEATURES, KINDS, BeatFeatures, BeatRows, decided
+from apps.ecg.streaming.beats import FEATURES, KINDS, REACH_S, BeatFeatures, BeatRows, decided
 from apps.ecg.streaming.filters import Floats, Joined
 from apps.ecg.streaming.history import Known, KnownAbsurd, KnownBeat, KnownQuality, KnownRhythm, Usability
-from apps.ecg.streaming.peaks import RPeaks
+from apps.ecg.streaming.pacing import SpikeFilter
+from apps.ecg.streaming.peaks import LOOK_AHEAD_S, RPeaks
 from apps.ecg.streaming.quality import LeadQuality
 from apps.ecg.streaming.rhythm import RHYTHM_FEATURES, RhythmFeatures, as_told
 from apps.ecg.streaming.ring import Ring, to_mv
@@ -32,13 +33,14 @@ from common.errors import InferenceError
 
 USUAL_LEADS = ("II", "MLII", "I", "V5", "V2", "V1")
 CATCH_UP_S = 10.0
-REFRACTORY_S = 0.2
+REFRACTORY_S = 0.15
 AROUND_S = (0.1, 0.3)
 """Where the signal must be good for a beat to count: before and after its R peak."""
 MOST_MV = 50.0
 ABSURD_HOLD_S = 3.0
 """A lead is taken as missing for so long after such a value: its gain is wrong between beats too."""
 TOLD_AGAIN_S = 60.0
+SPIKES_LIMIT = 512
 LEAST_S = 0.6
 """No beat is known sooner after its R peak: the wave after it is looked at."""
 
@@ -62,6 +64,7 @@ class _Chain:
     def __init__(self, rate_hz: float, lead: int, begin: int) -> None:
         self.lead = lead
         self.begin = begin
+        self.spikes = SpikeFilter(rate_hz)
         self.peaks = RPeaks(rate_hz)
         self.joined = Joined()
         self.features = BeatFeatures(rate_hz)
@@ -71,6 +74,7 @@ class _Chain:
         return {
             "lead": self.lead,
             "begin": self.begin,
+            "spikes": self.spikes.snapshot(),
             "peaks": self.peaks.snapshot(),
             "joined": self.joined.snapshot(),
             "features": self.features.snapshot(),
@@ -79,8 +83,9 @@ class _Chain:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.lead, self.begin = int(state["lead"]), int(state["begin"])
-        for name in ("peaks", "joined", "features"):
-            getattr(self, name).restore(state[name])
+        for name in ("spikes", "peaks", "joined", "features"):
+            if name in state:
+                getattr(self, name).restore(state[name])
         self.recent = deque(state["recent"], maxlen=64)
 
 
@@ -128,7 +133,9 @@ class Tracker:
         self._absurd_until = [0] * len(leads)
         self._absurd_told = [-(10**9)] * len(leads)
         self._waiting: list[_Placed] = []
-        self.delay_samples = self._chain.features.delay_samples
+        self.spikes: deque[tuple[int, float]] = deque(maxlen=SPIKES_LIMIT)
+        """The newest pacing spikes of the analysed lead: sample and height in mV."""
+        self.delay_samples = self._chain.features.delay_samples + self._chain.spikes.delay_samples
         """A beat is known no later than this after its R peak."""
 
     @property
@@ -151,6 +158,17 @@ class Tracker:
             self._take_over(lead, switch, rows)
             at = switch
         self._analyse(signal_mv[at - begin :], at, rows)
+        self._decide(rows)
+
+    def finish(self) -> None:
+        """Decide on the last beats, as the signal ends here. Nothing may be pushed after it.
+
+        What the signal is too short for is unclassifiable (Q). Raises `InferenceError` as `push` does.
+        """
+        chain, rows = self._chain, _Rows()
+        rest = chain.features.delay_samples + chain.peaks.delay_samples + round(LOOK_AHEAD_S * self._rate_hz)
+        self._find(chain.spikes.finish(), self._end, rows)
+        self._find(np.full(rest, np.nan), self._end, rows)
         self._decide(rows)
 
     def known(self, before: int) -> list[tuple[int, Known]]:
@@ -176,6 +194,7 @@ class Tracker:
             "end": self._end,
             "last": self._last,
             "last_seen": self._last_seen,
+            "spikes": [list(spike) for spike in self.spikes],
             "absurd": [list(self._absurd_until), list(self._absurd_told)],
             "waiting": [[p.at, p.order[0], list(astuple(p.what))] for p in self._waiting],
         }
@@ -192,6 +211,7 @@ class Tracker:
         self._unapplied = [(int(known), int(sample), bool(u)) for known, sample, u in state["unapplied"]]
         self._end, self._last = int(state["end"]), int(state["last"])
         self._last_seen = state["last_seen"]
+        self.spikes = deque(((int(at), float(mv)) for at, mv in state.get("spikes", ())), maxlen=SPIKES_LIMIT)
         self._absurd_until, self._absurd_told = (list(each) for each in state["absurd"])
         self._waiting = []
         for at, kind, values in state["waiting"]:
@@ -261,6 +281,14 @@ class Tracker:
     def _push(self, lead_mv: Floats, known: int, rows: _Rows) -> None:
         """Push samples into the chain; nothing that it finds is known before ``known``."""
         chain = self._chain
+        cleaned, spikes = chain.spikes.push(lead_mv)
+        newest = self.spikes[-1][0] if self.spikes else -1
+        self.spikes.extend((chain.begin + at, mv) for at, mv in spikes if chain.begin + at > newest)
+        self._find(cleaned, known, rows)
+
+    def _find(self, lead_mv: Floats, known: int, rows: _Rows) -> None:
+        """Beats in samples without spikes."""
+        chain = self._chain
         joined, missing = chain.joined.push(lead_mv)
         peaks = chain.peaks.follow(joined, missing)
         chain.recent.extend(peaks)
@@ -279,12 +307,13 @@ class Tracker:
     def _key(self, sample: int) -> int:
         """With which of the chain's samples a beat at ``sample`` is known."""
         chain = self._chain
-        latest = sample + chain.features.delay_samples
+        held = chain.spikes.delay_samples
+        latest = sample + chain.features.delay_samples + held
         following = next((peak for peak in chain.recent if peak > sample), None)
         if following is None:
             return latest
-        complete = sample + round(LEAST_S * self._rate_hz)
-        return min(latest, max(complete, following + chain.peaks.delay_samples))
+        complete = sample + round(LEAST_S * self._rate_hz) + held
+        return min(latest, max(complete, following + chain.peaks.delay_samples + held))
 
     def _decide(self, rows: _Rows) -> None:
         """Let the model see what is complete. Raises `InferenceError`; beats that it could not see are Q."""
@@ -300,6 +329,7 @@ class Tracker:
             raise
         beat_p = np.asarray(outputs["beat_p"], np.float64)
         kinds = decided(beat_p, self._odds)
+        kinds[samples + round(REACH_S * self._rate_hz) > self._end] = KINDS.index("Q")
         told = [at for at, (_, joined) in enumerate(quality) if joined]
         seen = BeatRows(samples, np.array(rows.rr_s), features)
         if len(told) < len(seen):
@@ -331,4 +361,5 @@ class Tracker:
         before, after = self._around
         good = self._usability.throughout(max(0, sample - before), sample + after)
         last, self._last_seen = self._last_seen, sample
+        good = good and sample + after <= self._end
         return good, good and last is not None and self._usability.throughout(last, sample)
