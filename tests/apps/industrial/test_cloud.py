@@ -7,8 +7,9 @@ from typing import Any
 from sqlmodel import Session, select
 
 from apps.industrial.cloud import IndustrialCloud
+from apps.industrial.routes import summary_of
 from apps.industrial.tables import Machine, MaintenanceAlarm, RulPoint
-from tests.apps.industrial.received import cleared, due, rul
+from tests.apps.industrial.received import cleared, due, received, rul
 
 APP = IndustrialCloud()
 
@@ -61,3 +62,37 @@ def test_an_alarm_is_kept_with_where_it_was_raised_and_ended(session: Session) -
     kept = session.exec(select(MaintenanceAlarm).order_by(MaintenanceAlarm.run, MaintenanceAlarm.cycle)).all()
     assert [(a.run, a.cycle, a.cleared_cycle) for a in kept] == [(0, 1, 9), (0, 12, None), (1, 3, None)]
     assert list(kept[0].sensors.items()) == [("Ps30", 9.5), ("phi", 4.0)]
+
+
+def test_what_is_not_known_has_no_numbers_and_comes_first(session: Session) -> None:
+    unknown = received(
+        3, "rul", "engine-2", run=0, cycle=1, rul_cycles=None, lower_cycles=None, upper_cycles=None,
+        novelty=9.0, withheld="novel", reason="unlike anything", version="v1",
+    )  # fmt: skip
+    APP.project(session, [rul(1, 1, 40), due(2, 1), unknown])
+    found = session.exec(select(Machine).order_by(Machine.rank)).all()
+    assert [(machine.machine, machine.rul_cycles, machine.withheld) for machine in found] == [
+        ("engine-2", None, "novel"),
+        ("engine-1", 40, ""),
+    ]
+    assert found[0].reason == "unlike anything"
+    summary = summary_of(session)
+    assert (summary.machines, summary.unknown, summary.faulty) == (2, 1, 0)
+    assert summary.least is not None
+    assert summary.least.machine == "engine-1"
+    APP.project(session, [rul(4, 2, 30, machine="engine-2")])
+    assert summary_of(session).unknown == 0
+
+
+def test_sensor_faults_stand_until_they_end(session: Session) -> None:
+    place = {"run": 0, "cycle": 2, "why": "range", "value": 0.0, "since_cycle": 2, "version": "v1"}
+    fault = received(2, "sensor_fault", "engine-1", sensor="T24", text="T24 reads 0", **place)
+    APP.project(session, [rul(1, 1, 40), fault, rul(3, 2, 40)])
+    machine = session.get(Machine, "engine-1")
+    assert machine is not None
+    assert machine.sensor_faults == {"T24": "T24 reads 0"}
+    assert summary_of(session).faulty == 1
+    APP.project(session, [received(4, "sensor_fault_ended", "engine-1", sensor="T24", **place)])
+    session.refresh(machine)
+    assert machine.sensor_faults == {}
+    assert summary_of(session).faulty == 0
