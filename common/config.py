@@ -252,7 +252,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit."""
     limited_s: Positive = 1.0
     """How long a node that sends more than its share is told to wait."""
-    projection_failures: Count = 16
+    projection_failures: Count = 4
     """Most events of one node and app, in one transaction, that are looked for because a projection cannot
     digest them; beyond that the rest of what fails is kept without being projected."""
     transaction_events: Count = 20_000
