@@ -403,7 +403,7 @@ def test_labels_are_kept_and_listed(admin: TestClient) -> None:
 
 def test_the_loop_from_samples_to_a_rollout(admin: TestClient, node: TestClient, cloud: Cloud) -> None:
     for number in range(4):
-        content, group = sample_of(100 + number), f"loop-{number}"
+        content, group = sample_of(100 + number), f"machine-1/loop-{number}"
         id = node.post("/v1/samples", json=announcement(content, group=group)).json()["id"]
         assert send(node, id, 0, content).json()["complete"]
         label = {"subject": "m", "group": group, "kind": "outcome", "body": {"gain": 2.0}}
