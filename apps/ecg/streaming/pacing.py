@@ -33,7 +33,7 @@ OVER_NOISE = 3.0
 """A spike is as many times as high as any step from one sample to the next in that time before it."""
 CAPTURE_S = 0.35
 """A beat that a spike brings about follows within this time, also where it is the atrium that is paced."""
-LEAST_SPIKES = 4
+LEAST_SPIKES = 5
 """In `apps.ecg.streaming.reports.RATES_S`, from which on there is pacing."""
 LIKE, STEADY, MOSTLY = 0.5, 0.1, 0.7
 """Spikes of one pacemaker are mostly within these shares of their median height and median interval."""
