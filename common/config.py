@@ -37,7 +37,7 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     budget_bytes: Annotated[int, msgspec.Meta(ge=65536)] = 256 * 1024 * 1024
     """Disk budget; over it the lowest priority is given up first, alarms never."""
-    commit_interval_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    commit_interval_s: Annotated[float, msgspec.Meta(ge=0)] = 15.0
     """Longest time that telemetry and decided readings wait to be written together; alarms and events are
     written at once, and what waits with them. A crash costs what waits: a source that can go back gives it
     again, any other loses it. 0 writes each time, which wears flash memory out."""
@@ -117,7 +117,7 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Address of /metrics and /healthz; loopback unless told otherwise."""
     port: Port = 0
     """Their port; 0 picks a free one, which is written to ``telemetry.port`` in the data folder."""
-    health_s: Positive = 10.0
+    health_s: Positive = 15.0
     """Time between health events."""
 
 

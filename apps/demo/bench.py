@@ -20,6 +20,11 @@ Of the industrial app:
 ``adoption_s``               from a published deployment to a confirmed model on one node
 ``deployment_check_*``       what it costs the cloud that 10,000 nodes look and find nothing new
 
+Figure of `wear`, of two nodes with default settings, connected to a cloud, in real time:
+
+``node_bytes_written_per_day``   what the node's process has the kernel write to its disk, one engine at 1 Hz
+                             and one patient at 360 Hz, from a count over a window (Linux only)
+
 Figures of `ecg`, one lead at 360 Hz with everything on, and the same signal given whole to others:
 
 ``ecg_speed``                the app, in seconds of signal for a second of CPU time; against neurokit2's
@@ -103,6 +108,23 @@ def loop(
             show.figure("adoption_switched_s", took.switched_s, "s")
             show.figure("adoption_s", took.confirmed_s, "s")
             show.note(f"adoption: {took.settings}")
+
+
+@app.command()
+def wear(
+    json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    seconds: Annotated[
+        float,
+        typer.Option(min=60, help="Length of the window; beyond 600 s it holds a whole write of state."),
+    ] = 660.0,
+) -> None:
+    """What a node at rest writes to its disk, extrapolated to a day."""
+    from apps.demo.measures import Loop
+
+    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, Loop(Path(folder)) as measures:
+        show = _Printer(json)
+        for name, value in measures.bytes_written_per_day(seconds).items():
+            show.figure("node_bytes_written_per_day", value / 1e6, "MB", app=name)
 
 
 @app.command()

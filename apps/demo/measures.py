@@ -33,6 +33,8 @@ from apps.demo.world import CloudSite, EdgeNode, Settings
 from common import bundle as bundles
 from common.app import EdgeContext, find_app
 from common.bundle import Bundle, open_bundle
+from common.config import OutboxSettings
+from common.edge.wear import DAY_S, written_bytes
 from common.messages import Event, decode_batch
 from common.sealing import TAG_BYTES
 
@@ -74,6 +76,7 @@ class Workload:
     warm_events: int
 
 
+REST_SOURCES = {"industrial": "virtual:turbofan?seed=1", "ecg": "virtual:patient?seed=1"}
 METER = Workload("apps.demo.meter:SPEC", "virtual:wave?name={name}&pace={pace}", 200_000)
 INDUSTRIAL = Workload(APP, "virtual:turbofan?seed={number}&name={name}", 2000)
 
@@ -326,6 +329,30 @@ class Loop:
         node.close()
         return percent
 
+    def bytes_written_per_day(self, seconds: float) -> dict[str, float]:
+        """What a node's process has written to disk, by app: one engine at 1 Hz, one patient at 360 Hz.
+
+        Both run beside each other in real time, connected to the cloud, with a node's default settings.
+        """
+        settings = {"outbox": {"commit_interval_s": OutboxSettings().commit_interval_s}}
+        nodes = {app: self._node(settings, app=app) for app in REST_SOURCES}
+        for app, node in nodes.items():
+            node.start(REST_SOURCES[app])
+        for node in nodes.values():
+            wait_until(
+                lambda node=node: self._committed(node) > 3,
+                what="a node at rest",
+                timeout_s=120,
+                failed=node.child.death,
+            )
+        started, before = time.perf_counter(), {app: _written(node) for app, node in nodes.items()}
+        wait_until(lambda: time.perf_counter() > started + seconds, what="rest", timeout_s=seconds + 10)
+        after, took_s = {app: _written(node) for app, node in nodes.items()}, time.perf_counter() - started
+        for node in nodes.values():
+            node.stop()
+            node.close()
+        return {app: (after[app] - before[app]) / took_s * DAY_S for app in nodes}
+
     def deployment_checks(self, nodes: int) -> CheckCost:
         """What it costs that ``nodes`` nodes look once and find nothing new.
 
@@ -482,6 +509,13 @@ class _BrokerClient:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def _written(node: EdgeNode) -> int:
+    written = written_bytes(node.child.pid)
+    if written is None:
+        raise ShowError("this system does not count what a process writes")
+    return written
 
 
 def process_alone(seed: int) -> float:

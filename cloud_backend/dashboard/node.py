@@ -376,6 +376,15 @@ def updates_text(node: Mapping[str, Any]) -> str:
     return f"deployment {updates.get('serial', 0)}, metadata {updates.get('metadata', 0)}"
 
 
+def disk_use(health: Mapping[str, Any]) -> str:
+    """What a node writes, as a rate; flash memory wears by it."""
+    per_day = words.number(health, "bytes_written_per_day")
+    written = words.number(health, "bytes_written")
+    if per_day is None:
+        return words.NONE if written is None else f"{words.size(written)} since its start"
+    return f"{words.size(per_day)} a day"
+
+
 def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
     """What else there is to know about a node, from what ``GET /v1/nodes/{node}`` gives."""
     health = node["health"]
@@ -399,6 +408,7 @@ def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
         "Alarms at the machine": words.local_alarms(health),
         **{name: words.count(words.number(health, key)) for name, key in counts.items()},
         "Memory": words.size(words.number(health, "rss_bytes")),
+        "Written to its disk": disk_use(health),
         "CPU time": words.NONE if cpu_s is None else f"{words.figure(cpu_s)} s",
         "Clock": "right" if not offset_ms else f"wrong by {offset_ms:,} ms, corrected on arrival",
         "Updates": updates_text(node),

@@ -62,6 +62,7 @@ from common.edge.slots import Slots
 from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.uplink import Uplink
+from common.edge.wear import DiskWear, written_bytes
 from common.errors import ConfigError, ReadingError, SourceError
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
 from common.private import close_folder, restrict_new_files
@@ -184,6 +185,7 @@ class Node:
         self.site = enrolment.site if enrolment else UNENROLLED_SITE
         self.name = enrolment.node if enrolment else _host_name()
         self.metrics = NodeMetrics()
+        self._wear = DiskWear()
         self.look_now = threading.Event()
         self._telemetry: TelemetryServer | None = None
         self._threads: dict[str, threading.Thread] = {}
@@ -513,9 +515,13 @@ class Node:
         """What a health event tells beside what the process thread knows."""
         sent = self.uplink.traffic.bytes if self.uplink else 0
         uploaded = self.curation.bytes_sent if self.curation else 0
+        written = written_bytes()
+        self._wear.add(time.monotonic(), written)
         return {
             "rss_bytes": rss_bytes(),
             "cpu_s": round(time.process_time(), 2),
+            "bytes_written": written,
+            "bytes_written_per_day": self._wear.bytes_per_day,
             "bytes_sent": sent + uploaded,
             "connected": self.uplink is not None and self.uplink.connected,
             "messages_rejected": self.uplink.traffic.rejected if self.uplink else 0,
