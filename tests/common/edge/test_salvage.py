@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.edge.outbox import PAGE_BYTES, Outbox
@@ -20,6 +21,11 @@ from tests.builders import FIRST_NS, make_event
 
 EVENTS = 262
 COMMIT = 20
+
+
+def noise(count: int) -> bytes:
+    """Random bytes, the same in every run."""
+    return random.Random(count).randbytes(count)
 
 
 def open_outbox(path: Path, source: str = "/s/n") -> Outbox:
@@ -131,13 +137,15 @@ def test_a_page_of_events_costs_the_events_of_that_page_only(tmp_path: Path, fil
 def test_damage_above_the_events_costs_none_of_them(tmp_path: Path) -> None:
     fill(tmp_path)
     path = tmp_path / "outbox.sqlite"
-    damage(path, PAGE_BYTES, os.urandom(PAGE_BYTES))  # Page 2: the root of the table of events.
+    damage(path, PAGE_BYTES, noise(PAGE_BYTES))  # Page 2: the root of the table of events.
     with closing(open_outbox(path)) as outbox:
         assert outbox.replaced
         assert numbers(rows(outbox)) == list(range(1, EVENTS + 1))
 
 
-@pytest.mark.parametrize("header", [os.urandom(100), b"\0" * 100, b"\0" * PAGE_BYTES])
+@pytest.mark.parametrize(
+    "header", [noise(100), b"\0" * 100, b"\0" * PAGE_BYTES], ids=["noise", "zeros", "page of zeros"]
+)
 def test_a_damaged_header_costs_nothing(tmp_path: Path, header: bytes) -> None:
     epoch = fill(tmp_path)
     damage(tmp_path / "outbox.sqlite", 0, header)
@@ -173,7 +181,7 @@ def test_an_empty_file_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
 def test_a_bad_frame_in_the_log_costs_its_page_and_begins_an_epoch(tmp_path: Path) -> None:
     epoch = fill(tmp_path, closed=False)
     log = tmp_path / "outbox.sqlite-wal"
-    damage(log, 32 + 10 * (24 + PAGE_BYTES) + 500, os.urandom(64))
+    damage(log, 32 + 10 * (24 + PAGE_BYTES) + 500, noise(64))
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
         events = rows(outbox)
         assert outbox.epoch != epoch, "the cloud may know seqs that the node does not"
@@ -229,7 +237,7 @@ damages = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(damages=damages, log=st.booleans(), cut=st.none() | st.floats(0, 1), acked=st.sampled_from([0, 90]))
 def test_every_readable_event_survives_random_damage(
     damages: Any, log: bool, cut: float | None, acked: int, tmp_path_factory: pytest.TempPathFactory
@@ -243,7 +251,7 @@ def test_every_readable_event_survives_random_damage(
     for where, size, kind in damages:
         at = int(where * max(0, target.stat().st_size - size))
         size = min(size, target.stat().st_size - at)
-        damage(target, at, {"zeros": b"\0" * size, "ones": b"\xff" * size}.get(kind) or os.urandom(size))
+        damage(target, at, {"zeros": b"\0" * size, "ones": b"\xff" * size}.get(kind) or noise(size))
     with closing(open_outbox(path)) as outbox:
         kept = outbox.pending(0, 10**6, 10**9)
         events = [event for row in kept if (event := readable(row.body)) is not None]
