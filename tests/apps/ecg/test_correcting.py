@@ -139,7 +139,10 @@ def test_an_added_beat_lowers_the_score_of_its_patient_only() -> None:
             return type("Scored", (), {"kinds": zeros, "af": af, "rhythm_p": np.zeros(len(rows))})
 
     before, after = (
-        fleet_slices(AllNormal(), [LabelledSample("d", window(), [beats(10, 20, list(at))], held_out=True)])  # type: ignore[arg-type]
+        fleet_slices(
+            AllNormal(),
+            strips_of([LabelledSample("d", window(), [beats(10, 20, list(at))], held_out=True)])[0],
+        )  # type: ignore[arg-type]
         for at in (named, added)
     )
     assert {name for name in before if after[name] != before[name]} == {"patient:p-a"}
