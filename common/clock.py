@@ -4,9 +4,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from common.messages import EARLIEST_CLOCK_NS
 
 Clock = Callable[[], int]
 """Gives UTC nanoseconds."""
+
+
+def steady_ns() -> int:
+    """Time since the machine was started, which nobody sets; it goes on while the machine sleeps."""
+    source = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic_ns() if source is None else time.clock_gettime_ns(source)
+
+
+class NodeClock:
+    """`anchored_clock` of a node that may start before its clock is set: without a battery, at 1970.
+
+    While it reads less than any node can live in, it waits for the system's clock to be set, and then takes
+    that over (`adjust`). Once it is plausible it only moves forward.
+    """
+
+    def __init__(self, wall_ns: Clock = time.time_ns, steady_ns: Callable[[], int] = steady_ns) -> None:
+        self._wall_ns = wall_ns
+        self._steady_ns = steady_ns
+        self.offset_ns = wall_ns() - steady_ns()
+        """The clock less the steady time since the machine was started."""
+
+    def __call__(self) -> int:
+        return self.offset_ns + self._steady_ns()
+
+    @property
+    def plausible(self) -> bool:
+        return self() >= EARLIEST_CLOCK_NS
+
+    def adjust(self) -> int:
+        """Take over a clock that was set meanwhile. Returns by how much this one has moved; mostly 0."""
+        if self.plausible or self._wall_ns() < EARLIEST_CLOCK_NS:
+            return 0
+        before_ns = self.offset_ns
+        self.offset_ns = self._wall_ns() - self._steady_ns()
+        return self.offset_ns - before_ns
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """What a run of a node leaves of its clock for the next: it may know the error later."""
+
+    boot: str
+    """Identity of this start of the machine; the steady time goes on within it."""
+    offset_ns: int
+    epoch: str
+    first_seq: int
+    """The first event that was numbered in this run."""
+
+
+def boot_id() -> str:
+    """Identity of this start of the machine; empty where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def anchored_clock() -> Clock:

@@ -39,7 +39,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -108,8 +108,28 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: Mapping[str, Any]
 
 
+class TimeQuality(StrEnum):
+    """How far the time of an event can be trusted."""
+
+    PLAUSIBLE = ""
+    """Nothing speaks against it. Not on the wire: the attribute is left out."""
+    UNSYNCHRONISED = "unsynchronised"
+    """By the clock that the node has now, which was not set; the cloud corrects it on arrival."""
+    CORRECTED = "corrected"
+    """By a wrong clock whose error became known later: the time is right within the delay on the way."""
+    UNKNOWN = "unknown"
+    """By a wrong clock of an earlier run or start of the machine: not to be used as a time."""
+
+
+EARLIEST_CLOCK_NS = 1_767_225_600_000_000_000
+"""2026-01-01: a node's clock that reads less was not set. Recordings may be of any time."""
+
+
 class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One CloudEvents 1.0 event with edgeloop's extension attributes ``epoch``, ``seq``, ``priority``."""
+    """One CloudEvents 1.0 event with edgeloop's extension attributes.
+
+    They are ``epoch``, ``seq``, ``priority``, and ``timequality`` (`TimeQuality`) where the time is doubtful.
+    """
 
     specversion: str
     id: str
@@ -120,6 +140,7 @@ class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     epoch: str
     seq: int
     priority: str
+    timequality: str = ""
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -316,7 +337,9 @@ def _time_text(time_ns: int) -> bytes:
     return format_time(time_ns).encode("ascii")
 
 
-def encode_event(event: Event, *, source: str, epoch: str, seq: int) -> bytes:
+def encode_event(
+    event: Event, *, source: str, epoch: str, seq: int, quality: TimeQuality = TimeQuality.PLAUSIBLE
+) -> bytes:
     """One event as CloudEvents JSON; ``source`` is ``/<site>/<node>``.
 
     NaN and infinity become ``null``. Raises `EventTooLarge`, and `MessageError` for data that is not JSON.
@@ -338,6 +361,7 @@ def encode_event(event: Event, *, source: str, epoch: str, seq: int) -> bytes:
             _time_text(event.time_ns),
             after_time,
             number,
+            b',"timequality":"%b"' % quality.encode() if quality else b"",
             before_data,
             data,
             b"}",

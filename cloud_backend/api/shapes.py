@@ -131,6 +131,10 @@ class EventPublic(BaseModel):
     received_ns: int
     priority: str
     clock_offset_ms: int | None
+    time_quality: str | None = Field(
+        description="null where nothing speaks against the time; corrected (the node's clock was wrong and "
+        "its error is known), unsynchronised or unknown (by a clock that was not set: not a time to use)"
+    )
     data: Any
 
     @classmethod
@@ -146,6 +150,7 @@ class EventPublic(BaseModel):
             received_ns=event.received_ns,
             priority=Priority(event.priority).name.lower(),
             clock_offset_ms=event.clock_offset_ms,
+            time_quality=event.time_quality,
             data=json_bounds.shown(event.body),
         )
 

@@ -12,11 +12,13 @@ from cloud_backend.ingest.ledger import check_cover
 from common.app import ReceivedEvent
 from common.errors import BatchError, MessageError
 from common.messages import (
+    EARLIEST_CLOCK_NS,
     NAME_PATTERN,
     Batch,
     Malformed,
     Priority,
     Status,
+    TimeQuality,
     WireEvent,
     decode,
     decode_batch,
@@ -28,6 +30,7 @@ from common.messages import (
 _PRIORITIES = {priority.name.lower(): int(priority) for priority in Priority}
 _ALL_PRIORITIES = tuple(Priority)
 _LARGEST = 2**63 - 1
+_QUALITIES = frozenset(TimeQuality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ COLUMNS = (
     "received_ns",
     "priority",
     "clock_offset_ms",
+    "time_quality",
     "body",
 )
 
@@ -150,12 +154,16 @@ def make_rows(
 ) -> Rows:
     """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock.
 
+    The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
+    a plausible time from a node whose clock is not set.
+
     An event of another node, without a readable time or priority, or with text that no database keeps is
     malformed: it goes to quarantine, and the stream goes on.
     """
     site, node, received_ns = arrival.site, arrival.node, arrival.arrived_ns
     source = f"/{site}/{node}"
     offset_ms = round(offset_ns / 1_000_000) if offset_ns else None
+    unset = arrival.batch is not None and arrival.batch.head.sent_ns < EARLIEST_CLOCK_NS
     values: list[Any] = []
     malformed: list[Malformed] = []
     lists: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]] | None] = {}
@@ -167,7 +175,14 @@ def make_rows(
         try:
             priority = priorities[event.priority]
             second, fraction = time[:20], time[20:29]
-            if second in seconds and len(time) == 30 and time[29] == "Z" and fraction.isdigit():
+            moved_ms, quality = offset_ms, "corrected" if offset_ms else None
+            if event.timequality or unset:
+                quality, by_this_clock = _quality(event, unset)
+                time_ns = parse_time(time)
+                moved_ms = offset_ms if by_this_clock else None
+                if moved_ms is not None:
+                    time_ns, quality = time_ns + offset_ns, "corrected"
+            elif second in seconds and len(time) == 30 and time[29] == "Z" and fraction.isdigit():
                 time_ns = seconds[second] + int(fraction)
             else:
                 time_ns = parse_time(time) + offset_ns
@@ -187,7 +202,7 @@ def make_rows(
             reason = str(error) if isinstance(error, MessageError) else _complaint(event, source)
             malformed.append(Malformed(msgspec.json.encode(event), reason))
             continue
-        extend((stream_id, event.seq, kind, subject, time_ns, received_ns, priority, offset_ms, body))
+        extend((stream_id, event.seq, kind, subject, time_ns, received_ns, priority, moved_ms, quality, body))
         append_to = lists[kind]
         if append_to is not None:
             received = ReceivedEvent(
@@ -204,6 +219,14 @@ def make_rows(
             append_to[0].append(received)
             append_to[1].append(place)
     return Rows(values, malformed)
+
+
+def _quality(event: WireEvent, unset: bool) -> tuple[str | None, bool]:
+    """What is known of an event's time, and whether it is by the clock that sent the batch."""
+    if event.timequality:
+        known = event.timequality if event.timequality in _QUALITIES else TimeQuality.UNKNOWN
+        return str(known), known == TimeQuality.UNSYNCHRONISED
+    return None, unset and parse_time(event.time) < EARLIEST_CLOCK_NS
 
 
 def _complaint(event: WireEvent, source: str) -> str:

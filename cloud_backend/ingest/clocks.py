@@ -2,12 +2,15 @@
 
 ``arrived - sent`` is the clock's error plus the delay on the way, and a delay is never negative. So a
 late delivery only looks like a clock that is behind, and only for as long as deliveries are late: the
-least of a node's last few differences is taken, and a clock that is ahead shows at once.
+least of a node's last few differences is taken, and a clock that is ahead shows at once, as does one that
+was never set.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+
+from common.messages import EARLIEST_CLOCK_NS
 
 WINDOW = 3
 """Batches in a row that must agree before a clock that was right is believed to have fallen behind."""
@@ -35,5 +38,7 @@ class NodeClocks:
                 self._differences.popitem(last=False)
         self._differences.move_to_end(node)
         differences.append(arrived_ns - sent_ns)
+        if sent_ns < EARLIEST_CLOCK_NS:  # No delay explains this.
+            return arrived_ns - sent_ns
         least_ns = min(differences)
         return least_ns if abs(least_ns) > self._tolerance_ns else 0

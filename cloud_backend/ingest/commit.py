@@ -302,7 +302,7 @@ class Committer:
         if verdict.lost_from:
             gap = Gap(verdict.after, LOST_BY_CLOUD, {})
             row = (stream.id, verdict.lost_from, GAP_TYPE, "", arrival.arrived_ns, arrival.arrived_ns)
-            work.values.extend((*row, int(Priority.EVENT), None, msgspec.json.encode(gap).decode()))
+            work.values.extend((*row, int(Priority.EVENT), None, None, msgspec.json.encode(gap).decode()))
             work.counts["lost_by_cloud"] += verdict.after - verdict.lost_from + 1
             _log.warning(
                 "events lost by this cloud", node=arrival.node, first=verdict.lost_from, through=verdict.after

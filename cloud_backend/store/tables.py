@@ -84,6 +84,8 @@ class StoredEvent(SQLModel, table=True):
     priority: int
     clock_offset_ms: int | None = Field(default=None, sa_column=Column(BigInteger))
     """Correction that was applied to ``time_ns`` because the node's clock was wrong."""
+    time_quality: str | None = None
+    """`common.messages.TimeQuality` of ``time_ns`` where it is doubtful, or was before it was corrected."""
     body: str
     """The event's data as JSON text."""
 

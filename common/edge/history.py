@@ -97,6 +97,7 @@ class KeptEvent:
             "type": event.type,
             "subject": event.subject,
             "time": event.time,
+            **({"time_quality": event.timequality} if event.timequality else {}),
             "priority": event.priority,
             "data": event.data,
             "epoch": event.epoch,

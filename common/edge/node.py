@@ -39,7 +39,7 @@ from typing import Any
 
 from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Source, find_app
 from common.bundle import Bundle
-from common.clock import Clock, anchored_clock
+from common.clock import Clock, NodeClock
 from common.config import Enrolment, NodeSettings, convert
 from common.connection import Address
 from common.deployment import NodeTraits
@@ -57,6 +57,7 @@ from common.edge.processing import Processing
 from common.edge.profile import Profile, find_profile
 from common.edge.pseudonyms import keep_secret, pseudonym
 from common.edge.recording import record
+from common.edge.run_clock import keep_anchor, mend_earlier_times
 from common.edge.same_source import continued
 from common.edge.slots import Slots
 from common.edge.sources import ReadingQueue, open_source, parse_uri
@@ -64,7 +65,7 @@ from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.uplink import Uplink
 from common.edge.wear import DiskWear, written_bytes
 from common.errors import ConfigError, ReadingError, SourceError
-from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
+from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, TimeQuality, priority_of
 from common.private import close_folder, restrict_new_files
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ log = logging.getLogger(__name__)
 STARTED_TYPE = "edgeloop.node.started"
 DATA_ENTRIES = (
     *("node.lock", PORT_FILE, "outbox.*", "enrolment.json", "deployment.json", "pseudonyms.secret"),
-    *("history.*", "csv-files.json", "source.json", "local-alarms.json"),
+    *("history.*", "csv-files.json", "source.json", "local-alarms.json", "clock.json"),
     *("slots", "samples", "tuf"),
 )
 """What a node keeps in its data folder."""
@@ -173,7 +174,7 @@ class Node:
         self._own_process = own_process
         self._end: ProcessEnd | None = None
         self._folder = Path(settings.data)
-        self._clock = clock or anchored_clock()
+        self._clock = clock or NodeClock()
         self._failed: BaseException | None = None
         self._stopping = threading.Event()
         self._scraping = threading.Lock()
@@ -223,6 +224,8 @@ class Node:
             stream=settings.source,
         )
         opened.callback(self.outbox.close)
+        if isinstance(self._clock, NodeClock):
+            mend_earlier_times(self._folder, self.outbox, self._clock)
         self.source = continued(self.source, settings.source, self._folder, self.outbox.position())
         self._history = History(
             self._folder,
@@ -517,6 +520,7 @@ class Node:
         uploaded = self.curation.bytes_sent if self.curation else 0
         written = written_bytes()
         self._wear.add(time.monotonic(), written)
+        self._adjust_clock()
         return {
             "rss_bytes": rss_bytes(),
             "cpu_s": round(time.process_time(), 2),
@@ -537,6 +541,16 @@ class Node:
             "rollout": self.slots.state.rollout,
             **({"updates": self.ota.facts()} if self.ota is not None else {}),
         }
+
+    def _adjust_clock(self) -> None:
+        """Take over the system's clock once it is set, and mend what was stamped before."""
+        if not isinstance(self._clock, NodeClock):
+            return
+        if shift_ns := self._clock.adjust():
+            mended = self.outbox.correct_times(TimeQuality.CORRECTED, shift_ns=shift_ns)
+            keep_anchor(self._folder, self.outbox, self._clock)
+            detail = f"the node's clock was set {shift_ns / 1e9:.0f} s ahead; {mended} times were corrected"
+            self.processing.problems.add("clock", detail, self.name)
 
     def _refresh_metrics(self) -> None:
         """Bring the metrics up to date that are not counted as it happens. Runs for each scrape."""

@@ -40,7 +40,17 @@ from common.clock import Clock
 from common.edge.gaps import GAP, GapRow, Run, cut, encode_gap, merge
 from common.edge.salvage import Row, Salvaged, is_orphaned, log_is_damaged, salvage
 from common.errors import MessageError, OutboxError, OutboxFull
-from common.messages import Event, Priority, decode_event, encode_event
+from common.messages import (
+    EARLIEST_CLOCK_NS,
+    LARGEST_NUMBER,
+    Event,
+    Priority,
+    TimeQuality,
+    decode_event,
+    encode_event,
+    format_time,
+    parse_time,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +68,7 @@ PAGE_BYTES = 2048
 """Of a new file. A commit writes whole pages, and a node at rest has little to write each time."""
 WAL_BYTES = 4 * 1024 * 1024
 """Size of the log at which it is folded into the file."""
+_DAY_NS = 86_400_000_000_000
 VERSION = 2
 _SCHEMA = """
 CREATE TABLE events(
@@ -425,9 +436,13 @@ class Outbox:
     def _rows(self, events: Sequence[Event], first: int, epoch: str) -> _Rows:
         rows = _Rows()
         extend, append, source = rows.values.extend, rows.bodies.append, self._source
+        unset = self._clock() < EARLIEST_CLOCK_NS
+        quality = TimeQuality.PLAUSIBLE
         for seq, event in enumerate(events, first):
+            if unset:
+                quality = self._quality(event)
             try:
-                body = encode_event(event, source=source, epoch=epoch, seq=seq)
+                body = encode_event(event, source=source, epoch=epoch, seq=seq, quality=quality)
             except (MessageError, ValueError, TypeError, OverflowError, OSError) as error:
                 body = self._encode_bare(event, seq, epoch, error)
             priority = int(event.priority)
@@ -436,6 +451,42 @@ class Outbox:
             rows.count[priority] += 1
             rows.bytes[priority] += len(body)
         return rows
+
+    def _quality(self, event: Event) -> TimeQuality:
+        """While the clock is not set: whether the event's time is by it. A recording has its own."""
+        by_clock = 0 <= self._clock() - event.time_ns + WARNING_EVERY_NS < _DAY_NS
+        return TimeQuality.UNSYNCHRONISED if by_clock else TimeQuality.PLAUSIBLE
+
+    def correct_times(
+        self,
+        quality: TimeQuality,
+        *,
+        shift_ns: int = 0,
+        first_seq: int = 1,
+        between: tuple[int, int] = (0, 0),
+    ) -> int:
+        """Mend the times of what is kept from ``first_seq`` on, now that more is known of the clock.
+
+        Meant are those marked as unsynchronised, and, where the clock was wrong without anyone knowing, those
+        ``between`` two times. They move by ``shift_ns`` and are marked with ``quality``. Returns how many.
+        """
+        changed = 0
+        with self._lock, self._reader_lock, self._changing(self._writer):
+            self._recent = ()
+            after = max(first_seq - 1, self._acked)
+            while rows := self._writer.execute(
+                "SELECT seq, priority, body FROM events WHERE seq > ? AND priority >= 0 "
+                "ORDER BY seq LIMIT 1000",
+                (after,),
+            ).fetchall():
+                after = rows[-1][0]
+                for seq, priority, old in rows:
+                    body = _corrected(old, quality, shift_ns, between)
+                    if body != old:
+                        changed += 1
+                        self._account(priority, 0, len(body) - len(old))
+                        self._writer.execute("UPDATE events SET body = ? WHERE seq = ?", (body, seq))
+        return changed
 
     def _encode_bare(self, event: Event, seq: int, epoch: str, error: Exception) -> bytes:
         """The event without its data, and why."""
@@ -798,6 +849,19 @@ class Outbox:
             raise OutboxError(
                 f"the outbox {self._path} cannot be written ({error}): check the disk's space and health"
             ) from error
+
+
+def _corrected(body: bytes, quality: TimeQuality, shift_ns: int, between: tuple[int, int]) -> bytes:
+    try:
+        event = decode_event(body)
+        time_ns = parse_time(event.time)
+    except MessageError:
+        return body  # Damaged: for the cloud to refuse.
+    marked = event.timequality == TimeQuality.UNSYNCHRONISED
+    if not marked and (event.timequality or not between[0] <= time_ns < between[1]):
+        return body
+    moved = format_time(min(max(time_ns + shift_ns, 0), LARGEST_NUMBER))
+    return msgspec.json.encode(msgspec.structs.replace(event, time=moved, timequality=str(quality)))
 
 
 def _is_damage(error: BaseException | None) -> bool:
