@@ -22,7 +22,7 @@ from cloud_backend.store.tables import Adoption, Node, Quarantined, StoredEvent,
 from common import messages
 from common.app import ReceivedEvent
 from common.config import IngestSettings
-from common.messages import Ack, Priority, Status
+from common.messages import Ack, Event, Priority, Status, TimeQuality, encode_event
 from tests.cloud_backend.ingest.nodes import NOW_NS, SITE, SimulatedNode, enrol, rows, stored
 from tests.postgres import Postgres
 
@@ -300,6 +300,29 @@ def test_times_of_a_wrong_clock_are_corrected_and_flagged(engine: Engine) -> Non
         assert event.clock_offset_ms == offset_ms
     assert [node.clock_offset_ms for node in rows(engine, Node)] == [-90_000, 400 * 86_400_000]
     assert all(node.last_seen_ns == NOW_NS for node in rows(engine, Node))
+
+
+def test_a_time_is_corrected_only_where_it_is_by_the_clock_that_sent_it(engine: Engine) -> None:
+    """A machine without a battery starts at 1970: what it kept from before, and what it marked, stays."""
+    ingest, node = committer(engine), SimulatedNode(clock_error_ns=-NOW_NS)
+    event = Event("test.value", "m", NOW_NS, Priority.EVENT, {})
+    marks = [TimeQuality.PLAUSIBLE, TimeQuality.UNSYNCHRONISED, TimeQuality.CORRECTED, TimeQuality.UNKNOWN]
+    times = [NOW_NS, 60 * SECOND_NS, NOW_NS, 7]
+    bodies = [
+        encode_event(
+            msgspec.structs.replace(event, time_ns=time_ns),
+            source=node.source,
+            epoch="e1",
+            seq=seq,
+            quality=mark,
+        )
+        for seq, (time_ns, mark) in enumerate(zip(times, marks, strict=True), 1)
+    ]
+    ingest.commit([node.arrival(1, 4, bodies)])
+    found = [(row.time_ns, row.time_quality) for row in rows(engine, StoredEvent)]
+    assert found == [
+        (NOW_NS, None), (NOW_NS + 60 * SECOND_NS, "corrected"), (NOW_NS, "corrected"), (7, "unknown")
+    ]  # fmt: skip
 
 
 def test_a_clock_within_the_tolerance_is_left_alone(engine: Engine) -> None:
