@@ -47,6 +47,7 @@ class Reading:
     ``(samples, channels)``, a frame ``(height, width, 3)`` in BGR. ``subject`` names what was observed.
     ``position`` counts up within a source; after a restart the node asks for what comes after the last
     position whose events it has committed. ``attributes`` carry what is not a number in an array.
+    ``recorded`` marks a capture time that a recording has, not one by this device's clock.
     """
 
     subject: str
@@ -56,6 +57,7 @@ class Reading:
     channels: tuple[str, ...] = ()
     rate_hz: float | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    recorded: bool = False
 
 
 class Source(Protocol):

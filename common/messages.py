@@ -98,7 +98,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     ``type`` is dotted and starts with the app's name (``industrial.rul``); ``subject`` names what it is
     about (a machine, a camera, a patient's pseudonym); ``time_ns`` is the capture time of the reading
-    behind it, UTC nanoseconds; ``data`` holds JSON values, units in their names.
+    behind it, UTC nanoseconds; ``data`` holds JSON values, units in their names. ``recorded`` marks a
+    time that a recording has, not one by the node's clock.
     """
 
     type: str
@@ -106,6 +107,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     time_ns: int
     priority: Priority
     data: Mapping[str, Any]
+    recorded: bool = False
 
 
 class TimeQuality(StrEnum):
@@ -119,6 +121,8 @@ class TimeQuality(StrEnum):
     """By a wrong clock whose error became known later: the time is right within the delay on the way."""
     UNKNOWN = "unknown"
     """By a wrong clock of an earlier run or start of the machine: not to be used as a time."""
+    RECORDED = "recorded"
+    """As the recording has it: an error of the node's clock does not concern it, and nobody corrects it."""
 
 
 EARLIEST_CLOCK_NS = 1_767_225_600_000_000_000
@@ -128,7 +132,8 @@ EARLIEST_CLOCK_NS = 1_767_225_600_000_000_000
 class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One CloudEvents 1.0 event with edgeloop's extension attributes.
 
-    They are ``epoch``, ``seq``, ``priority``, and ``timequality`` (`TimeQuality`) where the time is doubtful.
+    They are ``epoch``, ``seq``, ``priority``, and ``timequality`` (`TimeQuality`) where the time is doubtful
+    or not by the node's clock.
     """
 
     specversion: str

@@ -133,7 +133,8 @@ class EventPublic(BaseModel):
     clock_offset_ms: int | None
     time_quality: str | None = Field(
         description="null where nothing speaks against the time; corrected (the node's clock was wrong and "
-        "its error is known), unsynchronised or unknown (by a clock that was not set: not a time to use)"
+        "its error is known), unsynchronised or unknown (by a clock that was not set: not a time to use), "
+        "recorded (as the recording has it, not by the node's clock)"
     )
     data: Any
 

@@ -437,10 +437,8 @@ class Outbox:
         rows = _Rows()
         extend, append, source = rows.values.extend, rows.bodies.append, self._source
         unset = self._clock() < EARLIEST_CLOCK_NS
-        quality = TimeQuality.PLAUSIBLE
         for seq, event in enumerate(events, first):
-            if unset:
-                quality = self._quality(event)
+            quality = self._quality(event, unset) if unset or event.recorded else TimeQuality.PLAUSIBLE
             try:
                 body = encode_event(event, source=source, epoch=epoch, seq=seq, quality=quality)
             except (MessageError, ValueError, TypeError, OverflowError, OSError) as error:
@@ -452,8 +450,12 @@ class Outbox:
             rows.bytes[priority] += len(body)
         return rows
 
-    def _quality(self, event: Event) -> TimeQuality:
-        """While the clock is not set: whether the event's time is by it. A recording has its own."""
+    def _quality(self, event: Event, unset: bool) -> TimeQuality:
+        """Whether the event's time is by a clock that is not set. A recording has its own."""
+        if event.recorded:
+            return TimeQuality.RECORDED
+        if not unset:
+            return TimeQuality.PLAUSIBLE
         by_clock = 0 <= self._clock() - event.time_ns + WARNING_EVERY_NS < _DAY_NS
         return TimeQuality.UNSYNCHRONISED if by_clock else TimeQuality.PLAUSIBLE
 

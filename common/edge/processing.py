@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
+import msgspec
+
 from common.app import Reading, Sample
 from common.clock import Clock
 from common.edge.adoption import Adoption
@@ -271,12 +273,12 @@ class Processing:
         events: list[Event] = []
         for result in results:
             if isinstance(result, Event):
-                events.append(result)
+                events.append(_timed_as(reading, result))
             else:
                 self._offer(result)
         news = self._watch_drift(reading)
         if news is not None:
-            events.append(news)
+            events.append(_timed_as(reading, news))
         took_s = time.perf_counter() - started
         self._progress.add(reading, now_ns, took_s)
         self.usable += 1
@@ -298,7 +300,7 @@ class Processing:
             self.problems.add("sample", f"a sample of {sample.subject} is not kept: {error}", sample.subject)
 
     def _check_clock(self, reading: Reading, now_ns: int) -> None:
-        """Tell when capture times go back, or lie in the future of this device."""
+        """Tell when capture times go back, or lie in the future of this device; a recording's may."""
         try:
             before = self._captured.find(reading.subject, reading.captured_ns)
         except CapacityReached:
@@ -313,7 +315,7 @@ class Processing:
             self.problems.add(
                 "clock", f"{where} was captured {back_s:.1f} s before the last", reading.subject
             )
-        elif not self._virtual and reading.captured_ns > now_ns + CLOCK_AHEAD_NS:
+        elif not (self._virtual or reading.recorded) and reading.captured_ns > now_ns + CLOCK_AHEAD_NS:
             ahead_s = (reading.captured_ns - now_ns) / 1e9
             self.problems.add("clock", f"{where} was captured {ahead_s:.0f} s from now", reading.subject)
 
@@ -451,3 +453,7 @@ class Processing:
     def _count(self, events: Sequence[Event]) -> None:
         for priority, count in Counter(map(_PRIORITY_OF, events)).items():
             self._metrics.events.labels(Priority(priority).name.lower()).inc(count)
+
+
+def _timed_as(reading: Reading, event: Event) -> Event:
+    return msgspec.structs.replace(event, recorded=True) if reading.recorded else event

@@ -213,6 +213,7 @@ class CsvSource:
             values=row.values,
             channels=self._table.channels,
             attributes=row.attributes,
+            recorded=row.captured_ns is not None and not self._follow,
         )
 
     def _check(self) -> tuple[str, ...]:

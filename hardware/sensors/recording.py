@@ -93,6 +93,7 @@ class RecordingSource:
     def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
         """Chunks behind position ``after``. Raises `SourceFormatError` if the file cannot be read on."""
         recording, start_ns = self.recording, self._start_ns
+        recorded = start_ns is not None
         for problem in recording.problems():
             yield ReadingError(problem)
         described = {} if recording.low_pass_hz is None else {"low_pass_hz": recording.low_pass_hz}
@@ -119,6 +120,7 @@ class RecordingSource:
                 recording.leads,
                 recording.rate_hz,
                 attributes,
+                recorded,
             )
 
     def close(self) -> None:

@@ -85,6 +85,7 @@ def read(file: Path) -> Reading:
         channels=tuple(rest["channels"]),
         rate_hz=rest["rate_hz"],
         attributes=rest["attributes"],
+        recorded=True,
     )
 
 

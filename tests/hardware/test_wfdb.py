@@ -106,6 +106,10 @@ def test_the_time_is_as_recorded_or_as_told(tmp_path: Path) -> None:
     assert isinstance(told, Reading)
     assert recorded.captured_ns == 1_704_024_000_000_000_000
     assert told.captured_ns == 1_767_225_600_000_000_000
+    assert recorded.recorded
+    (now,) = items(tmp_path, "?start=now")
+    assert isinstance(now, Reading)
+    assert not now.recorded, "by this device's clock"
 
 
 def test_leads_are_picked_by_name(tmp_path: Path) -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from apps.ecg import event_data
+from apps.ecg.app import SPEC
 from apps.ecg.cloud import EcgCloud
 from apps.ecg.fhir.export import _spans
 from apps.ecg.queries import day_of
 from apps.ecg.report import render
 from apps.ecg.report_route import report_of
+from common.config import NodeSettings
+from common.edge.node import Node
+from common.edge.outbox import Outbox
 from common.errors import MessageError
+from common.messages import decode_event, parse_time
 from hardware.sensors import recording
 from tests.apps.ecg import received
 from tests.apps.ecg.conftest import Tell
@@ -132,3 +140,27 @@ def test_sources_and_cloud_take_the_same_years() -> None:
     assert (recording.EARLIEST_NS, recording.LATEST_NS) == (event_data.EARLIEST_NS, event_data.LATEST_NS)
     with pytest.raises(MessageError, match="began_ns"):
         event_data.read(received.hrv(0, began_ns=event_data.EARLIEST_NS - 1))
+
+
+@pytest.mark.parametrize("date", ["28/04/1899", "28/04/2191"])
+def test_a_node_gives_a_recording_its_own_times_and_finds_no_fault_with_its_clock(
+    tmp_path: Path, date: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_DATA", str(tmp_path))
+    (tmp_path / "p.hea").write_text(f"p 1 250 5000 17:47:00.123 {date}\np.dat 16 200/mV 16 0 0 0 0 II\n")
+    np.zeros(5000, "<i2").tofile(tmp_path / "p.dat")
+    data = tmp_path / "node"
+    settings = NodeSettings(app="ecg", source="wfdb:p", data=str(data), speed=0.0, profile="cpu")
+    node = Node(settings, None, SPEC, once=True)
+    node.start()
+    assert node.ended.wait(60)
+    assert node.stop() == 0
+    with closing(Outbox(data / "outbox.sqlite", "/local/x", 10**9, lambda: 0)) as outbox:
+        events = [decode_event(row.body) for row in outbox.pending(0, 10**6, 10**9)]
+    found = [event for event in events if event.type.startswith("ecg.")]
+    begin_ns = begin_of_day("-".join(reversed(date.split("/"))))
+    assert found
+    assert all(0 <= parse_time(event.time) - begin_ns < 86_400 * 10**9 for event in found)
+    assert {event.timequality for event in found} == {"recorded"}
+    assert {event.timequality for event in events if event.subject == node.name} == {""}
+    assert not [event for event in events if b"from now" in bytes(event.data)]

@@ -325,6 +325,21 @@ def test_a_time_is_corrected_only_where_it_is_by_the_clock_that_sent_it(engine: 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("time_ns", [-2_230_351_979_877_000_000, NOW_NS, NOW_NS + 86400 * SECOND_NS, 7])
+@pytest.mark.parametrize("error_ns", [86400 * SECOND_NS, -86400 * SECOND_NS, -NOW_NS, 0])
+def test_a_recording_keeps_its_times_whatever_the_clock_of_its_node(
+    engine: Engine, time_ns: int, error_ns: int
+) -> None:
+    ingest, node = committer(engine), SimulatedNode(clock_error_ns=error_ns)
+    event = Event("test.value", "m", time_ns, Priority.EVENT, {})
+    body = encode_event(event, source=node.source, epoch="e1", seq=1, quality=TimeQuality.RECORDED)
+    ingest.commit([node.arrival(1, 2, [body, node.body(2)])])
+    recorded, own = rows(engine, StoredEvent)
+    found = (recorded.time_ns, recorded.clock_offset_ms, recorded.time_quality)
+    assert found == (time_ns, None, "recorded")
+    assert own.time_ns == SimulatedNode().time_of(2) or error_ns == -NOW_NS
+
+
 def test_a_clock_within_the_tolerance_is_left_alone(engine: Engine) -> None:
     ingest, node = committer(engine), SimulatedNode(clock_error_ns=4 * SECOND_NS)
     ingest.commit([node.arrival(1, 1)])
