@@ -18,8 +18,6 @@ from cloud_backend.store.tables import Volume
 DAY_NS = 86_400 * 1_000_000_000
 TYPES_LIMIT = 200
 """Most types of a node and day."""
-TYPE_CHARACTERS = 200
-"""Longest type that gets a row."""
 OTHER = "other"
 _REMEMBERED = 4096
 """Nodes and days whose types are remembered, so that the table need not be asked for them."""
@@ -87,7 +85,7 @@ class Volumes:
         for kind, count in tally.events[key].items():
             name = kind
             if kind not in names:
-                if len(names) >= TYPES_LIMIT or len(kind) > TYPE_CHARACTERS:
+                if len(names) >= TYPES_LIMIT:
                     name = OTHER
                 else:
                     names.add(kind)

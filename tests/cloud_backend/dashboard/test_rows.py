@@ -233,6 +233,7 @@ def test_the_enrolment_file_is_what_a_node_reads() -> None:
         "mqtt_port": 1,
         "mqtt_password": "p",
         "token": "t",
+        "wire_key": "00" * 32,
         "tuf_root": {"signed": {}},
     }
     assert msgspec.json.decode(enrolment.enrolment_file(made), type=Enrolment).tuf_root == {"signed": {}}
