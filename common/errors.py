@@ -81,12 +81,14 @@ class ReadingError(SourceError):
     """One reading is unusable, or something else is to be told of the source; the stream goes on.
 
     ``kind`` is ``unusable``, ``changed`` (the source goes on in another way, such as in another file) or
-    ``lost`` (readings that were there cannot be read any more).
+    ``lost`` (readings that were there cannot be read any more). ``count`` is how many readings it is about,
+    as far as is known.
     """
 
-    def __init__(self, message: str, kind: str = "unusable") -> None:
+    def __init__(self, message: str, kind: str = "unusable", count: int = 1) -> None:
         super().__init__(message)
         self.kind = kind
+        self.count = count
 
 
 class CapacityReached(ReadingError):

@@ -11,6 +11,7 @@ import msgspec
 from common.app import AppSpec, EdgeContext, Reading
 from common.config import OtaSettings
 from common.edge.adoption import Adoption
+from common.edge.losses import Losses
 from common.edge.outbox import Outbox
 from common.edge.processing import Processing
 from common.edge.slots import Slots
@@ -43,6 +44,7 @@ class Decider:
             self.outbox,
             None,
             NodeMetrics(),
+            Losses(folder, clock),
             clock,
             node="n",
             virtual=True,

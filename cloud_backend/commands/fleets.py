@@ -33,6 +33,7 @@ COLUMNS = (
 )
 RETIRED_COLUMNS = ("node", "site", "app", "version", "retired_ns", "replaced_by", "last_seen_ns")
 DAY_NS = 86_400 * 10**9
+HEALTH_CHARACTERS = 80
 OutOption = Annotated[Path, typer.Option(help="File for the enrolment; readable by its owner only.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Even where other machines cannot reach the cloud's addresses.")
@@ -51,8 +52,21 @@ def list_nodes(
     with connect(cloud, token_file, data) as client:
         rows = client.pages("/v1/nodes", retired=retired or None)
         if not json:
-            rows = (row | {"problems": _kinds(row["problems"])} for row in rows)
+            rows = (
+                row
+                | {"problems": ", ".join(filter(None, (health_text(row["health"]), _kinds(row["problems"]))))}
+                for row in rows
+            )
         print_rows(rows, RETIRED_COLUMNS if retired else COLUMNS, json=json, title="Nodes")
+
+
+def health_text(health: dict[str, Any]) -> str:
+    """What a node says is wrong with it; empty where it says nothing."""
+    problems = health.get("problems")
+    if health.get("ok") is not False or not isinstance(problems, list):
+        return ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"not ok: {str(problems[0])[:HEALTH_CHARACTERS]}{more}" if problems else "not ok"
 
 
 def _kinds(problems: list[dict[str, Any]]) -> str:

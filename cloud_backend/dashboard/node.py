@@ -154,7 +154,7 @@ class Badges:
         with view.head:
             self._state, self._virtual, self._source = (Badge() for _ in range(3))
             self._drift, self._soak, self._refused, self._alarms = (Badge() for _ in range(4))
-            self._updates, self._retired = (Badge() for _ in range(2))
+            self._updates, self._retired, self._health = (Badge() for _ in range(3))
             self._seen = Text("span", "").classes("hint")
 
     def show(self, node: Mapping[str, Any], now_ns: int) -> None:
@@ -173,6 +173,7 @@ class Badges:
         self._alarms.show(
             "alarms not sent at the machine" if health.get("local_alarms_problem") else "", "bad"
         )
+        self._health.show("not ok" if words.unhealthy(health) else "", "bad")
         seen = node["last_seen_ns"]
         self._seen.text = f"seen {words.since(seen, now_ns)}" if seen else "never seen yet"
 
@@ -404,6 +405,7 @@ def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
         "Site": node["site"],
         "Profile": node["profile"] or words.NONE,
         "Tags": ", ".join(node["tags"]) or words.NONE,
+        "Problems on the node": words.own_problems(health),
         "Source": words.source(health),
         "Alarms at the machine": words.local_alarms(health),
         **{name: words.count(words.number(health, key)) for name, key in counts.items()},

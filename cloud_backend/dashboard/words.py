@@ -167,6 +167,20 @@ def local_alarms(health: Mapping[str, Any]) -> str:
     return NONE if waiting is None else "all sent"
 
 
+def own_problems(health: Mapping[str, Any]) -> str:
+    """What a node says is wrong with it; "none" where it says so, a dash where it has not told."""
+    problems = health.get("problems")
+    if not isinstance(problems, list) or not isinstance(health.get("ok"), bool):
+        return NONE
+    told = [_value(problem, GIST_CHARACTERS) for problem in problems[:GIST_VALUES]]
+    return "; ".join(told) or "none"
+
+
+def unhealthy(health: Mapping[str, Any]) -> bool:
+    """Whether a node says that something is wrong with it, or was lost within a day."""
+    return health.get("ok") is False
+
+
 def source_badge(health: Mapping[str, Any]) -> tuple[str, str]:
     """A word and a tone for a source that gives nothing any more; empty for one that does."""
     return _SOURCE_BADGES.get(_word(health, "source_state"), ("", ""))

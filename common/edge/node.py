@@ -51,6 +51,8 @@ from common.edge.history import History
 from common.edge.inference import OnnxModel, load_model
 from common.edge.local_alarms import LocalAlarms, Origin
 from common.edge.logs import set_up_logging
+from common.edge.losses import FILE as LOSSES_FILE
+from common.edge.losses import Losses
 from common.edge.ota import Ota
 from common.edge.outbox import Outbox
 from common.edge.processing import Processing
@@ -74,6 +76,7 @@ STARTED_TYPE = "edgeloop.node.started"
 DATA_ENTRIES = (
     *("node.lock", PORT_FILE, "outbox.*", "enrolment.json", "deployment.json", "pseudonyms.secret"),
     *("history.*", "csv-files.json", "source.json", "local-alarms.json", "clock.json"),
+    LOSSES_FILE,
     *("slots", "samples", "tuf"),
 )
 """What a node keeps in its data folder."""
@@ -85,6 +88,7 @@ SOURCE_RETRY_LAST_S = 60.0
 SILENT_S = 60.0
 """Silence of the process thread after which /healthz says that the node is not well."""
 STUCK_S = 10.0
+PROBLEM_CHARACTERS = 300
 END_LOOK_S = 0.2
 
 
@@ -215,6 +219,7 @@ class Node:
             clock=self._clock,
             killed=self._end is not None and self._end.previous is Ending.KILLED,
         )
+        self.losses = Losses(self._folder, self._clock)
         self.adoption = Adoption(self.slots, self._create, settings.ota, self._clock)
         self.outbox = Outbox(
             self._folder / "outbox.sqlite",
@@ -242,6 +247,7 @@ class Node:
             self.outbox,
             self.curation,
             self.metrics,
+            self.losses,
             self._clock,
             node=self.name,
             virtual=self.source.virtual,
@@ -303,6 +309,8 @@ class Node:
         self.local_alarms.stop(DRAIN_S)
         for name in ("uplink", "curation", "ota"):
             self._join(name)
+        self.processing.look_for_losses()
+        self.losses.save(at_once=True)
         if self._telemetry is not None:
             self._telemetry.close()
         if self._failed is None:
@@ -372,7 +380,7 @@ class Node:
             return item
         if isinstance(item, Reading):
             return replace(item, subject=pseudonym(self._secret, item.subject))
-        return ReadingError(self._tellable(item), item.kind)
+        return ReadingError(self._tellable(item), item.kind, item.count)
 
     def _tellable(self, error: Exception) -> str:
         """What may leave the node of an error of the source, whose text may name a person."""
@@ -521,6 +529,7 @@ class Node:
         written = written_bytes()
         self._wear.add(time.monotonic(), written)
         self._adjust_clock()
+        problems = self._problems()
         return {
             "rss_bytes": rss_bytes(),
             "cpu_s": round(time.process_time(), 2),
@@ -539,6 +548,8 @@ class Node:
             "local_alarms_waiting": self.local_alarms.waiting,
             "local_alarms_problem": self.local_alarms.problem[:500],
             "rollout": self.slots.state.rollout,
+            "ok": not problems,
+            "problems": [problem[:PROBLEM_CHARACTERS] for problem in problems],
             **({"updates": self.ota.facts()} if self.ota is not None else {}),
         }
 
@@ -574,8 +585,8 @@ class Node:
                 counter.inc(max(0.0, total - self._counted.get(id(counter), 0.0)))
                 self._counted[id(counter)] = max(total, self._counted.get(id(counter), 0.0))
 
-    def healthz(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the node does its work, and the facts behind that."""
+    def _problems(self) -> list[str]:
+        """What keeps the node from being healthy, in words."""
         now_s = time.monotonic()
         stuck_since_s = self.processing.stuck_since_s
         stuck_s = now_s - stuck_since_s if stuck_since_s is not None else 0.0
@@ -584,7 +595,7 @@ class Node:
         refused = self.processing.refused
         update = self.ota.problem if self.ota is not None else None
         update_problem = f"{update.reason}, {update}" if update and update.reason != "unreachable" else ""
-        problems = [
+        faults = [
             text
             for bad, text in (
                 (stuck_s > STUCK_S, f"nothing could be kept for {stuck_s:.0f} s"),
@@ -607,6 +618,11 @@ class Node:
             )
             if bad
         ]
+        return faults + self.losses.problems()
+
+    def healthz(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the node does its work and has lost nothing for a day, and the facts behind that."""
+        problems, health = self._problems(), self.adoption.health()
         return not problems, {
             "problems": problems,
             "node": self.name,
@@ -621,6 +637,7 @@ class Node:
             "local_alarms_waiting": self.local_alarms.waiting,
             "outbox_events": self.outbox.events,
             "readings": health.readings,
+            "dropped": self.queue.dropped,
         }
 
 

@@ -1,4 +1,7 @@
-"""What goes wrong on a node often, told rarely: counts by kind, at most one event a minute for each."""
+"""What goes wrong on a node often, told rarely: counts by kind, at most one event a minute for each.
+
+What is lost or left out is told at most once an hour.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from common.messages import Event, Priority
 log = logging.getLogger(__name__)
 
 EVERY_NS = 60_000_000_000
+RARELY_NS = 3_600_000_000_000
+RARELY_TOLD = frozenset({"lost", "replaced"})
+"""Kinds that are told once an hour."""
 SOURCE_TYPE = "edgeloop.source"
 
 
@@ -31,13 +37,13 @@ class Problems:
         self._problems: dict[str, _Problem] = {}
         self._lock = threading.Lock()
 
-    def add(self, kind: str, detail: str, subject: str) -> None:
-        """Something went wrong with ``subject``."""
+    def add(self, kind: str, detail: str, subject: str, count: int = 1) -> None:
+        """Something went wrong with ``subject``, ``count`` times."""
         with self._lock:
             problem = self._problems.setdefault(kind, _Problem())
             if problem.count == problem.told:
                 problem.detail, problem.subject = detail[:500], subject
-            problem.count += 1
+            problem.count += count
             if not problem.told:
                 log.warning("%s: %s", kind, detail)
 
@@ -47,7 +53,7 @@ class Problems:
         return problem.count if problem else 0
 
     def events(self, now_ns: int) -> list[Event]:
-        """What is worth telling now: the first of a kind at once, more of them once a minute.
+        """What is worth telling now: the first of a kind at once, more of them once a minute or an hour.
 
         ``detail`` is of the first one that was not told yet.
         """
@@ -57,5 +63,6 @@ class Problems:
                 if problem.count > problem.told and now_ns >= problem.due_ns:
                     facts = {"problem": kind, "detail": problem.detail, "count": problem.count}
                     given.append(Event(self._type, problem.subject, now_ns, Priority.EVENT, facts))
-                    problem.told, problem.due_ns = problem.count, now_ns + EVERY_NS
+                    every_ns = RARELY_NS if kind in RARELY_TOLD else EVERY_NS
+                    problem.told, problem.due_ns = problem.count, now_ns + every_ns
         return given

@@ -26,6 +26,7 @@ from common.clock import Clock
 from common.edge.adoption import Adoption
 from common.edge.drift import DriftDetector
 from common.edge.journal import Decided, decode_readings, pack, unpack
+from common.edge.losses import Kind, Losses
 from common.edge.outbox import Outbox
 from common.edge.problems import Problems
 from common.edge.progress import Progress
@@ -88,6 +89,7 @@ class Processing:
         outbox: Outbox,
         keeper: Keeper | None,
         metrics: NodeMetrics,
+        losses: Losses,
         clock: Clock,
         *,
         node: str,
@@ -103,6 +105,7 @@ class Processing:
         self._outbox = outbox
         self._keeper = keeper
         self._metrics = metrics
+        self._losses = losses
         self._clock = clock
         self._node = node
         self._virtual = virtual
@@ -123,7 +126,7 @@ class Processing:
         self._drift: DriftDetector | None = None
         self._drift_version = ""
         self._next_health_s = time.monotonic()
-        self._dropped_told = 0
+        self._dropped_told = self._given_up_told = self._untold_told = 0
         self.problems = Problems()
         self.refused = RefusedSubjects(node)
         self.handled = 0
@@ -147,6 +150,7 @@ class Processing:
         """Put a platform event into the outbox with the next group."""
         if len(self._notices) >= NOTICES_LIMIT:
             self.problems.add("notices", f"{event.type} is not told: too many notices wait", self._node)
+            self._losses.add(Kind.REPORTS)
         else:
             self._notices.append(event)
 
@@ -166,12 +170,16 @@ class Processing:
 
     def restore(self) -> None:
         """Take over what an earlier process has committed: a checkpoint, and the readings behind it."""
+        rescue = self._outbox.salvaged
+        if self._outbox.replaced and not (rescue and rescue.state_whole):
+            self._losses.add(Kind.STATE)
         try:
             saved, journal = self._outbox.saved_state(), self._outbox.journal()
             if saved is not None:
                 self._restore_state(decode_state(unpack(saved)))
         except Exception as error:  # Whatever an app's restore raises: it starts afresh, and says so.
             log.exception("the app cannot take over its saved state and starts without it")
+            self._losses.add(Kind.STATE)
             self.problems.add("state", f"the app starts without its saved state: {error}", self._node)
             return
         for number, content in enumerate(journal):
@@ -180,6 +188,7 @@ class Processing:
             except OutboxError as error:
                 left = len(journal) - number
                 detail = f"the app goes on from a state that is {left} commits older: {error}"
+                self._losses.add(Kind.STATE)
                 self.problems.add("state", detail, self._node)
                 return
 
@@ -289,7 +298,9 @@ class Processing:
     def _unusable(self, error: ReadingError, subject: str) -> None:
         if error.kind == "unusable":
             self._metrics.unusable.inc()
-        self.problems.add(error.kind, str(error), subject)
+        elif error.kind == "lost":
+            self._losses.add(Kind.READINGS, error.count)
+        self.problems.add(error.kind, str(error), subject, error.count)
 
     def _offer(self, sample: Sample) -> None:
         if self._keeper is None:
@@ -337,9 +348,7 @@ class Processing:
 
     def _platform_events(self) -> list[Event]:
         now_ns = self._clock()
-        if self._queue.dropped > self._dropped_told:
-            self._metrics.dropped.inc(self._queue.dropped - self._dropped_told)
-            self._dropped_told = self._queue.dropped
+        self.look_for_losses()
         events = [*self.problems.events(now_ns), *self.refused.events(now_ns)]
         while self._notices:
             events.append(self._notices.popleft())
@@ -347,6 +356,22 @@ class Processing:
             self._next_health_s = time.monotonic() + self._health_s
             events.append(self._health_event(now_ns))
         return events
+
+    def look_for_losses(self) -> None:
+        """Take note of what others have counted as lost or left out."""
+        if replaced := self._queue.dropped - self._dropped_told:
+            self._dropped_told += replaced
+            self._metrics.dropped.inc(replaced)
+            detail = "readings of a live source that a newer one replaced before the app took them"
+            self.problems.add("replaced", detail, self._node, replaced)
+        if (given_up := sum(self._outbox.dropped.copy().values()) - self._given_up_told) > 0:
+            self._given_up_told += given_up
+            self._losses.add(Kind.EVENTS, given_up)
+        if untold := self._adoption.untold - self._untold_told:
+            self._untold_told += untold
+            self._losses.add(Kind.REPORTS, untold)
+            self.problems.add("notices", "notes on models are not told: too many wait", self._node, untold)
+        self._losses.save()
 
     def _health_event(self, now_ns: int) -> Event:
         health = self._adoption.health()
@@ -409,6 +434,8 @@ class Processing:
 
     def _tell_replaced(self) -> None:
         rescue, detail = self._outbox.salvaged, f"the damaged outbox was moved to {self._outbox.replaced}"
+        if rescue is None or not rescue.certain:
+            self._losses.add(Kind.OUTBOX)
         if rescue is not None:
             detail += f": {rescue.kept} events were saved, {rescue.lost} lost"
             if not rescue.certain:

@@ -24,6 +24,7 @@ from cloud_backend.cloud import Cloud
 from cloud_backend.commands import cards, data, fleet, keys, model, rollout
 from cloud_backend.commands import cloud as cloud_app
 from cloud_backend.commands.connection import DEFAULT_FOLDER
+from cloud_backend.commands.fleets import health_text
 from cloud_backend.commands.up import address_of, settings_of
 from cloud_backend.steward import Chore, Steward
 from common.app import Figure, Metrics
@@ -432,3 +433,11 @@ def test_the_data_folder_of_a_settings_file_is_used(tmp_path: Path) -> None:
     assert settings_of(None, file).data == str(tmp_path / "kept")
     assert settings_of(tmp_path / "given", file).data == str(tmp_path / "given")
     assert settings_of(None, None).data == DEFAULT_FOLDER
+
+
+def test_what_a_node_says_of_itself_is_a_word_in_the_list() -> None:
+    assert health_text({}) == ""
+    assert health_text({"ok": True, "problems": []}) == ""
+    assert health_text({"ok": False, "problems": ["3 events were lost"]}) == "not ok: 3 events were lost"
+    assert health_text({"ok": False, "problems": ["a" * 500, "b"]}) == f"not ok: {'a' * 80} (and 1 more)"
+    assert health_text({"ok": False, "problems": "x"}) == ""

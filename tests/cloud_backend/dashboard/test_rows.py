@@ -97,6 +97,20 @@ def test_a_source_that_ended_or_fails_is_shown() -> None:
     )
 
 
+def test_a_node_that_says_it_is_not_ok_is_shown_as_such() -> None:
+    lost = {"ok": False, "problems": ["3 events were lost", "the source fails: unplugged"]}
+    row = fleet.node_row(a_node(health=lost))
+    assert (row["state"], row["state_tone"]) == ("online, not ok", "bad")
+    said = node.facts_of(a_node(health=lost))["Problems on the node"]
+    assert said == "3 events were lost; the source fails: unplugged"
+    well = a_node(health={"ok": True, "problems": []})
+    assert (fleet.node_row(well)["state"], fleet.node_row(well)["state_tone"]) == ("online", "good")
+    assert node.facts_of(well)["Problems on the node"] == "none"
+    for odd in ({}, {"ok": 0, "problems": HOSTILE}, {"ok": None, "problems": [HOSTILE]}):
+        assert fleet.node_row(a_node(health=odd))["state"] == "online"
+        assert node.facts_of(a_node(health=odd))["Problems on the node"] == words.NONE
+
+
 def test_hostile_names_cannot_leave_a_link() -> None:
     row = fleet.node_row(a_node(app="../../sign-out", version=f"{HOSTILE}/?#"))
     assert row["version_href"].startswith("/ui/models/..%2F..%2Fsign-out/%3Cimg")

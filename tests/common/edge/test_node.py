@@ -25,7 +25,7 @@ from common.config import CurationSettings, Enrolment, NodeSettings, OutboxSetti
 from common.edge.node import Node
 from common.edge.outbox import Outbox
 from common.edge.state import encode_state
-from common.errors import ConfigError, SourceFormatError
+from common.errors import ConfigError, ReadingError, SourceFormatError
 from common.messages import Hint, Status, WireEvent, decode, decode_event, encode, topics
 from tests.brokers import MqttClient, make_broker
 from tests.builders import FIRST_NS, make_app, make_bundle
@@ -272,6 +272,80 @@ def test_a_node_stops_in_order_while_its_outbox_is_full(make_node, tmp_path: Pat
     assert node.stop() == 0
     again = make_node("virtual:sums?count=2000", **settings)
     assert again.outbox.position() == position
+
+
+def health_of(events: list[WireEvent]) -> dict[str, Any]:
+    return facts(events, "edgeloop.node.health")[-1]
+
+
+def test_a_node_that_loses_nothing_is_healthy(make_node, tmp_path: Path) -> None:
+    node = make_node()
+    wait_for(lambda: node.processing.handled >= COUNT, "all readings")
+    good, about = node.healthz()
+    assert (good, about["problems"]) == (True, [])
+    assert node.stop() == 0
+    told = health_of(kept(tmp_path / "data"))
+    assert (told["ok"], told["problems"]) == (True, [])
+    assert not (tmp_path / "data" / "losses.json").exists()
+
+
+def test_events_given_up_for_the_disk_budget_are_a_problem_also_after_a_restart(
+    make_node, tmp_path: Path
+) -> None:
+    outbox = OutboxSettings(budget_bytes=30_000)
+    node = make_node(outbox=outbox)
+    wait_for(lambda: node.processing.handled >= COUNT and not node.healthz()[0], "what is lost shows")
+    (problem,) = node.healthz()[1]["problems"]
+    assert "events were lost" in problem
+    assert node.stop() == 0
+    again = make_node(outbox=outbox)
+    good, about = again.healthz()
+    assert not good
+    assert "events were lost" in about["problems"][0]
+    assert again.stop() == 0
+    told = health_of(kept(tmp_path / "data"))
+    assert told["ok"] is False
+    assert "events were lost" in told["problems"][0]
+
+
+def test_events_lost_in_a_damaged_outbox_are_a_problem(make_node, tmp_path: Path) -> None:
+    run_through(make_node())
+    file = tmp_path / "data" / "outbox.sqlite"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    file.write_bytes(content)
+    node = make_node()
+    wait_for(lambda: not node.healthz()[0], "what is lost shows")
+    assert "lost" in node.healthz()[1]["problems"][0]
+
+
+def test_reports_that_are_dropped_are_a_problem(make_node, tmp_path: Path) -> None:
+    node = make_node()
+    wait_for(lambda: node.processing.handled >= COUNT, "all readings")
+    node.adoption.untold += 3
+    wait_for(lambda: not node.healthz()[0], "it shows")
+    assert "3 reports" in node.healthz()[1]["problems"][0]
+    assert node.stop() == 0
+    told = [
+        fact for fact in facts(kept(tmp_path / "data"), "edgeloop.source") if fact["problem"] == "notices"
+    ]
+    assert told[0]["count"] == 3
+
+
+def test_readings_that_a_source_has_lost_are_a_problem_and_replaced_frames_are_not(
+    make_node, tmp_path: Path
+) -> None:
+    node = make_node()
+    node.queue.dropped += 5  # As the queue of a live source counts what a newer frame replaces.
+    wait_for(lambda: node.processing.problems.count("replaced") == 5, "the count shows")
+    good, about = node.healthz()
+    assert (good, about["dropped"]) == (True, 5)
+    node.queue.put(ReadingError("the strap's buffer ran over", kind="lost", count=12))
+    wait_for(lambda: not node.healthz()[0], "what is lost shows")
+    assert "at least 12 readings" in node.healthz()[1]["problems"][0]
+    assert node.stop() == 0
+    told = {fact["problem"]: fact["count"] for fact in facts(kept(tmp_path / "data"), "edgeloop.source")}
+    assert told == {"replaced": 5, "lost": 12}
 
 
 def test_a_full_disk_holds_the_node_up_and_loses_nothing(tmp_path: Path, truth) -> None:

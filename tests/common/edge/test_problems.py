@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.edge.problems import EVERY_NS, Problems
+from common.edge.problems import EVERY_NS, RARELY_NS, Problems
 
 
 def test_the_first_is_told_at_once_and_the_rest_once_a_minute() -> None:
@@ -30,3 +30,12 @@ def test_kinds_do_not_hide_each_other_and_details_are_bounded() -> None:
     assert [event.data["problem"] for event in told] == ["unusable", "clock"]
     assert len(told[0].data["detail"]) == 500
     assert problems.count("unheard of") == 0
+
+
+def test_what_is_lost_is_told_once_an_hour_with_how_much() -> None:
+    problems = Problems()
+    problems.add("lost", "600 readings", "strap", count=600)
+    assert [event.data["count"] for event in problems.events(0)] == [600]
+    problems.add("lost", "7 readings", "strap", count=7)
+    assert not problems.events(RARELY_NS - 1)
+    assert [event.data["count"] for event in problems.events(RARELY_NS)] == [607]
