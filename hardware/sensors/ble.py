@@ -5,7 +5,8 @@ any strap with the Heart Rate Service sends: one row ``heart_rate_bpm, rr_ms`` f
 waveform.
 
 A strap that is out of reach is tried again, at first after 1 s and at last every 30 s; each loss is told as a
-`ReadingError`. What was missed shows as a gap in ``first_sample`` and in the time of capture. The radio is
+`ReadingError`, and so are readings that the node did not take in time. What was missed shows as a gap in
+``first_sample`` and in the time of capture, which is by the node's clock. The radio is
 `bleak` (extra ``ble``); tests put a strap of their own in its place, so that no test has seen a real strap.
 """
 
@@ -19,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from common.app import Reading
-from common.clock import Clock, anchored_clock
+from common.clock import Clock, NodeClock
 from common.edge.sources import SourceUri
 from common.errors import ReadingError, SourceError, SourceFormatError
 from hardware.sensors.ble_packets import (
@@ -40,7 +41,7 @@ PARAMETERS = {
 }
 SERVICES = ("polar_ecg", "heart_rate")
 WAITING_LIMIT = 600
-"""Readings that wait for the node; the oldest are lost beyond (ten minutes)."""
+"""Readings that wait for the node (ten minutes); beyond, the oldest are lost, which is reported."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 ANSWER_S = 10.0
 
@@ -78,7 +79,8 @@ class BleSource:
         self._dial = dial
         self._clock = clock
         self._first_pause_s = first_pause_s
-        self._waiting: deque[Reading | ReadingError] = deque(maxlen=WAITING_LIMIT)
+        self._waiting: deque[Reading | ReadingError] = deque()
+        self._lost = 0
         self._changed = threading.Condition()
         self._closed = False
         self._failed: Exception | None = None
@@ -99,7 +101,14 @@ class BleSource:
                         return
                     if not self._waiting:
                         raise SourceError(f"ble:{self._address}: {self._failed}") from self._failed
+                    lost, self._lost = self._lost, 0
                     item = self._waiting.popleft()
+                if lost:
+                    yield ReadingError(
+                        f"ble:{self._address}: {lost} readings were lost: {WAITING_LIMIT} newer ones waited",
+                        "lost",
+                        lost,
+                    )
                 yield item
         finally:
             self.close()
@@ -116,8 +125,14 @@ class BleSource:
 
     def _put(self, item: Reading | ReadingError) -> None:
         with self._changed:
+            if len(self._waiting) >= WAITING_LIMIT:
+                self._waiting.popleft()
+                self._lost += 1
             self._waiting.append(item)
             self._changed.notify_all()
+
+    def _named(self, error: ReadingError) -> ReadingError:
+        return ReadingError(f"ble:{self._address}: {error}", error.kind)
 
     def _run(self, position: int) -> None:
         try:
@@ -142,14 +157,16 @@ class BleSource:
 
             def receive(_: Any, packet: bytearray, heard: asyncio.Event = heard) -> None:
                 heard.set()
+                if isinstance(self._clock, NodeClock) and (shift_ns := self._clock.adjust()):
+                    chunks.set_on(shift_ns)
                 try:
                     if self._service == "heart_rate":
                         self._put(rows.reading(bytes(packet), self._clock()))
                         return
-                    for reading in chunks.add(decode_ecg(bytes(packet)), self._clock()):
-                        self._put(reading)
+                    for item in chunks.add(decode_ecg(bytes(packet)), self._clock()):
+                        self._put(self._named(item) if isinstance(item, ReadingError) else item)
                 except ReadingError as error:
-                    self._put(ReadingError(f"ble:{self._address}: {error}"))
+                    self._put(self._named(error))
 
             strap = self._dial(self._address, lambda _, lost=lost: lost.set())
             try:
@@ -229,5 +246,5 @@ def open_source(uri: SourceUri, _speed: float) -> BleSource:
     except ImportError:
         raise SourceError("ble: needs the package bleak: pip install 'edgeloop[ble]'") from None
     return BleSource(
-        uri.target, found["service"], found["subject"], float(found["chunk_s"]), _bleak, anchored_clock()
+        uri.target, found["service"], found["subject"], float(found["chunk_s"]), _bleak, NodeClock()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import struct
 import threading
@@ -21,6 +22,7 @@ from hardware.sensors.ble_packets import (
     PMD_CONTROL,
     PMD_DATA,
     START_ECG,
+    EcgFrame,
     HeartRate,
     decode_ecg,
     decode_heart_rate,
@@ -260,11 +262,81 @@ def test_close_from_another_thread_ends_it() -> None:
     assert not thread.is_alive()
 
 
-def test_what_waits_is_bounded() -> None:
+def test_what_waits_is_bounded_and_what_is_lost_is_told_with_its_count() -> None:
     strap = source(Radio())
     for number in range(2000):
         strap._put(ReadingError(str(number)))
     assert len(strap._waiting) == 600
+    items = strap.readings(None)
+    lost, oldest = next(items), next(items)
+    strap.close()
+    assert isinstance(lost, ReadingError)
+    assert (lost.kind, lost.count, str(oldest)) == ("lost", 1400, "1400")
+    assert "1400 readings were lost" in str(lost)
+
+
+START_NS = 1_700_000_000_000_000_000
+JUMP_NS = 8 * 365 * 86_400 * 10**9
+
+
+def streamed(
+    strap_shift_ns: Callable[[int], int], arrival_ns: Callable[[int], int], frames: int = 60
+) -> tuple[list[tuple[int, Reading]], list[ReadingError]]:
+    """Readings of a stream with when they were given, and what was told; frame by frame."""
+    cut, given, told = EcgChunks("anna", 73, 0), [], []
+    for number in range(frames):
+        frame = decode_ecg(ecg_packet(number))
+        frame = EcgFrame(frame.last_ns + strap_shift_ns(number), frame.millivolts)
+        now_ns = START_NS + arrival_ns(number)
+        for item in cut.add(frame, now_ns):
+            if isinstance(item, Reading):
+                given.append((now_ns, item))
+            else:
+                told.append(item)
+    return given, told
+
+
+@pytest.mark.parametrize("jump_ns", [JUMP_NS, -JUMP_NS, -3 * 10**9, 3600 * 10**9])
+def test_a_straps_clock_that_is_set_while_it_streams_is_told_once_and_not_followed(jump_ns: int) -> None:
+    given, told = streamed(lambda n: jump_ns if n >= 20 else 0, lambda n: n * FRAME_NS)
+    assert [error.kind for error in told] == ["changed"]
+    assert all(0 <= now_ns - reading.captured_ns < 2 * FRAME_NS for now_ns, reading in given)
+    assert [r.attributes["first_sample"] for _, r in given] == [73 * k for k in range(60)]
+    steps = np.diff([r.captured_ns for _, r in given])
+    assert np.all(np.abs(steps - FRAME_NS) < 1000)
+
+
+def test_a_clock_that_is_set_again_and_again_is_told_each_time_and_never_followed() -> None:
+    given, told = streamed(lambda n: (n // 20) * JUMP_NS, lambda n: n * FRAME_NS)
+    assert len(told) == 2
+    assert all(0 <= now_ns - reading.captured_ns < 2 * FRAME_NS for now_ns, reading in given)
+
+
+def test_frames_that_are_late_and_come_at_once_keep_their_times() -> None:
+    late = range(10, 40)
+    given, told = streamed(lambda n: 0, lambda n: (late.stop if n in late else n) * FRAME_NS)
+    assert told == []
+    assert np.all(np.abs(np.diff([r.captured_ns for _, r in given]) - FRAME_NS) < 1000)
+
+
+@pytest.mark.parametrize("rate", [-0.02, 0.02])
+def test_a_straps_clock_that_drifts_away_is_brought_back(rate: float) -> None:
+    given, told = streamed(lambda n: round(rate * n * FRAME_NS), lambda n: n * FRAME_NS, 1500)
+    assert 1 <= len(told) <= 6
+    firsts = [(r.attributes["first_sample"], len(r.values)) for _, r in given]
+    assert all(before + count == after for (before, count), (after, _) in itertools.pairwise(firsts))
+    assert all(abs(now_ns - reading.captured_ns) < 7 * 10**9 for now_ns, reading in given)
+
+
+def test_a_clock_of_the_node_that_is_set_takes_the_stream_along() -> None:
+    cut = EcgChunks("anna", 73, 0)
+    (before,) = cut.add(decode_ecg(ecg_packet(0)), 50 * 10**9)
+    cut.set_on(START_NS)
+    (after,) = cut.add(decode_ecg(ecg_packet(1)), START_NS + 50 * 10**9 + FRAME_NS)
+    assert isinstance(before, Reading)
+    assert isinstance(after, Reading)
+    assert after.captured_ns - before.captured_ns == pytest.approx(START_NS + FRAME_NS, abs=1000)
+    assert after.attributes["first_sample"] == 73
 
 
 def test_without_a_radio_the_source_says_so() -> None:
