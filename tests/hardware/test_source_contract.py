@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from common.app import Reading, Source, installed_apps
+from common.clock import anchored_clock
 from common.config import NodeSettings
 from common.edge.node import Node
 from common.edge.recording import record
@@ -197,3 +199,93 @@ def test_a_virtual_sensor_counts_on_and_ends_when_it_is_closed(app: str, kind: s
     slow.close()
     thread.join(30)
     assert not thread.is_alive()
+
+
+YEARS_NS = 8 * 365 * 86_400 * 10**9
+SECOND_NS = 10**9
+FAST = {"turbofan": {"period_s": "0.01"}, "patient": {"chunk_s": "0.02"}}
+
+
+class WallClock:
+    """The machine's clock, set at will."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shift_ns = 0
+        real_ns = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real_ns() + self.shift_ns)
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    return WallClock(monkeypatch)
+
+
+def end_ns(reading: Reading) -> int:
+    """When the last value of a reading was measured."""
+    length_s = len(reading.values) / reading.rate_hz if reading.rate_hz else 0.0
+    return reading.captured_ns + round(length_s * SECOND_NS)
+
+
+@pytest.mark.parametrize("shift_ns", [0, YEARS_NS, -YEARS_NS])
+@pytest.mark.parametrize(("app", "kind"), KINDS)
+def test_a_virtual_sensor_in_real_time_stamps_by_the_clock_it_was_started_with(
+    app: str, kind: str, shift_ns: int, wall: WallClock
+) -> None:
+    wall.shift_ns = shift_ns
+    clock = anchored_clock()
+    source = installed_apps()[app].load_virtual()(kind, {"seed": "3", **FAST[kind]}, 1.0)
+    began_ns = clock() - SECOND_NS
+    for number, reading in enumerate(itertools.islice(good_of(source), 20)):
+        assert began_ns <= end_ns(reading) <= clock() + SECOND_NS
+        if number == 5:
+            wall.shift_ns += YEARS_NS  # Set while it runs: it goes on as it began.
+    source.close()
+
+
+def good_of(source: Source) -> Iterator[Reading]:
+    return (item for item in source.readings(None) if isinstance(item, Reading))
+
+
+def write_timed_csv(folder: Path) -> str:
+    rows = "".join(f"2024-03-02T08:09:{second:02}Z,1,2,3,4\n" for second in range(COUNT))
+    (folder / "timed.csv").write_text("captured," + ",".join(COLUMNS) + "\n" + rows)
+    return f"csv:{folder}/timed.csv"
+
+
+def write_dated_wfdb(folder: Path) -> str:
+    uri = write_wfdb(folder, 1)
+    head = (folder / "r.hea").read_text()
+    (folder / "r.hea").write_text(head.replace(" 1200\n", " 1200 08:09:10 02/03/2024\n", 1))
+    return uri
+
+
+RECORDED: dict[str, Callable[[Path], str]] = {
+    "csv": write_timed_csv,
+    "replay": lambda folder: write_replay(folder, 1),
+    "wfdb": write_dated_wfdb,
+    "edf": lambda folder: write_edf(folder, 1),
+}
+
+
+@pytest.mark.parametrize("shift_ns", [YEARS_NS, -YEARS_NS])
+def test_the_times_of_a_recording_are_its_own_whatever_the_clock(
+    scheme: str, shift_ns: int, tmp_path: Path, wall: WallClock
+) -> None:
+    uri = RECORDED[scheme](tmp_path)
+    times = [reading.captured_ns for reading in good(read(uri, tmp_path))]
+    wall.shift_ns = shift_ns
+    assert [reading.captured_ns for reading in good(read(uri, tmp_path))] == times
+    assert len(times) == COUNT
+    assert np.array_equal(np.diff(times), [SECOND_NS] * (COUNT - 1))
+    assert times[0] < 1_709_400_000 * SECOND_NS, "in 2024, or in the recording's first second"
+
+
+@pytest.mark.parametrize("shift_ns", [0, YEARS_NS, -YEARS_NS])
+def test_a_file_without_times_has_those_of_its_reading(
+    shift_ns: int, tmp_path: Path, wall: WallClock
+) -> None:
+    wall.shift_ns = shift_ns
+    clock = anchored_clock()
+    began_ns = clock() - SECOND_NS
+    first = good(read(write_csv(tmp_path, 1), tmp_path))[0]
+    assert began_ns <= first.captured_ns <= clock() + SECOND_NS
