@@ -115,10 +115,12 @@ def check_in_turn(runs: Mapping[str, NDArray[np.float64]]) -> None:
     assert np.sqrt(np.mean(squares)) < 15
 
 
+@pytest.mark.timeout(1800)
 def test_a_hundred_virtual_engines_in_turn_are_each_decided_on_as_if_alone() -> None:
     check_in_turn({f"engine-{n}": simulate_run("hpc", 77, 0, n).values for n in range(ENGINES)})
 
 
+@pytest.mark.timeout(1800)
 def test_a_hundred_engines_of_fd001_in_turn_are_each_decided_on_as_if_alone() -> None:
     folder = find_cmapss()
     if folder is None:
