@@ -349,7 +349,11 @@ def order_row(order: Mapping[str, Any]) -> dict[str, Any]:
         "run_href": f"{machine_href(order['machine'])}?run={order['run']}",
         "end": told_end(order).capitalize(),
         "fault": order["note"].strip().partition("\n")[0],
-        "error": f"{order['rmse_cycles']:.1f} cycles" if watched else "not watched",
+        "error": f"{order['rmse_cycles']:.1f} cycles"
+        if watched
+        else "not known"
+        if order["withheld"]
+        else "not watched",
         "bias": f"{order['bias_cycles']:+.1f}" if watched else "",
         "versions": ", ".join(order["versions"]),
         "created": order["created_ns"],

@@ -112,6 +112,9 @@ def told_end(outcome: Mapping[str, Any]) -> str:
 
 def verdict(outcome: Mapping[str, Any]) -> str:
     """How far off the edge was on a closed run."""
+    withheld = outcome["withheld"]
+    if not outcome["points"] and withheld:
+        return f"In none of {withheld} cycles was the remaining life known."
     if not outcome["points"]:
         return "No node had watched this run, so there is no prediction to compare with."
     bias = outcome["bias_cycles"]
@@ -121,5 +124,5 @@ def verdict(outcome: Mapping[str, Any]) -> str:
         leaning = f"on average {abs(bias):.1f} too {'high' if bias > 0 else 'low'}"
     return (
         f"Over {outcome['points']} cycles the edge was off by {outcome['rmse_cycles']:.1f} cycles (RMSE), "
-        f"{leaning}."
+        f"{leaning}." + (f" In {withheld} cycles it was not known." if withheld else "")
     )

@@ -49,6 +49,8 @@ class Outcome(BaseModel):
     note: str
     source: str
     points: int
+    withheld: int
+    """Cycles whose remaining life was not known."""
     rmse_cycles: float | None
     bias_cycles: float | None
     versions: list[str]
@@ -91,10 +93,13 @@ def outcome_of(session: Session, label: Label) -> Outcome:
     remaining = sa.case((end - RulPoint.cycle > RUL_CAP_CYCLES, RUL_CAP_CYCLES), else_=end - RulPoint.cycle)
     of_run = (RulPoint.machine == label.subject, RulPoint.run == run, RulPoint.cycle <= end)
     error = RulPoint.rul_cycles - remaining
-    count, mean_square, mean = session.execute(
-        sa.select(sa.func.count(RulPoint.rul_cycles), sa.func.avg(error * error), sa.func.avg(error)).where(  # type: ignore[arg-type]
-            *of_run
-        )
+    count, cycles, mean_square, mean = session.execute(
+        sa.select(
+            sa.func.count(RulPoint.rul_cycles),  # type: ignore[arg-type]
+            sa.func.count(),
+            sa.func.avg(error * error),
+            sa.func.avg(error),
+        ).where(*of_run)
     ).one()
     versions = session.scalars(sa.select(RulPoint.version).where(*of_run).distinct()).all()
     return Outcome(
@@ -107,6 +112,7 @@ def outcome_of(session: Session, label: Label) -> Outcome:
         note=str(label.body.get("note", "")),
         source=label.source,
         points=count,
+        withheld=cycles - count,
         rmse_cycles=float(mean_square) ** 0.5 if count else None,
         bias_cycles=float(mean) if count else None,
         versions=sorted(versions),

@@ -160,3 +160,12 @@ def pooled_rmse(outcomes: Iterable[dict[str, Any]]) -> float:
     if not pairs:
         raise ShowError("no closed run has predictions in the cloud")
     return math.sqrt(sum(n * rmse**2 for n, rmse in pairs) / sum(n for n, _ in pairs))
+
+
+def known_share(outcomes: Iterable[dict[str, Any]]) -> float:
+    """Share of the cycles of several runs in which the remaining life was known."""
+    known = total = 0
+    for outcome in outcomes:
+        known += outcome["points"]
+        total += outcome["points"] + outcome["withheld"]
+    return known / total if total else 0.0

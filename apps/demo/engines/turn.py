@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apps.demo.engines.plant import NEW_FAULTS, NEWEST, Plant, Truth, pooled_rmse
+from apps.demo.engines.plant import NEW_FAULTS, NEWEST, Plant, Truth, known_share, pooled_rmse
 from apps.demo.learning import Update
 from apps.demo.processes import ShowError
 from apps.demo.stage import Stage
@@ -41,6 +41,7 @@ class Turn:
     known: bool = False
     """Whether production knew the fault when it began."""
     before_cycles: float = 0.0
+    before_share: float = 0.0
     update: Update = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +94,7 @@ class Turn:
         self.known = self.fault in known
         self.first = self.plant.inject(self.fault)
         self.began_s = time.monotonic()
-        self.before_cycles = 0.0
+        self.before_cycles = self.before_share = 0.0
         self.update.begin_anew()
         runs = ", ".join(f"{name} from run {run}" for name, run in self.first.items())
         return f"{instead}fault {self.fault} grows in {runs}"
@@ -136,11 +137,11 @@ class Turn:
         if not runs:
             raise ShowError(f"no engine has failed of {self.fault} yet: wait a few seconds")
         outcomes = [self.plant.file(truth) for truth in runs]
-        self.before_cycles = pooled_rmse(outcomes)
+        self.before_cycles, self.before_share = pooled_rmse(outcomes), known_share(outcomes)
         machines = len({truth.machine for truth in runs})
         return (
-            f"{len(runs)} failures on {machines} machines filed; on them the model in production was off by "
-            f"{self.before_cycles:.1f} cycles (RMSE)"
+            f"{len(runs)} failures on {machines} machines filed; on them the model in production knew the "
+            f"remaining life in {self.before_share:.0%} of the cycles, off by {self.before_cycles:.1f} (RMSE)"
         )
 
     def train(self) -> str:
@@ -167,13 +168,16 @@ class Turn:
             return after if len(after) >= self.least_runs_after else []
 
         after = self.stage.wait(outcomes, f"{self.least_runs_after} runs under the new model")
-        error = pooled_rmse(after)
-        if not error < self.before_cycles:
-            raise ShowError(f"the error is {error:.1f} cycles, before it was {self.before_cycles:.1f}")
-        return (
-            f"RMSE on live runs with fault {self.fault}: {self.before_cycles:.1f} cycles before, "
-            f"{error:.1f} after ({1 - error / self.before_cycles:.0%} less), {len(after)} fresh runs"
+        error, share = pooled_rmse(after), known_share(after)
+        found = (
+            f"remaining life of live runs with fault {self.fault}: known in {self.before_share:.0%} of the "
+            f"cycles before, off by {self.before_cycles:.1f} (RMSE); in {share:.0%} after, off by "
+            f"{error:.1f}, "
+            f"{len(after)} fresh runs"
         )
+        if not (share > self.before_share or error < self.before_cycles):
+            raise ShowError(f"the new model knows no more than the one before: {found}")
+        return found
 
     # ---------------------------------------------------------------------------------- what there is
 

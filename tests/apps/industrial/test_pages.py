@@ -35,6 +35,7 @@ def machine(**more: Any) -> dict[str, Any]:
 def order(**more: Any) -> dict[str, Any]:
     return {
         "machine": "engine-1", "run": 3, "kind": "failure", "cycle": 100, "remaining_cycles": 0, "points": 90,
+        "withheld": 0,
         "note": "fan\nblade 7", "rmse_cycles": 6.91, "bias_cycles": 2.06, "versions": ["v1", "v2"],
         "created_ns": 9,
     } | more  # fmt: skip
@@ -88,6 +89,10 @@ def test_a_closed_run_tells_how_far_off_the_edge_was(bias: float, leaning: str) 
 def test_a_run_that_no_node_watched_has_nothing_to_compare_with() -> None:
     unwatched = order(points=0, rmse_cycles=None, bias_cycles=None)
     assert "No node had watched" in verdict(unwatched)
+    unknown = unwatched | {"withheld": 90}
+    assert verdict(unknown) == "In none of 90 cycles was the remaining life known."
+    assert order_row(unknown)["error"] == "not known"
+    assert verdict(order(withheld=7)).endswith("In 7 cycles it was not known.")
     assert (order_row(unwatched)["error"], order_row(unwatched)["bias"]) == ("not watched", "")
 
 
