@@ -313,6 +313,7 @@ class AppSpec:
     ``pages``    callable that adds the app's pages to the dashboard
     ``settings`` the app's typed settings; ``starter`` the folder of the bundle that the app comes with
     ``channels`` those without which a row of sensor values cannot be used; a source that lacks one is refused
+    ``rates_hz`` sampling rates that it takes, lowest and highest; a recording at another one is refused
     ``alarm_ends`` types of events of a lower priority that end an alarm
     ``pseudonyms`` whether subjects are persons: the app sees them, and the cloud hears of them, only by
                  pseudonyms that the node makes (`common.edge.pseudonyms`)
@@ -336,6 +337,7 @@ class AppSpec:
     capacity: str = ""
     ranges: str = ""
     channels: tuple[str, ...] = ()
+    rates_hz: tuple[float, float] | None = None
     alarm_ends: tuple[str, ...] = ()
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:

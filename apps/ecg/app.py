@@ -67,4 +67,5 @@ SPEC = AppSpec(
     pages="apps.ecg.pages:add_pages",
     pseudonyms=True,
     capacity="max_patients",
+    rates_hz=(125.0, 1000.0),
 )

@@ -144,7 +144,7 @@ def day_of_patient(session: Session, patient: str, day: date) -> shapes.Day:
     lists: dict[str, list[Any]] = {
         "episodes": episodes_of(session, patient, began_ns, DAY_NS),
         "alarms": _rows(session, RaisedAlarm, RaisedAlarm.raised_ns, patient, began_ns),
-        "hrv": _rows(session, HrvWindow, HrvWindow.began_ns, patient, began_ns),
+        "hrv": _rows(session, HrvWindow, HrvWindow.began_ns, patient, began_ns, SINUS_HRV),
         "quality": _rows(session, QualityChange, QualityChange.at_ns, patient, began_ns),
         "findings": _rows(session, Finding, Finding.at_ns, patient, began_ns),
     }
@@ -165,6 +165,15 @@ def day_of_patient(session: Session, patient: str, day: date) -> shapes.Day:
         versions=sorted({hour.version for hour in hours}),
         cut=[name for name, rows in lists.items() if len(rows) > LIST_LIMIT],
     )
+
+
+SINUS_HRV: Any = ~sa.exists().where(
+    RateWindow.patient == HrvWindow.patient,  # type: ignore[arg-type]
+    RateWindow.began_ns >= HrvWindow.began_ns,  # type: ignore[arg-type]
+    RateWindow.began_ns < HrvWindow.began_ns + sa.cast(HrvWindow.seconds * 1e9, sa.BigInteger),  # type: ignore[arg-type]
+    RateWindow.rhythm == "AF",  # type: ignore[arg-type]
+)
+"""Windows of variability without atrial fibrillation: older nodes sent those with it too; none is shown."""
 
 
 def episodes_of(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Episode]:
@@ -281,10 +290,10 @@ def _within(table: Any, patient: str, began_ns: int, length_ns: int) -> tuple[An
     return table.patient == patient, table.began_ns >= began_ns, table.began_ns < began_ns + length_ns
 
 
-def _rows(session: Session, table: Any, at: Any, patient: str, began_ns: int) -> list[Any]:
+def _rows(session: Session, table: Any, at: Any, patient: str, began_ns: int, *which: Any) -> list[Any]:
     query = (
         sa.select(table)
-        .where(table.patient == patient, at >= began_ns, at < began_ns + DAY_NS)
+        .where(table.patient == patient, at >= began_ns, at < began_ns + DAY_NS, *which)
         .order_by(at)
         .limit(LIST_LIMIT + 1)
     )

@@ -177,6 +177,7 @@ def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any
         "id": words.identity(alert),
         "about": f"{alert['type']} of {alert['node']}",
         "at": alert["time_ns"],
+        "at_note": words.time_note(alert["time_quality"]),
         "type": alert["type"],
         "node": alert["node"],
         "node_href": f"/ui/nodes/{alert['node']}",

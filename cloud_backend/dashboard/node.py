@@ -322,6 +322,7 @@ def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": words.identity(event),
         "at": event["time_ns"],
+        "at_note": words.time_note(event["time_quality"]),
         "priority": event["priority"],
         "priority_tone": words.PRIORITY_TONES.get(event["priority"], ""),
         "says": f"{event['type']} · {words.about(event)}",

@@ -61,9 +61,24 @@ def open_source(text: str, spec: AppSpec, speed: float, folder: Path | None = No
         opener: OpenSource = entry.load()
         source = opener(uri, speed)
         _check_channels(source, spec)
+        _check_rate(source, spec, text)
         return source
     known = ", ".join(sorted([VIRTUAL, *(entry.name for entry in entry_points(group=GROUP))]))
     raise SourceError(f"no source has the scheme {uri.scheme!r}; there are: {known}")
+
+
+def _check_rate(source: Source, spec: AppSpec, text: str) -> None:
+    """Refuse a recording at a sampling rate that the app does not take. Raises `SourceFormatError`."""
+    rate_hz: float | None = getattr(source, "rate_hz", None)
+    if rate_hz is None or spec.rates_hz is None:
+        return
+    lowest, highest = spec.rates_hz
+    if not lowest <= rate_hz <= highest:
+        source.close()
+        raise SourceFormatError(
+            f"{text} is sampled at {rate_hz:g} Hz; the app {spec.name!r} takes {lowest:g} to {highest:g} Hz: "
+            "resample it, or give another recording"
+        )
 
 
 def _check_channels(source: Source, spec: AppSpec) -> None:

@@ -133,7 +133,8 @@ class Column:
     """A column of a `Table`: rows hold its value under ``name``.
 
     ``link``: the value is shown as a link to the row's ``<name>_href``. ``badge``: its tone is the row's
-    ``<name>_tone``. ``ago``: a time in UTC nanoseconds, shown as time that has passed. ``bar``: a share in
+    ``<name>_tone``. ``ago``: a time in UTC nanoseconds, shown as time that has passed, with the
+    row's ``<name>_note`` beside it. ``bar``: a share in
     [0, 1] (or None), with the row's ``<name>_text`` beside it. ``action``: a button with the value as text,
     for `Table.on_action`; no button where it is empty. ``number`` is aligned right; give it formatted or not.
     """

@@ -1,5 +1,6 @@
 // A table: text only, so what a node sent can be nothing but text. Stacks on narrow screens (style.css).
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+const FAR_S = 3650 * 86400; // a recording's time: its date says more than its age, as does one that is still to come
 
 export default {
   props: { caption: String, columns: Array, rows: Array, nothing: String, advice: String },
@@ -16,7 +17,7 @@ export default {
             <td v-for="c in columns" :key="c.name" :class="c.kind + '-cell'" :data-label="c.label">
               <a v-if="c.kind === 'link' && row[c.name + '_href']" :href="row[c.name + '_href']">{{ row[c.name] }}</a>
               <span v-else-if="c.kind === 'badge' && row[c.name]" class="badge" :class="row[c.name + '_tone']">{{ row[c.name] }}</span>
-              <time v-else-if="c.kind === 'ago'" :title="full(row[c.name])">{{ ago(row[c.name]) }}</time>
+              <span v-else-if="c.kind === 'ago'"><time :title="full(row[c.name])">{{ ago(row[c.name]) }}</time><span v-if="row[c.name + '_note']" class="hint time-note"> {{ row[c.name + '_note'] }}</span></span>
               <span v-else-if="c.kind === 'bar' && row[c.name] != null" class="share">
                 <span class="share-line" aria-hidden="true"><span :style="{ width: share(row[c.name]) }" :class="row[c.name + '_tone']"></span></span>
                 {{ row[c.name + '_text'] }}
@@ -46,6 +47,7 @@ export default {
     ago(ms) {
       if (!ms) return "–";
       const seconds = Math.max(0, Math.round((this.now - ms) / 1000));
+      if (seconds > FAR_S || ms - this.now > 60000) return new Date(ms).toISOString().slice(0, 16).replace("T", " ") + " UTC";
       for (const [size, unit] of UNITS) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ago`;
       return "now";
     },

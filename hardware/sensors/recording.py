@@ -84,6 +84,7 @@ class RecordingSource:
         self, recording: Recording, subject: str, chunk_s: float, start_ns: int | None, speed: float
     ) -> None:
         self.recording = recording
+        self.rate_hz = recording.rate_hz
         self._subject = subject
         self._chunk = max(1, round(chunk_s * recording.rate_hz))
         self._start_ns = start_ns

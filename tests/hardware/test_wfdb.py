@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.app import Reading
+from apps.ecg.streaming import filters
+from common.app import Reading, find_app
+from common.edge import sources
 from common.edge.sources import parse_uri
 from common.errors import ReadingError, SourceFormatError
 from hardware.sensors.wfdb import open_source
@@ -258,3 +260,22 @@ def test_records_that_the_wfdb_package_writes_are_read_alike(tmp_path: Path, nam
     found = items(tmp_path, record="w", query="?chunk_s=0.1")
     assert problems(found) == []
     assert np.array_equal(values(found), package.rdrecord(str(tmp_path / "w")).p_signal)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "taken"), [(100, False), (124.9, False), (125, True), (1000, True), (2000, False)]
+)
+def test_a_rate_that_the_app_does_not_take_is_refused_at_open(
+    tmp_path: Path, rate_hz: float, taken: bool
+) -> None:
+    write(tmp_path, HEADER.replace("r 2 360 3", f"r 2 {rate_hz} 3"))
+    uri = f"wfdb:{tmp_path / 'r'}"
+    if taken:
+        sources.open_source(uri, find_app("ecg"), 0.0).close()
+        return
+    with pytest.raises(SourceFormatError, match=rf"sampled at {rate_hz:g} Hz.*125 to 1000 Hz"):
+        sources.open_source(uri, find_app("ecg"), 0.0)
+
+
+def test_the_app_says_the_rates_that_its_filters_take() -> None:
+    assert find_app("ecg").rates_hz == (filters.LEAST_RATE_HZ, filters.MOST_RATE_HZ)

@@ -50,6 +50,8 @@ def observation_ids(session: Session, patient: str, began_ns: int, length_ns: in
         query = sa.select(table.began_ns, label if label is not None else sa.literal("")).where(
             table.patient == patient, table.began_ns >= began_ns, table.began_ns < began_ns + length_ns
         )
+        if table is HrvWindow:
+            query = query.where(queries.SINUS_HRV)
         if table is Episode:
             query = query.where(Episode.ended_ns.is_not(None))  # type: ignore[union-attr]
         for at_ns, label_ in session.execute(query.order_by(table.began_ns).limit(RESULT_LIMIT)):
@@ -89,7 +91,7 @@ def _made_hours(asked: Asked) -> Any:
         HAS_BEATS,
         begun(IntervalWindow, sa.and_(IntervalWindow.beats > 0, sa.or_(*means))),  # type: ignore[arg-type]
         begun(Episode, Episode.ended_ns.is_not(None)),  # type: ignore[union-attr]
-        begun(HrvWindow, sa.true()),
+        begun(HrvWindow, queries.SINUS_HRV),
         begun(Strip, sa.true()),
     )
     return hours(asked, any_)

@@ -120,7 +120,8 @@ def _intervals(kind: str, code: Json, method: str = "") -> Kind:
 
 def _hrv_rows(asked: Asked) -> Any:
     ended = HrvWindow.began_ns + sa.cast(HrvWindow.seconds * 1e9, sa.BigInteger)  # type: ignore[arg-type]
-    return sa.select(*HrvWindow.__table__.c).where(asked.within(HrvWindow, ended, LONGEST_WINDOW_NS))  # type: ignore[attr-defined]
+    within = asked.within(HrvWindow, ended, LONGEST_WINDOW_NS)
+    return sa.select(*HrvWindow.__table__.c).where(within, queries.SINUS_HRV)  # type: ignore[attr-defined]
 
 
 def _episode_rows(asked: Asked) -> Any:

@@ -49,6 +49,7 @@ LEAST_RR = 3
 MOST_AVERAGED = 64
 """Beats of a minute that are averaged, the first ones."""
 STRIPS_WAITING = 8
+NO_NORMAL = "no normal beat stands between normal beats and is followed late enough to average"
 
 
 class Reports:
@@ -77,7 +78,7 @@ class Reports:
         """Samples from the beat before each of those in ``_averaged``, and to the one after it."""
         self._measured = False
         self._told: dict[str, str] = {}
-        """What was said last of pacing, and of why there is no variability."""
+        """What was said last of pacing, and of why there is no variability and no QT."""
         self._spikes_there = False
         self._rhythm_p: deque[tuple[int, float]] = deque(maxlen=256)
         self._alarmed: deque[int] = deque(maxlen=32)
@@ -217,10 +218,12 @@ class Reports:
             if beat.kind == later.kind == "N" and beat.good and later.joined
         ]
         if not cuts or not rr:
+            yield from self._qt_withheld(begin, end, now, episodes, NO_NORMAL)
             return
         rate_hz, following = recording.rate_hz, beside[:, 1]
         late = following >= LEAST_FOLLOWING * sum(rr) / len(rr)
         if not late.any():
+            yield from self._qt_withheld(begin, end, now, episodes, NO_NORMAL)
             return
         beats_mv = to_mv(np.concatenate(cuts)[late])
         if self._spikes and self._spikes[-1][0] >= begin:
@@ -235,12 +238,16 @@ class Reports:
             yield recording.finding(each.finding, each.lead, each.text, now)
         lead = recording.leads[recording.analysed]
         if lead not in averages:
+            yield from self._qt_withheld(begin, end, now, episodes, f"fewer than {least} of them are alike")
             return
         rr_s, following_s = float(beside[late, 0].mean()) / rate_hz, float(following[late].min()) / rate_hz
         measured = intervals(averages[lead], rr_s, following_s, p_wave="AF" not in episodes.going_on)
         if measured is None:
+            yield from self._qt_withheld(begin, end, now, episodes, "no certain begin and end of QRS")
             return
         self._measured = True
+        without = "" if measured.qt_ms is not None else "no certain end of the T wave"
+        yield from self._qt_withheld(begin, end, now, episodes, without)
         data = {
             **self._span(begin, end),
             "beats": measured.beats,
@@ -253,6 +260,24 @@ class Reports:
             "lead": lead,
         }
         yield recording.event("intervals", now, Priority.TELEMETRY, data)
+
+    def _qt_withheld(self, begin: int, end: int, now: int, episodes: Episodes, why: str) -> Iterator[Event]:
+        """Report once why a whole minute of good signal has no QT; ``why`` is empty where it has one."""
+        recording = self._recording
+        good = 2 * recording.usability.good_samples(begin, end) >= end - begin
+        if end - begin < recording.samples(INTERVALS_S) or (why and not good):
+            return  # Bad and short signal is reported as such.
+        beats = [beat for beat in recording.history.between(begin, end) if beat.good]
+        ectopic = sum(beat.kind != "N" for beat in beats)
+        kind, detail = why, ""
+        if why and "AF" in episodes.during(begin, end):
+            kind, detail = "AF", "in atrial fibrillation; "
+        elif why and ectopic > MOST_ECTOPIC * len(beats):
+            kind, detail = "ectopic", f"{ectopic} of {len(beats)} beats are not normal; "
+        told, self._told["qt"] = self._told.get("qt", ""), kind
+        if why and kind != told:
+            text = f"no QT of these {INTERVALS_S:g} s: {detail}{why}"
+            yield recording.finding("qt_withheld", recording.leads[recording.analysed], text, now)
 
     def _variability(self, begin: int, end: int, now: int, episodes: Episodes) -> Iterator[Event | Sample]:
         recording = self._recording

@@ -362,7 +362,7 @@ def test_what_is_too_much_to_count_is_not_counted(
     refused = fhir.get("/fhir/Observation?_summary=count")
     assert refused.status_code == 400
     assert "name fewer patients or dates" in issue(refused)[1]
-    assert fhir.get("/fhir/Observation?_summary=count&date=2026-11-16").json()["total"] == 41
+    assert fhir.get("/fhir/Observation?_summary=count&date=2026-11-16").json()["total"] == 39
     assert fhir.get("/fhir/DiagnosticReport?_summary=count").json()["total"] == 2
 
 

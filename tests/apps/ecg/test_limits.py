@@ -85,6 +85,24 @@ def test_qt_is_right_or_withheld_beside_premature_beats() -> None:
             assert found or every < 4
 
 
+@pytest.mark.parametrize("every", [2, 3])
+def test_why_there_is_no_qt_is_said_once(every: int) -> None:
+    results = run(edge(), chunks(trigeminy(0.48, every, 190), 250.0))
+    assert [each.data["qt_ms"] for each in events(results, "intervals") if each.data["qt_ms"]] == []
+    (told,) = events(results, "finding", finding="qt_withheld")
+    assert "not normal" in told.data["text"]
+    assert told.data["lead"] == "II"
+
+
+def test_nothing_is_said_where_qt_is_given_and_fibrillation_is_named_where_not() -> None:
+    assert events(run(edge(), virtual(125, heart_rate="75")), "finding", finding="qt_withheld") == []
+    results = run(edge(), virtual(185, rhythm="AF"))
+    given = [each for each in events(results, "intervals") if each.data["qt_ms"] is not None]
+    told = events(results, "finding", finding="qt_withheld")
+    assert len(given) == 3 or told
+    assert all("atrial fibrillation" in each.data["text"] for each in told[-1:])
+
+
 def test_there_is_no_variability_in_fibrillation_and_it_is_said_once_why() -> None:
     results = run(edge(), virtual(905, rhythm="AF"))
     assert events(results, "rhythm", label="AF", state="began")

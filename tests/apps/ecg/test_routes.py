@@ -15,7 +15,7 @@ from apps.ecg.strips import decode_samples
 from apps.ecg.tables import Strip
 from cloud_backend.api.deps import labels_of
 from tests.apps.ecg.conftest import Tell
-from tests.apps.ecg.received import ANN, BOB, DAY, a_day, alarm, at, intervals, rates, signal, strip
+from tests.apps.ecg.received import ANN, BOB, DAY, a_day, alarm, at, hrv, intervals, rates, signal, strip
 
 
 def test_patients_come_last_seen_first_with_alarms_and_burden(client: TestClient, tell: Tell) -> None:
@@ -47,7 +47,7 @@ def test_a_day_tells_its_totals_hours_and_lists(client: TestClient, tell: Tell) 
         ("AF", at(600), at(1200))
     ]
     assert [(a["alarm"], a["state"]) for a in day["alarms"]] == [("atrial_fibrillation", "ended")]
-    assert (len(day["hrv"]), len(day["intervals"]), day["cut"]) == (24, 2, [])
+    assert (len(day["hrv"]), len(day["intervals"]), day["cut"]) == (22, 2, [])
     assert (day["quality"][0]["reasons"], day["findings"][0]["finding"]) == (["flat"], "gap")
     assert (day["strips"], day["unreviewed_strips"], day["versions"]) == (1, 1, ["v1"])
 
@@ -191,3 +191,11 @@ def test_what_is_not_there_is_not_found(client: TestClient, tell: Tell) -> None:
         f"/strips/{ANN}.{at(100)}/review", json={"verdict": "confirmed"}, headers={"as": "node"}
     )
     assert answer.status_code == 403
+
+
+def test_variability_that_an_older_node_sent_in_fibrillation_is_not_shown(
+    client: TestClient, tell: Tell
+) -> None:
+    tell([hrv(0), rates(290, rhythm="sinus"), hrv(300), rates(590, rhythm="AF"), rates(600), hrv(600)])
+    shown = client.get(f"/patients/{ANN}/days/{DAY}").json()["hrv"]
+    assert [window["began_ns"] for window in shown] == [at(0), at(600)]

@@ -111,7 +111,7 @@ def test_pages_and_the_report_show_the_same_whatever_the_year(
     epoch_ns = begin_of_day(day)
     tell_days(tell, monkeypatch, epoch_ns)
     shown = client.get(f"/patients/{ANN}/days/{day}").json()
-    assert (len(shown["hours"]), len(shown["hrv"]), len(shown["episodes"])) == (2, 25, 1)
+    assert (len(shown["hours"]), len(shown["hrv"]), len(shown["episodes"])) == (2, 23, 1)
     assert [hour["began_ns"] - epoch_ns for hour in shown["intervals"]] == [0, 3600 * 10**9]
     days = client.get(f"/patients/{ANN}/days").json()["items"]
     assert [item["day"] for item in days] == [day_of(epoch_ns + 86_400 * 10**9).isoformat(), day]

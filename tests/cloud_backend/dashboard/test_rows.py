@@ -57,6 +57,7 @@ def an_event(**changes: Any) -> dict[str, Any]:
         "received_ns": 2,
         "priority": "alarm",
         "data": {"run": 3},
+        "time_quality": None,
         **changes,
     }
 
@@ -123,6 +124,19 @@ def test_an_event_is_shown_with_where_it_came_from() -> None:
     assert (row["id"], row["at"], row["priority_tone"]) == ("engine-1/e/7", 2, "bad")
     assert row["says"] == f"{HOSTILE}: run 3"
     assert node.event_row(an_event())["says"] == "industrial.maintenance_due · run 3"
+
+
+def test_a_doubtful_time_has_a_note() -> None:
+    for quality, note in {
+        None: "",
+        "unsynchronised": "clock not set",
+        "corrected": "clock corrected",
+        "unknown": "clock not set, time unknown",
+        "recorded": "time of the recording",
+    }.items():
+        event = an_event(time_quality=quality)
+        assert node.event_row(event)["at_note"] == note
+        assert alerts.alert_row({**event, "acknowledged": None})["at_note"] == note
 
 
 def test_new_events_come_before_known_ones_and_each_once() -> None:
