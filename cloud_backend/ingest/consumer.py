@@ -32,7 +32,7 @@ from cloud_backend.ingest.commit import Answer, Committer
 from cloud_backend.ingest.inbox import Inbox
 from cloud_backend.ingest.node_problems import NodeProblems, keep_problems
 from cloud_backend.ingest.projections import Projections
-from cloud_backend.ingest.rates import NODES_LIMIT, NodeRates
+from cloud_backend.ingest.rates import NODES_LIMIT, NodeRates, ReadingTime
 from cloud_backend.ingest.sessions import StatusSessions
 from cloud_backend.store.engine import is_outage
 from common.clock import Clock
@@ -89,6 +89,7 @@ class Consumer:
         self._sessions = StatusSessions()
         self._inbox = Inbox(settings.queue_events, settings.queue_bytes, settings.node_queue_bytes)
         self._rates = NodeRates(settings.node_batches_per_s, settings.node_bytes_per_s)
+        self._reading_time = ReadingTime()
         self._told_s: OrderedDict[str, float] = OrderedDict()
         self._counts: Counter[str] = Counter()
         self._subscribed = False
@@ -220,13 +221,20 @@ class Consumer:
             return
         if (body := self._open(site, node, message)) is None:
             return
-        if not self._unwell.is_set() and not self._may_send(node, body):
+        now_s = time.monotonic()
+        alone = self._reading_time.is_alone(node, now_s)
+        well = not self._unwell.is_set()
+        if well and not self._may_send(node, body, alone, now_s):
             self._limit(site, node, message.payload, arrived_ns)
             return
-        if self._unwell.is_set() and len(self._inbox) >= self._settings.queue_events:
+        if not well and len(self._inbox) >= self._settings.queue_events:
             self._counts["batches_dropped"] += 1
         else:
-            self._put(read_batch(site, node, body, arrived_ns))
+            arrival = read_batch(site, node, body, arrived_ns)
+            self._reading_time.spent(node, time.monotonic() - now_s, time.monotonic())
+            # Receiving waits for room only where nobody else waits behind it.
+            if not self._put(arrival, ROOM_WAIT_S if alone else 0) and well and not alone:
+                self._limit(site, node, message.payload, arrived_ns)
         self._counts["batches_received"] += 1
 
     def _on_status(self, _client: object, _user: object, message: MQTTMessage) -> None:
@@ -267,9 +275,11 @@ class Consumer:
         )
         return None
 
-    def _may_send(self, node: str, body: bytes) -> bool:
-        return self._inbox.has_room(node, cost_bytes(body)) and self._rates.take(
-            node, plain_size(body), time.monotonic()
+    def _may_send(self, node: str, body: bytes, alone: bool, now_s: float) -> bool:
+        return (
+            (alone or self._reading_time.has_share(node, now_s))
+            and self._inbox.has_room(node, cost_bytes(body), alone=alone)
+            and self._rates.take(node, plain_size(body), now_s)
         )
 
     def _limit(self, site: str, node: str, payload: bytes, now_ns: int) -> None:
@@ -293,9 +303,10 @@ class Consumer:
             with self._engine.begin() as connection:
                 keep_problems(connection, problems)
 
-    def _put(self, message: Message) -> None:
-        if not self._inbox.put(message, 0 if self._unwell.is_set() else ROOM_WAIT_S):
-            self._counts["batches_dropped"] += 1
+    def _put(self, message: Message, wait_s: float = ROOM_WAIT_S) -> bool:
+        taken = self._inbox.put(message, 0 if self._unwell.is_set() else wait_s)
+        self._counts["batches_dropped"] += not taken
+        return taken
 
     # ------------------------------------------------------------------------------------ committing
 

@@ -30,8 +30,9 @@ class _Queue:
 class Inbox:
     """A queue between the thread that receives and the one that commits.
 
-    At most ``limit`` events and ``limit_bytes`` of memory wait, and of one node at most ``node_bytes``. One
-    batch is taken even if it alone is over a limit; messages without events always are.
+    At most ``limit`` events and ``limit_bytes`` of memory wait, and of one node at most ``node_bytes``. Where
+    nothing of a node waits, one batch of it may go up to twice that: those that fill the inbox do not keep it
+    out. One batch is taken even if it alone is over a limit; messages without events always are.
     """
 
     def __init__(self, limit: int, limit_bytes: int = 2**62, node_bytes: int = 2**62) -> None:
@@ -47,10 +48,11 @@ class Inbox:
         self._closed = False
         self._changed = threading.Condition()
 
-    def has_room(self, node: str, cost_bytes: int) -> bool:
+    def has_room(self, node: str, cost_bytes: int, *, alone: bool = True) -> bool:
         """Whether a node may have another batch waiting; what exceeds its share is refused at once.
 
-        Its share is ``node_bytes``, and where all is full, no more than others have.
+        Its share is ``node_bytes``, and where all is full, no more than others have; a node that is ``alone``
+        may wait for room then.
         """
         with self._changed:
             queue = self._queues.get(node)
@@ -59,7 +61,7 @@ class Inbox:
             if queue.bytes + cost_bytes > self._node_bytes:
                 return False
             full = self._events >= self._limit or self._bytes + cost_bytes > self._limit_bytes
-            return not full or queue.bytes <= self._bytes / len(self._queues) or len(self._queues) == 1
+            return not full or alone or queue.bytes < self._bytes / len(self._queues)
 
     def put(self, message: Message, timeout_s: float) -> bool:
         """Add ``message``, waiting up to ``timeout_s`` for room; False where there is none or it closes."""
@@ -124,8 +126,10 @@ class Inbox:
     def _is_full(self, message: Arrival) -> bool:
         if not self._events:
             return False
+        times = 1 if message.node in self._queues else 2
         return (
-            self._events + message.size > self._limit or self._bytes + message.cost_bytes > self._limit_bytes
+            self._events + message.size > times * self._limit
+            or self._bytes + message.cost_bytes > times * self._limit_bytes
         )
 
     def _add(self, message: Message) -> None:

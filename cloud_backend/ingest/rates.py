@@ -1,7 +1,8 @@
-"""How much each node may send: token buckets over batches and bytes, without I/O."""
+"""How much each node may send: token buckets over batches and bytes, and a share of the time; without I/O."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -45,3 +46,44 @@ class NodeRates:
         bucket.batches -= 1
         bucket.bytes -= size_bytes
         return True
+
+
+SHARE = 0.2
+"""Of a second of the receiving thread, what reading the batches of one node may take while others send."""
+OTHERS_S = 5.0
+"""How long a node counts as one that sends."""
+
+
+class ReadingTime:
+    """The time that reading the batches of each node takes, so that no node takes it from the others.
+
+    All batches come by one thread, in the order of the broker: where one node's take all of its time, what
+    others send waits behind them. A node alone may take all.
+    """
+
+    def __init__(self) -> None:
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._newest = self._before = ("", -math.inf)
+
+    def is_alone(self, node: str, now_s: float) -> bool:
+        """Whether ``node``, which sends now, is the only one that does."""
+        if node != self._newest[0]:
+            self._before = self._newest
+        self._newest = node, now_s
+        return now_s - self._before[1] > OTHERS_S
+
+    def has_share(self, node: str, now_s: float) -> bool:
+        """Whether reading batches of ``node`` has taken less than its share."""
+        return self._recently_s(node, now_s) < SHARE
+
+    def spent(self, node: str, seconds: float, now_s: float) -> None:
+        """Reading a batch of ``node`` took ``seconds``."""
+        self._spent[node] = self._recently_s(node, now_s) + seconds, now_s
+        self._spent.move_to_end(node)
+        if len(self._spent) > NODES_LIMIT:
+            self._spent.popitem(last=False)
+
+    def _recently_s(self, node: str, now_s: float) -> float:
+        """What it took of the last second or so; older time counts for less and less."""
+        seconds, at_s = self._spent.get(node, (0.0, now_s))
+        return seconds * math.exp(at_s - now_s)

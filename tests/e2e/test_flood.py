@@ -44,16 +44,7 @@ def memory_bytes(cloud: CloudSite) -> int:
     return pages * 4096
 
 
-POISON = pytest.param(
-    "poison",
-    marks=pytest.mark.xfail(
-        reason="thousands of events that no projection digests take a victim to a tenth: the time "
-        "that they cost is not shared between nodes yet"
-    ),
-)
-
-
-@pytest.mark.parametrize("kind", [POISON, "large", "noise"])
+@pytest.mark.parametrize("kind", ["poison", "large", "noise"])
 def test_a_victim_keeps_its_rate_while_another_floods(make_cloud, make_node, kind: str) -> None:
     cloud: CloudSite = make_cloud()
     cloud.start()
