@@ -17,8 +17,6 @@ import pytest
 
 from tests.waiting import PATIENCE_S
 
-START_TIMEOUT_S = 30.0
-
 
 def find_binaries() -> Path | None:
     """The folder with initdb and postgres; None where PostgreSQL's server is not installed."""
@@ -56,7 +54,7 @@ class Postgres:
         command = self._command("postgres", "-D", str(self._folder / "data"), *options)
         self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
         log.close()
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
