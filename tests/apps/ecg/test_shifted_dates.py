@@ -60,7 +60,7 @@ def unshifted(value: Any, epoch_ns: int) -> Any:
     for day in (0, 1, 2):
         value = value.replace(day_of(epoch_ns + day * 86_400 * 10**9).isoformat(), f"day {day}")
     head, dot, last = value.rpartition(".")
-    is_id = dot and len(last) > 12 and last.lstrip("-").isdecimal()
+    is_id = dot and (len(last) > 12 or (last == "0" and "p-" in head)) and last.lstrip("-").isdecimal()
     return f"{head}.{int(last) - epoch_ns}" if is_id else value
 
 
