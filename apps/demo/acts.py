@@ -92,7 +92,7 @@ class Outage:
     before: int = 0
     """Events of the node in the cloud when it was unplugged."""
     in_flight: int = 0
-    """Events that were on their way then: they may still arrive."""
+    """Events that waited then: on their way, or arrived and not yet cleared away."""
     kept: int = 0
 
     def chapter(self) -> Chapter:
@@ -116,7 +116,7 @@ class Outage:
         decided = metrics(node).get("edgeloop_readings_total", 0)
 
         def kept() -> bool:
-            self.kept = waiting_events(node) or 0
+            self.kept = (waiting_events(node) or 0) - self.in_flight
             return self.kept >= self.least_kept
 
         started = time.monotonic()
@@ -135,7 +135,7 @@ class Outage:
         node = self.stage.find_node(self.subject)
         if not node.is_cut:
             raise ShowError(f"{self.subject} is plugged in: unplug it first")
-        self.kept = waiting_events(node) or self.kept
+        self.kept = max(self.kept, (waiting_events(node) or 0) - self.in_flight)
         node.restore()
         started = time.monotonic()
         needed = self.before + self.kept
