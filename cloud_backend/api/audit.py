@@ -1,7 +1,7 @@
 """What operators did, read and written: every change by a person or the admin's token leaves a line.
 
 `AuditTrail` stands behind the guard and before all routes, so no route can forget it. The line is stored
-before the answer goes out. Reading leaves none, and neither do a node's uploads.
+once the route has ended. Reading leaves none, and neither do a node's uploads.
 """
 
 from __future__ import annotations
@@ -90,12 +90,18 @@ class AuditTrail:
                 body.extend(message.get("body", b"")[: BODY_BYTES + 1])
             return message
 
+        status = 500
+
         async def sending(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                await to_thread.run_sync(self._record, scope, principal.name, bytes(body), message["status"])
+                status = message["status"]
             await send(message)
 
-        await self._app(scope, noting, sending)
+        try:
+            await self._app(scope, noting, sending)
+        finally:  # Not before: a route's transaction ends with it, and SQLite has one writer at a time.
+            await to_thread.run_sync(self._record, scope, principal.name, bytes(body), status)
 
     def _record(self, scope: Scope, actor: str, body: bytes, status: int) -> None:
         template = getattr(scope.get("route"), "path", "")
