@@ -23,7 +23,7 @@ from apps.demo.world import EdgeNode
 
 ALARM = "atrial_fibrillation"
 LEAST_KEPT = 8
-LATEST_ALARM_S = 60.0
+LATEST_ALARM_S = 120.0
 """Seconds of signal after the onset in which the edge must have alarmed."""
 CALM_S = (20.0, 80.0)
 """Sinus rhythm at the begin of each recording."""
