@@ -24,7 +24,11 @@ from apps.demo.world import EdgeNode
 ALARM = "atrial_fibrillation"
 LEAST_KEPT = 8
 LATEST_ALARM_S = 120.0
-"""Seconds of signal after the onset in which the edge must have alarmed."""
+"""Seconds of signal after the onset within which the edge must have raised the alarm.
+
+Most often it comes after 15 to 30 s. Where the short window of 24 beats does not decide, the long one of 64
+beats does once the new rhythm fills it, which takes about a minute at rest.
+"""
 CALM_S = (20.0, 80.0)
 """Sinus rhythm at the begin of each recording."""
 STRETCH_S = 120.0
