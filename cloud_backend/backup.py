@@ -1,13 +1,15 @@
 """Backup of a cloud's data folder as one tar file, taken while the cloud runs, and its restore.
 
 A backup holds the SQLite store, the update repository with its keys, the secrets, the registry's bundles, the
-samples that arrived whole, and the ports. It holds no training jobs, logs, or samples still arriving. A
+samples that arrived whole, the training jobs with their logs, and the ports; `LEFT_OUT` lists the rest. A
 PostgreSQL store is not in it: `pg_dump` that database first, then take the backup.
 
 - The store comes first, by SQLite's backup API: every file that it names exists by then, so the files that
   follow are a superset.
-- Files of the data folder are only ever replaced whole. They are frozen by hard links, then archived. The
-  update repository is frozen again until all that its timestamp names is there.
+- Files of the data folder are only ever replaced whole, except a job's log and progress, which are copied.
+  The others are frozen by hard links, then archived. The update repository is frozen again until all that
+  its timestamp names is there.
+- A job has its candidate in the backup only with its result: the cloud starts others again.
 - ``manifest.json`` is the archive's last member: the SHA-256 of every other one. An archive without it, or
   that differs from it, is refused.
 - A restore goes into a folder of its own, which takes the place of the old one by a rename; what was there is
@@ -25,7 +27,7 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +36,7 @@ from sqlalchemy.engine import make_url
 from tuf.api.exceptions import RepositoryError, StorageError
 from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
+from cloud_backend.training import job
 from common import durable
 from common.errors import BackupError
 
@@ -41,8 +44,15 @@ FORMAT = 1
 STORE = "cloud.sqlite"
 MANIFEST = "manifest.json"
 RESTORED = "restored.json"
-FOLDERS = ("secrets", "tuf", "models", "samples")
+FOLDERS = ("secrets", "tuf", "models", "samples", "jobs")
 FILES = ("ports.json",)
+LEFT_OUT = (
+    "samples that were still arriving (nodes send them again)",
+    "unfinished candidates of training jobs that ran (the restored cloud starts these jobs again)",
+    "the broker's own folder (the cloud writes it at its start; nodes hold what was not acknowledged)",
+    "the settings file, and the log that the process prints",
+)
+"""Deliberately not in a backup; docs/operations.md repeats it."""
 FREEZES = 5
 """Tries to freeze the update repository between two publications."""
 MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024
@@ -197,7 +207,10 @@ def _freeze(folder: Path, staging: Path) -> None:
     for name in FOLDERS:
         for attempt in range(1, FREEZES + 1):
             shutil.rmtree(staging / name, ignore_errors=True)
-            _link_all(folder / name, staging / name)
+            if name == "jobs":
+                _freeze_jobs(folder / name, staging / name)
+            else:
+                _link_all(folder / name, staging / name)
             if name != "tuf" or _is_whole(staging / name):
                 break
             if attempt == FREEZES:
@@ -216,6 +229,23 @@ def _link_all(source: Path, target: Path) -> None:
         _link(path, target / inside)
 
 
+def _freeze_jobs(source: Path, target: Path) -> None:
+    """Each job with its log; its candidate only if the job's worker has finished it."""
+    target.mkdir(mode=0o700, parents=True)
+    for folder in sorted(path for path in source.glob("job-*") if path.is_dir()):
+        frozen = target / folder.name
+        frozen.mkdir(mode=0o700)
+        _link(folder / job.SPEC, frozen / job.SPEC)
+        for name in (job.LOG, job.PROGRESS):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(folder / name, frozen / name)
+        _link(folder / job.RESULT, frozen / job.RESULT)
+        if (frozen / job.RESULT).exists() and (folder / job.BUNDLE).is_dir():
+            _link_all(folder / job.BUNDLE, frozen / job.BUNDLE)
+            if not (folder / job.BUNDLE).is_dir():  # the registry took it meanwhile
+                shutil.rmtree(frozen / job.BUNDLE)
+
+
 def _link(path: Path, target: Path) -> None:
     """``path`` as it is now, without copying where the file system has hard links."""
     try:
@@ -223,7 +253,8 @@ def _link(path: Path, target: Path) -> None:
     except FileNotFoundError:
         return  # it was replaced or removed meanwhile
     except OSError:
-        shutil.copyfile(path, target)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(path, target)
 
 
 def _is_whole(tuf: Path) -> bool:

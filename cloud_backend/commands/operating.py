@@ -27,12 +27,12 @@ def backup(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Back up a cloud, also while it runs: store, update repository, keys, secrets, models and samples.
+    """Back up a cloud, also while it runs: store, update repository, keys, secrets, models, samples and jobs.
 
     The file holds every key of the cloud; it is readable by its owner only. A PostgreSQL database is not in
     it: dump that one first by pg_dump.
     """
-    from cloud_backend.backup import take_backup
+    from cloud_backend.backup import LEFT_OUT, take_backup
 
     settings = settings_of(data, config)
     file, manifest = take_backup(
@@ -50,6 +50,7 @@ def backup(
         "files": len(manifest.files),
         "database": manifest.database,
         "created_ns": manifest.created_ns,
+        "left_out": list(LEFT_OUT),
     }
     print_facts(facts, json=json)
 

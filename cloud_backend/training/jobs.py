@@ -187,7 +187,9 @@ class Jobs:
             ).all()
         for id, attempts in orphans:
             self._executor.abandon(self._folder / id)
-            if files.read_result(self._folder / id) is not None:
+            result = files.read_result(self._folder / id)
+            # A backup that was taken while the job ended may hold its result without its candidate.
+            if result and (result.state == "failed" or (self._folder / id / files.BUNDLE).is_dir()):
                 self._finish(id, "", "")
             elif attempts < ATTEMPTS:
                 _log.warning("job %s was interrupted and is queued again", id)

@@ -40,7 +40,12 @@ def site(tmp_path: Path) -> Path:
         store.execute("CREATE TABLE event (seq INTEGER)")
         store.executemany("INSERT INTO event VALUES (?)", [(n,) for n in range(100)])
         store.commit()
-    for name in ("models/sums/v1/manifest.json", "samples/ab/ab12.npz", "samples/partial/cd34", "jobs/j/log"):
+    for name in (
+        "models/sums/v1/manifest.json",
+        "samples/ab/ab12.npz",
+        "samples/partial/cd34",
+        "jobs/job-1/log.txt",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())
     (folder / "ports.json").write_text('{"http": 1, "mqtt": 2, "database": "sqlite"}')
@@ -64,7 +69,8 @@ def test_a_restored_folder_is_the_one_that_was_backed_up(site, tmp_path):
         assert store.execute("SELECT count(*) FROM event").fetchone() == (100,)
     assert (again / "models/sums/v1/manifest.json").read_bytes() == b"models/sums/v1/manifest.json"
     assert (again / "samples/ab/ab12.npz").exists()
-    for left_out in ("samples/partial", "jobs", "lock", "cloud.json"):
+    assert (again / "jobs/job-1/log.txt").read_bytes() == b"jobs/job-1/log.txt"
+    for left_out in ("samples/partial", "lock", "cloud.json"):
         assert not (again / left_out).exists()
     for path in again.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
@@ -93,7 +99,7 @@ def test_nothing_is_overwritten(site, tmp_path):
         restore_backup(file, site)
     manifest, before = restore_backup(file, site, force=True)
     assert before is not None
-    assert (before / "jobs/j/log").exists()
+    assert (before / "jobs/job-1/log.txt").exists()
     assert manifest.files
     assert (site / RESTORED).exists()
 
