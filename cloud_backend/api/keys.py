@@ -13,7 +13,7 @@ from cloud_backend.api.problem import problem, responses
 from common.errors import RegistryError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
-Role = Annotated[str, Path(max_length=63, description="timestamp, snapshot, targets, or an app")]
+Role = Annotated[str, Path(max_length=63, description="root, timestamp, snapshot, targets, or an app")]
 
 
 class RolePublic(BaseModel):
@@ -33,16 +33,19 @@ def list_keys(cloud: CloudDep) -> Page[RolePublic]:
     return Page(items=items, next=None)
 
 
-@router.post("/{role}/rotate", responses=responses(404, 413, 422))
+@router.post("/{role}/rotate", responses=responses(404, 409, 413, 422))
 def rotate(role: Role, cloud: CloudDep) -> RolePublic:
     """Replace the keys of a role by new ones. Nodes follow at their next check for updates.
 
     After the rotation of an app's key nodes forget the deployment serials that the old key signed.
     """
+    known = [name for name, *_ in cloud.repository.roles()]
+    if role not in known:
+        raise problem(404, f"the update repository has no role {role!r}; it has {', '.join(known)}")
     try:
         cloud.repository.rotate(role)
     except RegistryError as error:
-        raise problem(404, str(error)) from error
+        raise problem(409, str(error)) from error
     return next(
         RolePublic(role=name, keys=keys, version=version)
         for name, keys, version in cloud.repository.roles()

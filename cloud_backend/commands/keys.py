@@ -38,7 +38,7 @@ def list_keys(
 
 @app.command()
 def rotate(
-    role: Annotated[str, typer.Argument(help="timestamp, snapshot, targets, or the name of an app.")],
+    role: Annotated[str, typer.Argument(help="root, timestamp, snapshot, targets, or the name of an app.")],
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,

@@ -45,7 +45,14 @@ class Keys:
         """The first ``count`` keys of a role."""
         return [self.signer(role, number) for number in range(1, count + 1)]
 
+    def present(self, role: str) -> list[CryptoSigner]:
+        """Every key of a role that is there."""
+        return [self.signer(role, number) for number in self._numbers(role)]
+
     def latest(self, role: str) -> int:
         """Highest number of a role's keys; 0 if it has none."""
-        numbers = [path.stem.removeprefix(f"{role}-") for path in self._folder.glob(f"{role}-*.pem")]
-        return max((int(number) for number in numbers if number.isdigit()), default=0)
+        return max(self._numbers(role), default=0)
+
+    def _numbers(self, role: str) -> list[int]:
+        found = [path.stem.removeprefix(f"{role}-") for path in self._folder.glob(f"{role}-*.pem")]
+        return sorted(int(number) for number in found if number.isdigit())

@@ -57,8 +57,10 @@ from common.messages import NAME_PATTERN
 
 log = logging.getLogger(__name__)
 
-ROOT_KEYS, ROOT_THRESHOLD = 3, 2
-TARGETS_KEYS, TARGETS_THRESHOLD = 2, 2
+KEYS = {"root": 3, "targets": 2}
+"""Keys of a role where it has more than one."""
+THRESHOLDS = {"root": 2, "targets": 2}
+"""How many of them must sign."""
 LIFE = {"root": timedelta(days=365), "targets": timedelta(days=180), "snapshot": timedelta(days=30)}
 APP_LIFE = timedelta(days=180)
 ROOT_STEPS_LIMIT = 16
@@ -250,7 +252,7 @@ class Repository:
         """Renew what has lived half of its life. Call it often; it is cheap when nothing is due."""
         with self._change():
             if self._due(self._root.signed.expires, LIFE["root"]):
-                self._write_root(self._root.signed)
+                self._renew_root()
             due = [
                 name
                 for name, role in self._roles.items()
@@ -264,23 +266,35 @@ class Repository:
                 return True
             return False
 
+    def _renew_root(self) -> None:
+        """Sign the root again. Until it expires, the rest is renewed without its keys."""
+        try:
+            self._write_root(self._root.signed)
+        except RegistryError as error:
+            if self._root.signed.is_expired(self._now()):
+                raise
+            log.error("the root expires on %s: %s", self._root.signed.expires.date(), error)
+
     def rotate(self, role: str) -> None:
-        """Replace the keys of ``timestamp``, ``snapshot``, ``targets`` or an app by fresh ones.
+        """Replace the keys of a role by fresh ones.
 
         A new root (or targets) names the new key; nodes follow at their next look, and take versions that
-        the old key may have run far ahead with as never seen. Raises `RegistryError` for another role.
+        the old key may have run far ahead with as never seen. A root with new root keys is signed by the old
+        and the new ones (TUF specification, 5.3). Raises `RegistryError` for an unknown role, and where the
+        root's private keys are not there.
         """
         with self._change():
             number = self._keys.latest(role) + 1
-            if role in ("timestamp", "snapshot", "targets"):
+            if role in TOP_ROLES:
                 root = deepcopy(self._root.signed)
                 for keyid in list(root.roles[role].keyids):
                     root.revoke_key(keyid, role)
-                for each in range(number, number + (TARGETS_KEYS if role == "targets" else 1)):
+                for each in range(number, number + KEYS.get(role, 1)):
                     root.add_key(self._keys.signer(role, each).public_key, role)
                 self._write_root(root)
-                self._write(*(self._roles if role == "targets" else ()))
-            elif role in self._roles and role != "targets":
+                if role != "root":  # which no other file names
+                    self._write(*(self._roles if role == "targets" else ()))
+            elif role in self._roles:
                 top = self._role("targets").signed
                 assert top.delegations is not None
                 assert top.delegations.roles is not None
@@ -290,8 +304,8 @@ class Repository:
                 self._write("targets", role)
             else:
                 raise RegistryError(
-                    f"the keys of {role!r} cannot be rotated; those of "
-                    f"{', '.join(['timestamp', 'snapshot', 'targets', *self.apps()])} can"
+                    f"the update repository has no role {role!r}; it has "
+                    f"{', '.join([*sorted(TOP_ROLES), *self.apps()])}"
                 )
 
     @contextmanager
@@ -322,15 +336,10 @@ class Repository:
             )
         signed = Root(consistent_snapshot=True, expires=self._in(LIFE["root"]))
         signed.version = 0
-        for role, count, threshold in (
-            ("root", ROOT_KEYS, ROOT_THRESHOLD),
-            ("targets", TARGETS_KEYS, TARGETS_THRESHOLD),
-            ("snapshot", 1, 1),
-            ("timestamp", 1, 1),
-        ):
-            for signer in self._keys.signers(role, count):
+        for role in sorted(TOP_ROLES):
+            for signer in self._keys.signers(role, KEYS.get(role, 1)):
                 signed.add_key(signer.public_key, role)
-            signed.roles[role].threshold = threshold
+            signed.roles[role].threshold = THRESHOLDS.get(role, 1)
         return self._write_root(signed)
 
     def _open_current(self) -> None:
@@ -403,13 +412,26 @@ class Repository:
         self._save("timestamp.json", self._signed(timestamp, self._signers("timestamp")))
 
     def _write_root(self, changed: Root) -> Metadata[Root]:
-        """Publish the next version of the root; it is visible as soon as its file is there."""
+        """Publish the next version of the root, signed by its keys and by those of the root before it.
+
+        It is visible as soon as its file is there. Raises `RegistryError` where too few private keys are.
+        """
         signed = deepcopy(changed)
         signed.version += 1
         signed.expires = self._in(LIFE["root"])
         metadata = Metadata(signed)
-        for signer in self._keys.signers("root", ROOT_KEYS):
-            metadata.sign(signer, append=True)
+        trusting = [metadata] if signed.version == 1 else [self._root, metadata]
+        named = {keyid for root in trusting for keyid in root.signed.roles["root"].keyids}
+        for signer in self._keys.present("root"):
+            if signer.public_key.keyid in named:
+                metadata.sign(signer, append=True)
+        try:
+            for root in trusting:
+                root.verify_delegate("root", metadata)
+        except UnsignedMetadataError as error:
+            raise RegistryError(
+                f"too few private keys of the root are there ({error}): restore them from a backup"
+            ) from error
         self._save(f"{signed.version}.root.json", metadata.to_bytes(JSONSerializer(compact=False)))
         self._root = metadata
         return metadata
@@ -417,8 +439,7 @@ class Repository:
     def _signers(self, role: str) -> list[CryptoSigner]:
         """The keys that the root, or the top-level targets, name for a role."""
         named = self._keyids(role)
-        ours = self._keys.signers(role, self._keys.latest(role))
-        found = [signer for signer in ours if signer.public_key.keyid in named]
+        found = [signer for signer in self._keys.present(role) if signer.public_key.keyid in named]
         if not found:
             raise RegistryError(f"no private key of the role {role} is there: restore it from a backup")
         return found

@@ -411,12 +411,12 @@ def test_small_answers_are_sent_without_delay() -> None:
 def test_keys_are_listed_and_rotated(run) -> None:
     before = {row["role"]: row["keys"] for row in facts(run(keys, "ls", "--json"))}
     assert {"root", "targets", "snapshot", "timestamp", NAME} <= set(before)
-    for role in ("timestamp", "snapshot", "targets", NAME):
+    for role in ("root", "timestamp", "snapshot", "targets", NAME):
         (after,) = facts(run(keys, "rotate", role, "--json"))
         assert after["role"] == role
         assert not set(after["keys"]) & set(before[role])
-    with pytest.raises(CloudError, match="cannot be rotated"):
-        run(keys, "rotate", "root")
+    with pytest.raises(CloudError, match="has no role 'roots'"):
+        run(keys, "rotate", "roots")
     assert any("timestamp" in line for line in run(keys, "ls"))
 
 

@@ -527,6 +527,48 @@ def test_a_fleet_recovers_from_a_fast_forward_by_new_keys(node, site, attacker):
     assert healed.version() == "v2"
 
 
+def root_change(root: Root) -> None:
+    """What whoever holds root keys would do with them: name a key of their own for the timestamp."""
+    root.revoke_key(root.roles["timestamp"].keyids[0], "timestamp")
+    root.add_key(CryptoSigner.generate_ed25519().public_key, "timestamp")
+
+
+def test_a_node_follows_new_root_keys_and_believes_the_old_ones_no_longer(node, site, attacker):
+    pinned = site.repository.root()
+    old = Keys(site.folder / "secrets" / "tuf").signers("root", 3)
+    site.repository.rotate("root")
+    site.publish("v2")
+    follows = NodeKit(node.folder, site, root=pinned)
+    follows.look()
+    follows.feed(20)
+    assert follows.version() == "v2"
+    assert follows.slots.state.floors.root == site.repository.root_version == 2
+    server = attacker()
+    Forger(site, server).write("root", root_change, old)
+    assert_refused(attacked(node, site, server, root=pinned), "unsigned", version="v2")
+    site.repository.rotate("root")
+    site.publish("v3")
+    again = NodeKit(node.folder, site, root=pinned)
+    again.look()
+    again.feed(20)
+    assert again.version() == "v3"
+
+
+def test_new_root_keys_that_the_old_ones_did_not_sign_are_refused(node, site, attacker):
+    server = attacker()
+    forger = Forger(site, server)
+    theirs = [CryptoSigner.generate_ed25519() for _ in range(3)]
+
+    def rotated(root: Root) -> None:
+        for keyid in list(root.roles["root"].keyids):
+            root.revoke_key(keyid, "root")
+        for signer in theirs:
+            root.add_key(signer.public_key, "root")
+
+    forger.write("root", rotated, [*theirs, forger.stolen.signer("root")])
+    assert_refused(attacked(node, site, server), "key_compromise")
+
+
 def test_a_node_under_attack_adopts_as_soon_as_the_cloud_is_reached_again(node, site, attacker):
     site.publish("v2")
     server = attacker()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,67 @@ def test_the_keys_of_targets_are_rotated(tmp_path):
     again = Repository(tmp_path / "tuf", tmp_path / "secrets", (APP,))
     again.rotate("targets")
     verify(again, tmp_path, pinned)
+
+
+def root_keys(repository: Repository) -> set[str]:
+    return set(repository.root()["signed"]["roles"]["root"]["keyids"])
+
+
+def test_the_keys_of_the_root_are_rotated(open_repository, tmp_path):
+    repository = open_repository()
+    pinned, first = repository.root(), root_keys(repository)
+    repository.publish(APP, bundle(tmp_path), deployment(1, "v1"))
+    for _ in range(2):
+        before = root_keys(repository)
+        repository.rotate("root")
+        assert len(root_keys(repository)) == 3
+        assert not root_keys(repository) & before
+        verify(repository, tmp_path, pinned)
+        repository = open_repository()
+        repository.rotate("timestamp")
+        verify(repository, tmp_path, pinned)
+    assert not root_keys(repository) & first
+    assert repository.deployment(APP) == deployment(1, "v1")
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_rotation_of_the_root_that_crashes_at_any_file_can_be_done_again(
+    open_repository, tmp_path, monkeypatch, number
+):
+    repository = open_repository()
+    pinned, first = repository.root(), root_keys(repository)
+    with monkeypatch.context() as patched:
+        patched.setattr(repository_module.durable, "write", crashing_at(number))
+        with suppress(Crash):
+            repository.rotate("root")
+    again = open_repository()
+    verify(again, tmp_path, pinned)
+    again.rotate("root")
+    assert not root_keys(again) & first
+    verify(again, tmp_path, pinned)
+
+
+def test_a_root_without_its_private_keys_stays_until_they_are_back(open_repository, tmp_path, clock):
+    repository = open_repository()
+    pinned = repository.root()
+    keys = sorted((tmp_path / "secrets" / "tuf").glob("root-*.pem"))
+    kept = {path: path.read_bytes() for path in keys[:2]}
+    for path in kept:
+        path.unlink()
+    with pytest.raises(RegistryError, match="restore them from a backup"):
+        repository.rotate("root")
+    with pytest.raises(RegistryError, match="restore them from a backup"):
+        repository.rotate("timestamp")
+    clock.forward(200 * DAY_S)
+    again = open_repository()
+    assert again.root() == pinned
+    clock.forward(200 * DAY_S)
+    with pytest.raises(RegistryError, match="restore them from a backup"):
+        again.renew_if_due()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    again.renew_if_due()
+    assert again.root_version == 2
 
 
 def test_a_broker_that_moves_leaves_its_earlier_addresses_behind(tmp_path):
