@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from common.messages import EARLIEST_CLOCK_NS
+from common.messages import EARLIEST_CLOCK_NS, LARGEST_NUMBER
 
 Clock = Callable[[], int]
 """Gives UTC nanoseconds."""
@@ -23,8 +23,9 @@ def steady_ns() -> int:
 class NodeClock:
     """`anchored_clock` of a node that may start before its clock is set: without a battery, at 1970.
 
-    While it reads less than any node can live in, it waits for the system's clock to be set, and then takes
-    that over (`adjust`). Once it is plausible it only moves forward.
+    It is plausible from ``earliest_ns`` to ``latest_ns``. While it reads less, it waits for the system's
+    clock to be set, and then takes that over (`adjust`). Once it is plausible, or too far ahead, it only moves
+    forward: durations and schedules of the process are reckoned by it.
     """
 
     def __init__(self, wall_ns: Clock = time.time_ns, steady_ns: Callable[[], int] = steady_ns) -> None:
@@ -32,21 +33,40 @@ class NodeClock:
         self._steady_ns = steady_ns
         self.offset_ns = wall_ns() - steady_ns()
         """The clock less the steady time since the machine was started."""
+        self.earliest_ns = EARLIEST_CLOCK_NS
+        """Raised to the times of the run before, where the clock went back between two starts."""
+        self.latest_ns = LARGEST_NUMBER
+        """`latest_plausible_ns`, where the node has set it."""
 
     def __call__(self) -> int:
         return self.offset_ns + self._steady_ns()
 
     @property
     def plausible(self) -> bool:
-        return self() >= EARLIEST_CLOCK_NS
+        return self.earliest_ns <= self() <= self.latest_ns
 
     def adjust(self) -> int:
         """Take over a clock that was set meanwhile. Returns by how much this one has moved; mostly 0."""
-        if self.plausible or self._wall_ns() < EARLIEST_CLOCK_NS:
+        wall_ns = self._wall_ns()
+        if self() >= self.earliest_ns or not self.earliest_ns <= wall_ns <= self.latest_ns:
             return 0
         before_ns = self.offset_ns
-        self.offset_ns = self._wall_ns() - self._steady_ns()
+        self.offset_ns = wall_ns - self._steady_ns()
         return self.offset_ns - before_ns
+
+
+def is_plausible(clock: Clock) -> bool:
+    """Whether nothing speaks against what a node's clock reads."""
+    return clock.plausible if isinstance(clock, NodeClock) else clock() >= EARLIEST_CLOCK_NS
+
+
+def latest_plausible_ns(horizon_s: float, signed_until_ns: int | None) -> int:
+    """Time from which a node's clock cannot be right.
+
+    ``horizon_s`` after the newest time that is certain: that of this release (`EARLIEST_CLOCK_NS`), or
+    ``signed_until_ns``, when the newest update metadata of the cloud expires.
+    """
+    return max(EARLIEST_CLOCK_NS, signed_until_ns or 0) + round(horizon_s * 1e9)
 
 
 class Anchor(msgspec.Struct, frozen=True):
@@ -58,6 +78,8 @@ class Anchor(msgspec.Struct, frozen=True):
     epoch: str
     first_seq: int
     """The first event that was numbered in this run."""
+    left_ns: int = 0
+    """What the clock read then."""
 
 
 def boot_id() -> str:

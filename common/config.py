@@ -158,6 +158,14 @@ class LocalAlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Most alarms that wait for an output; beyond, the oldest is given up, which is reported."""
 
 
+class ClockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Up to when the node's clock is believed."""
+
+    horizon_days: Annotated[float, msgspec.Meta(gt=0, le=36_500)] = 1826.0
+    """Days after 2026-01-01, or after the expiry of the newest signed update metadata, up to which the clock
+    can be right. Times by a clock that is further ahead are marked as unsynchronised."""
+
+
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An edge node."""
 
@@ -180,6 +188,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     telemetry: TelemetrySettings = TelemetrySettings()
     history: HistorySettings = HistorySettings()
     local_alarms: LocalAlarmSettings = LocalAlarmSettings()
+    clock: ClockSettings = ClockSettings()
     settings: dict[str, Any] = {}
     """The app's own settings."""
 

@@ -122,11 +122,14 @@ class TimeQuality(StrEnum):
     UNKNOWN = "unknown"
     """By a wrong clock of an earlier run or start of the machine: not to be used as a time."""
     RECORDED = "recorded"
-    """As the recording has it: an error of the node's clock does not concern it, and nobody corrects it."""
+    """As the recording has it, or a simulation that runs faster than the clock: an error of the node's clock
+    does not concern it, and nobody corrects it."""
 
 
 EARLIEST_CLOCK_NS = 1_767_225_600_000_000_000
 """2026-01-01: a node's clock that reads less was not set. Recordings may be of any time."""
+AHEAD_LIMIT_NS = 300_000_000_000
+"""How far a time may lie after the moment at which it is kept or arrives before it counts as wrong."""
 
 
 class WireEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

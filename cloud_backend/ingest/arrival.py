@@ -12,6 +12,7 @@ from cloud_backend.ingest.ledger import check_cover
 from common.app import ReceivedEvent
 from common.errors import BatchError, MessageError
 from common.messages import (
+    AHEAD_LIMIT_NS,
     EARLIEST_CLOCK_NS,
     NAME_PATTERN,
     Batch,
@@ -150,12 +151,20 @@ class Projected:
 
 
 def make_rows(
-    events: Sequence[WireEvent], *, arrival: Arrival, stream_id: int, offset_ns: int, projected: Projected
+    events: Sequence[WireEvent],
+    *,
+    arrival: Arrival,
+    stream_id: int,
+    offset_ns: int,
+    tolerance_ns: int,
+    projected: Projected,
 ) -> Rows:
     """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock.
 
     The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
-    a plausible time from a node whose clock is not set.
+    a plausible time from a node whose clock is not set. A clock that is right within ``tolerance_ns`` as it
+    sends was right for what it marked as unsynchronised. A time that lies ahead of the arrival, corrected or
+    not, is by another clock: it stays as it is, and is unknown. A recording's may lie anywhere.
 
     An event of another node, without a readable time or priority, or with text that no database keeps is
     malformed: it goes to quarantine, and the stream goes on.
@@ -163,7 +172,10 @@ def make_rows(
     site, node, received_ns = arrival.site, arrival.node, arrival.arrived_ns
     source = f"/{site}/{node}"
     offset_ms = round(offset_ns / 1_000_000) if offset_ns else None
-    unset = arrival.batch is not None and arrival.batch.head.sent_ns < EARLIEST_CLOCK_NS
+    sent_ns = arrival.batch.head.sent_ns if arrival.batch is not None else received_ns
+    unset = sent_ns < EARLIEST_CLOCK_NS
+    right = not offset_ns and abs(received_ns - sent_ns) <= tolerance_ns
+    latest_ns = received_ns + AHEAD_LIMIT_NS + tolerance_ns
     values: list[Any] = []
     malformed: list[Malformed] = []
     lists: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]] | None] = {}
@@ -182,12 +194,16 @@ def make_rows(
                 moved_ms = offset_ms if by_this_clock else None
                 if moved_ms is not None:
                     time_ns, quality = time_ns + offset_ns, "corrected"
+                elif by_this_clock and right:
+                    quality = None
             elif second in seconds and len(time) == 30 and time[29] == "Z" and fraction.isdigit():
                 time_ns = seconds[second] + int(fraction)
             else:
                 time_ns = parse_time(time) + offset_ns
                 if len(time) == 30:
                     seconds[second] = time_ns - int(fraction)
+            if time_ns > latest_ns and quality != TimeQuality.RECORDED:
+                time_ns, moved_ms, quality = parse_time(time), None, str(TimeQuality.UNKNOWN)
             body = str(event.data, "utf-8")
             if kind not in lists:
                 lists[kind] = projected.lists_of(kind)

@@ -130,7 +130,8 @@ class Committer:
         self._engine = engine
         self._projections = projections
         self._settings = settings
-        self._clocks = NodeClocks(round(settings.clock_tolerance_s * 1e9))
+        self._tolerance_ns = round(settings.clock_tolerance_s * 1e9)
+        self._clocks = NodeClocks(self._tolerance_ns)
         self._insert = _insert_statement(engine.dialect.name)
         self._volumes = Volumes(engine.dialect.name)
         self._reporters = Reporters()
@@ -312,6 +313,7 @@ class Committer:
             arrival=arrival,
             stream_id=stream.id,
             offset_ns=offset_ns,
+            tolerance_ns=self._tolerance_ns,
             projected=work.projected,
         )
         work.values += rows.values

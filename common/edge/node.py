@@ -39,7 +39,7 @@ from typing import Any
 
 from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Source, find_app
 from common.bundle import Bundle
-from common.clock import Clock, NodeClock
+from common.clock import Clock, NodeClock, latest_plausible_ns
 from common.config import Enrolment, NodeSettings, convert
 from common.connection import Address
 from common.deployment import NodeTraits
@@ -59,15 +59,16 @@ from common.edge.processing import Processing
 from common.edge.profile import Profile, find_profile
 from common.edge.pseudonyms import keep_secret, pseudonym
 from common.edge.recording import record
-from common.edge.run_clock import keep_anchor, mend_earlier_times
+from common.edge.run_clock import mend_earlier_times, take_over
 from common.edge.same_source import continued
 from common.edge.slots import Slots
 from common.edge.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
+from common.edge.trust import signed_until_ns
 from common.edge.uplink import Uplink
 from common.edge.wear import DiskWear, written_bytes
 from common.errors import ConfigError, ReadingError, SourceError
-from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, TimeQuality, priority_of
+from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
 from common.private import close_folder, restrict_new_files
 
 log = logging.getLogger(__name__)
@@ -230,6 +231,8 @@ class Node:
         )
         opened.callback(self.outbox.close)
         if isinstance(self._clock, NodeClock):
+            signed_ns = signed_until_ns(self._folder / "tuf")
+            self._clock.latest_ns = latest_plausible_ns(settings.clock.horizon_days * 86400, signed_ns)
             mend_earlier_times(self._folder, self.outbox, self._clock)
         self.source = continued(self.source, settings.source, self._folder, self.outbox.position())
         self._history = History(
@@ -555,13 +558,10 @@ class Node:
 
     def _adjust_clock(self) -> None:
         """Take over the system's clock once it is set, and mend what was stamped before."""
-        if not isinstance(self._clock, NodeClock):
-            return
-        if shift_ns := self._clock.adjust():
-            mended = self.outbox.correct_times(TimeQuality.CORRECTED, shift_ns=shift_ns)
-            keep_anchor(self._folder, self.outbox, self._clock)
-            detail = f"the node's clock was set {shift_ns / 1e9:.0f} s ahead; {mended} times were corrected"
-            self.processing.problems.add("clock", detail, self.name)
+        if isinstance(self._clock, NodeClock):
+            detail = take_over(self._folder, self.outbox, self._clock)
+            if detail:
+                self.processing.problems.add("clock", detail, self.name)
 
     def _refresh_metrics(self) -> None:
         """Bring the metrics up to date that are not counted as it happens. Runs for each scrape."""

@@ -36,12 +36,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from common import durable
-from common.clock import Clock
+from common.clock import Clock, is_plausible
 from common.edge.gaps import GAP, GapRow, Run, cut, encode_gap, merge
 from common.edge.salvage import Row, Salvaged, is_orphaned, log_is_damaged, salvage
 from common.errors import MessageError, OutboxError, OutboxFull
 from common.messages import (
-    EARLIEST_CLOCK_NS,
+    AHEAD_LIMIT_NS,
     LARGEST_NUMBER,
     Event,
     Priority,
@@ -436,9 +436,12 @@ class Outbox:
     def _rows(self, events: Sequence[Event], first: int, epoch: str) -> _Rows:
         rows = _Rows()
         extend, append, source = rows.values.extend, rows.bodies.append, self._source
-        unset = self._clock() < EARLIEST_CLOCK_NS
+        unset = not is_plausible(self._clock)
+        latest_ns = LARGEST_NUMBER if unset else self._clock() + AHEAD_LIMIT_NS
         for seq, event in enumerate(events, first):
-            quality = self._quality(event, unset) if unset or event.recorded else TimeQuality.PLAUSIBLE
+            quality = TimeQuality.PLAUSIBLE
+            if unset or event.recorded or event.time_ns > latest_ns:
+                quality = self._quality(event, unset)
             try:
                 body = encode_event(event, source=source, epoch=epoch, seq=seq, quality=quality)
             except (MessageError, ValueError, TypeError, OverflowError, OSError) as error:
@@ -451,11 +454,14 @@ class Outbox:
         return rows
 
     def _quality(self, event: Event, unset: bool) -> TimeQuality:
-        """Whether the event's time is by a clock that is not set. A recording has its own."""
+        """What speaks against the event's time, which is doubtful or by no clock of this node.
+
+        A time ahead of a clock that is right is by another one, whose error nobody knows.
+        """
         if event.recorded:
             return TimeQuality.RECORDED
         if not unset:
-            return TimeQuality.PLAUSIBLE
+            return TimeQuality.UNKNOWN
         by_clock = 0 <= self._clock() - event.time_ns + WARNING_EVERY_NS < _DAY_NS
         return TimeQuality.UNSYNCHRONISED if by_clock else TimeQuality.PLAUSIBLE
 
@@ -489,6 +495,17 @@ class Outbox:
                         self._account(priority, 0, len(body) - len(old))
                         self._writer.execute("UPDATE events SET body = ? WHERE seq = ?", (body, seq))
         return changed
+
+    def latest_time_ns(self) -> int:
+        """The latest time of an event that is kept and that nothing speaks against; 0 where there is none."""
+        latest_ns = 0
+        with self._reading():
+            for (body,) in self._reader.execute("SELECT body FROM events WHERE priority >= 0"):
+                with suppress(MessageError):
+                    event = decode_event(body)
+                    if not event.timequality:
+                        latest_ns = max(latest_ns, parse_time(event.time))
+        return latest_ns
 
     def _encode_bare(self, event: Event, seq: int, epoch: str, error: Exception) -> bytes:
         """The event without its data, and why."""

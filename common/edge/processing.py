@@ -35,7 +35,7 @@ from common.edge.sources import ReadingQueue
 from common.edge.state import decode_state, encode_state
 from common.edge.telemetry import NodeMetrics
 from common.errors import CapacityReached, OutboxError, OutboxFull, ReadingError, SampleError
-from common.messages import Event, Priority
+from common.messages import AHEAD_LIMIT_NS, Event, Priority
 from common.subjects import SubjectMap
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,6 @@ CLOCKS_LIMIT = 10_000
 CLOCK_FORGET_S = 86_400.0
 _PRIORITY_OF = attrgetter("priority")
 CLOCK_BACK_NS = 1_000_000_000
-CLOCK_AHEAD_NS = 300_000_000_000
 
 
 class _GivenUp(OutboxError):
@@ -282,12 +281,12 @@ class Processing:
         events: list[Event] = []
         for result in results:
             if isinstance(result, Event):
-                events.append(_timed_as(reading, result))
+                events.append(self._timed_as(reading, result, now_ns))
             else:
                 self._offer(result)
         news = self._watch_drift(reading)
         if news is not None:
-            events.append(_timed_as(reading, news))
+            events.append(self._timed_as(reading, news, now_ns))
         took_s = time.perf_counter() - started
         self._progress.add(reading, now_ns, took_s)
         self.usable += 1
@@ -326,7 +325,7 @@ class Processing:
             self.problems.add(
                 "clock", f"{where} was captured {back_s:.1f} s before the last", reading.subject
             )
-        elif not (self._virtual or reading.recorded) and reading.captured_ns > now_ns + CLOCK_AHEAD_NS:
+        elif not (self._virtual or reading.recorded) and reading.captured_ns > now_ns + AHEAD_LIMIT_NS:
             ahead_s = (reading.captured_ns - now_ns) / 1e9
             self.problems.add("clock", f"{where} was captured {ahead_s:.0f} s from now", reading.subject)
 
@@ -481,6 +480,7 @@ class Processing:
         for priority, count in Counter(map(_PRIORITY_OF, events)).items():
             self._metrics.events.labels(Priority(priority).name.lower()).inc(count)
 
-
-def _timed_as(reading: Reading, event: Event) -> Event:
-    return msgspec.structs.replace(event, recorded=True) if reading.recorded else event
+    def _timed_as(self, reading: Reading, event: Event, now_ns: int) -> Event:
+        """The event, marked where its time is not by a clock: of a recording, or simulated ahead of it."""
+        simulated = self._virtual and reading.captured_ns > now_ns + AHEAD_LIMIT_NS
+        return msgspec.structs.replace(event, recorded=True) if reading.recorded or simulated else event

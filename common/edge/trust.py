@@ -31,9 +31,11 @@ import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+from securesystemslib.exceptions import StorageError
 from tuf.api import exceptions
 from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
@@ -47,6 +49,15 @@ from common.errors import UpdateRefused
 log = logging.getLogger(__name__)
 
 _SIGNED_BY = re.compile(r"was signed by (\d+)/(\d+) keys")
+
+
+def signed_until_ns(folder: Path) -> int | None:
+    """When the metadata that was verified last expires; None where there is none."""
+    try:
+        expires = Metadata.from_file(str(folder / "timestamp.json")).signed.expires
+    except (OSError, DeserializationError, StorageError):
+        return None
+    return round(expires.replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
 class TrustedRepository:

@@ -325,6 +325,54 @@ def test_a_time_is_corrected_only_where_it_is_by_the_clock_that_sent_it(engine: 
     ]  # fmt: skip
 
 
+def events_marked(engine: Engine, node: SimulatedNode, *marked: tuple[int, TimeQuality]) -> list[StoredEvent]:
+    event = Event("test.value", "m", 0, Priority.EVENT, {})
+    bodies = [
+        encode_event(
+            msgspec.structs.replace(event, time_ns=time_ns),
+            source=node.source,
+            epoch="e1",
+            seq=seq,
+            quality=quality,
+        )
+        for seq, (time_ns, quality) in enumerate(marked, 1)
+    ]
+    committer(engine).commit([node.arrival(1, len(bodies), bodies)])
+    return rows(engine, StoredEvent)
+
+
+@pytest.mark.parametrize("error_ns", [0, -NOW_NS, 200 * 86400 * SECOND_NS])
+def test_a_time_after_its_arrival_is_unknown(engine: Engine, error_ns: int) -> None:
+    """Offline by a clock in 2034, then started again by another clock: whatever the node has marked."""
+    year_2034_ns = 2_040_000_000 * SECOND_NS
+    node = SimulatedNode(clock_error_ns=error_ns)
+    quality = TimeQuality.CORRECTED if error_ns else TimeQuality.PLAUSIBLE
+    stored = events_marked(engine, node, (year_2034_ns, quality), (NOW_NS + 60 * SECOND_NS, quality))
+    assert (stored[0].time_ns, stored[0].time_quality) == (year_2034_ns, "unknown")
+    assert stored[0].clock_offset_ms is None
+    assert stored[1].time_quality == (quality or None), "within the tolerance"
+    assert stored[1].time_ns == NOW_NS + 60 * SECOND_NS
+
+
+def test_a_clock_that_turns_out_right_clears_the_mark(engine: Engine) -> None:
+    (stored,) = events_marked(engine, SimulatedNode(), (NOW_NS - SECOND_NS, TimeQuality.UNSYNCHRONISED))
+    assert (stored.time_ns, stored.time_quality) == (NOW_NS - SECOND_NS, None)
+
+
+def test_a_late_delivery_clears_no_mark(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 1)])
+    body = encode_event(
+        Event("test.value", "m", NOW_NS, Priority.EVENT, {}),
+        source=node.source,
+        epoch="e1",
+        seq=2,
+        quality=TimeQuality.UNSYNCHRONISED,
+    )
+    ingest.commit([node.arrival(2, 2, [body], arrived_ns=NOW_NS + 60 * SECOND_NS)])
+    assert rows(engine, StoredEvent)[1].time_quality == "unsynchronised"
+
+
 @pytest.mark.parametrize("time_ns", [-2_230_351_979_877_000_000, NOW_NS, NOW_NS + 86400 * SECOND_NS, 7])
 @pytest.mark.parametrize("error_ns", [86400 * SECOND_NS, -86400 * SECOND_NS, -NOW_NS, 0])
 def test_a_recording_keeps_its_times_whatever_the_clock_of_its_node(

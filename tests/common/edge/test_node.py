@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,7 @@ import urllib3
 from cloud_backend.access.tokens import CLOUD_USER, hash_password
 from common.app import AppSpec
 from common.bundle import DriftSpec
+from common.clock import NodeClock, steady_ns
 from common.config import CurationSettings, Enrolment, NodeSettings, OutboxSettings, TelemetrySettings
 from common.edge.node import Node
 from common.edge.outbox import Outbox
@@ -547,3 +549,28 @@ def test_a_dead_thread_ends_the_node_with_a_failure(make_node, monkeypatch: pyte
     monkeypatch.setattr(node.adoption, "snapshot", lambda: {"bad": object()})
     assert node.ended.wait(PATIENCE_S)
     assert node.stop() == 1
+
+
+def test_a_node_whose_clock_stood_in_2034_across_a_restart_of_the_machine_marks_its_times(
+    spec: AppSpec, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+
+    def run(offset_ns: int) -> None:
+        settings = NodeSettings(app=spec.name, source=SOURCE, data=str(data), speed=0.0, profile="cpu")
+        node = Node(settings, None, spec, clock=NodeClock(lambda: offset_ns + steady_ns(), steady_ns))
+        node.start()
+        run_through(node, 0)
+        anchor = msgspec.json.decode((data / "clock.json").read_bytes())
+        (data / "clock.json").write_bytes(msgspec.json.encode({**anchor, "boot": "an earlier one"}))
+
+    def qualities() -> list[str]:
+        return [event.timequality for event in kept(data) if event.type == "edgeloop.node.started"]
+
+    now_ns = time.time_ns()
+    run(2_040_000_000 * 10**9)
+    assert qualities() == ["unsynchronised"]
+    run(now_ns)
+    assert qualities() == ["unknown", ""]
+    run(now_ns - 100 * 86400 * 10**9)
+    assert qualities() == ["unknown", "unknown", "unsynchronised"]
