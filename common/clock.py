@@ -24,8 +24,8 @@ class NodeClock:
     """`anchored_clock` of a node that may start before its clock is set: without a battery, at 1970.
 
     It is plausible from ``earliest_ns`` to ``latest_ns``. While it reads less, it waits for the system's
-    clock to be set, and then takes that over (`adjust`). Once it is plausible, or too far ahead, it only moves
-    forward: durations and schedules of the process are reckoned by it.
+    clock to be set, and then takes that over (`adjust`). Once it is plausible, or too far ahead, it only
+    moves forward: durations and schedules of the process are reckoned by it.
     """
 
     def __init__(self, wall_ns: Clock = time.time_ns, steady_ns: Callable[[], int] = steady_ns) -> None:
