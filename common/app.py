@@ -144,7 +144,10 @@ class EdgeApp(Protocol):
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A committed event as the cloud's side of an app sees it; ``data`` is decoded on first use."""
+    """A committed event as the cloud's side of an app sees it; ``data`` is decoded on first use.
+
+    Where the node's clock was wrong, ``time_ns`` and the times in ``body`` are corrected alike.
+    """
 
     site: str
     node: str
@@ -155,6 +158,8 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     time_ns: int
     priority: Priority
     body: bytes
+    time_quality: str = ""
+    """`common.messages.TimeQuality` of the times."""
 
     @property
     def data(self) -> dict[str, Any]:

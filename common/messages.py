@@ -98,8 +98,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     ``type`` is dotted and starts with the app's name (``industrial.rul``); ``subject`` names what it is
     about (a machine, a camera, a patient's pseudonym); ``time_ns`` is the capture time of the reading
-    behind it, UTC nanoseconds; ``data`` holds JSON values, units in their names. ``recorded`` marks a
-    time that a recording has, not one by the node's clock.
+    behind it, UTC nanoseconds; ``data`` holds JSON values, units in their names. Integers directly under keys
+    that end in ``_ns`` are times by the clock of ``time_ns``, and are corrected with it (`moved_stamps`).
+    ``recorded`` marks a time that a recording has, not one by the node's clock.
     """
 
     type: str
@@ -308,6 +309,21 @@ def parse_time(text: str) -> int:
         ) from None
 
 
+def moved_stamps(data: bytes, by_ns: int) -> bytes:
+    """The JSON of an event's data with its times (`Event`) moved by ``by_ns``; all else stays as it is."""
+    if not by_ns or b'_ns"' not in data:
+        return data
+    try:
+        fields = _fields_decoder.decode(data)
+    except _UNREADABLE:
+        return data
+    for key, value in fields.items():
+        if key.endswith("_ns") and bytes(value).lstrip(b"-").isdigit():
+            moved = min(max(int(bytes(value)) + by_ns, -LARGEST_NUMBER), LARGEST_NUMBER)
+            fields[key] = msgspec.Raw(b"%d" % moved)
+    return _json_encoder.encode(fields)
+
+
 def priority_of(name: str) -> Priority:
     """The priority with this wire name. Raises `MessageError` for an unknown one."""
     try:
@@ -322,6 +338,7 @@ _json_encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(list[WireEvent])
 _raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.json.Decoder(WireEvent)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _head_decoder = msgspec.json.Decoder(BatchHead)
 
 

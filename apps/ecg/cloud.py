@@ -25,6 +25,7 @@ from apps.ecg.tables import (
     DAY_NS,
     HOUR_NS,
     NEVER_NS,
+    OPEN_STATES,
     TABLES,
     Device,
     Episode,
@@ -306,7 +307,11 @@ def _strips(session: Session, told: Sequence[Told]) -> set[Place]:
 
 
 def _alarms(session: Session, told: Sequence[Told]) -> None:
-    """Steps of alarms; one that is raised again ends what was left of it before."""
+    """Steps of alarms; one that is raised again ends what was left of it before.
+
+    A step that names no known beginning belongs to what the same node has open of the alarm: the node's clock
+    was set meanwhile.
+    """
     order = sa.case(_STATES, value=RaisedAlarm.state)
     insert = insert_into(session, RaisedAlarm)
     new: Any = insert.excluded
@@ -318,13 +323,14 @@ def _alarms(session: Session, told: Sequence[Told]) -> None:
         where=sa.case(_STATES, value=new.state) > order,
     )
     for event, alarm in told:
+        raised_ns = alarm.raised_ns if alarm.state == "raised" else _raised_ns(session, event, alarm)
         row = {
             "patient": event.subject,
             "alarm": alarm.alarm,
-            "raised_ns": alarm.raised_ns,
+            "raised_ns": raised_ns,
             "priority": alarm.priority,
             "state": alarm.state,
-            "ended_ns": None if alarm.state == "raised" else max(event.time_ns, alarm.raised_ns),
+            "ended_ns": None if alarm.state == "raised" else max(event.time_ns, raised_ns),
             "delay_s": alarm.delay_s,
             "value": alarm.value,
             "limit": alarm.limit,
@@ -341,6 +347,19 @@ def _alarms(session: Session, told: Sequence[Told]) -> None:
                 .values(state="ended", ended_ns=sa.func.coalesce(RaisedAlarm.ended_ns, alarm.raised_ns))
             )
             session.connection().execute(earlier)
+
+
+def _raised_ns(session: Session, event: ReceivedEvent, alarm: data.Alarm) -> int:
+    """When the alarm was raised of which a further step is told."""
+    if session.get(RaisedAlarm, (event.subject, alarm.alarm, alarm.raised_ns)) is not None:
+        return alarm.raised_ns
+    which = (RaisedAlarm.patient == event.subject, RaisedAlarm.alarm == alarm.alarm)
+    open_ = RaisedAlarm.state.in_(OPEN_STATES)  # type: ignore[attr-defined]
+    query = sa.select(RaisedAlarm.raised_ns).where(  # type: ignore[call-overload]
+        *which, RaisedAlarm.node == event.node, sa.or_(open_, RaisedAlarm.ended_ns == event.time_ns)
+    )
+    found = session.scalar(query.order_by(sa.desc(RaisedAlarm.raised_ns)).limit(1))  # type: ignore[arg-type]
+    return alarm.raised_ns if found is None else found
 
 
 def _quality(event: ReceivedEvent, quality: data.Quality) -> Row:

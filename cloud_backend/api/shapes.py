@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud_backend.api.deps import NAME
 from cloud_backend.store import tables
 from common import json_bounds
-from common.messages import Priority
+from common.messages import Priority, moved_stamps
 
 Name = Annotated[str, Field(pattern=NAME)]
 TimeNs = Annotated[int, Field(ge=0, lt=2**63, description="UTC nanoseconds")]
@@ -152,7 +152,9 @@ class EventPublic(BaseModel):
             priority=Priority(event.priority).name.lower(),
             clock_offset_ms=event.clock_offset_ms,
             time_quality=event.time_quality,
-            data=json_bounds.shown(event.body),
+            data=json_bounds.shown(
+                moved_stamps(event.body.encode(), (event.clock_offset_ms or 0) * 1_000_000)
+            ),
         )
 
 

@@ -24,6 +24,7 @@ from common.messages import (
     decode,
     decode_batch,
     digest,
+    moved_stamps,
     parse_time,
     plain_size,
 )
@@ -159,7 +160,8 @@ def make_rows(
     tolerance_ns: int,
     projected: Projected,
 ) -> Rows:
-    """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock.
+    """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock, in whole
+    milliseconds. ``body`` is kept as the node sent it; whoever reads it moves its times alike.
 
     The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
     a plausible time from a node whose clock is not set. A clock that is right within ``tolerance_ns`` as it
@@ -171,7 +173,7 @@ def make_rows(
     """
     site, node, received_ns = arrival.site, arrival.node, arrival.arrived_ns
     source = f"/{site}/{node}"
-    offset_ms = round(offset_ns / 1_000_000) if offset_ns else None
+    offset_ms = offset_ns // 1_000_000 if offset_ns else None
     sent_ns = arrival.batch.head.sent_ns if arrival.batch is not None else received_ns
     unset = sent_ns < EARLIEST_CLOCK_NS
     right = not offset_ns and abs(received_ns - sent_ns) <= tolerance_ns
@@ -230,7 +232,8 @@ def make_rows(
                 subject=subject,
                 time_ns=time_ns,
                 priority=_ALL_PRIORITIES[priority],
-                body=bytes(event.data),
+                body=moved_stamps(bytes(event.data), (moved_ms or 0) * 1_000_000),
+                time_quality=quality or "",
             )
             append_to[0].append(received)
             append_to[1].append(place)

@@ -4,6 +4,9 @@
 late delivery only looks like a clock that is behind, and only for as long as deliveries are late: the
 least of a node's last few differences is taken, and a clock that is ahead shows at once, as does one that
 was never set.
+
+An error that was found is kept while it is right within the tolerance, so that times which belong together,
+such as those in the begin and the end of an alarm, move by the same.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ class NodeClocks:
     def offset_ns(self, node: str, sent_ns: int, arrived_ns: int, known_ns: int | None) -> int:
         """What to add to the node's times; 0 for a clock that is right within the tolerance.
 
-        ``known_ns`` is the error that the store has for the node, None for one that never sent before: the
-        first batch of a new node is believed as it is.
+        In whole milliseconds, as it is stored. ``known_ns`` is the error that the store has for the node,
+        None for one that never sent before: the first batch of a new node is believed as it is.
         """
         differences = self._differences.get(node)
         if differences is None:
@@ -38,7 +41,10 @@ class NodeClocks:
                 self._differences.popitem(last=False)
         self._differences.move_to_end(node)
         differences.append(arrived_ns - sent_ns)
-        if sent_ns < EARLIEST_CLOCK_NS:  # No delay explains this.
-            return arrived_ns - sent_ns
-        least_ns = min(differences)
-        return least_ns if abs(least_ns) > self._tolerance_ns else 0
+        # No delay explains a clock that was never set.
+        error_ns = arrived_ns - sent_ns if sent_ns < EARLIEST_CLOCK_NS else min(differences)
+        if abs(error_ns) <= self._tolerance_ns:
+            return 0
+        if known_ns and abs(error_ns - known_ns) <= self._tolerance_ns:
+            return known_ns
+        return round(error_ns / 1_000_000) * 1_000_000

@@ -244,6 +244,7 @@ class Committer:
             work.touched[touched] = stream or _Stream(0, 0), max(turn, head.turn)
             return
         seen = self._note_seen(work, arrival, known_ns)
+        known_ns = (seen["offset_ms"] or 0) * 1_000_000 or known_ns
         offset_ns = self._clocks.offset_ns(arrival.node, head.sent_ns, arrival.arrived_ns, known_ns)
         seen["offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
         if stream is None:

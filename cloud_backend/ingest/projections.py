@@ -24,7 +24,7 @@ from cloud_backend.store.engine import is_outage
 from cloud_backend.store.tables import AppState, LabelRow, StoredEvent, Stream, cloud_metadata
 from common.app import CloudApp, Label, ReceivedEvent
 from common.cloud_side import LabelProjection
-from common.messages import Priority
+from common.messages import Priority, moved_stamps
 
 _log = structlog.get_logger("edgeloop.ingest")
 REBUILD_CHUNK = 5000
@@ -210,8 +210,9 @@ def _metadata_of(apps: Sequence[CloudApp]) -> MetaData:
 def _events_after(name: str, after: tuple[int, int]) -> Any:
     event, stream = StoredEvent.__table__.c, Stream.__table__.c  # type: ignore[attr-defined]
     columns = (event.stream_id, event.seq, event.type, event.subject, event.time_ns, event.received_ns)
+    columns += (event.priority, event.body, event.clock_offset_ms, event.time_quality)
     return (
-        select(*columns, event.priority, event.body, stream.site, stream.node, stream.epoch)
+        select(*columns, stream.site, stream.node, stream.epoch)
         .join_from(StoredEvent, Stream, event.stream_id == stream.id)
         .where(tuple_(event.stream_id, event.seq) > tuple_(*after))
         .where(event.type.startswith(f"{name}.", autoescape=True))
@@ -221,7 +222,9 @@ def _events_after(name: str, after: tuple[int, int]) -> Any:
 
 
 def _event_fields(row: dict[str, Any]) -> dict[str, Any]:
-    row["body"] = row["body"].encode()
+    offset_ns = (row.pop("clock_offset_ms") or 0) * 1_000_000
+    row["body"] = moved_stamps(row["body"].encode(), offset_ns)
+    row["time_quality"] = row["time_quality"] or ""
     row["priority"] = Priority(row["priority"])
     return {key: value for key, value in row.items() if key not in ("stream_id", "received_ns")}
 

@@ -49,6 +49,7 @@ from common.messages import (
     decode_event,
     encode_event,
     format_time,
+    moved_stamps,
     parse_time,
 )
 
@@ -476,7 +477,8 @@ class Outbox:
         """Mend the times of what is kept from ``first_seq`` on, now that more is known of the clock.
 
         Meant are those marked as unsynchronised, and, where the clock was wrong without anyone knowing, those
-        ``between`` two times. They move by ``shift_ns`` and are marked with ``quality``. Returns how many.
+        ``between`` two times. They move by ``shift_ns``, as do the times in the data, and are
+        marked with ``quality``. Returns how many.
         """
         changed = 0
         with self._lock, self._reader_lock, self._changing(self._writer):
@@ -880,7 +882,10 @@ def _corrected(body: bytes, quality: TimeQuality, shift_ns: int, between: tuple[
     if not marked and (event.timequality or not between[0] <= time_ns < between[1]):
         return body
     moved = format_time(min(max(time_ns + shift_ns, 0), LARGEST_NUMBER))
-    return msgspec.json.encode(msgspec.structs.replace(event, time=moved, timequality=str(quality)))
+    data = msgspec.Raw(moved_stamps(bytes(event.data), shift_ns))
+    return msgspec.json.encode(
+        msgspec.structs.replace(event, time=moved, timequality=str(quality), data=data)
+    )
 
 
 def _is_damage(error: BaseException | None) -> bool:

@@ -2,7 +2,8 @@
 
 The first row names the columns (`hardware.sensors.csv_rows` has the rules). An empty cell is NaN: whether
 that is usable is for the app to say. Without a column ``captured``, rows are ``period_s`` apart, from now on;
-where the file is followed, they carry the time at which they were read.
+where the file is followed, they carry the time at which they were read. Times of that column are recorded
+ones, also where the file is followed: no error of the node's clock concerns them.
 
 - A row is read once its line break is there. The end of a file without one is told and not read, unless
   ``last_row=read`` says that the writer leaves it away.
@@ -213,7 +214,7 @@ class CsvSource:
             values=row.values,
             channels=self._table.channels,
             attributes=row.attributes,
-            recorded=row.captured_ns is not None and not self._follow,
+            recorded=row.captured_ns is not None,
         )
 
     def _check(self) -> tuple[str, ...]:

@@ -106,6 +106,16 @@ def test_rows_without_a_time_are_from_now_on_wherever_reading_goes_on(tmp_path: 
         assert abs(first.captured_ns - before_ns) < 60 * 10**9 // 20
 
 
+@pytest.mark.parametrize("query", ["", "?follow=true"])
+def test_times_of_a_column_are_recorded_and_those_of_the_clock_are_not(tmp_path: Path, query: str) -> None:
+    for text, recorded in ((f"{GOOD}2023-11-14T22:13:20Z,e,1,1,1,2\n", True), ("a\n1\n", False)):
+        source = source_of(tmp_path, text, query)
+        reading = next(iter(source.readings(None)))
+        source.close()
+        assert isinstance(reading, Reading)
+        assert reading.recorded is recorded
+
+
 def test_a_header_may_be_written_in_any_usual_way(tmp_path: Path) -> None:
     row = "e-1", 7, (642.5, 1587.0)
     for text in (

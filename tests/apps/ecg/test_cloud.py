@@ -67,6 +67,16 @@ def test_an_episode_ends_once_and_does_not_begin_again(session: Session) -> None
     assert (going_on.ended_ns, going_on.beats) == (at(400), 500)
 
 
+def test_an_alarm_ends_although_the_clock_of_its_node_was_set_meanwhile(session: Session) -> None:
+    years_s = 8 * 365 * 86_400.0
+    told = [alarm(100), alarm(100 + years_s, "ended", when=160)]
+    for _ in range(2):
+        APP.project(session, told)
+        session.expire_all()
+        (row,) = session.exec(select(RaisedAlarm)).all()
+        assert (row.raised_ns, row.ended_ns, row.state) == (at(100), at(160), "ended")
+
+
 def test_an_alarm_goes_through_its_states_and_not_back(session: Session) -> None:
     APP.project(session, [alarm(100), alarm(100, "latched", when=160)])
     first = session.exec(select(RaisedAlarm)).one()

@@ -37,6 +37,15 @@ def test_a_clock_that_is_ahead_or_right_again_shows_at_once() -> None:
     assert seen.offset_ns("n", T + HOUR, T, None) == -HOUR
 
 
+def test_an_error_is_kept_while_it_is_right_within_the_tolerance() -> None:
+    seen = clocks()
+    error_ns = seen.offset_ns("n", T, T - HOUR + 1_234_567, None)
+    assert error_ns == -HOUR + 1_000_000, "whole milliseconds, as it is stored"
+    assert seen.offset_ns("n", T, T - HOUR + 3 * SECOND, error_ns) == error_ns
+    assert clocks().offset_ns("n", T, T - HOUR - 3 * SECOND, error_ns) == error_ns
+    assert seen.offset_ns("n", T, T - HOUR - 6 * SECOND, error_ns) == -HOUR - 6 * SECOND
+
+
 def test_a_known_error_survives_a_restart_of_the_cloud() -> None:
     assert clocks().offset_ns("n", T, T + HOUR, HOUR) == HOUR
 

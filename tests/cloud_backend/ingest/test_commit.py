@@ -14,9 +14,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, Session, SQLModel
 
+from cloud_backend.api.shapes import EventPublic
 from cloud_backend.ingest.arrival import Arrival, Reconnected, StatusArrival, read_batch
 from cloud_backend.ingest.commit import LOST_BY_CLOUD, Answer, Committer
-from cloud_backend.ingest.projections import Projections, prepare
+from cloud_backend.ingest.projections import Projections, prepare, rebuild
 from cloud_backend.store.engine import is_outage, open_store, sqlite_url
 from cloud_backend.store.tables import Adoption, Node, Quarantined, StoredEvent, Stream
 from common import messages
@@ -581,3 +582,32 @@ def test_one_node_cannot_fill_the_quarantine_with_one_batch(engine: Engine) -> N
     ingest.commit([node.arrival(1, 300, bodies)])
     assert len(rows(engine, Quarantined)) == 20
     assert ingest.counts["malformed"] == 300
+
+
+def test_times_in_the_data_are_corrected_with_the_event_and_a_resend_is_no_fork(engine: Engine) -> None:
+    """The store keeps what the node sent; apps and the API read it corrected, now and after a rebuild."""
+    seen: list[tuple[int, dict[str, Any], str]] = []
+
+    class Watching(Totals):
+        def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
+            seen.extend((event.time_ns, event.data, event.time_quality) for event in events)
+
+    app = Watching()
+    prepare(engine, {"test": app})
+    enrol(engine, "node-1")
+    error_ns = 90 * SECOND_NS
+    node = SimulatedNode(clock_error_ns=error_ns)
+    data = {"began_ns": NOW_NS + error_ns, "ended_ns": None, "at_ms": 7, "name_ns": "x", "in": {"a_ns": 5}}
+    body = node.body(1, data=data)
+    ingest = Committer(engine, Projections({"test": app}), IngestSettings())
+    ingest.commit([node.arrival(1, 1, [body], session="first")])
+    fixed = {**data, "began_ns": NOW_NS}
+    assert seen == [(SimulatedNode().time_of(1), fixed, "corrected")]
+    (stored,) = rows(engine, StoredEvent)
+    assert msgspec.json.decode(stored.body) == data
+    assert EventPublic.of(stored, rows(engine, Stream)[0]).data == fixed
+    rebuild(engine, "test", app)
+    assert seen == [seen[0]] * 2
+    again = Committer(engine, Projections({"test": app}), IngestSettings())
+    (answer,) = again.commit([node.arrival(1, 1, [body], session="second")])
+    assert not answer.ack.forked

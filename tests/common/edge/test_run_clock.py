@@ -185,6 +185,19 @@ def test_a_reading_from_the_future_has_no_known_time(tmp_path: Path) -> None:
         assert [quality for _, quality in run.times()] == ["unknown", "recorded"]
 
 
+def test_times_in_the_data_are_corrected_with_the_event(tmp_path: Path) -> None:
+    machine = Machine(0)
+    with closing(Run(tmp_path, machine)) as first:
+        data = {"began_ns": 7 * S, "share": 0.5, "ended_ns": None}
+        first.outbox.commit([Event("sums.value", "m", first.clock(), Priority.EVENT, data)])
+    machine.offset_ns = NOW_NS
+    with closing(Run(tmp_path, machine)) as second:
+        (row,) = second.outbox.pending(0, 10, 10**9)
+        event = decode_event(row.body)
+        assert event.timequality == "corrected"
+        assert bytes(event.data) == b'{"began_ns":%d,"share":0.5,"ended_ns":null}' % (NOW_NS + 7 * S)
+
+
 def test_a_run_that_goes_on_without_a_clock_takes_its_times_along(tmp_path: Path) -> None:
     machine = Machine(0)
     with closing(Run(tmp_path, machine)) as first:
