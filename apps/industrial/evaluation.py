@@ -2,8 +2,11 @@
 
 *Benchmark* (``rul_*``): the last cycle of engines that were cut off, RUL capped at 125, as is usual for
 C-MAPSS; the test engines of the set in the data folder, which must be there, or virtual engines cut at random
-where no folder is named. The unit of each figure says which. No decision is taken on these: the gate judges
-by ``rul_fleet_rmse``.
+where no folder is named. The unit of each figure says which, and "model alone" where the app withholds some
+of their cycles. No decision is taken on these: the gate judges by ``rul_fleet_rmse``.
+
+*Published* (``rul_withheld_share``, ``rul_published_*``; where a folder is named): every cycle of the same
+engines through the edge app: the share whose RUL it withholds, RMSE and coverage over the others.
 
 *Fleet* (``rul_fleet_rmse`` and the slices): every cycle of virtual runs with the fault that each model
 must know, and of the held-out runs from the field, by what their work orders say they had. The figure is
@@ -24,9 +27,12 @@ from numpy.typing import NDArray
 from apps.industrial.calibration import NOVEL_RATE
 from apps.industrial.data import Run, cmapss_in, features_of, load_test_engines, published
 from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES, USED
+from apps.industrial.replay import published_rul
 from apps.industrial.virtual import HPC, simulate_run
 from common.app import Figure, LabelledSample, Metrics
 from common.bundle import Bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
 
 Floats = NDArray[np.float64]
 
@@ -96,6 +102,11 @@ def cut_runs(runs: Sequence[Run], seed: int) -> list[Run]:
     return cut
 
 
+def like_test(cycles: int) -> slice:
+    """Cycles of a whole run that are like the last ones of the test set's engines."""
+    return slice(max(LEAST_CYCLES - 1, cycles - 146), cycles - 7)
+
+
 def field_runs(samples: Sequence[LabelledSample]) -> tuple[list[Run], list[str]]:
     """Runs with known end from the field, and why others cannot be used.
 
@@ -157,8 +168,12 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     else:
         engines = cut_runs(virtual_runs(HPC.name, BENCHMARK_RUNS, EVALUATION_SEED + 1), EVALUATION_SEED)
         which = f"{len(engines)} virtual engines"
-    measured = benchmark(estimate, engines, bundle.manifest.parameters, which)
+    published = published_figures(bundle, engines, which) if data_path is not None else {}
+    withheld = published.get("rul_withheld_share", Figure(0.0)).value
+    alone = f"{which}, model alone" if withheld else which
+    measured = benchmark(estimate, engines, bundle.manifest.parameters, alone)
     figures |= {name: replace(figure, virtual=data_path is None) for name, figure in measured.items()}
+    figures |= published
     return Metrics(figures, slices, data, {"field runs": field})
 
 
@@ -222,9 +237,7 @@ def fleet_slices(estimate: Estimator, samples: Sequence[LabelledSample]) -> dict
         by_slice["field:others"] = others
     return {
         name: replace(
-            _bootstrapped(
-                np.array(errors), lambda e: np.sqrt(e.mean(axis=-1)), f"cycles, {len(errors)} runs"
-            ),
+            bootstrapped(np.array(errors), root_mean, f"cycles, {len(errors)} runs"),
             virtual=name.startswith("virtual-"),
         )
         for name, errors in sorted(by_slice.items())
@@ -248,22 +261,61 @@ def benchmark(
     decay = np.clip(float(constants.get("mean_life_cycles", 200.0)) - age, 0, RUL_CAP_CYCLES)
     unit = f"cycles, {which}"
 
-    def rmse(squares: Floats) -> Floats:
-        return np.sqrt(squares.mean(axis=-1))
-
     novel = np.concatenate([estimates.novelty for estimates in found]) > 1
     return {
-        "rul_rmse": _bootstrapped((rul - truth) ** 2, rmse, unit),
+        "rul_rmse": bootstrapped((rul - truth) ** 2, root_mean, unit),
         "rul_nasa_score": Figure(nasa_score(rul - truth), count=len(engines), unit=which),
-        "rul_interval_coverage": _bootstrapped(covered.astype(float), lambda c: c.mean(axis=-1), which),
-        "rul_interval_width": _bootstrapped(upper - lower, lambda w: w.mean(axis=-1), unit),
-        "rul_rmse_of_mean": _bootstrapped((mean_rul - truth) ** 2, rmse, unit),
-        "rul_rmse_of_age": _bootstrapped((decay - truth) ** 2, rmse, unit),
+        "rul_interval_coverage": bootstrapped(covered.astype(float), mean, which),
+        "rul_interval_width": bootstrapped(upper - lower, mean, unit),
+        "rul_rmse_of_mean": bootstrapped((mean_rul - truth) ** 2, root_mean, unit),
+        "rul_rmse_of_age": bootstrapped((decay - truth) ** 2, root_mean, unit),
         "novelty_rate": Figure(float(novel.mean()), count=novel.size, unit=f"known: {NOVEL_RATE:g}, {which}"),
     }
 
 
-def _bootstrapped(values: Floats, statistic: Callable[[Floats], Floats], unit: str) -> Figure:
+def published_figures(bundle: Bundle, engines: Sequence[Run], which: str) -> dict[str, Figure]:
+    """What a node publishes of all cycles of ``engines``: share withheld, RMSE and coverage of the rest.
+
+    Every engine counts the same in the share, and every engine with a published cycle in the others; these
+    are left out where there is none.
+    """
+    model = load_model(bundle, find_profile("cpu"))
+    withheld, squares, inside = [], [], []
+    cycles = 0
+    for run in engines:
+        rows = list(published_rul(run, model))
+        given = [
+            (data["rul_cycles"] - truth, data["lower_cycles"] <= truth <= data["upper_cycles"])
+            for data, truth in zip(rows, run.rul_cycles(), strict=True)
+            if data["rul_cycles"] is not None
+        ]
+        withheld.append(1 - len(given) / len(rows))
+        if given:
+            cycles += len(given)
+            squares.append(np.mean([error**2 for error, _ in given]))
+            inside.append(np.mean([covered for _, covered in given]))
+    share = bootstrapped(np.array(withheld), mean, f"all cycles of {which}")
+    if not squares:
+        return {"rul_withheld_share": share}
+    unit = f"the {cycles} cycles of {which} that are not withheld"
+    return {
+        "rul_withheld_share": share,
+        "rul_published_rmse": bootstrapped(np.array(squares), root_mean, f"cycles, {unit}"),
+        "rul_published_coverage": bootstrapped(np.array(inside), mean, unit),
+    }
+
+
+def root_mean(squares: Floats) -> Floats:
+    """Root of the mean over the last axis."""
+    return np.sqrt(squares.mean(axis=-1))
+
+
+def mean(values: Floats) -> Floats:
+    """Mean over the last axis."""
+    return values.mean(axis=-1)
+
+
+def bootstrapped(values: Floats, statistic: Callable[[Floats], Floats], unit: str) -> Figure:
     """``statistic`` (over the last axis) with its 95 % bootstrap interval over ``values``, one an engine."""
     drawn = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAPS, len(values)))
     lower, upper = np.quantile(statistic(values[drawn]), [0.025, 0.975])

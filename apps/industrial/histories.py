@@ -15,30 +15,26 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial import train as training
-from apps.industrial.app import SPEC, IndustrialSettings
+from apps.industrial.app import SPEC
 from apps.industrial.calibration import fit_interval, fit_novelty
 from apps.industrial.data import SETS, Run, cmapss_in, features_of, load_engines
-from apps.industrial.edge import IndustrialEdge
-from apps.industrial.features import CHANNELS
+from apps.industrial.evaluation import like_test
 from apps.industrial.graph import read_ensemble, write_graph
-from apps.industrial.measure import like_test
 from apps.industrial.regression import FOLDS, Ensemble, fold_of
-from common.app import EdgeContext, Model, Reading, TrainContext
+from apps.industrial.replay import published_rul
+from common.app import Model, TrainContext
 from common.bundle import Bundle, open_bundle
 from common.edge.inference import OnnxModel, load_model
 from common.edge.profile import find_profile
-from common.messages import Event
-
-RUL_TYPE = "industrial.rul"
 
 
 class Said:
@@ -53,7 +49,7 @@ class Said:
         """Run the edge app over the ``rows`` of a run."""
         truth = run.rul_cycles()
         asked = like_test(len(truth))
-        for row, data in zip(rows.tolist(), of_rows(run, rows, model), strict=True):
+        for row, data in zip(rows.tolist(), published_rul(run, model, rows), strict=True):
             if not asked.start <= row < asked.stop:
                 continue
             if data["rul_cycles"] is None:
@@ -70,17 +66,6 @@ class Said:
             found[f"{name}_coverage"] = float(np.mean(self.inside))
             found[f"{name}_rmse"] = float(np.sqrt(np.mean(self.squares)))
         return found
-
-
-def of_rows(run: Run, rows: NDArray[np.int64], model: Model) -> Iterator[dict[str, Any]]:
-    """Data of ``industrial.rul`` at each of the ``rows``, by an app that sees no other."""
-    app = IndustrialEdge(EdgeContext(IndustrialSettings(), model))
-    for row in rows.tolist():
-        place = {"run": 0, "cycle": row + 1}
-        reading = Reading(run.name, row, row, run.values[row], CHANNELS, None, place)
-        for result in app.process(reading, row):
-            if isinstance(result, Event) and result.type == RUL_TYPE:
-                yield dict(result.data)
 
 
 def seen_parts(run: Run, random: np.random.Generator) -> dict[str, NDArray[np.int64]]:
@@ -106,11 +91,10 @@ def by_folds(bundle: Bundle, known: training.Known, folder: Path) -> dict[str, f
     Every engine is judged by the members of ``bundle`` that have not seen it, with intervals and novelty
     from the other folds, at cycles like those of the test set. ``folder`` is for the models of the folds.
     """
-    ensemble = read_ensemble(bundle.model_path())
-    runs = [*known.real, *known.virtual]
+    evidence = Evidence.of(bundle, (*known.real, *known.virtual))
     said: dict[str, Said] = {}
     for fold in range(FOLDS):
-        model = _model_of_fold(bundle, ensemble, runs, fold, folder / f"fold-{fold}.onnx")
+        model = evidence.model_without(fold, folder / f"fold-{fold}.onnx")
         for number, run in enumerate(known.real):
             if fold_of(run.name) == fold:
                 for name, rows in seen_parts(run, np.random.default_rng([fold, number])).items():
@@ -118,40 +102,63 @@ def by_folds(bundle: Bundle, known: training.Known, folder: Path) -> dict[str, f
     return {key: value for name, found in said.items() for key, value in found.figures(name).items()}
 
 
-def _model_of_fold(
-    bundle: Bundle, ensemble: Ensemble, runs: Sequence[Run], fold: int, path: Path
-) -> OnnxModel:
-    """A model that has not seen ``fold``: its members, calibrated on the other folds."""
-    import onnxruntime
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What models are calibrated on, computed once for all folds: late histories take a minute."""
 
-    others = [run for run in runs if fold_of(run.name) != fold]
-    features = features_of(others)
-    unseen = training.unseen_predictions(ensemble, others, features)
-    members = tuple(m for i, m in enumerate(ensemble.members) if i % FOLDS == fold)
-    novelty = fit_novelty(features, [fold_of(run.name) for run in others], [run.slice for run in others])
-    write_graph(
-        path,
-        Ensemble(ensemble.center, ensemble.spread, members),
-        fit_interval(unseen, [run.rul_cycles() for run in others]),
-        training.fit_late_interval(ensemble, others),
-        novelty,
-    )
-    parameters = bundle.manifest.parameters | {"novelty_limit": novelty.limit}
-    manifest = msgspec.structs.replace(bundle.manifest, parameters=parameters)
-    return OnnxModel(manifest, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]))
+    bundle: Bundle
+    ensemble: Ensemble
+    runs: Sequence[Run]
+    features: Sequence[NDArray[np.float32]]
+    unseen: Sequence[NDArray[np.float64]]
+    """Predictions on each run by members that had not seen it."""
+    late: Sequence[training.LateHistory]
+
+    @classmethod
+    def of(cls, bundle: Bundle, runs: Sequence[Run]) -> Evidence:
+        ensemble = read_ensemble(bundle.model_path())
+        features = features_of(runs)
+        unseen = training.unseen_predictions(ensemble, runs, features)
+        return cls(bundle, ensemble, runs, features, unseen, training.late_histories(ensemble, runs))
+
+    def model_without(self, fold: int, path: Path) -> OnnxModel:
+        """A model, written to ``path``, that has not seen ``fold``: its members, calibrated on the others."""
+        import onnxruntime
+
+        others = [i for i, run in enumerate(self.runs) if fold_of(run.name) != fold]
+        members = tuple(m for i, m in enumerate(self.ensemble.members) if i % FOLDS == fold)
+        novelty = fit_novelty(
+            [self.features[i] for i in others],
+            [fold_of(self.runs[i].name) for i in others],
+            [self.runs[i].slice for i in others],
+        )
+        write_graph(
+            path,
+            Ensemble(self.ensemble.center, self.ensemble.spread, members),
+            fit_interval([self.unseen[i] for i in others], [self.runs[i].rul_cycles() for i in others]),
+            training.fit_late_interval([each for each in self.late if fold_of(each.run) != fold]),
+            novelty,
+        )
+        parameters = self.bundle.manifest.parameters | {"novelty_limit": novelty.limit}
+        manifest = msgspec.structs.replace(self.bundle.manifest, parameters=parameters)
+        return OnnxModel(manifest, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]))
 
 
-def other_sets(bundle: Bundle, folder: Path) -> dict[str, float]:
-    """The same figures of the shipped model on the training engines of the other sets, nothing lost."""
+def other_sets(bundle: Bundle, folder: Path) -> Iterator[dict[str, float]]:
+    """The same figures of the shipped model on the training engines of each other set, nothing lost."""
     model = load_model(bundle, find_profile("cpu"))
-    figures: dict[str, float] = {}
     for name in SETS[1:]:
         if (folder / f"train_{name}.txt").is_file():
             said = Said()
             for run in load_engines(folder, name):
                 said.add(run, np.arange(len(run.values)), model)
-            figures |= said.figures(name)
-    return figures
+            yield said.figures(name)
+
+
+def _print(figures: Mapping[str, float]) -> None:
+    for name, value in figures.items():
+        sys.stdout.write(json.dumps({"figure": name, "value": round(value, 4)}) + "\n")
+    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,10 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bundle = open_bundle(options.bundle, app="industrial")
     with tempfile.TemporaryDirectory() as folder:
         context = TrainContext("", None, (), Path(folder), options.data, 0, {}, lambda _share, _message: None)
-        figures = by_folds(bundle, training.known_runs(context), Path(folder))
-    figures |= other_sets(bundle, cmapss_in(options.data, ("train",))[0])
-    for name, value in figures.items():
-        sys.stdout.write(json.dumps({"figure": name, "value": round(value, 4)}) + "\n")
+        _print(by_folds(bundle, training.known_runs(context), Path(folder)))
+    for figures in other_sets(bundle, cmapss_in(options.data, ("train",))[0]):
+        _print(figures)
     return 0
 
 

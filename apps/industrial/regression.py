@@ -248,6 +248,16 @@ class _AdamW:
                 parameter *= np.float32(1 - rate * self._recipe.decay)
 
 
+def learning_runs(
+    runs: Sequence[TrainingRun], stretch: float, random: np.random.Generator
+) -> list[list[Run]]:
+    """For each of ``runs``: itself, its augmented copies, and some of these as a node sees them in part."""
+    made = [[t.run, *augmented(t.run, t.copies, stretch, random)] for t in runs]
+    for group in made:
+        group += [part for run in group for part in seen_in_part(run, random) if random.random() < PART_SHARE]
+    return made
+
+
 def fit_ensemble(
     runs: Sequence[TrainingRun],
     recipe: Recipe,
@@ -258,9 +268,7 @@ def fit_ensemble(
 ) -> Ensemble:
     """Train on ``runs`` with their copies. ``progress`` is told the share done after each member."""
     random = np.random.default_rng(seed)
-    made = [[t.run, *augmented(t.run, t.copies, recipe.stretch, random)] for t in runs]
-    for group in made:
-        group += [part for run in group for part in seen_in_part(run, random) if random.random() < PART_SHARE]
+    made = learning_runs(runs, recipe.stretch, random)
     blocks = features_of([run for group in made for run in group])
     features = np.concatenate(blocks)
     targets = np.concatenate([r.rul_cycles() for group in made for r in group]).astype(np.float32)

@@ -17,33 +17,39 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from apps.industrial import train as training
 from apps.industrial.app import SPEC
 from apps.industrial.data import Run, cmapss_in, features_of, load_test_engines
-from apps.industrial.evaluation import estimator_of, fleet_slices, nasa_score, virtual_runs
+from apps.industrial.evaluation import (
+    bootstrapped,
+    estimator_of,
+    fleet_slices,
+    like_test,
+    nasa_score,
+    root_mean,
+    virtual_runs,
+)
 from apps.industrial.features import RUL_CAP_CYCLES
-from apps.industrial.measure import like_test
-from apps.industrial.regression import FOLDS, STRETCH, augmented, fold_of
+from apps.industrial.regression import FOLDS, STRETCH, fold_of, learning_runs
 from apps.industrial.virtual import HPC
-from common.app import TrainContext
+from common.app import Figure, TrainContext
 from common.bundle import Bundle, open_bundle
 
 
-def gradient_boosting(seed: int, known: training.Known, test: Sequence[Run]) -> dict[str, float]:
+def gradient_boosting(seed: int, known: training.Known, test: Sequence[Run]) -> dict[str, Figure]:
     """RMSE of gradient boosting by folds over training engines, and on ``test`` by all of them."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     random = np.random.default_rng(seed)
-    pool = [
-        (each.fold, run)
-        for each in training.training_runs(known, (), training.COPIES_FULL)
-        for run in (each.run, *augmented(each.run, each.copies, STRETCH, random))
-    ]
+    runs = training.training_runs(known, (), training.COPIES_FULL)
+    made = learning_runs(runs, STRETCH, random)
+    pool = [(each.fold, run) for each, group in zip(runs, made, strict=True) for run in group]
     features = features_of([run for _, run in pool])
     test_features = [found[-1] for found in features_of(test)]
     unseen = features_of(known.real)
@@ -67,13 +73,36 @@ def gradient_boosting(seed: int, known: training.Known, test: Sequence[Run]) -> 
     truth = np.array([run.rul_cycles()[-1] for run in test])
     errors = np.clip(total / FOLDS, 0, RUL_CAP_CYCLES) - truth
     return {
-        "rival_rmse_by_folds": float(np.sqrt(np.mean(squares))),
-        "rival_rmse": float(np.sqrt(np.mean(errors**2))),
-        "rival_nasa_score": nasa_score(errors),
+        "rival_rmse_by_folds": bootstrapped(
+            np.array(squares), root_mean, f"cycles, {len(known.real)} FD001 training engines by folds"
+        ),
+        "rival_rmse": bootstrapped(errors**2, root_mean, f"cycles, {len(test)} test engines"),
+        "rival_nasa_score": Figure(nasa_score(errors), unit=f"{len(test)} test engines"),
     }
 
 
-def int8(bundle: Bundle) -> dict[str, float]:
+def boosting_over_seeds(data_path: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """The figures of `gradient_boosting` over ``seeds`` seeds."""
+    context = TrainContext("rival", None, (), Path(), data_path, 0, {}, lambda _share, _message: None)
+    known = training.known_runs(context)
+    test = load_test_engines(*cmapss_in(data_path, ("test", "RUL")))
+    return figures_over_seeds([gradient_boosting(seed, known, test) for seed in range(seeds)])
+
+
+def figures_over_seeds(results: Sequence[Mapping[str, Figure]]) -> Iterator[dict[str, Any]]:
+    """One line a figure: mean, least and most over the seeds, and the mean of the intervals over engines."""
+    for name, first in results[0].items():
+        figures = [result[name] for result in results]
+        values = [figure.value for figure in figures]
+        mean = float(np.mean(values))
+        line = {"figure": name, "mean": mean, "least": min(values), "most": max(values)}
+        bounds = [(f.lower, f.upper) for f in figures if f.lower is not None and f.upper is not None]
+        if len(bounds) == len(figures):
+            line |= dict(zip(("lower", "upper"), np.mean(bounds, axis=0).tolist(), strict=True))
+        yield line | {"seeds": len(results), "unit": first.unit}
+
+
+def int8(bundle: Bundle) -> dict[str, Figure]:
     """The bundle's model in INT8 (static QDQ, calibrated on virtual training runs) beside float, same run.
 
     Latency is the median over single rows on one thread; RMSE is of the gate's virtual slice.
@@ -91,7 +120,7 @@ def int8(bundle: Bundle) -> dict[str, float]:
             block = next(self._blocks, None)
             return None if block is None else {"features": block}
 
-    results: dict[str, float] = {}
+    results: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as folder:
         quantized = Path(folder) / "model.onnx"
         quantize_static(bundle.model_path(), quantized, Rows(), weight_type=QuantType.QInt8)
@@ -104,9 +133,9 @@ def int8(bundle: Bundle) -> dict[str, float]:
                 started = time.perf_counter()
                 session.run(["rul"], {"features": row})
                 seconds.append(time.perf_counter() - started)
-            results[f"{name}_latency_us"] = float(np.median(seconds)) * 1e6
+            results[f"{name}_latency_us"] = Figure(float(np.median(seconds)) * 1e6, unit="us a row")
             slices = fleet_slices(estimator_of(path), ())
-            results[f"{name}_rmse"] = slices[f"virtual-{HPC.name}"].value
+            results[f"{name}_rmse"] = slices[f"virtual-{HPC.name}"]
     return results
 
 
@@ -120,17 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which.add_parser("int8")
     options = parser.parse_args(arguments)
     if options.which == "int8":
-        results, seeds = [int8(open_bundle(SPEC.starter))], 1
+        lines: Iterable[dict[str, Any]] = figures_over_seeds([int8(open_bundle(SPEC.starter))])
     else:
-        seeds = options.seeds
-        context = TrainContext("rival", None, (), Path(), options.data, 0, {}, lambda _share, _message: None)
-        known = training.known_runs(context)
-        test = load_test_engines(*cmapss_in(options.data, ("test", "RUL")))
-        results = [gradient_boosting(seed, known, test) for seed in range(seeds)]
-    for name in results[0]:
-        values = [result[name] for result in results]
-        line = {"figure": name, "value": float(np.mean(values)), "least": min(values), "most": max(values)}
-        sys.stdout.write(json.dumps(line | {"seeds": seeds}) + "\n")
+        lines = boosting_over_seeds(options.data, options.seeds)
+    for line in lines:
+        sys.stdout.write(json.dumps(line) + "\n")
     return 0
 
 

@@ -180,7 +180,7 @@ def fit(
         # A fault seen a few times counts in the interval as much as it does in training.
         counts = [1.0 + t.copies if t.run.slice.startswith("field:") else 1.0 for t in runs]
         interval = fit_interval(unseen, truths, counts)
-        late_interval = fit_late_interval(ensemble, originals)
+        late_interval = fit_late_interval(late_histories(ensemble, originals))
         complete = [i for i, run in enumerate(originals) if run.remaining_cycles == 0]
         novelty = fit_novelty(
             [features[i] for i in complete],
@@ -200,10 +200,19 @@ def fit(
     )
 
 
-def fit_late_interval(ensemble: Ensemble, runs: Sequence[Run]) -> Interval:
-    """The interval for histories that began late or lost many of their first cycles.
+@dataclass(frozen=True, slots=True)
+class LateHistory:
+    """A run whose history began late or lost cycles: predictions on it by members that had not seen the run,
+    and the truth, both ``(cycles,)``, from the first cycle on at which a RUL is given."""
 
-    Calibrated on ``runs`` from each of `LATE_BEGINS` on, and with each of `LOST_SHARES` of their cycles lost.
+    run: str
+    predicted: NDArray[np.float64]
+    truth: NDArray[np.float64]
+
+
+def late_histories(ensemble: Ensemble, runs: Sequence[Run]) -> list[LateHistory]:
+    """``runs`` from each of `LATE_BEGINS` on, and with each of `LOST_SHARES` of their cycles lost.
+
     The first `LEAST_LATE_CYCLES` of such a history are left out: no RUL is given for them.
     """
     random = np.random.default_rng(LATE_SEED)
@@ -216,11 +225,19 @@ def fit_late_interval(ensemble: Ensemble, runs: Sequence[Run]) -> Interval:
         )
         if len(rows) > LEAST_LATE_CYCLES
     ]
-    if not parts:
-        return Interval(np.full(len(KNOTS), -RUL_CAP_CYCLES), np.full(len(KNOTS), RUL_CAP_CYCLES))
     rest = slice(LEAST_LATE_CYCLES - 1, None)
     unseen = unseen_predictions(ensemble, parts, features_of(parts))
-    return fit_interval([found[rest] for found in unseen], [part.rul_cycles()[rest] for part in parts])
+    return [
+        LateHistory(part.name, found[rest], part.rul_cycles()[rest])
+        for part, found in zip(parts, unseen, strict=True)
+    ]
+
+
+def fit_late_interval(histories: Sequence[LateHistory]) -> Interval:
+    """The interval for histories that began late or lost first cycles; the widest where there are none."""
+    if not histories:
+        return Interval(np.full(len(KNOTS), -RUL_CAP_CYCLES), np.full(len(KNOTS), RUL_CAP_CYCLES))
+    return fit_interval([each.predicted for each in histories], [each.truth for each in histories])
 
 
 def operating_range(runs: Sequence[Run]) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from apps.industrial.evaluation import (
 )
 from apps.industrial.features import CHANNELS, FEATURES, contributions, features_of_runs
 from apps.industrial.graph import OUTPUTS, read_ensemble, write_graph
+from apps.industrial.measure import measure_seed
 from apps.industrial.regression import (
     FOLDS,
     Network,
@@ -34,8 +36,12 @@ from apps.industrial.regression import (
     fit_ensemble,
     fold_of,
 )
-from common.app import Arrays, Label, LabelledSample, Sample, TrainContext
+from apps.industrial.replay import published_rul
+from apps.industrial.rivals import figures_over_seeds
+from common.app import Arrays, Figure, Label, LabelledSample, Sample, TrainContext
 from common.bundle import Bundle, Manifest, open_bundle
+from common.edge.inference import load_model
+from common.edge.profile import find_profile
 from common.errors import DatasetError, TrainingError
 from tests.apps.industrial.test_data import write_set
 
@@ -272,7 +278,8 @@ def test_slices_have_plain_names_and_small_ones_are_judged_together(starter: Bun
 
 def test_a_figure_says_what_it_was_measured_on(starter: Bundle, tmp_path: Path) -> None:
     metrics = evaluate(starter, (), write_set(tmp_path))
-    assert metrics.figures["rul_rmse"].unit == "cycles, 2 engines of test_FD001.txt, not the published file"
+    unit = metrics.figures["rul_rmse"].unit
+    assert unit.startswith("cycles, 2 engines of test_FD001.txt, not the published file")
     assert "not the published files" in metrics.data
     assert str(tmp_path) in metrics.data
     assert not metrics.figures["rul_rmse"].virtual
@@ -281,6 +288,61 @@ def test_a_figure_says_what_it_was_measured_on(starter: Bundle, tmp_path: Path) 
     for file in FILES:
         (tmp_path / file).rename(tmp_path / file.replace("FD001", "FD002"))
     assert "test_FD002.txt" in evaluate(starter, (), tmp_path).figures["rul_rmse"].unit
+
+
+def _write_engines(folder: Path, name: str, engines: Sequence[Run]) -> None:
+    """``engines`` as the test engines of the set ``name``, in NASA's layout."""
+    rows = [
+        " ".join(f"{value:.4f}" for value in (unit, cycle, *values))
+        for unit, run in enumerate(engines, start=1)
+        for cycle, values in enumerate(run.values, start=1)
+    ]
+    (folder / f"test_{name}.txt").write_text("\n".join(rows) + "\n")
+    (folder / f"RUL_{name}.txt").write_text("".join(f"{run.remaining_cycles}\n" for run in engines))
+
+
+def test_what_a_node_publishes_is_measured_beside_the_model(starter: Bundle, tmp_path: Path) -> None:
+    engines = cut_runs(virtual_runs("hpc", 6, 5), 1)
+    _write_engines(tmp_path, "FD001", engines)
+    figures = evaluate(starter, (), tmp_path).figures
+    assert figures["rul_withheld_share"].value < 0.02
+    assert figures["rul_published_rmse"].value < 15
+    assert 0.7 < figures["rul_published_coverage"].value <= 1
+    assert "that are not withheld" in figures["rul_published_rmse"].unit
+
+
+def test_engines_of_other_regimes_are_withheld_and_have_no_error(starter: Bundle, tmp_path: Path) -> None:
+    engines = cut_runs(virtual_runs("hpc", 3, 5), 1)
+    for run in engines:
+        run.values[:, 0] = 20.0
+    _write_engines(tmp_path, "FD002", engines)
+    figures = evaluate(starter, (), tmp_path).figures
+    assert figures["rul_withheld_share"].value == 1
+    assert figures["rul_rmse"].unit.endswith("model alone")
+    assert not {name for name in figures if name.startswith("rul_published")}
+
+
+def test_a_bundle_of_another_seed_is_not_measured_as_this_one(starter: Bundle, tmp_path: Path) -> None:
+    data = write_set(tmp_path / "data")
+    shutil.copytree(starter.path, tmp_path / "seed-3")
+    with pytest.raises(TrainingError, match="not trained with seed 3"):
+        measure_seed(3, "9.1.0", data, tmp_path / "seed-3")
+
+
+def test_figures_over_seeds_have_mean_range_and_the_mean_interval() -> None:
+    seeds = [{"rmse": Figure(8.0, 7.0, 9.0, unit="cycles")}, {"rmse": Figure(9.0, 8.0, 11.0)}]
+    assert list(figures_over_seeds(seeds)) == [
+        {"figure": "rmse", "mean": 8.5, "least": 8.0, "most": 9.0, "lower": 7.5, "upper": 10.0, "seeds": 2,
+         "unit": "cycles"}
+    ]  # fmt: skip
+
+
+def test_a_replayed_part_of_a_run_keeps_its_cycle_numbers(starter: Bundle) -> None:
+    run = virtual_runs("hpc", 1, 5)[0].part(np.arange(30, 70))
+    rows = list(published_rul(run, load_model(starter, find_profile("cpu"))))
+    assert [data["cycle"] for data in rows] == list(range(31, 71))
+    assert rows[0]["withheld"] == "history"
+    assert rows[-1]["rul_cycles"] is not None
 
 
 def test_a_named_folder_without_the_set_is_never_replaced_by_virtual_engines(
