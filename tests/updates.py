@@ -167,6 +167,7 @@ class NodeKit:
         settings: OtaSettings = QUICK,
         clock: StillClock | None = None,
         node: str = "node-1",
+        reserve_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self.folder = folder
         self.site = site
@@ -185,7 +186,17 @@ class NodeKit:
             key_text(bytes(32)),
         )
         traits = NodeTraits(node, "here", "cpu")
-        self.ota = Ota(folder / "tuf", enrolment, APP, traits, settings, self.slots, self.adoption, self.load)
+        self.ota = Ota(
+            folder / "tuf",
+            enrolment,
+            APP,
+            traits,
+            settings,
+            self.slots,
+            self.adoption,
+            self.load,
+            reserve_bytes=reserve_bytes,
+        )
         self.position = 0
         self.drifting = False
         self.events: list[dict[str, Any]] = []

@@ -137,25 +137,24 @@ def _dawdle(add: Any, constant: Any, fresh: str) -> str:
     number = add("Cast", [fresh], "fresh_number", to=TensorProto.FLOAT)
     share = add("ReduceMax", [number], "any_fresh", keepdims=0)
     turns = add("Mul", [share, constant("most_turns", SLOW_TURNS)], "turns_float")
-    turns = add("Cast", [turns], "turns", to=TensorProto.INT64)
+    end = add("Cast", [turns], "turns", to=TensorProto.INT64)
+    end = add("Max", [end, constant("one_turn", 1, np.int64)], "end")
+    end = add("Reshape", [end, constant("end_shape", [1], np.int64)], "end_index")
+    start = constant("start_index", [0], np.int64)
+    turns = add("Slice", [constant("turns_all", np.zeros(SLOW_TURNS)), start, end], "turns_taken")
     size = 64  # A power of two, so that the matrix is its own square exactly.
-    names = [PREFIX + name for name in ("turn", "going", "still", "matrix_in", "matrix_out")]
-    turn, going, still, given, made = names
+    given, turn, made = [PREFIX + name for name in ("matrix_in", "turn", "matrix_out")]
     shape = [size, size]
     body = helper.make_graph(
-        [helper.make_node("Identity", [going], [still]), helper.make_node("MatMul", [given, given], [made])],
+        [helper.make_node("MatMul", [given, given], [made])],
         PREFIX + "turn_body",
         [
-            helper.make_tensor_value_info(turn, TensorProto.INT64, []),
-            helper.make_tensor_value_info(going, TensorProto.BOOL, []),
             helper.make_tensor_value_info(given, TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info(turn, TensorProto.FLOAT, []),
         ],
-        [
-            helper.make_tensor_value_info(still, TensorProto.BOOL, []),
-            helper.make_tensor_value_info(made, TensorProto.FLOAT, shape),
-        ],
+        [helper.make_tensor_value_info(made, TensorProto.FLOAT, shape)],
     )
     matrix = constant("matrix", np.zeros(shape))
-    last = add("Loop", [turns, constant("go", True, np.bool_), matrix], "matrix_last", body=body)
+    last = add("Scan", [matrix, turns], "matrix_last", body=body, num_scan_inputs=1)
     total = add("ReduceMean", [last], "matrix_mean", keepdims=0)
     return add("Mul", [total, constant("zero", 0.0)], "nothing")

@@ -10,13 +10,16 @@ from common.bundle import Bundle, Limits
 from common.edge.golden import check_golden as check_on_device
 from common.edge.inference import load_model
 from common.edge.profile import find_profile
+from common.edge.proof import prove
 
 
 def check_golden(bundle: Bundle) -> None:
     """Run the golden cases as a node does, on the CPU. Latency is for the device to judge, not for here.
 
-    Raises `GoldenCaseFailed`, and `BundleIncompatible` for a model that does not fit its manifest.
+    A process with limits loads and runs the model first (`common.edge.proof`). Raises `GoldenCaseFailed`, and
+    `BundleIncompatible` for a model that does not fit its manifest or those limits.
     """
+    prove(bundle)
     unhurried = msgspec.structs.replace(bundle.manifest, limits=Limits(latency_ms=math.inf))
     bundle = Bundle(bundle.path, unhurried)
     check_on_device(bundle, load_model(bundle, find_profile("cpu")))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.app import Model
+from common.app import Arrays, Model
 from common.bundle import Bundle, TensorSpec
 from common.errors import ArraysError, GoldenCaseFailed, InferenceError
 
@@ -44,6 +44,25 @@ def check_golden(
 
     Raises `GoldenCaseFailed`, with the case, the output and by how much.
     """
+    cases = run_golden(bundle, model, _compare)
+    best = min(_round(model, cases, timer) for _ in range(ROUNDS)) * 1e3
+    if best > bundle.manifest.limits.latency_ms:
+        raise GoldenCaseFailed(
+            f"{bundle.version} takes {best:.3g} ms for a run on this device; "
+            f"its bundle promises at most {bundle.manifest.limits.latency_ms:g} ms"
+        )
+    return GoldenResult(len(cases), best)
+
+
+def run_golden(
+    bundle: Bundle,
+    model: Model,
+    judge: Callable[[Bundle, int, Arrays, Arrays], None] | None = None,
+) -> list[dict[str, NDArray[Any]]]:
+    """Run each golden case once and give its outputs, with the expected ones, to ``judge``; the inputs.
+
+    Raises `GoldenCaseFailed`, also after `CASES_TIMEOUT_S`.
+    """
     inputs, expected = _golden(bundle)
     cases = [
         _case(inputs, bundle.manifest.inputs, index) for index in range(_count(bundle, inputs, expected))
@@ -58,14 +77,9 @@ def check_golden(
             outputs = model.run(case)
         except InferenceError as error:
             raise GoldenCaseFailed(f"{bundle.version} fails on golden case {index}: {error}") from error
-        _compare(bundle, index, outputs, {name: value[index] for name, value in expected.items()})
-    best = min(_round(model, cases, timer) for _ in range(ROUNDS)) * 1e3
-    if best > bundle.manifest.limits.latency_ms:
-        raise GoldenCaseFailed(
-            f"{bundle.version} takes {best:.3g} ms for a run on this device; "
-            f"its bundle promises at most {bundle.manifest.limits.latency_ms:g} ms"
-        )
-    return GoldenResult(len(cases), best)
+        if judge is not None:
+            judge(bundle, index, outputs, {name: value[index] for name, value in expected.items()})
+    return cases
 
 
 def output_scales(bundle: Bundle) -> dict[str, float]:

@@ -2,17 +2,21 @@
 
 What the manifest promises is checked against the model when it is loaded, and every input against the
 manifest when it runs, so that a wrong shape is an error with a name instead of a wrong number. NaN or
-infinity in an output is a failure. Sessions are made small: no memory arena, no memory pattern, threads
-that sleep between runs, and none but the caller's for a model under `SMALL_BYTES`: such a model has done its
-work before another thread is awake.
+infinity in an output is a failure. Sessions are made small: no memory pattern, threads that sleep between
+runs, and none but the caller's for a model under `SMALL_BYTES`: such a model has done its work before another
+thread is awake. On the CPU all sessions of the process share one arena of at most `model_memory_bytes`, which
+grows by what is needed: a run that wants more is an `InferenceError`.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,8 @@ from common.errors import BundleIncompatible, InferenceError
 
 LATENCY_WINDOW = 1024
 SMALL_BYTES = 1 << 20
+MEMORY_LIMIT_BYTES = 2 * 1024**3
+MEMORY_SHARE = 0.5
 CPU_PROVIDER = "CPUExecutionProvider"
 _ONNX_TYPES = {
     "tensor(float)": "float32",
@@ -137,6 +143,37 @@ class OnnxModel:
         return value.astype(dtype)
 
 
+def model_memory_bytes() -> int:
+    """Memory limit of a process's models: `MEMORY_SHARE` of the machine's, up to `MEMORY_LIMIT_BYTES`."""
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(MEMORY_LIMIT_BYTES, int(MEMORY_SHARE * machine_bytes))
+
+
+_arena_lock = threading.Lock()
+
+
+def _bound_memory() -> None:
+    with _arena_lock:
+        _make_arena()
+
+
+@cache
+def _make_arena() -> None:
+    """Create the arena of all sessions of this process."""
+    import onnxruntime
+
+    kind, purpose = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    same_as_requested = 1
+    arena = {
+        "max_mem": model_memory_bytes(),
+        "arena_extend_strategy": same_as_requested,
+        "initial_chunk_size_bytes": 64 * 1024,
+    }
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", kind, 0, purpose), onnxruntime.OrtArenaCfg(arena)
+    )
+
+
 def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
     """The bundle's model, ready to run. Raises `BundleIncompatible` if it cannot be, and says why."""
     import onnxruntime
@@ -157,7 +194,8 @@ def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
     small = bundle.model_path().stat().st_size < SMALL_BYTES
     options.intra_op_num_threads = 1 if small else profile.intra_op_threads
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -57,6 +57,7 @@ from common.edge.ota import Ota
 from common.edge.outbox import Outbox
 from common.edge.processing import Processing
 from common.edge.profile import Profile, find_profile
+from common.edge.proof import load_proven
 from common.edge.pseudonyms import keep_secret, pseudonym
 from common.edge.recording import record
 from common.edge.run_clock import mend_earlier_times, take_over
@@ -479,9 +480,10 @@ class Node:
             self._settings.ota,
             self.slots,
             self.adoption,
-            lambda bundle: load_model(bundle, profile),
+            lambda bundle: load_proven(bundle, profile),
             clock=self._clock,
             broker_moved=self._follow_broker,
+            reserve_bytes=lambda: self.outbox.room_bytes,
         )
 
     def _follow_broker(self, broker: Address) -> None:

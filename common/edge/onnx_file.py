@@ -1,8 +1,14 @@
 """What an ``.onnx`` file may hold, checked before ONNX Runtime reads it.
 
-A model holds its weights itself, so its size bounds them. Refused are weights in other files (a path of the
-node), and sparse tensors, of which a few bytes name gigabytes that loading allocates. The file is walked as
-protocol buffers (`onnx.proto`), without its contents being copied.
+A model holds its weights itself, so its size bounds them. The file is walked as protocol buffers
+(`onnx.proto`), without its contents being copied. Refused are:
+
+- weights in other files, which are paths of the node;
+- sparse tensors, of which a few bytes name gigabytes that loading allocates;
+- loops (``Loop``, ``SequenceMap``), because nothing bounds how long they run;
+- local functions, because loading writes out each call of one, and calls nest.
+
+What else a model takes to load and to run is measured in a process with limits (`common.edge.proof`).
 """
 
 from __future__ import annotations
@@ -15,9 +21,10 @@ from common.bundle import FILE_LIMIT_BYTES
 from common.errors import BundleIncompatible
 
 _DEPTH_LIMIT = 16
-_GRAPH = 7
+_GRAPH, _FUNCTION = 7, 25
+_LOOPS = (b"Loop", b"SequenceMap")
 _NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
-_ATTRIBUTE = 5
+_OPERATOR, _ATTRIBUTE = 4, 5
 _TENSOR, _SUBGRAPH, _TENSORS, _SUBGRAPHS, _SPARSE, _SPARSES = 5, 6, 10, 11, 22, 23
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 Field = tuple[int, int, int]
@@ -34,6 +41,8 @@ def check_model_file(path: Path) -> None:
             for number, start, end in _fields(content, 0, size):
                 if number == _GRAPH:
                     _check_graph(content, start, end, 0)
+                elif number == _FUNCTION:
+                    raise ValueError("it has local functions: export it with functions inlined")
         except (ValueError, IndexError) as error:
             raise BundleIncompatible(f"{path} cannot be loaded: {error}") from error
 
@@ -50,6 +59,8 @@ def _check_graph(content: mmap.mmap, start: int, end: int, depth: int) -> None:
             for attribute, first, last in _fields(content, inner, until):
                 if attribute == _ATTRIBUTE:
                     _check_attribute(content, first, last, depth)
+                elif attribute == _OPERATOR and content[first:last] in _LOOPS:
+                    raise ValueError(f"it has a loop ({content[first:last].decode()})")
 
 
 def _check_attribute(content: mmap.mmap, start: int, end: int, depth: int) -> None:

@@ -8,6 +8,9 @@ the words of `common.edge.trust` these are: ``extraneous`` (the bundle wants a f
 not sign), ``wrong_app``, ``incompatible``, ``too_large``, ``no_space``, ``golden``, ``load_failed``,
 ``crash_loop``. What depends on signed content alone is final until a newer serial; what an attacker on
 the network could cause is tried again at the next look.
+
+A bundle never takes disk space that the node's events may still need (`reserve_bytes`), nor the last
+`RESERVE_BYTES`; a node without that much space says so in its health.
 """
 
 from __future__ import annotations
@@ -68,7 +71,8 @@ log = logging.getLogger(__name__)
 REPEAT_S = 3600.0
 """How often the same refusal is reported again."""
 _NEXT_MANIFEST = ".next-manifest.json"
-_RESERVE_BYTES = 16 * 1024 * 1024
+RESERVE_BYTES = 16 * 1024 * 1024
+"""Space that a bundle leaves free beside what events may need."""
 
 
 class _GivenUp(UpdateRefused):
@@ -92,6 +96,7 @@ class Ota:
         user_agent: str = "edgeloop-node",
         clock: Clock = time.time_ns,
         broker_moved: Callable[[Address], None] = lambda _: None,
+        reserve_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._folder = folder
         self._app = app
@@ -100,6 +105,7 @@ class Ota:
         self._slots = slots
         self._adoption = adoption
         self._load = load
+        self._reserve_bytes = reserve_bytes
         fetcher = RepositoryFetcher(settings, token=enrolment.token, user_agent=user_agent)
         self._repository = TrustedRepository(
             folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher, app
@@ -114,7 +120,7 @@ class Ota:
         self.refusals: dict[str, int] = {}
         """Count of refusals by reason, for the metrics."""
         self.problem: UpdateRefused | None = None
-        """Why this node cannot check for updates; None after a check that found out what to run."""
+        """Why this node cannot check for updates, or has no room for one; None after one that succeeded."""
         self._follow_kept_broker()
 
     def run(self, stop: threading.Event, look_now: threading.Event) -> None:
@@ -140,7 +146,7 @@ class Ota:
             self._look()
             self._told = self.problem = None
         except UpdateRefused as error:
-            self.problem = error if self._order is None else None
+            self.problem = error if self._order is None or error.reason == "no_space" else None
             self._refused(error)
         except Exception:
             log.exception("looking for a deployment failed; the node keeps its model")
@@ -254,7 +260,7 @@ class Ota:
             self._offered = (order.version, order.serial)
         try:
             idle = self._slots.prepare_idle()
-            bundle = self._slots.copy_starter() if order.starter else self._download(order, idle)
+            bundle = self._copy_starter(idle) if order.starter else self._download(order, idle)
             self._adoption.note("downloaded", order)
             if bundle.version != order.version:
                 raise _GivenUp("mixed", f"the bundle of {order.version} says that it is {bundle.version}")
@@ -292,12 +298,27 @@ class Ota:
             raise _GivenUp("wrong_app", f"{order.version} is a model for {manifest.app!r}, not {self._app!r}")
         targets = self._targets(order, manifest)
         clear_slot(idle, frozenset((_NEXT_MANIFEST, *manifest.files, *_partials(targets))))
-        _check_space(idle, targets)
         for name, target in targets.items():
+            self._check_space(idle, sum(_missing_bytes(idle, *each) for each in targets.items()))
             self._repository.fetch(target, idle / name)
         os.replace(next_manifest, idle / MANIFEST)
         durable.sync_folder(idle)
         return open_bundle(idle, app=self._app)
+
+    def _copy_starter(self, idle: Path) -> Bundle:
+        self._check_space(idle, self._slots.starter_bytes())
+        return self._slots.copy_starter()
+
+    def _check_space(self, folder: Path, wanted_bytes: int) -> None:
+        """Raises `UpdateRefused` (``no_space``) where ``wanted_bytes`` would go into the reserve."""
+        reserve_bytes = self._reserve_bytes() + RESERVE_BYTES
+        free_bytes = shutil.disk_usage(folder).free
+        if wanted_bytes and free_bytes < wanted_bytes + reserve_bytes:
+            raise UpdateRefused(
+                "no_space",
+                f"{wanted_bytes} bytes are needed in {folder}, {free_bytes} are free, and {reserve_bytes} of "
+                "them are kept for events (outbox.budget_bytes): free some space, or lower the budget",
+            )
 
     def _targets(self, order: Order, manifest: Manifest) -> dict[str, TargetFile]:
         targets: dict[str, TargetFile] = {}
@@ -334,7 +355,11 @@ class Ota:
 
 
 def _partials(targets: dict[str, TargetFile]) -> list[str]:
-    return [f".{name}.{target.hashes['sha256'][:16]}.partial" for name, target in targets.items()]
+    return [_partial(name, target) for name, target in targets.items()]
+
+
+def _partial(name: str, target: TargetFile) -> str:
+    return f".{name}.{target.hashes['sha256'][:16]}.partial"
 
 
 def _check_length(target: TargetFile, limit: int) -> None:
@@ -342,8 +367,9 @@ def _check_length(target: TargetFile, limit: int) -> None:
         raise UpdateRefused("too_large", f"{target.path} is {target.length} bytes; at most {limit} are taken")
 
 
-def _check_space(folder: Path, targets: dict[str, TargetFile]) -> None:
-    needed = sum(target.length for target in targets.values()) + _RESERVE_BYTES
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UpdateRefused("no_space", f"{needed} bytes are needed in {folder}, {free} are free")
+def _missing_bytes(folder: Path, name: str, target: TargetFile) -> int:
+    """What is still to be written of a file of the bundle."""
+    if (folder / name).exists():
+        return 0
+    partial = folder / _partial(name, target)
+    return max(0, target.length - (partial.stat().st_size if partial.exists() else 0))

@@ -207,6 +207,11 @@ class Outbox:
         """What they take of the budget."""
         return sum(self._bytes.values())
 
+    @property
+    def room_bytes(self) -> int:
+        """How much of the budget is left, and is to stay free on the disk."""
+        return max(0, self._budget_bytes - self.bytes)
+
     def saved_state(self) -> bytes | None:
         """The app's state as of the last commit that had one."""
         return self._one("SELECT content FROM app_state")
@@ -892,5 +897,7 @@ def _is_damage(error: BaseException | None) -> bool:
     """Whether the file is to blame, not the disk, its space, or another process."""
     if not isinstance(error, sqlite3.DatabaseError):
         return False
+    if "unsupported file format" in str(error):  # SQLite has no code of its own for a damaged format number
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -107,6 +107,11 @@ class Slots:
         """Version of the installed package's starter bundle."""
         return open_bundle(self._starter, app=self._app).version
 
+    def starter_bytes(self) -> int:
+        """Size of the starter bundle."""
+        bundle = open_bundle(self._starter, app=self._app)
+        return sum((bundle.path / name).stat().st_size for name in bundle.files())
+
     def prepare_idle(self) -> Path:
         """The idle slot, free to be written. Raises `UpdateRefused` (``busy``) in a soak."""
         with self._lock:

@@ -74,3 +74,56 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(BundleIncompatible):
             check_model_file(path)
+
+
+def test_loops_are_refused_wherever_they_are(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    output = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    body = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "body", [], output)
+    loop = helper.make_node("Loop", ["", "", "x"], ["y"], body=body)
+    inner = helper.make_graph([loop], "inner", [], output)
+    branch = helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+    for number, node in enumerate((loop, branch)):
+        with pytest.raises(BundleIncompatible, match="loop"):
+            check_model_file(model(tmp_path / f"{number}.onnx", [node]))
+
+
+def test_functions_that_call_each_other_are_refused(tmp_path: Path) -> None:
+    from onnx import helper
+
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    functions = [
+        helper.make_function(
+            "own",
+            f"f{depth}",
+            ["a"],
+            ["b"],
+            [
+                helper.make_node(f"f{depth + 1}", ["a"], ["c"], domain="own"),
+                helper.make_node(f"f{depth + 1}", ["c"], ["b"], domain="own"),
+            ],
+            opset,
+        )
+        for depth in range(40)
+    ]
+    path = model(tmp_path / "f.onnx")
+    import onnx
+
+    proto = onnx.load(path)
+    proto.functions.extend(functions)
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(BundleIncompatible, match="functions"):
+        check_model_file(path)
+
+
+def test_graphs_nested_deeply_are_refused(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    output = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    for depth in range(20):
+        inner = helper.make_graph([node], f"g{depth}", [], output)
+        node = helper.make_node("Scan", ["x"], ["y"], body=inner, num_scan_inputs=1)
+    with pytest.raises(BundleIncompatible, match="nested"):
+        check_model_file(model(tmp_path / "deep.onnx", [node]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ import pytest
 
 from common.bundle import MANIFEST, seal
 from common.deployment import DEPLOYMENT_LIMIT_BYTES, Constraint, Deployment, Wave
-from common.edge.ota import REPEAT_S
+from common.edge.ota import REPEAT_S, RESERVE_BYTES
+from common.edge.outbox import Outbox
 from tests.builders import make_bundle
 from tests.updates import APP, QUICK, NodeKit, UpdateSite
 from tests.waiting import PATIENCE_S, wait_for
@@ -169,6 +171,67 @@ def test_a_full_disk_is_said(node, site, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     node.look()
     assert refusal(node) == "no_space"
+    assert node.ota.facts()["problem"] == "no_space"
+    monkeypatch.undo()
+    node.look()
+    assert node.ota.facts()["problem"] == ""
+    node.feed(20)
+    assert node.version() == "v2"
+
+
+def free_space(monkeypatch: pytest.MonkeyPatch, folder: Path, free_bytes: int) -> None:
+    """A disk with ``free_bytes`` free now, less what is written into ``folder`` from now on."""
+    usage = shutil.disk_usage(folder)
+    before = size_of(folder)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage._replace(free=free_bytes - size_of(folder) + before)
+    )
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("version", ["v2", "starter-1"])
+def test_space_that_events_may_need_is_not_taken(tmp_path, site, monkeypatch, version):
+    mebibyte = 1024 * 1024
+    outbox = Outbox(tmp_path / "outbox.sqlite", "/here/node-1", 100 * mebibyte, time.time_ns)
+    node = NodeKit(tmp_path / "node", site, reserve_bytes=lambda: outbox.room_bytes)
+    if version == "starter-1":
+        site.publish("v1")
+        node.look()
+        node.feed(20)
+        assert node.version() == "v1"
+        publish(site)  # without a version: the starter
+    else:
+        site.publish(version)
+    slots = node.folder / "slots"
+    before = size_of(slots)
+    free_space(monkeypatch, node.folder, outbox.room_bytes + RESERVE_BYTES)
+    node.look()
+    assert node.told("refused")[-1]["reason"] == "no_space"
+    assert node.ota.facts()["problem"] == "no_space"
+    assert "outbox.budget_bytes" in node.ota.facts()["detail"]
+    assert size_of(slots) - before < 20_000, "at most the manifest"
+    free_space(monkeypatch, node.folder, outbox.room_bytes + RESERVE_BYTES + mebibyte)
+    node.look()
+    node.feed(20)
+    assert node.version() == version
+    outbox.close()
+
+
+def test_space_is_looked_at_before_every_file(node, site, monkeypatch):
+    site.publish("v2")
+    free_space(monkeypatch, node.folder, RESERVE_BYTES + 10_000_000)
+
+    def fill(request: Any, content: bytes) -> None:
+        free_space(monkeypatch, node.folder, RESERVE_BYTES)
+        site.server.send(request, content)
+
+    site.server.answers["golden.npz"] = fill
+    node.look()
+    assert refusal(node) == "no_space"
+    assert not [path for path in site.server.requests if path.endswith("model.onnx")]
 
 
 def test_a_document_that_vanished_is_said(node, site):

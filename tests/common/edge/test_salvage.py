@@ -155,6 +155,14 @@ def test_a_damaged_header_costs_nothing(tmp_path: Path, header: bytes) -> None:
         assert (outbox.saved_state(), outbox.position(), len(outbox.journal())) == (b"state", 261, 14)
 
 
+def test_a_damaged_format_number_is_damage(tmp_path: Path) -> None:
+    fill(tmp_path)
+    damage(tmp_path / "outbox.sqlite", 44, b"\xff" * 4)
+    with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
+        assert outbox.replaced
+        assert numbers(rows(outbox)) == list(range(1, EVENTS + 1))
+
+
 def test_a_file_cut_short_keeps_what_is_left(tmp_path: Path) -> None:
     fill(tmp_path)
     path = tmp_path / "outbox.sqlite"
