@@ -309,10 +309,13 @@ def _extract(archive: Path, folder: Path) -> BackupManifest:
     """Every member as a file for its owner only, and checked against the manifest."""
     found: dict[str, str] = {}
     manifest: BackupManifest | None = None
+    archive_bytes = archive.stat().st_size
     try:
         with tarfile.open(archive, mode="r:") as opened:
             for member in opened:
-                content = opened.extractfile(member) if member.isreg() else None
+                # A sparse member is larger than the archive that names it: a backup has none.
+                plain = member.isreg() and not member.issparse() and member.size <= archive_bytes
+                content = opened.extractfile(member) if plain else None
                 if content is None or manifest is not None:
                     raise BackupError(f"{archive} is not a backup of a cloud: it has {member.name[:80]!r}")
                 if member.name == MANIFEST:

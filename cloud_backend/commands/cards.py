@@ -20,11 +20,13 @@ first (``<EDGELOOP_DATA>/<name>/``), then in the user's cache.
 
 from __future__ import annotations
 
-import io
 import os
+import shutil
 import sys
+import tempfile
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -34,7 +36,15 @@ from common import durable
 from common.bundle import file_digest
 from common.errors import DatasetError
 
-MEMBER_LIMIT_BYTES = 2 * 1024**3
+UNPACKED_LIMIT_BYTES = 4 * 1024**3
+EXPANSION_LIMIT = 200
+"""Most bytes that a member may unpack to, as a multiple of its size in the archive."""
+FREE_BYTES = 1024 * 1024
+"""What a member may unpack to however small it is in the archive."""
+DIRECTORY_LIMIT_BYTES = 64 * 1024 * 1024
+END_BYTES = 66 * 1024
+"""Where the end of a zip archive, with a comment, begins at the latest."""
+CHUNK_BYTES = 1024 * 1024
 Fetch = Callable[[str, Path], Path]
 """``fetch(url, folder)`` gives the downloaded file."""
 
@@ -125,8 +135,7 @@ def obtain(card: Card, home: Path, fetch: Fetch) -> None:
             continue
         if file.url not in downloads:
             downloads[file.url] = fetch(file.url, home / ".downloads")
-        content = member_of(downloads[file.url], file.member)
-        durable.write(path, content)
+        extract(downloads[file.url], file.member, path)
         if file_digest(path) != file.sha256:
             path.unlink()
             raise DatasetError(f"{file.name} from {file.url} has another SHA-256 than its card says")
@@ -134,26 +143,74 @@ def obtain(card: Card, home: Path, fetch: Fetch) -> None:
         download.unlink(missing_ok=True)
 
 
-def member_of(archive: Path, member: str) -> bytes:
-    """A file inside a download, through zip archives in zip archives; the download itself without ``member``.
+def extract(archive: Path, member: str, path: Path) -> None:
+    """Write a file inside a download to ``path``, through zip archives in zip archives; without ``member``,
+    the download itself.
+
+    Everything is streamed through files beside ``path``. All that is unpacked on the way is at most
+    `UNPACKED_LIMIT_BYTES`, and of each member at most `EXPANSION_LIMIT` times its size in the archive. Raises
+    `DatasetError`.
+    """
+    left, allowed_bytes, source = member, UNPACKED_LIMIT_BYTES, archive
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=path.parent) as folder:
+        try:
+            while left:
+                unpacked = Path(folder) / str(len(left))
+                left, size = _unpack(source, left, unpacked, allowed_bytes)
+                allowed_bytes, source = allowed_bytes - size, unpacked
+            if source == archive:
+                source = Path(folder) / "whole"
+                shutil.copyfile(archive, source)
+            with source.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(source, path)
+        except DatasetError as error:
+            raise DatasetError(f"{archive.name}: {error} (for the member {member!r})") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise DatasetError(f"{archive.name} cannot be unpacked: {error}") from error
+    durable.sync_folder(path.parent)
+
+
+def _unpack(source: Path, member: str, path: Path, allowed_bytes: int) -> tuple[str, int]:
+    """Unpack the outermost archive of ``member`` to ``path``; the rest of its name, and the size."""
+    check_directory(source)
+    with zipfile.ZipFile(source) as opened:
+        name = next((n for n in opened.namelist() if member == n or member.startswith(f"{n}/")), None)
+        if name is None or name.endswith("/"):
+            raise DatasetError(f"it has no member {member!r}")
+        entry = opened.getinfo(name)
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DatasetError(f"{name} is neither stored nor deflated")
+        limit_bytes = min(allowed_bytes, max(FREE_BYTES, EXPANSION_LIMIT * entry.compress_size))
+        size = 0
+        with opened.open(entry) as content, path.open("wb") as file:
+            while chunk := content.read(min(CHUNK_BYTES, limit_bytes - size + 1)):
+                size += len(chunk)
+                if size > limit_bytes:
+                    raise DatasetError(f"{name} unpacks to more than {limit_bytes} bytes")
+                file.write(chunk)
+    return member[len(name) :].removeprefix("/"), size
+
+
+def check_directory(archive: Path) -> None:
+    """Refuse a zip archive whose directory, which `zipfile` holds in memory, is over its limit.
 
     Raises `DatasetError`.
     """
-    content = archive.read_bytes()
-    left = member
-    try:
-        while left:
-            with zipfile.ZipFile(io.BytesIO(content)) as opened:
-                name = next((n for n in opened.namelist() if left == n or left.startswith(f"{n}/")), None)
-                if name is None or name.endswith("/"):
-                    raise DatasetError(f"{archive.name} has no member {member!r}")
-                if opened.getinfo(name).file_size > MEMBER_LIMIT_BYTES:
-                    raise DatasetError(f"{name} in {archive.name} is larger than {MEMBER_LIMIT_BYTES} bytes")
-                content = opened.read(name)
-                left = left[len(name) :].removeprefix("/")
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
-        raise DatasetError(f"{archive.name} cannot be unpacked: {error}") from error
-    return content
+    size = archive.stat().st_size
+    with archive.open("rb") as file:
+        file.seek(max(0, size - END_BYTES))
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    wide = tail.rfind(b"PK\6\6")
+    if end < 0:
+        raise DatasetError("it cannot be unpacked: it is no zip archive")
+    directory_bytes = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if wide >= 0 and directory_bytes == 0xFFFFFFFF:
+        directory_bytes = int.from_bytes(tail[wide + 40 : wide + 48], "little")
+    if directory_bytes > DIRECTORY_LIMIT_BYTES:
+        raise DatasetError(f"its directory has {directory_bytes} bytes; at most {DIRECTORY_LIMIT_BYTES}")
 
 
 def download(url: str, folder: Path) -> Path:

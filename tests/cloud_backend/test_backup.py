@@ -184,6 +184,27 @@ def test_an_archive_that_is_not_whole_is_refused(site, tmp_path, change):
     assert not (tmp_path / "escaped").exists()
 
 
+def test_a_member_that_is_larger_than_the_archive_is_refused(tmp_path):
+    """A sparse file of two TiB in a few kilobytes, as GNU tar writes it."""
+    file = tmp_path / "sparse.tar"
+    member = tarfile.TarInfo("cloud.sqlite")
+    member.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "cloud.sqlite",
+        "GNU.sparse.realsize": str(2 << 40),
+    }
+    content = b"0\n".ljust(512, b"\0")
+    member.size = len(content)
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(content))
+    with tarfile.open(file) as archive:
+        assert archive.getmembers()[0].size == 2 << 40
+    with pytest.raises(BackupError, match="not a backup"):
+        restore_backup(file, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
 def test_an_archive_that_was_cut_is_refused(site, tmp_path, share):
     file = take(site, tmp_path / "b.tar")

@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import typer
@@ -364,10 +365,55 @@ def test_a_set_that_the_publisher_changed_is_refused(tmp_path: Path) -> None:
         cards.obtain(card, tmp_path / "home", lambda url, folder: archive_of(tmp_path, b"other"))
     assert not (tmp_path / "home" / "rows.txt").exists()
     with pytest.raises(DatasetError, match="no member"):
-        cards.member_of(archive_of(tmp_path), "outer/inner.zip/absent")
+        cards.extract(archive_of(tmp_path), "outer/inner.zip/absent", tmp_path / "home" / "x")
     (tmp_path / "broken.zip").write_bytes(b"PK broken")
     with pytest.raises(DatasetError, match="cannot be unpacked"):
-        cards.member_of(tmp_path / "broken.zip", "x")
+        cards.extract(tmp_path / "broken.zip", "x", tmp_path / "home" / "x")
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_a_member_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "bomb.zip", "w", ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(64 * 1024 * 1024))
+    with ZipFile(tmp_path / "outer.zip", "w") as outer:
+        outer.write(tmp_path / "bomb.zip", "bomb.zip")
+    tracemalloc.start()
+    for archive_path, member in (
+        (tmp_path / "bomb.zip", "zeros"),
+        (tmp_path / "outer.zip", "bomb.zip/zeros"),
+    ):
+        with pytest.raises(DatasetError, match="unpacks to more than"):
+            cards.extract(archive_path, member, tmp_path / "home" / "zeros")
+    assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    tracemalloc.stop()
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_a_size_that_the_archive_understates_is_counted_while_unpacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "UNPACKED_LIMIT_BYTES", 100_000)
+    inner = os.urandom(60_000)
+    with ZipFile(tmp_path / "inner.zip", "w") as archive:
+        archive.writestr("deep", inner)
+    with ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(tmp_path / "inner.zip", "inner.zip")
+    with pytest.raises(DatasetError, match="unpacks to more than"):
+        cards.extract(tmp_path / "outer.zip", "inner.zip/deep", tmp_path / "home" / "deep")
+    monkeypatch.setattr(cards, "UNPACKED_LIMIT_BYTES", 200_000)
+    cards.extract(tmp_path / "outer.zip", "inner.zip/deep", tmp_path / "home" / "deep")
+    assert (tmp_path / "home" / "deep").read_bytes() == inner
+
+
+def test_a_directory_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "DIRECTORY_LIMIT_BYTES", 1000)
+    with ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(100):
+            archive.writestr(f"member-{number}", b"")
+    with pytest.raises(DatasetError, match="directory"):
+        cards.extract(tmp_path / "many.zip", "member-1", tmp_path / "home" / "x")
 
 
 @pytest.mark.parametrize(
