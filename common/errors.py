@@ -25,6 +25,7 @@ Catch at the depth that you care for::
     │   ├── UploadUnknown      there is no upload with this id
     │   ├── UploadConflict     a piece does not continue the upload, or another upload is in its way
     │   ├── UploadTooLarge     more bytes than are taken
+    │   ├── UploadsOpen        a node has as many unfinished uploads as it may
     │   ├── UploadNoSpace      no room for a sample now, on the disk or in a node's share
     │   └── SampleRefused      the content is not what was announced, or not a sample
     ├── ArraysError            an .npz that is not one of plain arrays within its limits
@@ -161,6 +162,10 @@ class UploadConflict(SampleError):
 
 class UploadTooLarge(SampleError):
     """More bytes than are taken."""
+
+
+class UploadsOpen(SampleError):
+    """A node has as many unfinished uploads as it may."""
 
 
 class UploadNoSpace(SampleError):

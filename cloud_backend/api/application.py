@@ -31,6 +31,7 @@ from cloud_backend.api.guard import BodyLimit, TokenGuard
 from cloud_backend.api.json_bodies import JsonBodies
 from cloud_backend.api.mounts import MountedErrors, mounts_of, open_paths_of
 from cloud_backend.api.page_headers import PageHeaders
+from cloud_backend.api.ranges import OneRange
 from cloud_backend.api.updates import UpdateFiles
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Errors are problem documents (RFC 9457). Lists are pages: pass `next` of one as `cursor` of the next.
 Times are UTC nanoseconds. The update repository lies under `/tuf/metadata` and `/tuf/targets` as
-static files with ETags and ranges.
+static files with ETags; a request may ask for one range.
 """
 TAGS = [
     {"name": "nodes", "description": "The fleet."},
@@ -109,6 +110,7 @@ def create_api(cloud: Cloud) -> FastAPI:
         open_paths=open_paths_of(mounts),
     )
     api.add_middleware(PageHeaders, frame_ancestors=http.frame_ancestors)
+    api.add_middleware(OneRange)
     if mounts:
         api.add_middleware(MountedErrors, mounts=mounts)
     return api

@@ -31,6 +31,7 @@ from common.errors import (
     TrainingError,
     UploadConflict,
     UploadNoSpace,
+    UploadsOpen,
     UploadTooLarge,
     UploadUnknown,
     VersionUnknown,
@@ -38,6 +39,8 @@ from common.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 OFFSET_HEADER = "Upload-Offset"
+RETRY_AFTER_S = 60
+"""What a 429 names as the time to wait."""
 CHALLENGE = 'Bearer realm="edgeloop"'
 
 STATUS_OF: list[tuple[type[EdgeloopError], int]] = [
@@ -46,6 +49,7 @@ STATUS_OF: list[tuple[type[EdgeloopError], int]] = [
     (VersionUnknown, 404),
     (UploadConflict, 409),
     (UploadTooLarge, 413),
+    (UploadsOpen, 429),
     (UploadNoSpace, 507),
     (SampleRefused, 422),
     (SampleError, 422),
@@ -124,6 +128,8 @@ def install(api: FastAPI) -> None:
         headers, more = {}, {}
         if isinstance(error, UploadConflict) and error.offset is not None:
             headers[OFFSET_HEADER], more["offset"] = str(error.offset), error.offset
+        if status == 429:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
         return problem_response(status, str(error), kind=type(error).__name__, headers=headers, **more)
 
     @api.exception_handler(OSError)

@@ -30,6 +30,7 @@ from cloud_backend.api.shapes import (
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import LabelRow, Node, NodeSubject, SampleRow, UploadCount
 from cloud_backend.training.samples import Announced, Upload
+from common.errors import UploadsOpen
 
 router = APIRouter(prefix="/v1", tags=["samples"])
 SampleId = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the sample")]
@@ -40,20 +41,25 @@ WRITE_BYTES = 256 * 1024
 """Bytes that are gathered before they go to disk."""
 
 
-@router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422, 507))
+@router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422, 429, 507))
 def announce(
     asked: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
 ) -> UploadPublic:
     """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once.
 
     A node announces samples of the app that it runs and of subjects that it has reported events of; where an
-    event is still on its way, it tries again later (409).
+    event is still on its way, it tries again later (409). Its unfinished uploads are bounded in number (429).
     """
     if asked.app not in cloud.apps:
         raise problem(404, f"no app is called {asked.app!r}")
     if principal.kind == "node":
         _check_own(cloud, principal.node, asked)
-    return _public(samples.begin(_node(principal) or "admin", Announced(**asked.model_dump())))
+    try:
+        return _public(samples.begin(_node(principal) or "admin", Announced(**asked.model_dump())))
+    except UploadsOpen as error:
+        if principal.kind == "node":
+            cloud.consumer.report_problem(principal.node, "limited", str(error))
+        raise
 
 
 @router.patch(

@@ -1,6 +1,6 @@
 """The update repository as static files: ``/tuf/metadata`` and ``/tuf/targets``.
 
-Ranges and ETags let a node go on with a download, and ask cheaply whether anything is new. Metadata
+A range and ETags let a node go on with a download, and ask cheaply whether anything is new. Metadata
 without a version in its name must be looked at each time; everything else never changes.
 """
 

@@ -30,7 +30,7 @@ from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.ingest.arrival import Message, Reconnected, cost_bytes, read_batch, read_status
 from cloud_backend.ingest.commit import Answer, Committer
 from cloud_backend.ingest.inbox import Inbox
-from cloud_backend.ingest.node_problems import NodeProblems, keep_problems
+from cloud_backend.ingest.node_problems import Kind, NodeProblems, keep_problems
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.rates import NODES_LIMIT, NodeRates, ReadingTime
 from cloud_backend.ingest.sessions import StatusSessions
@@ -296,6 +296,10 @@ class Consumer:
             self._told_s.popitem(last=False)
         ack = Ack("", 0, limited=name_of(payload), limited_s=self._settings.limited_s)
         self._answer(Answer(site, node, ack))
+
+    def report_problem(self, node: str, kind: Kind, detail: str) -> None:
+        """Count a problem of a node that was seen elsewhere, for its page. Any thread may call."""
+        self._problems.add(node, kind, detail, self._clock())
 
     def keep_problems(self) -> None:
         """Write what was seen of nodes to the store; called now and then."""

@@ -40,6 +40,7 @@ from common.errors import (
     SampleRefused,
     UploadConflict,
     UploadNoSpace,
+    UploadsOpen,
     UploadTooLarge,
     UploadUnknown,
 )
@@ -49,6 +50,8 @@ QUARANTINE_BYTES = 4096
 """How much of a refused sample is kept for a look."""
 RESERVE_BYTES = 256 * 1024 * 1024
 """Free space that samples leave to the database and everything else on the disk."""
+OPEN_UPLOADS = 32
+"""Most unfinished uploads of a node."""
 EXPIRY_NS = 24 * 3600 * 1_000_000_000
 EXPIRY_LOOK_NS = 600 * 1_000_000_000
 
@@ -88,7 +91,7 @@ class SampleStore:
         *,
         limit_bytes: int = 64 * 1024 * 1024,
         node_limit_bytes: int = 16 * 1024**3,
-        open_uploads: int = 32,
+        open_uploads: int = OPEN_UPLOADS,
         clock: Clock = time.time_ns,
     ) -> None:
         self._engine = engine
@@ -115,7 +118,7 @@ class SampleStore:
     def begin(self, node: str, announced: Announced) -> Upload:
         """Announce a sample, or ask how far it is.
 
-        Raises `UploadTooLarge`, `UploadConflict`, `UploadNoSpace`.
+        Raises `UploadTooLarge`, `UploadConflict`, `UploadsOpen`, `UploadNoSpace`.
         """
         if announced.size > self.limit_bytes:
             raise UploadTooLarge(f"a sample of {announced.size} bytes; at most {self.limit_bytes} are taken")
@@ -286,7 +289,10 @@ class SampleStore:
             .where(col(SampleRow.node) == node, col(SampleRow.complete).is_(False))
         ).one()
         if waiting >= self._open_uploads:
-            raise UploadConflict(f"{node} has {waiting} unfinished uploads: finish one first")
+            raise UploadsOpen(
+                f"{node} has {waiting} unfinished uploads, as many as a node may: finish one first; one that "
+                "stands still is dropped after a day"
+            )
         count = session.get(UploadCount, node)
         stored = (count.bytes_stored if count else 0) + expected
         if stored + size > self._node_limit_bytes:

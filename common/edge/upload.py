@@ -18,8 +18,9 @@ CONFLICTS_LIMIT = 8
 ANSWER_LIMIT_BYTES = 64 * 1024
 FINAL = frozenset({400, 404, 413, 422})
 """Answers after which this sample need not be tried again."""
-NOT_YET = frozenset({403, 409, 507})
-"""Answers after which other samples go first: the cloud does not know the subject yet, or has no room."""
+NOT_YET = frozenset({403, 409, 429, 507})
+"""Answers after which other samples go first: the cloud does not know the subject yet, or has no
+room, or this node has too many unfinished ones, which are among the others."""
 
 
 class UploadFailed(Exception):

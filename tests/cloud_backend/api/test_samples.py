@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from cloud_backend.cloud import Cloud
+from cloud_backend.store.tables import Node, NodeSubject
+from cloud_backend.training.samples import OPEN_UPLOADS
 from common.samples import encode_sample
 from tests.cloud_backend.api.test_routes import PROBLEM, all_items, announcement, sample_of, send
 from tests.cloud_backend.conftest import either_database as database
@@ -144,3 +148,36 @@ def test_a_full_disk_is_told(node: TestClient, monkeypatch: pytest.MonkeyPatch) 
         answer = send(node, id, 0, content)
     assert (answer.status_code, answer.headers["content-type"]) == (507, PROBLEM)
     assert send(node, id, 0, content).json()["complete"]
+
+
+def test_many_unfinished_uploads_of_one_node_are_refused_and_shown(
+    admin: TestClient, api: FastAPI, cloud: Cloud
+) -> None:
+    token, _ = cloud.access.enrol("greedy", "plant")
+    with Session(cloud.engine) as session:
+        row = session.get(Node, "greedy")
+        assert row is not None
+        row.app = NAME
+        session.add(NodeSubject(node="greedy", subject="machine-1"))
+        session.commit()
+    contents = [sample_of(5000 + number) for number in range(OPEN_UPLOADS + 20)]
+    with (
+        TestClient(api, headers={"Authorization": f"Bearer {token}"}) as greedy,
+        ThreadPoolExecutor(10) as pool,
+    ):
+        answers = list(
+            pool.map(lambda content: greedy.post("/v1/samples", json=announcement(content)), contents)
+        )
+        statuses = [answer.status_code for answer in answers]
+        assert (statuses.count(201), statuses.count(429)) == (OPEN_UPLOADS, 20)
+        refused = statuses.index(429)
+        assert int(answers[refused].headers["retry-after"]) > 0
+        assert answers[refused].headers["content-type"] == PROBLEM
+        taken = statuses.index(201)
+        id = answers[taken].json()["id"]
+        assert send(greedy, id, 0, contents[taken]).json()["complete"]
+        assert greedy.post("/v1/samples", json=announcement(contents[refused])).status_code == 201
+    cloud.consumer.keep_problems()
+    (problem,) = admin.get("/v1/nodes/greedy").json()["problems"]
+    assert (problem["kind"], problem["count"]) == ("limited", 20)
+    assert "unfinished uploads" in problem["detail"]

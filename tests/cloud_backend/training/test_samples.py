@@ -13,7 +13,14 @@ from sqlmodel import Session
 
 from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
 from cloud_backend.training.samples import EXPIRY_NS, Announced, SampleStore, digest_of
-from common.errors import SampleRefused, UploadConflict, UploadNoSpace, UploadTooLarge, UploadUnknown
+from common.errors import (
+    SampleRefused,
+    UploadConflict,
+    UploadNoSpace,
+    UploadsOpen,
+    UploadTooLarge,
+    UploadUnknown,
+)
 from common.samples import encode_sample
 from tests.waiting import PATIENCE_S
 
@@ -239,7 +246,7 @@ def test_open_uploads_and_stored_bytes_of_a_node_are_bounded(
         store.begin("n1", announced(content_of(1), size=50_000))
     store.begin("n1", announced(content_of(2), size=10))
     store.begin("n1", announced(content_of(3), size=10))
-    with pytest.raises(UploadConflict, match="2 unfinished"):
+    with pytest.raises(UploadsOpen, match="2 unfinished"):
         store.begin("n1", announced(content_of(4), size=10))
     store.begin("n2", announced(content_of(4), size=10))
 
