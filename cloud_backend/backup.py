@@ -70,10 +70,11 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """``restored.json``: that this data folder was restored, and from when the backup was."""
+    """``restored.json``: that this data folder was restored, from when the backup was, and by whom."""
 
     created_ns: int
     restored_ns: int
+    by: str = ""
 
 
 def take_backup(folder: Path, database: str, out: Path, *, edgeloop: str) -> tuple[Path, BackupManifest]:
@@ -102,8 +103,12 @@ def take_backup(folder: Path, database: str, out: Path, *, edgeloop: str) -> tup
     return target, manifest
 
 
-def restore_backup(archive: Path, folder: Path, *, force: bool = False) -> tuple[BackupManifest, Path | None]:
+def restore_backup(
+    archive: Path, folder: Path, *, force: bool = False, by: str = ""
+) -> tuple[BackupManifest, Path | None]:
     """Put the cloud of ``archive`` into ``folder``; its manifest, and where what was there before is kept.
+
+    ``by`` is who restores, for the audit trail.
 
     Raises `BackupError` for an archive that is not whole, and, without ``force``, for a folder that is not
     empty.
@@ -117,7 +122,7 @@ def restore_backup(archive: Path, folder: Path, *, force: bool = False) -> tuple
     fresh.mkdir(mode=0o700)
     try:
         manifest = _extract(archive, fresh)
-        mark = Restored(manifest.created_ns, time.time_ns())
+        mark = Restored(manifest.created_ns, time.time_ns(), by)
         durable.write(fresh / RESTORED, msgspec.json.encode(mark), mode=0o600)
         before = _move_aside(folder)
         os.replace(fresh, folder)
@@ -147,7 +152,7 @@ def _store_of(folder: Path, database: str) -> tuple[str, Path | None]:
     kind = make_url(database).get_backend_name() if database else "sqlite"
     if kind != "sqlite":
         return kind, None
-    if not database and (last := _last_database(folder)) not in ("", "sqlite"):
+    if not database and (last := last_database(folder)) not in ("", "sqlite"):
         raise BackupError(
             f"the cloud in {folder} keeps its store in {last}: name its settings by --config, so that the "
             "backup says what is not in it"
@@ -161,7 +166,7 @@ def _store_of(folder: Path, database: str) -> tuple[str, Path | None]:
     return kind, store
 
 
-def _last_database(folder: Path) -> str:
+def last_database(folder: Path) -> str:
     """The kind of the database that the cloud last ran with; empty where that is not known."""
     try:
         found = msgspec.json.decode((folder / "ports.json").read_bytes(), type=dict[str, object])

@@ -104,6 +104,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
 
     ``stack`` ends what was started, in the right order.
     """
+    from cloud_backend.access.audit import OFFLINE
     from cloud_backend.access.tokens import CLOUD_USER, Access
     from cloud_backend.broker.choice import broker_authority, open_broker
     from cloud_backend.ingest.consumer import Consumer
@@ -147,6 +148,8 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     data = os.environ.get("EDGELOOP_DATA")
     if (restored := read_restored(folder)) is not None:
         rollouts.raise_after_restore(restored.created_ns)
+        details = {"backup_of_ns": restored.created_ns, "restored_ns": restored.restored_ns}
+        access.audit.record(restored.by or "unknown", "restore the cloud", details=details, address=OFFLINE)
         (folder / RESTORED).unlink()
     repository.publish_connection(
         settings.mqtt.public_host or _reachable(broker.host), settings.mqtt.public_port or broker.port

@@ -22,6 +22,8 @@ DETAILS_LIMIT = 4000
 _TEXT_LIMIT = 200
 _SECRET = ("password", "token", "secret", "key")
 HIDDEN = "(hidden)"
+OFFLINE = "offline"
+"""Address of what was done on the data folder itself, without a request."""
 
 
 class Audit:

@@ -38,11 +38,16 @@ class AuditPublic(BaseModel):
 
     id: int
     time_ns: int
-    actor: str = Field(description="name of the person, or `admin` for the admin's token")
+    actor: str = Field(
+        description="name of the person, `admin` for the admin's token, or `os:USER` for a user of the machine"
+    )
     action: str
     subject: str = Field(description="what it was done to")
     outcome: str = Field(description="`done`, or the status of the refusal")
-    address: str = Field(description="where it was asked from; `dashboard` for what is pressed there")
+    address: str = Field(
+        description="where it was asked from; `dashboard` for what is pressed there, `offline` for a command "
+        "on the data folder"
+    )
     details: dict[str, Any]
 
     @classmethod

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from cloud_backend.commands.connection import DEFAULT_FOLDER, JsonOption
+from cloud_backend.commands.offline import offline_store, os_user, record_offline
 from cloud_backend.commands.output import print_facts
 from cloud_backend.commands.up import ConfigOption, app, settings_of
 from common.cli import print_object
 from common.config import CloudSettings, explain
-from common.errors import ConfigError
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].")
@@ -53,6 +53,8 @@ def backup(
         "left_out": list(LEFT_OUT),
     }
     print_facts(facts, json=json)
+    with offline_store(settings) as engine:
+        record_offline(engine, "take a backup", str(file.absolute()), {"files": len(manifest.files)})
 
 
 @app.command()
@@ -80,7 +82,7 @@ def restore(
     with ExitStack() as stack:
         if folder.is_dir():
             stack.enter_context(sole_use(folder.resolve()))
-        manifest, before = restore_backup(file, folder, force=force)
+        manifest, before = restore_backup(file, folder, force=force, by=f"os:{os_user()}")
     notes = [
         "Nodes that were enrolled after the backup must be enrolled again; nodes that were retired after it, "
         "retired again.",
@@ -129,25 +131,18 @@ def broker_config(
     The users are the cloud itself and the nodes in service, with their passwords' hashes. Write the files
     anew after each enrolment, replacement or retirement, and send the broker SIGHUP.
     """
-    from contextlib import ExitStack
-
     from cloud_backend.access.tokens import Access
     from cloud_backend.broker.provision import Listener, write_broker_files
     from cloud_backend.commands.up import address_of
-    from cloud_backend.store.engine import open_store, sqlite_url
 
     settings = settings_of(data, config)
-    home = Path(settings.data)
-    if not (home / "secrets").is_dir():
-        raise ConfigError(f"{home} is not the data folder of a cloud: `edgeloop cloud up` makes one")
     where = {"host": settings.mqtt.host, "port": settings.mqtt.port} | address_of(listen, "--listen")
     listener = Listener(where["host"], where["port"], PurePosixPath(folder or out.resolve()), user, cert, key)
-    with ExitStack() as stack:
-        engine = open_store(settings.database or sqlite_url(home / "cloud.sqlite"), upgrade=False)
-        stack.callback(engine.dispose)
-        users = Access(engine, home / "secrets").broker_users
+    with offline_store(settings) as engine:
+        users = Access(engine, Path(settings.data) / "secrets").broker_users
         files = write_broker_files(out, listener, users)
         count = len(users())
+        record_offline(engine, "write the broker's users and rules", str(out.absolute()), {"users": count})
     typer.echo(
         "Files for the broker's system user only: chown them to it. The cloud needs mqtt.broker = external, "
         "mqtt.host and mqtt.port" + (", mqtt.tls and mqtt.ca_file" if cert else "") + ".",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,10 @@ from cloud_backend.commands.connection import (
     TokenOption,
     connect,
 )
+from cloud_backend.commands.offline import offline_store, os_user, record_offline
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
 from common.config import CloudSettings, load
-from common.errors import ConfigError
 
 AUDIT_COLUMNS = ("time_ns", "actor", "action", "subject", "outcome", "address", "details")
 app = typer.Typer(help="Run the cloud.", no_args_is_help=True)
@@ -70,16 +69,20 @@ def status(
 
 @app.command()
 def password(
-    data: Annotated[Path, typer.Option(help="Folder of the cloud's state.")] = Path(DEFAULT_FOLDER),
+    data: Annotated[
+        Path | None, typer.Option(help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].")
+    ] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Set the dashboard's password. Works while the cloud runs; everyone is signed out."""
     from cloud_backend.access.passwords import LEAST_CHARACTERS, Passwords
 
-    secrets = data / "secrets"
-    if not secrets.is_dir():
-        raise ConfigError(f"{data} is not the data folder of a cloud: `edgeloop cloud up` makes one")
-    asked = f"New password (at least {LEAST_CHARACTERS} characters)"
-    Passwords(secrets).set(typer.prompt(asked, hide_input=True, confirmation_prompt="The same again"))
+    settings = settings_of(data, config)
+    with offline_store(settings) as engine:
+        asked = f"New password (at least {LEAST_CHARACTERS} characters)"
+        typed = typer.prompt(asked, hide_input=True, confirmation_prompt="The same again")
+        Passwords(Path(settings.data) / "secrets").set(typed)
+        record_offline(engine, "set the dashboard's password")
     typer.echo("The password is set; whoever was signed in is signed out.")
 
 
@@ -93,7 +96,7 @@ def link(
 ) -> None:
     """Print a link that opens the dashboard without a password, once."""
     with connect(cloud, token_file, data) as client:
-        made = client.post("/v1/sign-in-links", {"name": name or _user()})
+        made = client.post("/v1/sign-in-links", {"name": name or os_user()})
     if json:
         print_object(made)
         return
@@ -114,14 +117,6 @@ def audit(
     with connect(cloud, token_file, data) as client:
         lines = islice(client.pages("/v1/audit-trail", actor=actor or None), last)
         print_rows(lines, AUDIT_COLUMNS, json=json, title="Audit trail, newest first")
-
-
-def _user() -> str:
-    """Who types; empty where the system has no name for them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def settings_of(data: Path | None, config: Path | None, **overrides: Any) -> CloudSettings:

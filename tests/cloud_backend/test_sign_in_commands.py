@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from cloud_backend.access.passwords import Passwords
 from cloud_backend.commands import cloud as app
+from cloud_backend.store.engine import open_store, sqlite_url
 from common.errors import AccessDenied, ConfigError
 from tests.cloud_backend.test_server import CloudProcess, up
 from tests.waiting import PATIENCE_S
@@ -54,6 +56,9 @@ def test_the_first_start_prints_a_password_that_is_replaced_while_the_cloud_runs
     assert urllib3.request("GET", session, headers=cookie, retries=False).status == 401
     assert sign_in(cloud, printed[1]).status == 401
     assert sign_in(cloud, NEW).status == 303
+    trail = [json.loads(line) for line in run("audit", "--data", folder, "--json").stdout.splitlines()]
+    (line,) = [line for line in trail if line["action"] == "set the dashboard's password"]
+    assert (line["actor"], line["address"], line["details"]) == (f"os:{getpass.getuser()}", "offline", {})
 
     made = json.loads(run("link", "--data", folder, "--name", "Presenter", "--json").stdout)
     assert made["expires_s"] == 120
@@ -78,6 +83,13 @@ def test_a_password_is_asked_for_twice_and_must_be_long(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not the data folder"):
         run("password", "--data", str(tmp_path), typed=f"{NEW}\n{NEW}\n")
     (tmp_path / "secrets").mkdir()
+    with pytest.raises(ConfigError, match="has no store"):
+        run("password", "--data", str(tmp_path), typed=f"{NEW}\n{NEW}\n")
+    (tmp_path / "ports.json").write_text('{"http": 1, "mqtt": 2, "database": "postgresql"}')
+    with pytest.raises(ConfigError, match="by --config"):
+        run("password", "--data", str(tmp_path), typed=f"{NEW}\n{NEW}\n")
+    (tmp_path / "ports.json").unlink()
+    open_store(sqlite_url(tmp_path / "cloud.sqlite")).dispose()
     with pytest.raises(AccessDenied, match="12 to 1024"):
         run("password", "--data", str(tmp_path), typed="short\nshort\n")
     assert run("password", "--data", str(tmp_path), typed=f"{NEW}\nother\n").exit_code == 1

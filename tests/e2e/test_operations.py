@@ -139,6 +139,7 @@ def test_a_cloud_restored_from_a_backup_goes_on_with_its_fleet(fleet, add_node, 
     names = ["node-1", "node-2"]
     nodes = [add_node(name) for name in names]
     fleet.finish(fleet.start("v2"))
+    command("keys", "rotate", "root", "--data", str(fleet.cloud.folder))
     backup = command("cloud", "backup", "--data", str(fleet.cloud.folder), "--out", str(tmp_path / "b.tar"))
     assert backup["database"] == "sqlite"
     at_backup = {name: fleet.stored(name, type="tally.count") for name in names}
@@ -180,6 +181,9 @@ def test_a_cloud_restored_from_a_backup_goes_on_with_its_fleet(fleet, add_node, 
         return bool(gaps) and events[-1]["seq"] > gaps[-1]["data"]["through"]
 
     until(lambda: all(accounted(name) for name in names), "what the restored cloud lacks is written down")
+    lines = fleet.ask("/v1/audit-trail", limit=500)["items"]
+    (line,) = [line for line in lines if line["action"] == "restore the cloud"]
+    assert (line["actor"], line["address"]) == (f"os:{getpass.getuser()}", "offline")
     assert all(node.alive for node in nodes)
 
 
