@@ -39,7 +39,7 @@ class AuditPublic(BaseModel):
     id: int
     time_ns: int
     actor: str = Field(
-        description="name of the person, `admin` for the admin's token, or `os:USER` for a user of the machine"
+        description="name of the person, `admin` for the admin's token, or `os:USER` for the machine's user"
     )
     action: str
     subject: str = Field(description="what it was done to")
