@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
@@ -22,6 +23,7 @@ PAGE_NODES = 100
 FEED_EVENTS = 6
 ACCOUNTS_EVERY_S = 5.0
 STATES = {"": "Any state", "online": "online", "offline": "offline", "unknown": "unknown"}
+SERVICE = {"": "In service", "retired": "Retired"}
 NODE_COLUMNS = (
     Column("node", "Node", kind="link"),
     Column("state", "State", kind="badge"),
@@ -48,7 +50,9 @@ def add_pages(site: Site) -> None:
     """Add the page."""
 
     @site.page("fleet", "Fleet")
-    async def show(view: View, state: str = "", app: str = "", at_site: str = "") -> None:
+    async def show(
+        view: View, state: str = "", app: str = "", at_site: str = "", name: str = "", service: str = ""
+    ) -> None:
         tiles = Tiles()
         with card("Newest events", "What nodes say that is more than telemetry, as it arrives.", wide=True):
             feed = Table(
@@ -58,7 +62,16 @@ def add_pages(site: Site) -> None:
                 what_to_do="They appear here within a second of their arrival.",
             )
         with card("Nodes", wide=True):
-            nodes = Nodes(view.ask, state if state in STATES else "", app, at_site)
+            nodes = Nodes(
+                view.ask,
+                {
+                    "service": service if service in SERVICE else "",
+                    "state": state if state in STATES else "",
+                    "app": app,
+                    "at_site": at_site,
+                    "name": name,
+                },
+            )
 
         async def refresh() -> None:
             fleet, events, _ = await asyncio.gather(
@@ -125,20 +138,23 @@ class Tiles:
 
 
 class Nodes:
-    """The list of nodes, with its filter."""
+    """The list of nodes, with its filter, which is also in the page's address."""
 
-    def __init__(self, ask: Ask, state: str, app: str, at_site: str) -> None:
+    def __init__(self, ask: Ask, chosen: Mapping[str, str]) -> None:
         self._ask = ask
         self._pages = 1
         self._ticks = 0
         self._accounts: dict[str, Mapping[str, Any]] = {}
         self._accounts_due_s = 0.0
         with ui.element("div").classes("row-of"):
-            self._state = ui.select(STATES, label="State", value=state)
-            self._app = ui.select(_choices("app", {app: 1}), label="App", value=app)
-            self._site = ui.select(_choices("site", {at_site: 1}), label="Site", value=at_site)
-            self._name = ui.input("Name begins with").props("debounce=300 clearable")
-        for field in (self._state, self._app, self._site, self._name):
+            self._service = ui.select(SERVICE, label="Service", value=chosen["service"])
+            self._state = ui.select(STATES, label="State", value=chosen["state"])
+            self._app = ui.select(_choices("app", {chosen["app"]: 1}), label="App", value=chosen["app"])
+            self._site = ui.select(
+                _choices("site", {chosen["at_site"]: 1}), label="Site", value=chosen["at_site"]
+            )
+            self._name = ui.input("Name begins with", value=chosen["name"]).props("debounce=300 clearable")
+        for field in (self._service, self._state, self._app, self._site, self._name):
             field.props("outlined dense")
             field.on_value_change(self._changed)
         self._table = Table(
@@ -159,7 +175,21 @@ class Nodes:
             "app": self._app.value or None,
             "site": self._site.value or None,
             "name": (self._name.value or "").strip()[:63] or None,
+            "retired": "true" if self._service.value else None,
         }
+
+    @property
+    def address(self) -> str:
+        """The page's address with the filter in it."""
+        chosen = {
+            "service": self._service.value,
+            "state": self._state.value,
+            "app": self._app.value,
+            "at_site": self._site.value,
+            "name": (self._name.value or "").strip()[:63],
+        }
+        query = urlencode({name: value for name, value in chosen.items() if value})
+        return f"/ui/fleet?{query}" if query else "/ui/fleet"
 
     def offer(self, fleet: Mapping[str, Any]) -> None:
         """Offer the apps and sites that there are."""
@@ -199,6 +229,7 @@ class Nodes:
     async def _changed(self) -> None:
         self._pages, self._accounts_due_s = 1, 0.0
         self._accounts.clear()
+        ui.run_javascript(f"history.replaceState(history.state, '', {json.dumps(self.address)})")
         await self._refresh_now()
 
     async def _show_more(self) -> None:
@@ -218,12 +249,17 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
     step = " ".join(filter(None, (node["slot"], node["step"])))
     p50, p99 = (words.number(health, f"latency_{name}_ms") for name in ("p50", "p99"))
     source_state, source_tone = words.source_badge(health)
+    state, tone = node["state"], words.STATE_TONES.get(node["state"], "")
+    if node["retired_ns"]:
+        state, tone = "retired", ""
+    elif words.unhealthy(health):
+        state, tone = f"{state}, not ok", "bad"
     return {
         "id": node["node"],
         "node": node["node"],
         "node_href": f"/ui/nodes/{node['node']}",
-        "state": f"{node['state']}, not ok" if words.unhealthy(health) else node["state"],
-        "state_tone": "bad" if words.unhealthy(health) else words.STATE_TONES.get(node["state"], ""),
+        "state": state,
+        "state_tone": tone,
         "place": f"{node['app'] or words.NONE}, {node['site']}",
         "version": node["version"] or words.NONE,
         "version_href": model_page(node["app"], node["version"]),

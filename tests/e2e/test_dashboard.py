@@ -209,6 +209,20 @@ def test_an_event_appears_by_itself(visitor: Visitor, stage: Stage) -> None:
         page.get_by_text("a-subject-to-see").first.wait_for()
 
 
+def test_retired_nodes_are_hidden_until_the_filter_shows_them(visitor: Visitor, stage: Stage) -> None:
+    with stage.cloud.client() as client:
+        client.post("/v1/nodes", {"node": "sold-1", "site": "plant"})
+        client.post("/v1/nodes/sold-1/retire")
+    page = visitor.open("fleet?name=sold")
+    page.get_by_text("No node fits.").first.wait_for()
+    page.get_by_label("Service").click()
+    page.get_by_role("option", name="Retired").click()
+    page.get_by_role("link", name="sold-1").wait_for()
+    page.wait_for_url("**/ui/fleet?service=retired&name=sold")
+    page.reload()
+    page.get_by_role("link", name="sold-1").wait_for()
+
+
 def test_a_node_is_unplugged_and_plugged_in(visitor: Visitor, stage: Stage) -> None:
     node = stage.find_node(MACHINES[1])
     page = visitor.open(f"nodes/{node.name}")

@@ -106,6 +106,8 @@ def test_a_node_that_says_it_is_not_ok_is_shown_as_such() -> None:
     assert said == "3 events were lost; the source fails: unplugged"
     well = a_node(health={"ok": True, "problems": []})
     assert (fleet.node_row(well)["state"], fleet.node_row(well)["state_tone"]) == ("online", "good")
+    gone = fleet.node_row(a_node(health=lost, retired_ns=1))
+    assert (gone["state"], gone["state_tone"]) == ("retired", "")
     assert node.facts_of(well)["Problems on the node"] == "none"
     for odd in ({}, {"ok": 0, "problems": HOSTILE}, {"ok": None, "problems": [HOSTILE]}):
         assert fleet.node_row(a_node(health=odd))["state"] == "online"
