@@ -192,7 +192,7 @@ class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
     session: str = ""
     turn: int = 0
     forked: bool = False
-    """Another device continued this epoch differently: go on in a new one."""
+    """Another device continued this epoch differently: go on in a new one with what is above the mark."""
     shared: bool = False
     """Another device speaks under this node's identity now."""
     limited: str = ""

@@ -4,6 +4,11 @@ One transaction takes several batches of several nodes. In it: the mark of each 
 judged (`cloud_backend.ingest.ledger`), new events are inserted and counted, marks moved, projections run,
 refusals kept. Nothing that it depends on is remembered outside the database, so two clouds on one
 PostgreSQL, a restart or a restored backup need no care.
+
+The session that continued an epoch last holds it and is acked all of it. Any other session of the node (after
+a restart, or another device with a copy of the data folder) is acked only as far as its batches agree with
+what is stored: what follows may be another device's. Where they differ it is told to leave the epoch with
+what it has beyond that, so that nothing is lost or stored twice.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from cloud_backend.ingest.arrival import (
     make_rows,
 )
 from cloud_backend.ingest.clocks import NodeClocks
-from cloud_backend.ingest.forks import differs
+from cloud_backend.ingest.forks import agreed_through
 from cloud_backend.ingest.ledger import Leave, Take, above, judge
 from cloud_backend.ingest.node_problems import Kind, NodeProblems
 from cloud_backend.ingest.projections import Projections
@@ -48,7 +53,7 @@ ROWS_PER_STATEMENT = 100
 _TYPE, _BODY = COLUMNS.index("type"), COLUMNS.index("body")
 _SUBJECT = COLUMNS.index("subject")
 HOLDERS_LIMIT = 20_000
-"""Most streams whose session is remembered; of any other, what is sent again is compared once more."""
+"""Most streams whose sessions are remembered; of any other, what is sent again is compared once more."""
 REFUSALS_OF_NODE = 20
 """Most things of one node that one transaction puts into quarantine; more are only counted."""
 LOST_BY_CLOUD = "lost_by_cloud"
@@ -103,6 +108,7 @@ class _Work:
     touched: dict[tuple[str, str, str, str], tuple[_Stream, int]] = field(default_factory=dict)
     """What is to be acked: site, node, epoch and session, with the last turn."""
     holders: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    proven: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
     values: list[Any] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -127,6 +133,7 @@ class Committer:
         self._sessions = BatchSessions()
         self._failures: Counter[str] = Counter()
         self._holders: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._proven: OrderedDict[tuple[str, str, str, str], int] = OrderedDict()
         self._engine = engine
         self._projections = projections
         self._settings = settings
@@ -162,8 +169,10 @@ class Committer:
         self.counts += work.counts
         self.counts["transactions"] += 1
         self._holders |= work.holders
-        while len(self._holders) > HOLDERS_LIMIT:
-            self._holders.popitem(last=False)
+        self._proven |= work.proven
+        for remembered in (self._holders, self._proven):
+            while len(remembered) > HOLDERS_LIMIT:
+                remembered.popitem(last=False)
         return work.answers
 
     def _transaction(self, group: Sequence[Message]) -> _Work:
@@ -232,10 +241,9 @@ class Committer:
         key = (arrival.site, arrival.node, head.epoch)
         stream = work.streams.get(key)
         self._watch_sessions(arrival)
-        if self._forks(connection, work, key, stream, batch):
+        if self._holder(work, key) != head.session and not self._agrees(connection, work, key, stream, batch):
             self._answer_fork(work, arrival)
             return
-        work.holders[key] = head.session
         verdict = judge(stream.mark if stream else 0, head)
         touched, (_, turn) = (*key, head.session), work.touched.get((*key, head.session), (None, 0))
         if isinstance(verdict, Leave):
@@ -249,6 +257,8 @@ class Committer:
         seen["offset_ms"] = round(offset_ns / 1e6) if offset_ns else None
         if stream is None:
             stream = work.streams[key] = _Stream(_new_stream(connection, key, arrival.arrived_ns), 0)
+        work.holders[key] = head.session
+        work.proven[touched] = head.last
         work.touched[touched] = stream, max(turn, head.turn)
         self._add_rows(work, arrival, stream, verdict, offset_ns)
         stream.mark = head.last
@@ -268,7 +278,10 @@ class Committer:
             detail = "two devices use this node's enrolment: a cloned card, or one enrolment used twice"
             self._problems.add(arrival.node, "identity_shared", detail, arrival.arrived_ns)
 
-    def _forks(
+    def _holder(self, work: _Work, key: tuple[str, str, str]) -> str | None:
+        return work.holders.get(key, self._holders.get(key))
+
+    def _agrees(
         self,
         connection: Connection,
         work: _Work,
@@ -276,15 +289,20 @@ class Committer:
         stream: _Stream | None,
         batch: Batch,
     ) -> bool:
-        """Whether a batch continues its epoch from another past than the one that is stored."""
+        """Whether a batch of a session that does not hold its epoch is as stored; notes how far it is."""
         head = batch.head
-        if stream is None or head.first > stream.mark:
-            return False
-        if work.holders.get(key, self._holders.get(key)) == head.session:
-            return False
-        self._insert_rows(connection, work.values)
-        work.values.clear()
-        return differs(connection, stream.id, stream.mark, batch)
+        claim = (*key, head.session)
+        proven = max(work.proven.get(claim, self._proven.get(claim, 0)), head.oldest - 1)
+        agreed = wanted = 0
+        if stream is not None and head.first <= stream.mark:
+            self._insert_rows(connection, work.values)
+            work.values.clear()
+            wanted = min(head.last, stream.mark)
+            agreed = agreed_through(connection, stream.id, stream.mark, batch)
+            if head.first <= proven + 1:
+                proven = max(proven, agreed)
+        work.proven[claim] = proven
+        return agreed == wanted
 
     def _answer_fork(self, work: _Work, arrival: Arrival) -> None:
         assert arrival.batch is not None
@@ -293,7 +311,8 @@ class Committer:
         detail = f"two devices continued epoch {head.epoch} differently: its data folder was copied"
         self._problems.add(arrival.node, "forked", detail, arrival.arrived_ns)
         _log.warning("an epoch has two continuations", node=arrival.node, epoch=head.epoch, first=head.first)
-        ack = Ack(head.epoch, 0, session=head.session, turn=head.turn, forked=True, shared=True)
+        mark = work.proven[(arrival.site, arrival.node, head.epoch, head.session)]
+        ack = Ack(head.epoch, mark, session=head.session, turn=head.turn, forked=True, shared=True)
         work.answers.append(Answer(arrival.site, arrival.node, ack))
 
     def _add_rows(
@@ -349,7 +368,10 @@ class Committer:
         )
         for (site, node, epoch, session), (stream, turn) in work.touched.items():
             shared = self._sessions.is_shared(node, work.arrived_ns)
-            ack = Ack(epoch, stream.mark, session=session, turn=turn, shared=shared)
+            mark = stream.mark
+            if self._holder(work, (site, node, epoch)) != session:
+                mark = min(mark, work.proven[(site, node, epoch, session)])
+            ack = Ack(epoch, mark, session=session, turn=turn, shared=shared)
             work.answers.append(Answer(site, node, ack))
 
     def _some_of_each_node(self, refusals: Sequence[Refusal]) -> list[Refusal]:

@@ -1,4 +1,4 @@
-"""Whether a batch tells of seqs that are stored something else than what is stored.
+"""How far a batch agrees with what is stored of its epoch.
 
 A node that sends again sends the same. Where it differs, two devices number one epoch: a data folder was
 copied, or put back to an earlier day.
@@ -19,23 +19,24 @@ _event = StoredEvent.__table__.c  # type: ignore[attr-defined]
 _COLUMNS = (_event.seq, _event.type, _event.subject, _event.time_ns, _event.clock_offset_ms, _event.body)
 
 
-def differs(connection: Connection, stream_id: int, mark: int, batch: Batch) -> bool:
-    """Whether an event of ``batch`` up to ``mark`` is stored, and not as it is here.
+def agreed_through(connection: Connection, stream_id: int, mark: int, batch: Batch) -> int:
+    """The last seq of ``batch``, at most ``mark``, below the first event that is stored otherwise.
 
     What became a gap since, on either side, is no difference.
     """
     first, last = batch.head.first, min(batch.head.last, mark)
     query = select(*_COLUMNS).where(_event.stream_id == stream_id, _event.seq.between(first, last))
+    query = query.order_by(_event.seq)
     sent = {event.seq: event for event in batch.events if event.type != GAP_TYPE}
     for seq, kind, subject, time_ns, offset_ms, body in connection.execute(query):
         event = sent.get(seq)
         if event is None or kind == GAP_TYPE:
             continue
         if (event.type, event.subject, str(event.data, "utf-8")) != (kind, subject, body):
-            return True
+            return seq - 1
         if abs(_time_of(event) - (time_ns - (offset_ms or 0) * 1_000_000)) > TIME_TOLERANCE_NS:
-            return True
-    return False
+            return seq - 1
+    return last
 
 
 def _time_of(event: WireEvent) -> int:

@@ -487,6 +487,7 @@ class Uplink:
         if ack.epoch != self._epoch or self._epoch != self._outbox.epoch:
             return
         if ack.forked:
+            self._outbox.acked(ack.high_water_mark)  # So far the cloud has what this node has.
             self._leave_epoch(
                 "forked",
                 f"another device continued epoch {ack.epoch} differently: this data folder was copied, or "

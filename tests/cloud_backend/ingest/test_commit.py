@@ -514,6 +514,43 @@ def test_a_copy_is_found_within_one_transaction_too(engine: Engine) -> None:
     assert len(stored(engine)) == 5
 
 
+def test_a_copy_is_acked_what_it_shares_with_the_stored_epoch_and_no_more(engine: Engine) -> None:
+    """The copy had 1 to 10 waiting and went on by itself; the original had gone on to 30 by then."""
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 30, session="a", turn=1)])
+    shared = [node.arrival(1, 4, session="b", turn=1), node.arrival(5, 8, session="b", turn=2)]
+    marks = [answer.ack.high_water_mark for batch in shared for answer in ingest.commit([batch])]
+    assert marks == [4, 8], "not 30: what the copy numbers from 11 on was never sent"
+    own = [node.body(9), node.body(10), *(node.body(seq, data={"own": seq}) for seq in range(11, 41))]
+    (answer,) = ingest.commit([node.arrival(9, 40, own, session="b", turn=3)])
+    assert (answer.ack.forked, answer.ack.high_water_mark) == (True, 10)
+    assert len(stored(engine)) == 30
+
+
+def test_a_copy_whose_batches_come_in_one_transaction_is_acked_no_more(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 30, session="a", turn=1)])
+    group = [
+        node.arrival(1, 4, session="b", turn=1),
+        node.arrival(31, 32, session="a", turn=2),
+        node.arrival(5, 8, session="b", turn=2),
+    ]
+    marks = {answer.ack.session: answer.ack.high_water_mark for answer in ingest.commit(group)}
+    assert marks == {"a": 32, "b": 8}
+
+
+def test_a_copy_that_misses_a_batch_is_not_acked_by_the_next_one(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.arrival(1, 30, session="a", turn=1)])
+    node.oldest = 5
+    (later,) = ingest.commit([node.arrival(9, 12, session="b", turn=2)])
+    assert later.ack.high_water_mark == 4, "5 to 8 were not compared"
+    (beyond,) = ingest.commit([node.arrival(40, 41, session="b", turn=3)])
+    assert beyond.ack.high_water_mark == 4
+    (first,) = ingest.commit([node.arrival(5, 8, session="b", turn=4)])
+    assert first.ack.high_water_mark == 8
+
+
 def test_a_node_that_restarts_and_sends_again_is_no_copy(engine: Engine) -> None:
     ingest, node = committer(engine), SimulatedNode()
     ingest.commit([node.arrival(1, 10, session="a", turn=1)])
