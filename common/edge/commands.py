@@ -122,7 +122,7 @@ def events(
     printer = _Printer()
     passed = 0
     with suppress(KeyboardInterrupt):
-        for item in events_of(data, ended):
+        for item in events_of(data, ended, lambda: _acked(data)):
             if isinstance(item, int):
                 passed += item
             elif priority_of(item.event.priority) >= least and not printer.show(
@@ -133,6 +133,17 @@ def events(
         typer.echo(
             f"{passed} events were delivered and are no longer kept here (history.least_priority)", err=True
         )
+
+
+def _acked(data: Path) -> tuple[str, int]:
+    """Epoch and seq up to which the node that runs in a folder knows its events to be delivered."""
+    from common.edge.telemetry import ask_node
+
+    try:
+        _, facts = ask_node(data)
+        return str(facts["epoch"]), int(facts["acked_seq"])
+    except (ConfigError, KeyError, ValueError):
+        return "", 0
 
 
 @app.command()

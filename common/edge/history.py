@@ -107,14 +107,18 @@ class KeptEvent:
 
 
 def kept_events(
-    folder: Path, after: tuple[str, int] | None = None, least: Priority = Priority.SAMPLE
+    folder: Path,
+    after: tuple[str, int] | None = None,
+    least: Priority = Priority.SAMPLE,
+    acked: tuple[str, int] = ("", 0),
 ) -> Iterator[KeptEvent]:
     """Events of the node in ``folder`` in order, each once: its history and its outbox.
 
     From the outbox, those of a priority of at least ``least``, and gaps.
 
-    With ``after``, those behind this epoch and seq; all of another epoch. Raises `ConfigError` where there is
-    no node.
+    With ``after``, those behind this epoch and seq; all of another epoch. ``acked`` is the epoch and seq up
+    to which a running node knows its events to be delivered; the file learns it with the next commit.
+    Raises `ConfigError` where there is no node.
     """
     with closing(_connection(folder)) as connection:
         epoch, source = connection.execute("SELECT epoch, source FROM meta").fetchone()
@@ -127,13 +131,16 @@ def kept_events(
         for seq, same in groupby(merge(rows, known, key=itemgetter(0)), key=itemgetter(0)):
             events = {delivered: event for _, delivered, event in same}
             if False in events:
-                yield KeptEvent(events[False], False)
-                through = max(through, _last_of(events[False]))
+                last = _last_of(events[False])
+                yield KeptEvent(events[False], acked[0] == epoch and last <= acked[1])
+                through = max(through, last)
             if True in events and (False not in events or events[False].type == GAP_TYPE):
                 yield KeptEvent(events[True], seq > through)  # Below it, the outbox gave the event up.
 
 
-def follow(folder: Path, ended: Callable[[float], bool]) -> Iterator[KeptEvent | int]:
+def follow(
+    folder: Path, ended: Callable[[float], bool], acked: Callable[[], tuple[str, int]] = lambda: ("", 0)
+) -> Iterator[KeptEvent | int]:
     """`kept_events`, and then new ones as they come until ``ended``, which waits so many seconds.
 
     An int counts events that the cloud has acknowledged before they could be seen here: those below the
@@ -144,7 +151,7 @@ def follow(folder: Path, ended: Callable[[float], bool]) -> Iterator[KeptEvent |
     while True:
         state = _state(folder)
         if state != seen:
-            for kept in kept_events(folder, after):
+            for kept in kept_events(folder, after, acked=acked()):
                 same_epoch = after is not None and after[0] == kept.event.epoch
                 if after is not None and same_epoch and kept.event.seq > after[1] + 1:
                     yield kept.event.seq - after[1] - 1

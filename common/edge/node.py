@@ -638,6 +638,8 @@ class Node:
             "source_detail": self._source_detail,
             "local_alarms_waiting": self.local_alarms.waiting,
             "outbox_events": self.outbox.events,
+            "epoch": self.outbox.epoch,
+            "acked_seq": self.outbox.acked_seq,
             "readings": health.readings,
             "dropped": self.queue.dropped,
         }

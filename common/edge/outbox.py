@@ -198,8 +198,13 @@ class Outbox:
         return self._next - 1
 
     @property
+    def acked_seq(self) -> int:
+        """The last seq that the cloud is known to have; the file learns it with the next commit."""
+        return self._acked
+
+    @property
     def events(self) -> int:
-        """Rows that wait for the cloud."""
+        """Rows that wait for the cloud; acked ones do not, even while the file still holds them."""
         return sum(self._count.values())
 
     @property
@@ -417,7 +422,8 @@ class Outbox:
         """Go on in a new epoch with all that is kept, numbered from 1.
 
         For when the cloud knows more of this epoch than the node does: the node was put back to an earlier
-        day, and its new events would be taken for old ones. What was sent after that day may arrive twice.
+        day, and its new events would be taken for old ones. What the cloud has as this node has it is acked
+        before, so it does not arrive twice.
         """
         with self._lock, self._reader_lock, self._changing(self._writer):
             self._recent = ()

@@ -135,6 +135,21 @@ def test_events_of_an_earlier_epoch_stay(keeping: Keeping) -> None:
     assert len({each.event.epoch for each in kept}) == 2
 
 
+def test_what_is_acked_counts_as_delivered_at_once_and_costs_the_disk_nothing(keeping: Keeping) -> None:
+    keeping.commit(T, E)
+    keeping.commit(A)
+    files = [keeping.folder / name for name in ("outbox.sqlite", "outbox.sqlite-wal")]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+    keeping.outbox.acked(2)
+    assert keeping.outbox.events == 1
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == before
+    known = (keeping.outbox.epoch, keeping.outbox.acked_seq)
+    shown = [(kept.event.seq, kept.delivered) for kept in kept_events(keeping.folder, acked=known)]
+    assert shown == [(1, True), (2, True), (3, False)]
+    other = [kept.delivered for kept in kept_events(keeping.folder, acked=("another epoch", 3))]
+    assert other == [False] * 3
+
+
 def test_a_torn_line_costs_only_itself(keeping: Keeping) -> None:
     keeping.commit(E)
     keeping.outbox.acked(1)

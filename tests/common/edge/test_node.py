@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -18,12 +19,14 @@ from typing import Any
 import msgspec
 import pytest
 import urllib3
+from typer.testing import CliRunner
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password
 from common.app import AppSpec
 from common.bundle import DriftSpec
 from common.clock import NodeClock, steady_ns
 from common.config import CurationSettings, Enrolment, NodeSettings, OutboxSettings, TelemetrySettings
+from common.edge.commands import app as node_commands
 from common.edge.node import Node
 from common.edge.outbox import Outbox
 from common.edge.state import encode_state
@@ -505,6 +508,12 @@ def test_metrics_and_healthz_answer_on_loopback(make_node, tmp_path: Path) -> No
     answer = urllib3.request("GET", f"http://127.0.0.1:{port}/healthz")
     assert answer.status == 200
     assert answer.json()["readings"] == COUNT
+    node.outbox.acked(1)
+    answer = urllib3.request("GET", f"http://127.0.0.1:{port}/healthz").json()
+    assert (answer["outbox_events"], answer["acked_seq"]) == (node.outbox.last_seq - 1, 1)
+    shown = CliRunner().invoke(node_commands, ["events", "--data", str(tmp_path / "data"), "--json"]).stdout
+    delivered = [json.loads(line)["delivered"] for line in shown.splitlines()]
+    assert delivered == [True, *[False] * (node.outbox.last_seq - 1)]
     assert node.stop() == 0
     assert not (tmp_path / "data" / "telemetry.port").exists()
 
