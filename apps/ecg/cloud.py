@@ -44,6 +44,7 @@ from apps.ecg.tables import (
 from common.app import Label, ReceivedEvent
 from common.cloud_side import Chore, CloudContext, Mount
 from common.config import convert
+from common.time_notes import doubt_of
 
 Told = tuple[ReceivedEvent, Any]
 """An event with its data."""
@@ -56,7 +57,7 @@ _STATES = {"raised": 0, "latched": 1, "ended": 2, "reset": 3}
 class EcgCloud:
     """`common.app.CloudApp` of the ECG app."""
 
-    schema_version = 2
+    schema_version = 3
 
     def tables(self) -> Sequence[type[SQLModel]]:
         return TABLES
@@ -178,7 +179,11 @@ def _rates(session: Session, told: Sequence[Told]) -> set[Place]:
         for event, rates in reversed(told)  # of the same window the first counts, as in the table
     }
     origins = {
-        (event.subject, rates.began_ns): {"node": event.node, "version": rates.version}
+        (event.subject, rates.began_ns): {
+            "node": event.node,
+            "version": rates.version,
+            "time_quality": doubt_of(event.time_quality),
+        }
         for event, rates in told
     }
     hours: dict[Place, Row] = {}
@@ -215,7 +220,9 @@ def _add(hour: Row | None, other: Row) -> Row:
     rates = [bpm for bpm in (hour["least_bpm"], other["least_bpm"]) if bpm is not None]
     peaks = [bpm for bpm in (hour["most_bpm"], other["most_bpm"]) if bpm is not None]
     sums = {name: hour[name] + other[name] for name in _SUMS}
-    return other | sums | {"least_bpm": min(rates, default=None), "most_bpm": max(peaks, default=None)}
+    worst = {"time_quality": max(hour["time_quality"], other["time_quality"])}
+    ends = {"least_bpm": min(rates, default=None), "most_bpm": max(peaks, default=None)}
+    return other | sums | ends | worst
 
 
 def _add_hours(session: Session, hours: Sequence[Row]) -> None:
@@ -226,6 +233,7 @@ def _add_hours(session: Session, hours: Sequence[Row]) -> None:
     set_ = {name: getattr(Hour, name) + new[name] for name in _SUMS} | {
         "node": new.node,
         "version": new.version,
+        "time_quality": _worst(Hour, new),
     }
     for name, beyond in (
         ("least_bpm", new.least_bpm < Hour.least_bpm),
@@ -246,6 +254,7 @@ def _episodes(session: Session, told: Sequence[Told]) -> set[Place]:
     new: Any = insert.excluded
     ends = sa.and_(Episode.ended_ns.is_(None), new.ended_ns.is_not(None))  # type: ignore[union-attr]
     set_ = {name: new[name] for name in ("ended_ns", "beats", "heart_rate_bpm", "version")}
+    set_["time_quality"] = _worst(Episode, new)
     statement = insert.on_conflict_do_update(
         index_elements=["patient", "episode"], set_=set_, where=ends
     ).returning(Episode.began_ns)  # type: ignore[call-overload]
@@ -260,6 +269,7 @@ def _episodes(session: Session, told: Sequence[Told]) -> set[Place]:
             "heart_rate_bpm": rhythm.heart_rate_bpm,
             "node": event.node,
             "version": rhythm.version,
+            "time_quality": doubt_of(event.time_quality),
         }
         if session.connection().execute(statement, row).first() is not None:
             changed.add((event.subject, rhythm.began_ns))
@@ -267,9 +277,11 @@ def _episodes(session: Session, told: Sequence[Told]) -> set[Place]:
 
 
 def _windows(session: Session, table: type[SQLModel], told: Sequence[Told]) -> set[Place]:
-    names = [name for name in table.model_fields if name not in ("patient", "node", "version")]
+    others = ("patient", "node", "version", "time_quality")
+    names = [name for name in table.model_fields if name not in others]
     rows = [
         {"patient": event.subject, "node": event.node, "version": window.version}
+        | {"time_quality": doubt_of(event.time_quality)}
         | {name: getattr(window, name) for name in names}
         for event, window in told
     ]
@@ -296,6 +308,7 @@ def _strips(session: Session, told: Sequence[Told]) -> set[Place]:
                 "reason": reason_of(strip.alarm, [beat.probability for beat in strip.beats]),
                 "node": event.node,
                 "version": strip.version,
+                "time_quality": doubt_of(event.time_quality),
                 "samples": strip.samples_b64,
                 "reviewed_by": "",
                 "verdict": "",
@@ -317,6 +330,7 @@ def _alarms(session: Session, told: Sequence[Told]) -> None:
     new: Any = insert.excluded
     set_ = {name: new[name] for name in ("state", "version")}
     set_["ended_ns"] = sa.func.coalesce(RaisedAlarm.ended_ns, new.ended_ns)
+    set_["time_quality"] = _worst(RaisedAlarm, new)
     statement = insert.on_conflict_do_update(
         index_elements=["patient", "alarm", "raised_ns"],
         set_=set_,
@@ -337,6 +351,7 @@ def _alarms(session: Session, told: Sequence[Told]) -> None:
             "text": alarm.text,
             "node": event.node,
             "version": alarm.version,
+            "time_quality": doubt_of(event.time_quality),
         }
         session.connection().execute(statement, row)
         if alarm.state == "raised":
@@ -369,6 +384,7 @@ def _quality(event: ReceivedEvent, quality: data.Quality) -> Row:
         "lead": quality.lead,
         "good": quality.good,
         "reasons": quality.reasons,
+        "time_quality": doubt_of(event.time_quality),
     }
 
 
@@ -379,7 +395,13 @@ def _finding(event: ReceivedEvent, finding: data.FindingData) -> Row:
         "finding": finding.finding,
         "lead": finding.lead or "",
         "text": finding.text,
+        "time_quality": doubt_of(event.time_quality),
     }
+
+
+def _worst(table: Any, new: Any) -> Any:
+    """SQL of the more doubtful of two qualities of times."""
+    return sa.case((new.time_quality > table.time_quality, new.time_quality), else_=table.time_quality)
 
 
 def _keep(session: Session, table: type[SQLModel], rows: Sequence[Row]) -> set[Any]:

@@ -84,7 +84,7 @@ def tiles(patient: Json, day: Json) -> dict[str, tuple[Any, ...]]:
         ),
         "Signal": (
             words.span(totals["monitored_s"]),
-            f"{words.percent(100 * share)} withheld, as it was bad",
+            words.marked(f"{words.percent(100 * share)} withheld, as it was bad", totals["time_quality"]),
             "warn" if share > 0.1 else "",
         ),
     }
@@ -126,7 +126,7 @@ def alarm_row(alarm: Json, strips: Sequence[Json]) -> dict[str, Any]:
     strip = strip_of(alarm, strips)
     return {
         "id": f"{alarm['alarm']}/{raised_ns}",
-        "raised": words.clock(raised_ns),
+        "raised": words.marked(words.clock(raised_ns), alarm["time_quality"]),
         "alarm": words.alarm(alarm["alarm"]),
         "priority": alarm["priority"],
         "priority_tone": words.PRIORITY_TONES.get(alarm["priority"], ""),
@@ -157,7 +157,7 @@ def episode_row(episode: Json) -> dict[str, Any]:
     """An episode of rhythm."""
     return {
         "id": episode["episode"],
-        "began": words.clock(episode["began_ns"]),
+        "began": words.marked(words.clock(episode["began_ns"]), episode["time_quality"]),
         "label": words.rhythm(episode["label"]),
         "label_tone": words.RHYTHM_TONES.get(episode["label"], ""),
         "lasting": words.lasting(episode["began_ns"], episode["ended_ns"]),
@@ -171,7 +171,7 @@ def interval_row(hour: Json) -> dict[str, Any]:
     """The intervals of an hour."""
     return {
         "id": str(hour["began_ns"]),
-        "hour": words.clock(hour["began_ns"])[:5],
+        "hour": words.marked(words.clock(hour["began_ns"])[:5], hour["time_quality"]),
         "rr": words.figure(hour["rr_ms"], "ms"),
         "pr": words.figure(hour["pr_ms"], "ms"),
         "qrs": words.figure(hour["qrs_ms"], "ms"),
@@ -191,6 +191,7 @@ def signal_rows(quality: Sequence[Json], findings: Sequence[Json]) -> list[dict[
             "what": "good" if change["good"] else "bad, withheld",
             "what_tone": "good" if change["good"] else "warn",
             "text": ", ".join(reason.replace("_", " ") for reason in change["reasons"]),
+            "time_quality": change["time_quality"],
         }
         for change in quality
     ]
@@ -202,8 +203,9 @@ def signal_rows(quality: Sequence[Json], findings: Sequence[Json]) -> list[dict[
             "what": finding["finding"].replace("_", " "),
             "what_tone": "info",
             "text": finding["text"],
+            "time_quality": finding["time_quality"],
         }
         for finding in findings
     ]
     rows.sort(key=lambda row: row["at_ns"], reverse=True)
-    return [row | {"at": words.clock(row["at_ns"])} for row in rows]
+    return [row | {"at": words.marked(words.clock(row["at_ns"]), row.pop("time_quality"))} for row in rows]

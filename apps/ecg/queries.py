@@ -100,15 +100,18 @@ def totals_of(session: Session, patient: str, began_ns: int, length_ns: int) -> 
         *(sa.func.coalesce(sa.func.sum(getattr(Hour, name)), 0) for name in _SUMMED),
         sa.func.min(Hour.least_bpm),
         sa.func.max(Hour.most_bpm),
+        sa.func.coalesce(sa.func.max(Hour.time_quality), ""),
     ]
     row = session.execute(sa.select(*sums).where(*_within(Hour, patient, began_ns, length_ns))).one()
-    return _totals(began_ns, row[: len(_SUMMED)], row[-2], row[-1])
+    return _totals(began_ns, row[: len(_SUMMED)], *row[len(_SUMMED) :])
 
 
 _SUMMED = ("seconds", "good_seconds", "af_seconds", "rated_seconds", "bpm_seconds", *"nsvfq")
 
 
-def _totals(began_ns: int, sums: Sequence[Any], least: float | None, most: float | None) -> shapes.Totals:
+def _totals(
+    began_ns: int, sums: Sequence[Any], least: float | None, most: float | None, time_quality: str
+) -> shapes.Totals:
     seconds, good_s, af_s, rated_s, bpm_s = (float(value) for value in sums[:5])
     n, s, v, f, q = (int(value) for value in sums[5:])
     beats = n + s + v + f + q
@@ -123,6 +126,7 @@ def _totals(began_ns: int, sums: Sequence[Any], least: float | None, most: float
         v_percent=100 * v / beats if beats else None,
         s_percent=100 * s / beats if beats else None,
         af_burden_percent=100 * af_s / good_s if good_s else None,
+        time_quality=time_quality,
     )
 
 
@@ -134,7 +138,8 @@ def hours_of(session: Session, patient: str, began_ns: int, length_ns: int) -> l
 
 def hour_totals(hour: Hour) -> shapes.Totals:
     """An hour as the API tells it."""
-    return _totals(hour.began_ns, [getattr(hour, name) for name in _SUMMED], hour.least_bpm, hour.most_bpm)
+    sums = [getattr(hour, name) for name in _SUMMED]
+    return _totals(hour.began_ns, sums, hour.least_bpm, hour.most_bpm, hour.time_quality)
 
 
 def day_of_patient(session: Session, patient: str, day: date) -> shapes.Day:
@@ -197,13 +202,15 @@ def intervals_of(
     hour = begin_of(table.began_ns, HOUR_NS).label("hour")
     means = [weighted_mean(getattr(table, name), table.beats) for name in _MEASURES]
     query = (
-        sa.select(hour, sa.func.sum(table.beats), *means)
+        sa.select(hour, sa.func.sum(table.beats), sa.func.max(table.time_quality), *means)
         .where(*_within(table, patient, began_ns, length_ns))
         .group_by(hour)
         .order_by(hour)
     )
     return [
-        shapes.IntervalsPublic(began_ns=row[0], beats=row[1], **dict(zip(_MEASURES, row[2:], strict=True)))
+        shapes.IntervalsPublic(
+            began_ns=row[0], beats=row[1], time_quality=row[2], **dict(zip(_MEASURES, row[3:], strict=True))
+        )
         for row in session.execute(query)
     ]
 

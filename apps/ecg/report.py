@@ -30,6 +30,7 @@ from apps.ecg.paper import Paper, lay_out
 from apps.ecg.report_drawing import BOLD, FONT, INK, LINE, SOFT, Mark, StripDrawing, TrendDrawing
 from apps.ecg.report_tables import alarms, beats_told, episodes, hours, signal, summary
 from apps.ecg.shapes import Day, PatientPublic, StripPublic, Trend
+from common.time_notes import time_statement
 
 PAGE = landscape(A4)
 MARGIN = 15 * mm
@@ -118,6 +119,8 @@ def _head(report: Report) -> Flowable:
         _text(f"Patient {day.patient} (a pseudonym made on the device). {origin}. Model {models}."),
         _text(f"Made {words.stamp(report.made_ns)} for {report.made_by}."),
     ]
+    if statement := time_statement(day.totals.time_quality):
+        left.append(_text(statement))
     warning = words.DISCLAIMER + (". The signal is virtual." if patient.virtual else ".")
     right = Paragraph(escape(warning), _style("warning", 9, BOLD, alignment=TA_RIGHT))
     table = Table([[left, right]], colWidths=[WIDTH - 80 * mm, 80 * mm])
@@ -160,6 +163,7 @@ def _table(title: str, rows: Sequence[Sequence[str]], widths_mm: Sequence[float]
 def _strip(found: ReportStrip) -> list[Flowable]:
     strip = found.strip
     title = f"{words.alarm(strip.alarm)}, {words.clock(strip.began_ns)} UTC"
+    title = words.marked(title, strip.time_quality)
     told = [
         f"{strip.priority} priority",
         f"rhythm by the edge: {words.rhythm(strip.rhythm)}",

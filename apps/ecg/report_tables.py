@@ -65,7 +65,7 @@ def alarms(day: Day) -> Rows:
     for alarm in day.alarms:
         rows.append(
             [
-                words.clock(alarm.raised_ns),
+                words.marked(words.clock(alarm.raised_ns), alarm.time_quality),
                 words.alarm(alarm.alarm),
                 alarm.priority,
                 words.STATES.get(alarm.state, alarm.state),
@@ -83,7 +83,7 @@ def episodes(day: Day) -> Rows:
     for episode in day.episodes:
         rows.append(
             [
-                words.clock(episode.began_ns),
+                words.marked(words.clock(episode.began_ns), episode.time_quality),
                 words.rhythm(episode.label),
                 words.lasting(episode.began_ns, episode.ended_ns),
                 f"{episode.beats:,}",
@@ -120,7 +120,7 @@ def hours(day: Day) -> Rows:
             span = f"{hour.least_bpm:.0f} to {hour.most_bpm:.0f} bpm"
         rows.append(
             [
-                words.clock(hour.began_ns)[:5],
+                words.marked(words.clock(hour.began_ns)[:5], hour.time_quality),
                 words.span(hour.monitored_s - hour.withheld_s),
                 words.figure(hour.heart_rate_bpm, "bpm"),
                 span,
@@ -136,13 +136,20 @@ def hours(day: Day) -> Rows:
 def signal(day: Day) -> Rows:
     """What happened to the signal, in order of time."""
     told = [
-        (change.at_ns, change.lead, "good" if change.good else "bad, withheld", ", ".join(change.reasons))
+        (
+            change.at_ns,
+            change.lead,
+            "good" if change.good else "bad, withheld",
+            ", ".join(change.reasons),
+            change.time_quality,
+        )
         for change in day.quality
     ]
-    told += [(each.at_ns, each.lead, each.finding, each.text) for each in day.findings]
+    told += [(each.at_ns, each.lead, each.finding, each.text, each.time_quality) for each in day.findings]
     rows = [["At", "Lead", "What", "Why"]]
-    for at_ns, lead, what, why in sorted(told):
-        rows.append([words.clock(at_ns), lead, what.replace("_", " "), why.replace("_", " ")])
+    for at_ns, lead, what, why, quality in sorted(told):
+        at = words.marked(words.clock(at_ns), quality)
+        rows.append([at, lead, what.replace("_", " "), why.replace("_", " ")])
     return rows
 
 

@@ -66,7 +66,7 @@ class ReviewDesk:
         self._facts.show(
             {
                 "Patient": strip["patient"],
-                "From": words.stamp(strip["began_ns"]),
+                "From": words.marked(words.stamp(strip["began_ns"]), strip["time_quality"]),
                 "Rhythm by the edge": words.rhythm(strip["rhythm"]),
                 "Beats by the edge": count_of(strip["beats"]),
                 "Model": strip["version"],

@@ -160,7 +160,7 @@ def queue_row(strip: Json) -> dict[str, Any]:
     told, tone = verdict(strip)
     return {
         "id": strip["id"],
-        "began": words.stamp(strip["began_ns"]).removesuffix(" UTC"),
+        "began": words.marked(words.stamp(strip["began_ns"]).removesuffix(" UTC"), strip["time_quality"]),
         "strip": words.alarm(strip["alarm"]),
         "strip_href": strip_href(strip["id"]),
         "priority": strip["priority"],

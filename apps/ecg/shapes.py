@@ -59,6 +59,8 @@ class Totals(BaseModel):
     v_percent: float | None
     s_percent: float | None
     af_burden_percent: float | None
+    time_quality: str = ""
+    """The worst of the times that are doubtful: ``corrected``, ``unknown`` or ``unsynchronised``."""
 
 
 class EpisodePublic(BaseModel):
@@ -71,6 +73,7 @@ class EpisodePublic(BaseModel):
     beats: int
     heart_rate_bpm: float | None
     version: str
+    time_quality: str = ""
 
 
 class HrvPublic(BaseModel):
@@ -88,6 +91,7 @@ class HrvPublic(BaseModel):
     lf_ms2: float | None
     hf_ms2: float | None
     lf_hf: float | None
+    time_quality: str = ""
 
 
 class IntervalsPublic(BaseModel):
@@ -101,6 +105,7 @@ class IntervalsPublic(BaseModel):
     qt_ms: float | None
     qtc_bazett_ms: float | None
     qtc_fridericia_ms: float | None
+    time_quality: str = ""
 
 
 class AlarmPublic(BaseModel):
@@ -115,6 +120,7 @@ class AlarmPublic(BaseModel):
     value: float | None
     limit: float | None
     text: str
+    time_quality: str = ""
 
 
 class QualityPublic(BaseModel):
@@ -124,6 +130,7 @@ class QualityPublic(BaseModel):
     lead: str
     good: bool
     reasons: list[str]
+    time_quality: str = ""
 
 
 class FindingPublic(BaseModel):
@@ -133,6 +140,7 @@ class FindingPublic(BaseModel):
     finding: str
     lead: str
     text: str
+    time_quality: str = ""
 
 
 class Day(BaseModel):
@@ -212,6 +220,7 @@ class StripPublic(BaseModel):
     reason: float
     """How much it asks for a look, 0 to 3."""
     version: str
+    time_quality: str = ""
     reviewed_ns: int | None
     reviewed_by: str
     verdict: str

@@ -2,6 +2,8 @@
 
 ``ecg_hour`` sums up windows as they arrive, so that a day is read from 24 rows and a list of patients from
 few each; what an hour or a day adds to the medical record is told by ``ecg_pending`` once it changes.
+``time_quality`` is `common.messages.TimeQuality` of doubtful times, the worst of those that a row sums up,
+and empty for all others (`common.time_notes.doubt_of`).
 """
 
 from __future__ import annotations
@@ -97,6 +99,7 @@ class Hour(SQLModel, table=True):
     q: int
     node: str
     version: str
+    time_quality: str = ""
 
 
 class Episode(SQLModel, table=True):
@@ -113,6 +116,7 @@ class Episode(SQLModel, table=True):
     heart_rate_bpm: float | None
     node: str
     version: str
+    time_quality: str = ""
 
 
 class HrvWindow(SQLModel, table=True):
@@ -135,6 +139,7 @@ class HrvWindow(SQLModel, table=True):
     lf_hf: float | None
     node: str
     version: str
+    time_quality: str = ""
 
 
 class IntervalWindow(SQLModel, table=True):
@@ -155,6 +160,7 @@ class IntervalWindow(SQLModel, table=True):
     lead: str
     node: str
     version: str
+    time_quality: str = ""
 
 
 class QualityChange(SQLModel, table=True):
@@ -166,6 +172,7 @@ class QualityChange(SQLModel, table=True):
     at_ns: int = Column(primary_key=True, sa_type=sa.BigInteger)
     lead: str = Column(primary_key=True)
     good: bool
+    time_quality: str = ""
     reasons: list[str] = Column(sa_type=sa.JSON)
 
 
@@ -178,6 +185,7 @@ class Finding(SQLModel, table=True):
     at_ns: int = Column(primary_key=True, sa_type=sa.BigInteger)
     finding: str = Column(primary_key=True)
     lead: str = Column(primary_key=True)
+    time_quality: str = ""
     text: str
 
 
@@ -201,6 +209,7 @@ class RaisedAlarm(SQLModel, table=True):
     text: str
     node: str
     version: str
+    time_quality: str = ""
 
 
 class Strip(SQLModel, table=True):
@@ -240,6 +249,7 @@ class Strip(SQLModel, table=True):
     reason: float
     node: str
     version: str
+    time_quality: str = ""
     reviewed_ns: int | None = Column(default=None, sa_type=sa.BigInteger)
     reviewed_by: str = ""
     verdict: str = ""

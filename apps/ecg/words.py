@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from common.time_notes import time_note
+
 if TYPE_CHECKING:
     from common.pages.blocks import Tone
 
@@ -89,6 +91,12 @@ def span(seconds: float) -> str:
 def clock(time_ns: int | None) -> str:
     """The time of day in UTC: ``14:05:09``."""
     return NONE if time_ns is None else datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%H:%M:%S")
+
+
+def marked(time: str, quality: str) -> str:
+    """A time with what speaks against it: ``14:05:09 (clock corrected)``."""
+    note = time_note(quality)
+    return f"{time} ({note})" if note else time
 
 
 def stamp(time_ns: int) -> str:

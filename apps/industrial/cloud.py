@@ -28,7 +28,7 @@ FAULTS_LIMIT = 48
 class IndustrialCloud:
     """`common.app.CloudApp` of the industrial app."""
 
-    schema_version = 3
+    schema_version = 4
 
     def tables(self) -> Sequence[type[SQLModel]]:
         return (RulPoint, Machine, MaintenanceAlarm)
@@ -126,6 +126,7 @@ def _point(event: ReceivedEvent) -> tuple[dict[str, Any], str]:
         "withheld": rul.withheld[:WORD_LIMIT],
         "version": rul.version,
         "time_ns": event.time_ns,
+        "time_quality": event.time_quality,
     }
     return point, rul.reason[:TEXT_LIMIT]
 
@@ -140,6 +141,7 @@ def _raise_alarm(session: Session, event: ReceivedEvent) -> None:
         "sensors": dict(zip(due.sensors, due.sensor_cycles, strict=True)),
         "version": due.version,
         "time_ns": event.time_ns,
+        "time_quality": event.time_quality,
     }
     session.execute(insert_into(session, MaintenanceAlarm).values(**alarm).on_conflict_do_nothing())
     session.execute(

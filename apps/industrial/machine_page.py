@@ -16,6 +16,7 @@ from apps.industrial.features import UNITS
 from apps.industrial.order_form import ORDERS, OrderForm, told_end, verdict
 from apps.industrial.run_sensors import RunSensors
 from common.pages import AskError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
+from common.time_notes import time_note
 
 POINTS_LIMIT = 500
 RUNS = 20
@@ -250,7 +251,7 @@ class MachinePage:
             "unlike what the model knows" if novel else "like what the model knows",
             "warn" if novel else "",
         )
-        self._tiles["Run"].show(str(state["run"]), f"cycle {state['cycle']}, {ago(state['time_ns'])}")
+        self._tiles["Run"].show(str(state["run"]), last_cycle_of(state))
         self._tiles["Model"].show(state["version"])
 
 
@@ -368,6 +369,12 @@ def span_of(run: Mapping[str, Any] | None, points: Sequence[Mapping[str, Any]]) 
     if points[0]["cycle"] > run["first_cycle"]:
         text += f", of which the last {len(points)} are shown"
     return text + "."
+
+
+def last_cycle_of(state: Mapping[str, Any]) -> str:
+    """The last cycle, how long ago it was, and what speaks against that time."""
+    note = time_note(state["time_quality"])
+    return f"cycle {state['cycle']}, {ago(state['time_ns'])}" + (f" ({note})" if note else "")
 
 
 def ago(time_ns: int) -> str:

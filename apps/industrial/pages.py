@@ -14,6 +14,7 @@ from apps.industrial.features import RUL_CAP_CYCLES
 from apps.industrial.machine_page import MachinePage, life_of, machine_href
 from apps.industrial.order_form import label_form
 from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, Turning, View, card
+from common.time_notes import time_note
 
 API = "/v1/apps/industrial"
 PAGE_MACHINES = 25
@@ -162,4 +163,5 @@ def machine_row(machine: Mapping[str, Any], virtual: set[str]) -> dict[str, Any]
         "version": machine["version"],
         "cycle": f"{machine['run']}, {machine['cycle']}",
         "time": machine["time_ns"],
+        "time_note": time_note(machine["time_quality"]),
     }

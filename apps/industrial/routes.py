@@ -61,6 +61,7 @@ class MachinePublic(BaseModel):
     horizon_cycles: float
     horizon_is_default: bool
     time_ns: int
+    time_quality: str
 
 
 class MachinePage(BaseModel):
@@ -94,6 +95,7 @@ class AlarmPublic(BaseModel):
     cleared_cycle: int | None
     reason: str
     time_ns: int
+    time_quality: str
 
 
 class RunPublic(BaseModel):

@@ -1,4 +1,7 @@
-"""The industrial app's projections: one row a cycle, one a machine, and one an alarm."""
+"""The industrial app's projections: one row a cycle, one a machine, and one an alarm.
+
+``time_quality`` is `common.messages.TimeQuality` of a time, empty where nothing speaks against it.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ class RulPoint(SQLModel, table=True):
     """Why no RUL was given: ``regime``, ``novel``, ``history``, ``sensors``; empty where one was."""
     version: str
     time_ns: int = Column(sa_type=sa.BigInteger)
+    time_quality: str = ""
 
 
 class Machine(SQLModel, table=True):
@@ -60,6 +64,7 @@ class Machine(SQLModel, table=True):
     horizon_cycles: float | None = None
     """The maintenance horizon of its node, as its newest alarm told it."""
     time_ns: int = Column(sa_type=sa.BigInteger)
+    time_quality: str = ""
 
 
 class MaintenanceAlarm(SQLModel, table=True):
@@ -78,6 +83,7 @@ class MaintenanceAlarm(SQLModel, table=True):
     reason: str = ""
     """Why it ended."""
     time_ns: int = Column(sa_type=sa.BigInteger)
+    time_quality: str = ""
 
 
 def insert_into(session: Session, table: type[SQLModel]) -> Any:

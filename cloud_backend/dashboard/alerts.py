@@ -15,6 +15,7 @@ from cloud_backend.dashboard import words
 from cloud_backend.dashboard.asking import ask_reason
 from cloud_backend.dashboard.frame import Frame
 from common.pages import AskError, Badge, Column, Table, View, action, card
+from common.time_notes import time_note
 
 PAGE_ALERTS = 20
 SHOWN_LIMIT = 1000
@@ -177,7 +178,7 @@ def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any
         "id": words.identity(alert),
         "about": f"{alert['type']} of {alert['node']}",
         "at": alert["time_ns"],
-        "at_note": words.time_note(alert["time_quality"]),
+        "at_note": time_note(alert["time_quality"]),
         "type": alert["type"],
         "node": alert["node"],
         "node_href": f"/ui/nodes/{alert['node']}",

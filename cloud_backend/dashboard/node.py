@@ -31,6 +31,7 @@ from common.pages import (
     card,
     empty,
 )
+from common.time_notes import time_note
 
 LIVE_EVENTS = 30
 TIMELINE_EVENTS = 30
@@ -322,7 +323,7 @@ def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": words.identity(event),
         "at": event["time_ns"],
-        "at_note": words.time_note(event["time_quality"]),
+        "at_note": time_note(event["time_quality"]),
         "priority": event["priority"],
         "priority_tone": words.PRIORITY_TONES.get(event["priority"], ""),
         "says": f"{event['type']} · {words.about(event)}",

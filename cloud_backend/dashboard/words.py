@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from common.messages import TimeQuality
 from common.pages.blocks import Tone
 
 NONE = "–"
@@ -105,19 +104,6 @@ def since(then_ns: int, now_ns: int) -> str:
 def date_and_time(time_ns: int) -> str:
     """``2026-11-24 15:46 UTC``."""
     return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-_TIME_NOTES = {
-    TimeQuality.UNSYNCHRONISED: "clock not set",
-    TimeQuality.CORRECTED: "clock corrected",
-    TimeQuality.UNKNOWN: "clock not set, time unknown",
-    TimeQuality.RECORDED: "time of the recording",
-}
-
-
-def time_note(quality: str | None) -> str:
-    """What is to be known of an event's time; empty where nothing speaks against it."""
-    return _TIME_NOTES.get(quality, "") if quality else ""  # type: ignore[call-overload]
 
 
 def gist(kind: str, data: Any) -> str:

@@ -69,6 +69,7 @@ def _of_hour(context: Context, hour: Any, kind: str, code: Json, value: Json, **
         node=hour.node,
         final=resources.is_over(ended_ns, context.now_ns),
         virtual=context.is_virtual(hour.patient),
+        time_quality=hour.time_quality,
         **more,
     )
 
@@ -96,6 +97,7 @@ def _intervals(kind: str, code: Json, method: str = "") -> Kind:
                 hour.label("began_ns"),
                 mean.label("mean"),
                 sa.func.max(table.node).label("node"),
+                sa.func.max(table.time_quality).label("time_quality"),
             )
             .where(asked.of(table), value.is_not(None), table.beats > 0)  # type: ignore[arg-type]
             .where(table.began_ns >= first, table.began_ns < before + HOUR_NS, hour < before)  # type: ignore[arg-type]
@@ -113,6 +115,7 @@ def _intervals(kind: str, code: Json, method: str = "") -> Kind:
             final=resources.is_over(ended_ns, context.now_ns),
             virtual=context.is_virtual(row.patient),
             method=method,
+            time_quality=row.time_quality,
         )
 
     return Kind(kind, "Observation", (code,), rows, make, summed=True)
@@ -164,6 +167,7 @@ def _burden(context: Context, row: Any) -> Json:
         node=queries.hours_of(context.session, row.patient, row.began_ns, DAY_NS)[-1].node,
         final=resources.is_over(ended_ns, context.now_ns),
         virtual=context.is_virtual(row.patient),
+        time_quality=totals.time_quality,
     )
 
 

@@ -13,6 +13,7 @@ from apps.ecg.fhir.codes import Json, concept, quantity
 from apps.ecg.fhir.ids import SYSTEM, Place, device_id
 from apps.ecg.strips import MISSING
 from apps.ecg.tables import DAY_NS, Device, Episode, HrvWindow, Patient, Strip
+from common.time_notes import time_statement
 
 SHIFTED_NS = 2 * DAY_NS
 NOTICE = "A reference application, not a medical device."
@@ -81,9 +82,11 @@ def measured(
     category: list[Json] = PROCEDURE,
     components: Iterable[Json] = (),
     method: str = "",
+    time_quality: str = "",
 ) -> Json:
-    """An Observation of a quantity over a span of time."""
-    resource = _observation(place, code, ended_ns, node, "final" if final else "preliminary", virtual)
+    """An Observation of a quantity over a span of time; a note says where its times are doubtful."""
+    status = "final" if final else "preliminary"
+    resource = _observation(place, code, ended_ns, node, status, virtual, time_quality)
     resource |= {"category": category, "valueQuantity": value}
     if method:
         resource["method"] = concept(method)
@@ -114,6 +117,7 @@ def hrv_observation(row: HrvWindow, virtual: bool) -> Json:
         node=row.node,
         final=True,
         virtual=virtual,
+        time_quality=row.time_quality,
         components=[
             each
             for code, text, value, unit, ucum in parts
@@ -126,7 +130,7 @@ def episode_observation(row: Episode, virtual: bool) -> Json:
     """An episode of rhythm; preliminary while it goes on."""
     status = "preliminary" if row.ended_ns is None else "final"
     place = Place(row.patient, f"rhy-{row.label}", row.began_ns)
-    resource = _observation(place, codes.RHYTHM, row.ended_ns, row.node, status, virtual)
+    resource = _observation(place, codes.RHYTHM, row.ended_ns, row.node, status, virtual, row.time_quality)
     resource |= {"category": PROCEDURE, "valueCodeableConcept": codes.rhythm(row.label)}
     parts = component(codes.HEART_RATE, row.heart_rate_bpm, "beats/minute", "/min")
     parts += component(concept("Beats", (codes.OWN, "beats")), row.beats, "beats", "{beats}")
@@ -136,9 +140,8 @@ def episode_observation(row: Episode, virtual: bool) -> Json:
 def strip_observation(row: Strip, virtual: bool) -> Json:
     """A strip: the signal of each lead, its beats and rhythm, and those of a clinician once there are any."""
     status = {"": "preliminary", "corrected": "corrected"}.get(row.verdict, "final")
-    resource = _observation(
-        Place(row.patient, "strip", row.began_ns), codes.STRIP, row.ended_ns, row.node, status, virtual
-    )
+    place = Place(row.patient, "strip", row.began_ns)
+    resource = _observation(place, codes.STRIP, row.ended_ns, row.node, status, virtual, row.time_quality)
     raw = np.frombuffer(row.samples, "<i2").reshape(-1, len(row.leads))
     parts = [
         {"code": codes.lead(lead), "valueSampledData": _sampled(raw[:, index].tolist(), row)}
@@ -155,7 +158,8 @@ def strip_observation(row: Strip, virtual: bool) -> Json:
         parts.append({"code": codes.RHYTHM, "dataAbsentReason": concept("unreadable", (absent, "unknown"))})
     elif rhythm and rhythm != "unknown":
         parts.append({"code": codes.RHYTHM, "valueCodeableConcept": codes.rhythm(rhythm)})
-    notes = [{"text": f"Alarm: {row.alarm}"}] if row.alarm else []
+    notes = resource.get("note", [])
+    notes += [{"text": f"Alarm: {row.alarm}"}] if row.alarm else []
     notes += [{"text": row.note}] if row.note else []
     resource |= {"category": PROCEDURE, "component": parts}
     return resource | ({"note": notes} if notes else {})
@@ -214,6 +218,8 @@ def conclusion(totals: shapes.Totals) -> str:
         )
     if totals.af_burden_percent is not None:
         parts.append(f"Atrial fibrillation in {totals.af_burden_percent:.1f} % of the good signal.")
+    if totals.time_quality:
+        parts.append(time_statement(totals.time_quality))
     return " ".join([*parts, NOTICE])
 
 
@@ -244,7 +250,7 @@ def person_agent(name: str) -> Json:
 
 
 def _observation(
-    place: Place, code: Json, ended_ns: int | None, node: str, status: str, virtual: bool
+    place: Place, code: Json, ended_ns: int | None, node: str, status: str, virtual: bool, time_quality: str
 ) -> Json:
     period = {"start": instant(place.began_ns)}
     if ended_ns is not None:
@@ -259,6 +265,7 @@ def _observation(
         "subject": {"reference": f"Patient/{place.patient}"},
         "effectivePeriod": period,
         "device": {"reference": f"Device/{device_id('node', node)}"},
+        **({"note": [{"text": statement}]} if (statement := time_statement(time_quality)) else {}),
     }
 
 

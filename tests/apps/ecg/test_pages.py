@@ -36,7 +36,7 @@ def strip(**more: Any) -> dict[str, Any]:
         "id": "p-a.7", "patient": "p-a", "began_ns": 7 * S, "ended_ns": 9 * S, "rate_hz": 250.0,
         "leads": ["II"], "lsb_mv": 0.005, "alarm": "pause", "priority": "medium", "rhythm": "sinus",
         "version": "v1", "beats": [beat(100), beat(900.5, "V")], "reviewed_ns": None, "reviewed_by": "",
-        "verdict": "", "true_beats": None, "true_rhythm": "", "note": "", "reason": 1.5,
+        "verdict": "", "true_beats": None, "true_rhythm": "", "note": "", "reason": 1.5, "time_quality": "",
         "samples_b64": base64.b64encode(samples).decode(),
     } | more  # fmt: skip
 
@@ -81,7 +81,7 @@ def totals(began_ns: int = 0, **more: Any) -> dict[str, Any]:
     return {
         "began_ns": began_ns, "monitored_s": 3600.0, "withheld_s": 720.0, "heart_rate_bpm": 70.2,
         "least_bpm": 51.0, "most_bpm": 132.0, "beats": {"N": 950, "S": 20, "V": 30, "F": 0, "Q": 0},
-        "v_percent": 3.0, "s_percent": 2.0, "af_burden_percent": 10.0,
+        "v_percent": 3.0, "s_percent": 2.0, "af_burden_percent": 10.0, "time_quality": "",
     } | more  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_a_day_that_is_over_tells_nothing_about_now() -> None:
 def test_an_alarm_leads_to_the_strip_around_it() -> None:
     alarm = {
         "alarm": "pause", "priority": "medium", "state": "latched", "raised_ns": 8 * S, "ended_ns": 70 * S,
-        "delay_s": 0.0, "value": 3.1, "limit": 3.0, "text": "No beat",
+        "delay_s": 0.0, "value": 3.1, "limit": 3.0, "text": "No beat", "time_quality": "",
     }  # fmt: skip
     row = day_rows.alarm_row(alarm, [strip(id="p-a.5", alarm="asystole"), strip()])
     assert (row["strip_href"], row["lasting"]) == ("/ui/apps/ecg/strips/p-a.7", "1 min 2 s")

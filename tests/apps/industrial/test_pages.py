@@ -11,6 +11,7 @@ import pytest
 from apps.industrial.machine_page import (
     doubts_of,
     horizon_of,
+    last_cycle_of,
     machine_href,
     order_row,
     sensor_rows,
@@ -28,7 +29,7 @@ def machine(**more: Any) -> dict[str, Any]:
         "lower_cycles": 25.0, "upper_cycles": 43.4, "novelty": 0.241, "version": "v1", "due": True,
         "explanation": ["Ps30", "phi"], "horizon_cycles": 30.0, "withheld": "", "reason": "",
         "sensor_faults": {},
-        "horizon_is_default": False, "time_ns": 5,
+        "horizon_is_default": False, "time_ns": 5, "time_quality": "",
     } | more  # fmt: skip
 
 
@@ -155,3 +156,11 @@ def test_nodes_are_asked_for_one_by_one_only_where_the_fleet_is_mixed(
 
     assert asyncio.run(ask_twice()) == (virtual, virtual)
     assert len(requests) == asked
+
+
+def test_the_time_of_a_last_cycle_says_what_speaks_against_it() -> None:
+    doubtful = machine(time_quality="unknown")
+    assert machine_row(doubtful, set())["time_note"] == "clock not set, time unknown"
+    assert last_cycle_of(doubtful).endswith(" ago (clock not set, time unknown)")
+    assert machine_row(machine(), set())["time_note"] == ""
+    assert last_cycle_of(machine()).endswith(" ago")
