@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from cloud_backend.store.tables import StoredEvent
 from common.errors import MessageError
-from common.messages import GAP_TYPE, Batch, WireEvent, parse_time
+from common.messages import GAP_TYPE, Batch, TimeQuality, WireEvent, parse_time
 
 TIME_TOLERANCE_NS = 2_000_000
 """The correction of a node's clock is stored in milliseconds."""
@@ -22,7 +22,8 @@ _COLUMNS = (_event.seq, _event.type, _event.subject, _event.time_ns, _event.cloc
 def agreed_through(connection: Connection, stream_id: int, mark: int, batch: Batch) -> int:
     """The last seq of ``batch``, at most ``mark``, below the first event that is stored otherwise.
 
-    What became a gap since, on either side, is no difference.
+    What became a gap since, on either side, is no difference, nor are times that the node has corrected
+    since, by an error of its clock that it learnt later.
     """
     first, last = batch.head.first, min(batch.head.last, mark)
     query = select(*_COLUMNS).where(_event.stream_id == stream_id, _event.seq.between(first, last))
@@ -32,7 +33,11 @@ def agreed_through(connection: Connection, stream_id: int, mark: int, batch: Bat
         event = sent.get(seq)
         if event is None or kind == GAP_TYPE:
             continue
-        if (event.type, event.subject, str(event.data, "utf-8")) != (kind, subject, body):
+        if (event.type, event.subject) != (kind, subject):
+            return seq - 1
+        if event.timequality == TimeQuality.CORRECTED:
+            continue
+        if str(event.data, "utf-8") != body:
             return seq - 1
         if abs(_time_of(event) - (time_ns - (offset_ms or 0) * 1_000_000)) > TIME_TOLERANCE_NS:
             return seq - 1

@@ -648,3 +648,22 @@ def test_times_in_the_data_are_corrected_with_the_event_and_a_resend_is_no_fork(
     again = Committer(engine, Projections({"test": app}), IngestSettings())
     (answer,) = again.commit([node.arrival(1, 1, [body], session="second")])
     assert not answer.ack.forked
+
+
+def test_a_node_that_corrected_its_times_since_is_no_fork(engine: Engine) -> None:
+    """Its batch was stored, the ack was lost, and its clock was set before it sent again."""
+    ingest, node = committer(engine), SimulatedNode(clock_error_ns=-NOW_NS)
+
+    def send(time_ns: int, quality: TimeQuality, session: str, sums: int = 1) -> Answer:
+        data = {"began_ns": time_ns, "sums": sums}
+        event = Event("test.value", "m", time_ns, Priority.EVENT, data)
+        body = encode_event(event, source=node.source, epoch="e1", seq=1, quality=quality)
+        (answer,) = ingest.commit([node.arrival(1, 1, [body], session=session)])
+        return answer
+
+    assert not send(60 * SECOND_NS, TimeQuality.UNSYNCHRONISED, "first").ack.forked
+    node.clock_error_ns = 0
+    assert not send(NOW_NS + 60 * SECOND_NS, TimeQuality.CORRECTED, "second").ack.forked
+    (event,) = rows(engine, StoredEvent)
+    assert (event.time_ns, event.time_quality) == (NOW_NS + 60 * SECOND_NS, "corrected")
+    assert send(NOW_NS + 60 * SECOND_NS, TimeQuality.PLAUSIBLE, "third", sums=2).ack.forked
