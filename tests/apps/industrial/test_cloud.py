@@ -84,6 +84,22 @@ def test_what_is_not_known_has_no_numbers_and_comes_first(session: Session) -> N
     assert summary_of(session).unknown == 0
 
 
+def test_an_alarm_stands_while_the_remaining_life_is_not_known(session: Session) -> None:
+    unknown = received(
+        3, "rul", "engine-1", run=0, cycle=2, rul_cycles=None, lower_cycles=None, upper_cycles=None,
+        novelty=9.0, withheld="novel", reason="unlike anything", version="v1",
+    )  # fmt: skip
+    place = {"run": 0, "cycle": 2, "version": "v1"}
+    told = received(4, "rul_withheld", "engine-1", withheld="novel", reason="unlike anything", **place)
+    APP.project(session, [rul(1, 1, 20), due(2, 1), unknown, told])
+    machine = session.get(Machine, "engine-1")
+    assert machine is not None
+    assert (machine.rul_cycles, machine.due, machine.explanation) == (None, True, "Ps30,phi")
+    (alarm,) = session.exec(select(MaintenanceAlarm)).all()
+    assert alarm.cleared_cycle is None
+    assert (summary_of(session).due, summary_of(session).unknown) == (1, 1)
+
+
 def test_sensor_faults_stand_until_they_end(session: Session) -> None:
     place = {"run": 0, "cycle": 2, "why": "range", "value": 0.0, "since_cycle": 2, "version": "v1"}
     fault = received(2, "sensor_fault", "engine-1", sensor="T24", text="T24 reads 0", **place)

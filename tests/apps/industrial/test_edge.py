@@ -242,6 +242,24 @@ def test_what_is_unlike_anything_known_has_no_remaining_life() -> None:
     assert not said(results, "maintenance_due")
 
 
+def test_an_alarm_stands_while_the_remaining_life_is_withheld() -> None:
+    """A notice that the remaining life is not known has less priority than the alarm, and never ends it."""
+    lower = [10.0] * 4 + [125.0] * 6 + [10.0] * 12 + [125.0] * 12
+    app = IndustrialEdge(EdgeContext(SETTINGS, Scripted(lower)))
+    assert types(feed(app, [cycle(i) for i in range(1, 5)])) == ["industrial.maintenance_due"]
+    away = feed(app, [cycle(i, altitude_kft=42.0, mach=0.84) for i in range(5, 8)])
+    assert types(away) == ["industrial.rul_withheld"]
+    assert away[0].priority < Priority.ALARM  # type: ignore[union-attr]
+    again = IndustrialEdge(EdgeContext(SETTINGS, Scripted(lower[7:])))
+    again.restore(app.snapshot())
+    still = feed(again, [cycle(i, altitude_kft=42.0, mach=0.84) for i in range(8, 11)])
+    back = feed(again, [cycle(i) for i in range(11, 23)])
+    assert not said([*still, *back], "maintenance_cleared"), "nor by a restart meanwhile"
+    assert not said([*still, *back], "maintenance_due"), "it is one alarm"
+    well = feed(again, [cycle(i) for i in range(23, 35)])
+    assert len(said(well, "maintenance_cleared")) == 1, "only a known remaining life ends it"
+
+
 def test_a_history_that_begins_late_has_no_remaining_life_until_it_is_long_enough() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 40)))
     results = feed(app, [cycle(i) for i in range(60, 90)])
