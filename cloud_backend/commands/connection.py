@@ -10,28 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import typer
 
 from common.errors import CloudError, ConfigError
 
 TIMEOUT_S = 30.0
 DEFAULT_FOLDER = "edgeloop-cloud"
-
-CloudOption = Annotated[str, typer.Option("--cloud", help="URL of the cloud.", envvar="EDGELOOP_CLOUD")]
-TokenOption = Annotated[
-    Path | None, typer.Option("--token-file", help="File that holds the admin's token.", show_default=False)
-]
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", help=f"Folder of the running cloud; by default {DEFAULT_FOLDER}.", show_default=False
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 class CloudClient:

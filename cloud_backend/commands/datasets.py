@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cloud_backend.commands import cards
-from cloud_backend.commands.connection import JsonOption
+from cloud_backend.commands.options import JsonOption
 from cloud_backend.commands.output import print_facts, print_rows
 from common.errors import DatasetError
 

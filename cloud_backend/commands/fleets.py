@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_backend.commands.connection import (
+from cloud_backend.commands.connection import connect, part
+from cloud_backend.commands.options import (
     CloudOption,
+    EnrolmentOption,
     FolderOption,
     JsonOption,
+    LoopbackOption,
+    NodeArgument,
     TokenOption,
-    connect,
-    part,
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
@@ -34,10 +36,6 @@ COLUMNS = (
 RETIRED_COLUMNS = ("node", "site", "app", "version", "retired_ns", "replaced_by", "last_seen_ns")
 DAY_NS = 86_400 * 10**9
 HEALTH_CHARACTERS = 80
-OutOption = Annotated[Path, typer.Option(help="File for the enrolment; readable by its owner only.")]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Even where other machines cannot reach the cloud's addresses.")
-]
 
 
 @app.command("ls")
@@ -77,7 +75,7 @@ def _kinds(problems: list[dict[str, Any]]) -> str:
 
 @app.command()
 def show(
-    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    node: NodeArgument,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -104,8 +102,8 @@ def show(
 def enrol(
     node: Annotated[str, typer.Argument(help="Name of the node: a-z, 0-9, '.', '_', '-'.")],
     site: Annotated[str, typer.Option(help="Site of the node.")],
-    out: OutOption,
-    force: ForceOption = False,
+    out: EnrolmentOption,
+    force: LoopbackOption = False,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -120,9 +118,9 @@ def enrol(
 @app.command()
 def replace(
     node: Annotated[str, typer.Argument(help="Name of the node whose device is replaced.")],
-    out: OutOption,
+    out: EnrolmentOption,
     name: Annotated[str, typer.Option(help="Name of the new device.", show_default="the same")] = "",
-    force: ForceOption = False,
+    force: LoopbackOption = False,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -140,7 +138,7 @@ def replace(
 
 @app.command()
 def retire(
-    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    node: NodeArgument,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -154,7 +152,7 @@ def retire(
 
 @app.command()
 def remove(
-    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    node: NodeArgument,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -168,7 +166,7 @@ def remove(
 
 @app.command()
 def hint(
-    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    node: NodeArgument,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,

@@ -6,14 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cloud_backend.commands.connection import (
-    CloudOption,
-    FolderOption,
-    JsonOption,
-    TokenOption,
-    connect,
-    part,
-)
+from cloud_backend.commands.connection import connect, part
+from cloud_backend.commands.options import CloudOption, FolderOption, JsonOption, TokenOption
 from cloud_backend.commands.output import print_facts, print_rows
 
 app = typer.Typer(help="Signing keys of the update repository.", no_args_is_help=True)

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cloud_backend.commands.connection import (
-    CloudClient,
+from cloud_backend.commands.connection import CloudClient, connect, part
+from cloud_backend.commands.options import (
+    AppArgument,
     CloudOption,
     FolderOption,
+    JobArgument,
     JsonOption,
     TokenOption,
-    connect,
-    part,
+    VersionArgument,
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
@@ -25,9 +26,6 @@ from common.datasets import check_folder
 from common.errors import DatasetError, TrainingError
 
 app = typer.Typer(help="Model registry: list, lineage, training, evaluation, approval.", no_args_is_help=True)
-AppArgument = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
-VersionArgument = Annotated[str, typer.Argument(help="Version of the model.")]
-JobArgument = Annotated[str, typer.Argument(help="Id of the job.")]
 POLL_S = 0.5
 ENDED = ("done", "refused", "failed", "cancelled")
 

@@ -8,16 +8,12 @@ from typing import Annotated
 
 import typer
 
-from cloud_backend.commands.connection import DEFAULT_FOLDER, JsonOption
 from cloud_backend.commands.offline import offline_store, os_user, record_offline
+from cloud_backend.commands.options import ConfigOption, DataOption, JsonOption
 from cloud_backend.commands.output import print_facts
-from cloud_backend.commands.up import ConfigOption, app, settings_of
+from cloud_backend.commands.up import app, settings_of
 from common.cli import print_object
 from common.config import CloudSettings, explain
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].")
-]
 
 
 @app.command()
@@ -118,10 +114,10 @@ def broker_config(
     key: Annotated[str, typer.Option(help="Key of the certificate, as a path on its machine.")] = "",
     listen: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Where the broker listens [default: mqtt.host:mqtt.port]."),
+        typer.Option(metavar="HOST:PORT", help="Where the broker listens; by default mqtt.host:mqtt.port."),
     ] = "",
     folder: Annotated[
-        str, typer.Option(help="Where the files will lie on the broker's machine [default: --out].")
+        str, typer.Option(help="Where the files will lie on the broker's machine; by default --out.")
     ] = "",
     user: Annotated[str, typer.Option(help="System user that the broker runs as.")] = "mosquitto",
     json: JsonOption = False,

@@ -7,22 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_backend.commands.connection import (
-    CloudClient,
+from cloud_backend.commands.connection import CloudClient, connect, part
+from cloud_backend.commands.options import (
+    AppArgument,
     CloudOption,
     FolderOption,
     JsonOption,
+    ReasonOption,
+    RolloutArgument,
     TokenOption,
-    connect,
-    part,
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
 from common.errors import RolloutError
 
 app = typer.Typer(help="Roll models out to the fleet, in waves.", no_args_is_help=True)
-AppArgument = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
-IdArgument = Annotated[str, typer.Argument(help="Id of the rollout; the running one where it is left out.")]
 COLUMNS = ("id", "version", "previous_version", "state", "wave", "waves", "created_ns", "reason")
 NODE_COLUMNS = ("node", "wave", "state", "outcome", "reason", "problem", "version")
 POLL_S = 0.5
@@ -71,7 +70,7 @@ def start(
 @app.command()
 def status(
     app_name: AppArgument,
-    id: IdArgument = "",
+    id: RolloutArgument = "",
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -99,8 +98,8 @@ def status(
 @app.command()
 def halt(
     app_name: AppArgument,
-    id: IdArgument = "",
-    reason: Annotated[str, typer.Option(help="Why.")] = "by hand",
+    id: RolloutArgument = "",
+    reason: ReasonOption = "by hand",
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -114,8 +113,8 @@ def halt(
 @app.command()
 def revert(
     app_name: AppArgument,
-    id: IdArgument = "",
-    reason: Annotated[str, typer.Option(help="Why.")] = "by hand",
+    id: RolloutArgument = "",
+    reason: ReasonOption = "by hand",
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,

@@ -9,30 +9,27 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_backend.commands.connection import (
-    DEFAULT_FOLDER,
+from cloud_backend.commands.connection import connect
+from cloud_backend.commands.offline import offline_store, os_user, record_offline
+from cloud_backend.commands.options import (
     CloudOption,
+    ConfigOption,
+    DataOption,
     FolderOption,
     JsonOption,
     TokenOption,
-    connect,
 )
-from cloud_backend.commands.offline import offline_store, os_user, record_offline
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
 from common.config import CloudSettings, load
 
 AUDIT_COLUMNS = ("time_ns", "actor", "action", "subject", "outcome", "address", "details")
 app = typer.Typer(help="Run the cloud.", no_args_is_help=True)
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).")]
 
 
 @app.command()
 def up(
-    data: Annotated[
-        Path | None,
-        typer.Option(help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].", show_default=False),
-    ] = None,
+    data: DataOption = None,
     http: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Address of the API; port 0 picks one.")
     ] = "",
@@ -69,9 +66,7 @@ def status(
 
 @app.command()
 def password(
-    data: Annotated[
-        Path | None, typer.Option(help=f"Folder of the cloud's state [default: {DEFAULT_FOLDER}].")
-    ] = None,
+    data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Set the dashboard's password. Works while the cloud runs; everyone is signed out."""
