@@ -55,7 +55,7 @@ def mend_earlier_times(folder: Path, outbox: Outbox, clock: NodeClock, boot: str
         if count:
             log.warning("%d times of the run before were by a wrong clock: %s", count, reason)
     if not clock.plausible:
-        log.warning("the clock reads %s, which cannot be right: times are marked", format_time(clock()))
+        log.warning("the clock reads %s, which is in doubt: times by it are marked", format_time(clock()))
     keep_anchor(folder, outbox, clock, boot)
 
 
