@@ -409,6 +409,8 @@ class AnnounceSample(Asked):
     attributes: Annotated[dict[Text, Any], Field(max_length=100)] = {}
     size: Annotated[int, Field(ge=1, lt=2**53)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    recorded: bool = False
+    """Whether its times are a recording's. Those of a node's clock are moved by its known error."""
 
 
 class UploadPublic(BaseModel):

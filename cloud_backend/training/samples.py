@@ -31,7 +31,7 @@ from sqlalchemy import Engine, func, select, update
 from sqlmodel import Session, col
 
 from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
+from cloud_backend.store.tables import Node, Quarantined, SampleRow, UploadCount
 from common import durable
 from common.bundle import file_digest
 from common.clock import Clock
@@ -68,6 +68,8 @@ class Announced:
     attributes: Mapping[str, Any]
     size: int
     sha256: str
+    recorded: bool = False
+    """Whether its times (``captured_ns``, attributes ``*_ns``) are a recording's, not a node's clock's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class SampleStore:
         with self._lock, Session(self._engine) as session:
             row = session.get(SampleRow, announced.sha256)
             if row is None:
+                offset_ns = 0 if announced.recorded else _clock_offset_ns(session, node)
                 self._check_room(session, node, announced.size)
                 self._check_disk(announced.size)
                 row = SampleRow(
@@ -134,9 +137,9 @@ class SampleStore:
                     node=node,
                     subject=announced.subject,
                     group=announced.group,
-                    captured_ns=announced.captured_ns,
+                    captured_ns=announced.captured_ns + offset_ns,
                     reasons=dict(announced.reasons),
-                    attributes=dict(announced.attributes),
+                    attributes=_moved(announced.attributes, offset_ns),
                     size=announced.size,
                     received_ns=self._clock(),
                 )
@@ -362,6 +365,20 @@ class Piece:
 def digest_of(content: bytes) -> str:
     """The id of a sample with this content."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _moved(attributes: Mapping[str, Any], by_ns: int) -> dict[str, Any]:
+    """The attributes with integers under ``*_ns`` moved, as in events (`common.messages.moved_stamps`)."""
+    return {
+        name: value + by_ns if name.endswith("_ns") and type(value) is int else value
+        for name, value in attributes.items()
+    }
+
+
+def _clock_offset_ns(session: Session, node: str) -> int:
+    """The correction that events of the node get at present, so that its samples stay beside them."""
+    row = session.get(Node, node)
+    return ((row.clock_offset_ms if row else None) or 0) * 1_000_000
 
 
 def _upload(row: SampleRow) -> Upload:

@@ -122,8 +122,11 @@ class Curation:
 
     # ------------------------------------------------------------------------------- the process thread
 
-    def offer(self, sample: Sample, *, drifting: bool = False) -> None:
-        """Keep ``sample`` if it is worth it. Raises `SampleError` for one that can never be kept."""
+    def offer(self, sample: Sample, *, drifting: bool = False, recorded: bool = False) -> None:
+        """Keep ``sample`` if it is worth it. Raises `SampleError` for one that can never be kept.
+
+        ``recorded``: its times are a recording's, not this device's clock's.
+        """
         reasons = {name: float(score) for name, score in sample.reasons.items()}
         if drifting:
             reasons["drift"] = max(DRIFT_SCORE, reasons.get("drift", 0.0))
@@ -142,6 +145,7 @@ class Curation:
             attributes=_plain(sample.attributes),
             size=len(content),
             score=min(score, 1.0),
+            recorded=recorded,
         )
         with self._lock:
             if kept.digest in self._kept:

@@ -67,7 +67,7 @@ class _GivenUp(OutboxError):
 class Keeper(Protocol):
     """Takes samples that may be worth learning from (`common.edge.curation.Curation` is one)."""
 
-    def offer(self, sample: Sample, *, drifting: bool) -> None: ...
+    def offer(self, sample: Sample, *, drifting: bool, recorded: bool) -> None: ...
 
     def finished(self) -> list[Event]: ...
 
@@ -283,7 +283,7 @@ class Processing:
             if isinstance(result, Event):
                 events.append(self._timed_as(reading, result, now_ns))
             else:
-                self._offer(result)
+                self._offer(result, self._is_recorded(reading, now_ns))
         news = self._watch_drift(reading)
         if news is not None:
             events.append(self._timed_as(reading, news, now_ns))
@@ -301,11 +301,11 @@ class Processing:
             self._losses.add(Kind.READINGS, error.count)
         self.problems.add(error.kind, str(error), subject, error.count)
 
-    def _offer(self, sample: Sample) -> None:
+    def _offer(self, sample: Sample, recorded: bool) -> None:
         if self._keeper is None:
             return
         try:
-            self._keeper.offer(sample, drifting=self.drifting)
+            self._keeper.offer(sample, drifting=self.drifting, recorded=recorded)
         except (SampleError, OSError) as error:
             self.problems.add("sample", f"a sample of {sample.subject} is not kept: {error}", sample.subject)
 
@@ -481,6 +481,11 @@ class Processing:
             self._metrics.events.labels(Priority(priority).name.lower()).inc(count)
 
     def _timed_as(self, reading: Reading, event: Event, now_ns: int) -> Event:
-        """The event, marked where its time is not by a clock: of a recording, or simulated ahead of it."""
+        """The event, marked where its time is not by this device's clock."""
+        recorded = self._is_recorded(reading, now_ns)
+        return msgspec.structs.replace(event, recorded=True) if recorded else event
+
+    def _is_recorded(self, reading: Reading, now_ns: int) -> bool:
+        """Whether the capture time is a recording's, or simulated ahead of this device's clock."""
         simulated = self._virtual and reading.captured_ns > now_ns + AHEAD_LIMIT_NS
-        return msgspec.structs.replace(event, recorded=True) if reading.recorded or simulated else event
+        return reading.recorded or simulated

@@ -46,6 +46,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, Any]
     size: int
     score: float
+    recorded: bool = False
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class SampleUpload:
             "attributes": kept.attributes,
             "size": kept.size,
             "sha256": kept.digest,
+            "recorded": kept.recorded,
         }
         body = msgspec.json.encode(announced)
         state = _state(self._request("POST", self._url, body, {"Content-Type": "application/json"}))

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlmodel import Session
 
-from cloud_backend.store.tables import Quarantined, SampleRow, UploadCount
+from cloud_backend.store.tables import Node, Quarantined, SampleRow, UploadCount
 from cloud_backend.training.samples import EXPIRY_NS, Announced, SampleStore, digest_of
 from common.errors import (
     SampleRefused,
@@ -88,6 +88,25 @@ def test_a_sample_in_pieces_is_stored_once(store: SampleStore, engine: Engine) -
     assert (again.complete, again.offset) == (True, len(content))
     count = count_of(engine, "n1")
     assert (count.samples, count.bytes_received, count.bytes_stored) == (1, len(content), len(content))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_times_of_a_sample_are_corrected_as_those_of_its_events_are(
+    store: SampleStore, engine: Engine, recorded: bool
+) -> None:
+    with Session(engine) as session:
+        session.add(Node(name="n1", site="plant", enrolled_ns=1, clock_offset_ms=-3_600_000))
+        session.commit()
+    began_ns = 1_700_000_000_000_000_000
+    attributes = {"began_ns": began_ns, "rate_hz": 360.0, "name_ns": "text"}
+    store.begin(
+        "n1", announced(content_of(1), captured_ns=began_ns, attributes=attributes, recorded=recorded)
+    )
+    by_ns = 0 if recorded else -3_600_000_000_000
+    with Session(engine) as session:
+        row = session.scalars(select(SampleRow)).one()
+    assert row.captured_ns == began_ns + by_ns
+    assert row.attributes == attributes | {"began_ns": began_ns + by_ns}
 
 
 def test_an_upload_goes_on_where_it_was_after_a_restart(
