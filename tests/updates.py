@@ -77,6 +77,10 @@ class FileServer:
         self._thread.start()
 
     @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self._server.server_port
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 

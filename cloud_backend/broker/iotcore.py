@@ -1,9 +1,9 @@
 """iotcore (rumqttd) as a child. It knows no users: whoever reaches its port may read and write.
 
 What is read is not secret to programs of this machine; what is written counts only with a seal
-(`common.sealing`), and a node's client id is random, so that nobody can take its connection over. What
-iotcore cannot do is bound what one program connects or sends: for that, and for other machines, there is
-Mosquitto.
+(`common.sealing`), and a node's client id is random and in no message, so that nobody can take its connection
+over. What iotcore cannot do is bound what one program connects or sends: for that, and for other machines,
+there is Mosquitto.
 """
 
 from __future__ import annotations

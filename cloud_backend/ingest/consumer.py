@@ -150,7 +150,7 @@ class Consumer:
     def _create_client(self, user: str, password: str) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"edgeloop-cloud-{secrets.token_hex(4)}",
+            client_id=f"edgeloop-cloud-{secrets.token_hex(16)}",
             clean_session=True,
         )
         client.username_pw_set(user, password)

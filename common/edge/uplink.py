@@ -130,6 +130,8 @@ class Uplink:
         self._client: mqtt.Client | None = None
         self._seal = Seal.of(enrolment.wire_key)
         self._session = secrets.token_hex(8)
+        # Whoever connects with a client's id ends its connection: this one is in no message, not even a hash.
+        self._client_id = f"edgeloop:{enrolment.site}:{enrolment.node}:{secrets.token_hex(16)}"
         self._turn = self._heard_turn = self._hint_number = 0
         self._names: deque[str] = deque(maxlen=2 * settings.in_flight_batches)
         self._problems = Problems(UPLINK_TYPE)
@@ -227,7 +229,7 @@ class Uplink:
         """Begin a connection. Raises ``OSError``."""
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"edgeloop:{self._enrolment.site}:{self._enrolment.node}:{self._session}",
+            client_id=self._client_id,
             clean_session=True,
             protocol=mqtt.MQTTv311,
             reconnect_on_failure=False,

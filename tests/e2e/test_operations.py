@@ -26,10 +26,13 @@ from apps.demo.processes import edgeloop, wait_until
 from apps.demo.world import CloudSite, EdgeNode, variables
 from cloud_backend.broker.child import free_port
 from cloud_backend.broker.choice import find_mosquitto
+from cloud_backend.ota.repository import Repository
 from common.broker_tls import tls_context
 from common.bundle import MANIFEST, Bundle, open_bundle
 from common.config import Enrolment
+from common.deployment import SERIAL_LIMIT, Deployment
 from tests.e2e.conftest import ENVIRONMENT, FAST_CLOUD, TALLY, Settings
+from tests.updates import FileServer
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE_S)]
@@ -233,6 +236,43 @@ def test_nodes_that_are_retired_or_away_leave_a_rollout_to_the_others(fleet, add
     assert (enrolment.node, enrolment.site) == ("newcomer", "plant")
     assert healthy.alive
     assert retired.alive
+
+
+def test_nodes_take_updates_again_after_a_stolen_app_key_was_rotated(fleet, add_node, tmp_path):
+    """Whoever has the app's and the online keys makes a node see the highest serial; then come new keys."""
+    node = add_node("node-1")
+    fleet.finish(fleet.start("v2"))
+    seen = fleet.node("node-1")["health"]["updates"]["serial"]
+    stolen = tmp_path / "stolen"
+    shutil.copytree(fleet.cloud.folder / "tuf", stolen / "tuf")
+    shutil.copytree(fleet.cloud.folder / "secrets", stolen / "secrets")
+    theirs = Repository(stolen / "tuf", stolen / "secrets", [])
+    server = FileServer(stolen / "tuf")
+    honest = node.http.target
+
+    def updates() -> dict[str, Any]:
+        return fleet.node("node-1")["health"]["updates"]
+
+    try:
+        node.http.target = server.address
+        theirs.publish(APP, None, Deployment(app=APP, serial=2**63 - 1, rollout="evil", base_version="v2"))
+        until(lambda: updates()["problem"] == "malformed", "the node refuses a serial above the limit")
+        assert updates()["serial"] < 100
+        theirs.publish(APP, None, Deployment(app=APP, serial=SERIAL_LIMIT, rollout="evil", base_version="v2"))
+        until(lambda: updates()["serial"] == SERIAL_LIMIT, "the node has seen the highest serial")
+    finally:
+        node.http.target = honest
+        server.close()
+    rollout = fleet.start("v3")
+    until(lambda: fleet.node("node-1")["update_problem"] == "rollback", "the node refuses the cloud's serial")
+    assert fleet.node("node-1")["version"] == "v2"
+    assert fleet.rollout(rollout)["state"] == "running"
+    command("keys", "rotate", APP, "--data", str(fleet.cloud.folder))
+    until(lambda: fleet.node("node-1")["version"] == "v3", "the node runs v3")
+    fleet.finish(rollout)
+    until(lambda: not fleet.node("node-1")["update_problem"], "the node checks for updates")
+    assert seen < updates()["serial"] < SERIAL_LIMIT
+    assert node.alive
 
 
 def address_of_this_machine() -> str:
