@@ -68,7 +68,7 @@ bench: $(VENV)/.dev
 
 screenshots: $(VENV)/.dev
 	@echo "==> pictures of the show and of every page, from a show that starts now (about eight minutes)"
-	@$(BIN)/python -m apps.demo.show_pictures
+	@$(BIN)/python -m apps.demo.screenshots.show
 
 upgrade: $(VENV)/.uv
 	@echo "==> renewing uv.lock and .ci/uv.txt within the ranges of pyproject.toml"

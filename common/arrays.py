@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from common.app import Arrays
+from common.app.edge import Arrays
 from common.errors import ArraysError
 
 ARRAYS_LIMIT = 64
@@ -44,10 +44,10 @@ def encode_arrays(arrays: Arrays) -> bytes:
     """``arrays`` as ``.npz``: compressed, or stored where compression would exceed what readers accept."""
     plain = sum(array.nbytes for array in arrays.values())
     out = io.BytesIO()
-    np.savez_compressed(out, **cast(Any, dict(arrays)))
+    np.savez_compressed(out, **cast("Any", dict(arrays)))
     if plain + ARRAYS_LIMIT * 1024 > _allowance(out.tell()):
         out = io.BytesIO()
-        np.savez(out, **cast(Any, dict(arrays)))
+        np.savez(out, **cast("Any", dict(arrays)))
     return out.getvalue()
 
 

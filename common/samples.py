@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from common.app import Arrays
+from common.app.edge import Arrays
 from common.arrays import ARRAYS_LIMIT, check_arrays, encode_arrays, read_arrays
 from common.errors import ArraysError, SampleError
 

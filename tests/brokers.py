@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from cloud_backend.broker.broker import Broker, Users
 from cloud_backend.broker.choice import find_mosquitto, open_broker
-from common.config import MqttSettings
+from common.config.cloud import MqttSettings
 from tests.waiting import PATIENCE_S
 
 KINDS = ("mosquitto", "iotcore")

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from common.app import AppSpec, EdgeContext, Reading, Sample
+from common.app.edge import EdgeContext, Reading, Sample
+from common.app.spec import AppSpec
 from common.bundle import Bundle, DriftSpec, Limits, Lineage, Manifest, TensorSpec, seal, write_golden
 from common.errors import ReadingError, SourceError
 from common.messages import Event, Priority
@@ -114,7 +115,7 @@ class SumsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SumsEdge:
-    """`common.app.EdgeApp` of the test app."""
+    """`common.app.edge.EdgeApp` of the test app."""
 
     def __init__(self, context: EdgeContext) -> None:
         self._settings: SumsSettings = context.settings

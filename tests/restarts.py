@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 
-from common.app import AppSpec, EdgeContext, Reading
-from common.config import OtaSettings
-from common.edge.adoption import Adoption
+from common.app.edge import EdgeContext, Reading
+from common.app.spec import AppSpec
+from common.config.node import OtaSettings
+from common.edge.delivery.outbox import Outbox
 from common.edge.losses import Losses
-from common.edge.outbox import Outbox
-from common.edge.processing import Processing
-from common.edge.slots import Slots
-from common.edge.sources import ReadingQueue
+from common.edge.processing.processing import Processing
+from common.edge.sensing.sources import ReadingQueue
 from common.edge.telemetry import NodeMetrics
+from common.edge.update.adoption import Adoption
+from common.edge.update.slots import Slots
 from common.messages import GAP_TYPE, decode_event
 from tests.builders import FIRST_NS
 

@@ -16,16 +16,16 @@ from typing import Any, Self
 import msgspec
 
 from cloud_backend.ota.repository import Repository
-from common.app import EdgeContext, Reading, Sample
+from common.app.edge import EdgeContext, Reading, Sample
 from common.bundle import Bundle, open_bundle
-from common.config import Enrolment, OtaSettings
+from common.config.node import Enrolment, OtaSettings
 from common.deployment import Deployment, NodeTraits, Wave
-from common.edge.adoption import ADOPTION_TYPE, Adoption
-from common.edge.inference import OnnxModel, load_model
-from common.edge.ota import Ota
-from common.edge.profile import Profile
-from common.edge.slots import Slots
+from common.edge.update.adoption import ADOPTION_TYPE, Adoption
+from common.edge.update.slots import Slots
+from common.edge.update.update_client import Ota
 from common.messages import Event
+from common.model.inference import OnnxModel, load_model
+from common.model.profile import Profile
 from common.sealing import key_text
 from tests.builders import SumsEdge, SumsSettings, make_bundle, make_reading
 

@@ -16,8 +16,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from apps.demo.shows import Show
-    from apps.demo.story import Outcome
+    from apps.demo.story.shows import Show
+    from apps.demo.story.story import Outcome
 
 app = typer.Typer(help="The whole loop on this machine, live, in a few minutes.", invoke_without_command=True)
 
@@ -48,8 +48,8 @@ def demo(
     """Start a cloud and three virtual subjects of an app, and show the loop in a browser."""
     if context.invoked_subcommand is not None:
         return
-    from apps.demo.processes import ShowError
-    from apps.demo.shows import find_show
+    from apps.demo.story.shows import find_show
+    from apps.demo.world.processes import ShowError
 
     try:
         shows = [find_show(name.strip()) for name in dict.fromkeys(apps.split(","))]
@@ -86,9 +86,9 @@ def _interrupt(*_: Any) -> None:
 
 def _present(folder: Path, shows: Sequence[Show], *, minutes: float, browser: bool) -> None:
     """Show it in a browser, at the presenter's word; one show is on the stage at a time."""
-    from apps.demo.player import Player
-    from apps.demo.serving import listen, serve
-    from apps.demo.stage import Stage
+    from apps.demo.panel.serving import listen, serve
+    from apps.demo.story.player import Player
+    from apps.demo.world.stage import Stage
 
     listener, origin = listen()
     settings = {"http": {"frame_ancestors": [origin]}}
@@ -105,8 +105,8 @@ def _tell(folder: Path, shows: Sequence[Show], *, headless: bool, minutes: float
     """Tell the stories by themselves, each on a stage of its own; whether one failed."""
     from rich.console import Console
 
-    from apps.demo.show import ending
-    from apps.demo.story import Outcome
+    from apps.demo.story.show import ending
+    from apps.demo.story.story import Outcome
 
     until = time.monotonic() + 60 * minutes
     console = Console()
@@ -125,16 +125,16 @@ def _tell(folder: Path, shows: Sequence[Show], *, headless: bool, minutes: float
 
 
 def _tell_one(folder: Path, show: Show, console: Console, *, live: bool, until: float) -> Outcome:
-    from apps.demo.scene import Watcher
-    from apps.demo.show import chapters_of
-    from apps.demo.stage import Stage
-    from apps.demo.story import PlainNarrator, tell
+    from apps.demo.story.show import chapters_of
+    from apps.demo.story.story import PlainNarrator, tell
+    from apps.demo.world.snapshot import Watcher
+    from apps.demo.world.stage import Stage
 
     with Stage(folder, show) as stage, ExitStack() as telling:
         chapters = chapters_of(stage, look_around_until=until)
         steps = sum(len(chapter.steps) for chapter in chapters)
         if live and console.is_terminal:
-            from apps.demo.view import LiveNarrator
+            from apps.demo.story.terminal_view import LiveNarrator
 
             watcher = telling.enter_context(Watcher(stage.nodes, stage.ask, show.app, show.load_look()))
             narrator: Any = LiveNarrator(console, lambda: watcher.scene, who=show.who, steps=steps)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from common.app import AppSpec
+from common.app.spec import AppSpec
 
 Bpm = Annotated[float, msgspec.Meta(ge=15, le=300)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=60)]
@@ -59,12 +59,12 @@ SPEC = AppSpec(
     title="ECG",
     settings=EcgSettings,
     starter=Path(__file__).with_name("starter"),
-    edge="apps.ecg.edge:EcgEdge",
-    cloud="apps.ecg.cloud:EcgCloud",
-    train="apps.ecg.train",
-    virtual="apps.ecg.virtual:open_source",
+    edge="apps.ecg.edge.app:EcgEdge",
+    cloud="apps.ecg.cloud.projection:EcgCloud",
+    train="apps.ecg.training.job",
+    virtual="apps.ecg.virtual.patient:open_source",
     virtual_kinds=("patient",),
-    pages="apps.ecg.pages:add_pages",
+    pages="apps.ecg.pages.patients:add_pages",
     pseudonyms=True,
     capacity="max_patients",
     rates_hz=(125.0, 1000.0),

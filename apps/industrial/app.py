@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from apps.industrial.features import USED_CHANNELS
-from common.app import AppSpec
+from apps.industrial.domain import USED_CHANNELS
+from common.app.spec import AppSpec
 
 
 class IndustrialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,12 +33,12 @@ SPEC = AppSpec(
     title="Turbofan remaining useful life",
     settings=IndustrialSettings,
     starter=Path(__file__).with_name("starter"),
-    edge="apps.industrial.edge:IndustrialEdge",
-    cloud="apps.industrial.cloud:IndustrialCloud",
-    train="apps.industrial.train",
-    virtual="apps.industrial.virtual:open_source",
+    edge="apps.industrial.edge.app:IndustrialEdge",
+    cloud="apps.industrial.cloud.projection:IndustrialCloud",
+    train="apps.industrial.training.job",
+    virtual="apps.industrial.virtual.turbofan:open_source",
     virtual_kinds=("turbofan",),
-    pages="apps.industrial.pages:add_pages",
+    pages="apps.industrial.pages.machines:add_pages",
     capacity="max_machines",
     ranges="apps.industrial.domain:RANGES",
     channels=USED_CHANNELS,

@@ -1,8 +1,8 @@
 """The audit trail: who did what to which thing, when, and from where. Rows are added and never changed.
 
 The API records every change that a person or the admin's token asks for, and every sign-in, by itself
-(`cloud_backend.api.audit`): a new route needs to do nothing. What is done without a request (at the start, by
-a command on the data folder) calls `Audit.record`.
+(`cloud_backend.api.routes.audit`): a new route needs to do nothing. What is done without a request (at the
+start, by a command on the data folder) calls `Audit.record`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Device cookies: a browser in which someone has signed in before is known again.
 
 The cookie lets nobody in. It only exempts a known browser from the brake that wrong passwords of all others
-cause (`cloud_backend.access.tries`), and gives it a count of its own. It is a random id and the time of its
-end, signed with a key of this cloud.
+cause (`cloud_backend.access.login_throttle`), and gives it a count of its own. It is a random id and the time
+of its end, signed with a key of this cloud.
 """
 
 from __future__ import annotations

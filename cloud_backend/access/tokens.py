@@ -22,11 +22,11 @@ from sqlmodel import Session, select
 
 from cloud_backend.access.audit import Audit
 from cloud_backend.access.devices import Devices
+from cloud_backend.access.login_throttle import Tries
 from cloud_backend.access.passwords import Passwords
 from cloud_backend.access.secrets import keep, open_folder
 from cloud_backend.access.sessions import Sessions
 from cloud_backend.access.tickets import Tickets
-from cloud_backend.access.tries import Tries
 from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Node, Stream
@@ -188,7 +188,7 @@ class Access:
 
 
 def mqtt_user(site: str, node: str) -> str:
-    """A node's user at the broker (`common.config.Enrolment`)."""
+    """A node's user at the broker (`common.config.node.Enrolment`)."""
     return f"{site}/{node}"
 
 

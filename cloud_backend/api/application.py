@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
-from cloud_backend.api import (
+from cloud_backend.api import problem
+from cloud_backend.api.auth import sign_in, sign_in_links
+from cloud_backend.api.auth.middleware import BodyLimit, TokenGuard
+from cloud_backend.api.dependencies import AppDeps
+from cloud_backend.api.json_bodies import JsonBodies
+from cloud_backend.api.page_headers import PageHeaders
+from cloud_backend.api.ranges import OneRange
+from cloud_backend.api.root_mounts import MountedErrors, mounts_of, open_paths_of
+from cloud_backend.api.routes import (
     alerts,
     audit,
     events,
@@ -18,24 +26,15 @@ from cloud_backend.api import (
     labels,
     models,
     nodes,
-    problem,
     rollouts,
     samples,
-    sign_in,
-    sign_in_links,
     status,
 )
-from cloud_backend.api.audit import AuditTrail
-from cloud_backend.api.deps import AppDeps
-from cloud_backend.api.guard import BodyLimit, TokenGuard
-from cloud_backend.api.json_bodies import JsonBodies
-from cloud_backend.api.mounts import MountedErrors, mounts_of, open_paths_of
-from cloud_backend.api.page_headers import PageHeaders
-from cloud_backend.api.ranges import OneRange
-from cloud_backend.api.updates import UpdateFiles
+from cloud_backend.api.routes.audit import AuditTrail
+from cloud_backend.api.routes.updates import UpdateFiles
 
 if TYPE_CHECKING:
-    from cloud_backend.cloud import Cloud
+    from cloud_backend.runtime.cloud import Cloud
 
 DESCRIPTION = """\
 Errors are problem documents (RFC 9457). Lists are pages: pass `next` of one as `cursor` of the next.

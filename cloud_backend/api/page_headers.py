@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_backend.api.origins import SIGN_IN, SIGN_OUT, is_page
-from cloud_backend.api.sign_in_page import STYLE_DIGEST
+from cloud_backend.api.auth.origins import SIGN_IN, SIGN_OUT, is_page
+from cloud_backend.api.auth.sign_in_page import STYLE_DIGEST
 
 DASHBOARD = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

@@ -14,7 +14,7 @@ from cloud_backend.broker.child import free_port
 from cloud_backend.broker.iotcore import IotcoreBroker
 from cloud_backend.broker.mosquitto import MosquittoBroker
 from common.broker_tls import tls_context
-from common.config import MqttSettings
+from common.config.cloud import MqttSettings
 from common.errors import BrokerError, ConfigError
 
 _log = structlog.get_logger("edgeloop.broker")

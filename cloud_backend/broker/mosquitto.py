@@ -4,7 +4,7 @@ A node's user is ``<site>/<node>``, the middle of its topics. It may write its o
 and read its own ``ack`` and ``hint``, nothing else. Client ids of nodes and cloud are random and
 in no message, so no client can end the connection of another by taking its id. ``use_username_as_clientid``
 would do the same for nodes, but two devices with one enrolment would then cut each other off instead of
-being detected while both go on (`common.edge.uplink`).
+being detected while both go on (`common.edge.delivery.uplink`).
 """
 
 from __future__ import annotations

@@ -180,9 +180,10 @@ def _keep_enrolment(answer: Any, out: Path, *, json: bool) -> None:
     """Write what `edgeloop node run --enrolment` takes, and say where it works."""
     import msgspec
 
-    from cloud_backend.addresses import host_of, is_local
+    from cloud_backend.runtime.addresses import host_of, is_local
     from common import durable
-    from common.config import Enrolment, convert
+    from common.config.loader import convert
+    from common.config.node import Enrolment
 
     enrolment = convert(Enrolment, answer, "the cloud's answer")
     durable.write(out, msgspec.json.encode(enrolment), mode=0o600)

@@ -214,7 +214,7 @@ def evaluate(
     of a figure says what it was measured on. A recorded figure is repeated from the bundle's manifest. A
     figure ``<name>_of_<rule>`` is what a trivial rule reaches in ``<name>``; the two are compared.
     """
-    from common.app import find_app
+    from common.app.spec import find_app
     from common.bundle import open_bundle
 
     if data is not None and virtual:

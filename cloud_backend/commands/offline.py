@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.config import CloudSettings
+from common.config.cloud import CloudSettings
 from common.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def offline_store(settings: CloudSettings) -> Iterator[Engine]:
 
     Raises `ConfigError` where there is no cloud, or where its database is not named by ``settings``.
     """
-    from cloud_backend.backup import STORE, last_database
+    from cloud_backend.runtime.backup import STORE, last_database
     from cloud_backend.store.engine import open_store, sqlite_url
 
     folder = Path(settings.data)

@@ -13,7 +13,8 @@ from cloud_backend.commands.options import ConfigOption, DataOption, JsonOption
 from cloud_backend.commands.output import print_facts
 from cloud_backend.commands.up import app, settings_of
 from common.cli import print_object
-from common.config import CloudSettings, explain
+from common.config.cloud import CloudSettings
+from common.config.loader import explain
 
 
 @app.command()
@@ -28,7 +29,7 @@ def backup(
     The file holds every key of the cloud; it is readable by its owner only. A PostgreSQL database is not in
     it: dump that one first by pg_dump.
     """
-    from cloud_backend.backup import LEFT_OUT, take_backup
+    from cloud_backend.runtime.backup import LEFT_OUT, take_backup
 
     settings = settings_of(data, config)
     file, manifest = take_backup(
@@ -70,8 +71,8 @@ def restore(
     """
     from contextlib import ExitStack
 
-    from cloud_backend.backup import restore_backup
-    from cloud_backend.server import sole_use
+    from cloud_backend.runtime.backup import restore_backup
+    from cloud_backend.runtime.server import sole_use
 
     settings = settings_of(data, config)
     folder = Path(settings.data)

@@ -21,7 +21,8 @@ from cloud_backend.commands.options import (
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
-from common.config import CloudSettings, load
+from common.config.cloud import CloudSettings
+from common.config.loader import load
 
 AUDIT_COLUMNS = ("time_ns", "actor", "action", "subject", "outcome", "address", "details")
 app = typer.Typer(help="Run the cloud.", no_args_is_help=True)
@@ -42,7 +43,7 @@ def up(
     """Run a cloud until SIGTERM or Ctrl-C: broker, ingest, API, rollouts and training."""
     mqtt_overrides = address_of(mqtt, "--mqtt") | ({"broker": broker} if broker else {})
     settings = settings_of(data, config, http=address_of(http, "--http"), mqtt=mqtt_overrides)
-    from cloud_backend.server import run_cloud
+    from cloud_backend.runtime.server import run_cloud
 
     raise typer.Exit(run_cloud(settings))
 

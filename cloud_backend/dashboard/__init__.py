@@ -3,6 +3,6 @@
 It is a client of the public API and of nothing else. Each app brings its own pages (`common.pages`).
 """
 
-from cloud_backend.dashboard.mounting import mount
+from cloud_backend.dashboard.layout.mounting import mount
 
 __all__ = ["mount"]

@@ -1,7 +1,7 @@
 """The transaction: what arrived goes into the store whole, and only then is acked.
 
 One transaction takes several batches of several nodes. In it: the mark of each stream is read and
-judged (`cloud_backend.ingest.ledger`), new events are inserted and counted, marks moved, projections run,
+judged (`cloud_backend.ingest.sequence`), new events are inserted and counted, marks moved, projections run,
 refusals kept. Nothing that it depends on is remembered outside the database, so two clouds on one
 PostgreSQL, a restart or a restored backup need no care.
 
@@ -24,7 +24,13 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud_backend.ingest import fleet, quarantine
-from cloud_backend.ingest.arrival import (
+from cloud_backend.ingest.clocks import NodeClocks
+from cloud_backend.ingest.daily_counts import Tally, Volumes
+from cloud_backend.ingest.forks import agreed_through
+from cloud_backend.ingest.node_problems import Kind, NodeProblems
+from cloud_backend.ingest.projections import Projections
+from cloud_backend.ingest.quarantine import Refusal
+from cloud_backend.ingest.received import (
     COLUMNS,
     Arrival,
     Message,
@@ -33,18 +39,12 @@ from cloud_backend.ingest.arrival import (
     StatusArrival,
     make_rows,
 )
-from cloud_backend.ingest.clocks import NodeClocks
-from cloud_backend.ingest.forks import agreed_through
-from cloud_backend.ingest.ledger import Leave, Take, above, judge
-from cloud_backend.ingest.node_problems import Kind, NodeProblems
-from cloud_backend.ingest.projections import Projections
-from cloud_backend.ingest.quarantine import Refusal
 from cloud_backend.ingest.reporters import Reporters
+from cloud_backend.ingest.sequence import Leave, Take, above, judge
 from cloud_backend.ingest.sessions import BatchSessions
-from cloud_backend.ingest.volumes import Tally, Volumes
 from cloud_backend.store.engine import is_outage
 from cloud_backend.store.tables import Node, StoredEvent, Stream
-from common.config import IngestSettings
+from common.config.cloud import IngestSettings
 from common.messages import GAP_TYPE, Ack, Batch, Gap, Malformed, Priority
 
 _log = structlog.get_logger("edgeloop.ingest")

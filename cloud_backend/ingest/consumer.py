@@ -27,16 +27,16 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_backend.access.wire_keys import WireKeys
-from cloud_backend.ingest.arrival import Message, Reconnected, cost_bytes, read_batch, read_status
 from cloud_backend.ingest.commit import Answer, Committer
 from cloud_backend.ingest.inbox import Inbox
 from cloud_backend.ingest.node_problems import Kind, NodeProblems, keep_problems
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.rates import NODES_LIMIT, NodeRates, ReadingTime
+from cloud_backend.ingest.received import Message, Reconnected, cost_bytes, read_batch, read_status
 from cloud_backend.ingest.sessions import StatusSessions
 from cloud_backend.store.engine import is_outage
 from common.clock import Clock
-from common.config import IngestSettings
+from common.config.cloud import IngestSettings
 from common.errors import MessageError, SealError
 from common.messages import (
     STATUS_TOPICS,

@@ -13,9 +13,9 @@ import msgspec
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cloud_backend.ingest.arrival import StatusArrival
+from cloud_backend.ingest.received import StatusArrival
 from cloud_backend.store.tables import Adoption, Node
-from common.app import ReceivedEvent
+from common.app.cloud import ReceivedEvent
 
 PREFIX = "edgeloop"
 VERSION_LIMIT = 2**53

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cloud_backend.ingest.arrival import Arrival, Message, Reconnected, StatusArrival
+from cloud_backend.ingest.received import Arrival, Message, Reconnected, StatusArrival
 
 
 @dataclass(slots=True)

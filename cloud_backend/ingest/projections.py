@@ -18,12 +18,12 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, select, tuple_, up
 from sqlmodel import Session
 
 from cloud_backend.ingest import fleet
-from cloud_backend.ingest.arrival import Projected
 from cloud_backend.ingest.quarantine import Refusal
+from cloud_backend.ingest.received import Projected
 from cloud_backend.store.engine import is_outage
 from cloud_backend.store.tables import AppState, LabelRow, StoredEvent, Stream, cloud_metadata
-from common.app import CloudApp, Label, ReceivedEvent
-from common.cloud_side import LabelProjection
+from common.app.cloud import CloudApp, LabelProjection, ReceivedEvent
+from common.app.training import Label
 from common.messages import Priority, moved_stamps
 
 _log = structlog.get_logger("edgeloop.ingest")

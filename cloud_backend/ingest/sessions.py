@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from cloud_backend.ingest.arrival import StatusArrival
+from cloud_backend.ingest.received import StatusArrival
 
 SESSIONS_LIMIT = 8
 """Most sessions of a node that are remembered."""

@@ -23,8 +23,8 @@ import msgspec
 from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
 
+from cloud_backend.ota.node_status import member_of
 from cloud_backend.ota.repository import Repository
-from cloud_backend.ota.standing import member_of
 from cloud_backend.ota.waves import (
     Action,
     Decision,
@@ -40,7 +40,7 @@ from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Adoption, AppState, ModelVersion, Node, RolloutRow
 from common.bundle import Bundle
 from common.clock import Clock, anchored_clock
-from common.config import RolloutSettings
+from common.config.cloud import RolloutSettings
 from common.deployment import SERIAL_LIMIT, SOAK_LIMIT_S, Constraint, Deployment, NodeTraits, Wave, matches
 from common.errors import EdgeloopError, RolloutError
 

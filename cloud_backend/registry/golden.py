@@ -7,17 +7,17 @@ import math
 import msgspec
 
 from common.bundle import Bundle, Limits
-from common.edge.golden import check_golden as check_on_device
-from common.edge.inference import load_model
-from common.edge.profile import find_profile
-from common.edge.proof import prove
+from common.model.golden import check_golden as check_on_device
+from common.model.inference import load_model
+from common.model.load_test import prove
+from common.model.profile import find_profile
 
 
 def check_golden(bundle: Bundle) -> None:
     """Run the golden cases as a node does, on the CPU. Latency is for the device to judge, not for here.
 
-    A process with limits loads and runs the model first (`common.edge.proof`). Raises `GoldenCaseFailed`, and
-    `BundleIncompatible` for a model that does not fit its manifest or those limits.
+    A process with limits loads and runs the model first (`common.model.load_test`). Raises
+    `GoldenCaseFailed`, and `BundleIncompatible` for a model that does not fit its manifest or those limits.
     """
     prove(bundle)
     unhurried = msgspec.structs.replace(bundle.manifest, limits=Limits(latency_ms=math.inf))

@@ -25,7 +25,7 @@ from cloud_backend.registry.bundles import BundleFolder
 from cloud_backend.registry.golden import check_golden
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import AppState, JobRow, ModelVersion
-from common.app import AppSpec, installed_apps
+from common.app.spec import AppSpec, installed_apps
 from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
 from common.clock import Clock
 from common.errors import BundleError, RegistryError, VersionUnknown

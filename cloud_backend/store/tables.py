@@ -1,7 +1,7 @@
-"""All tables of the cloud itself. Apps bring their own projections (`common.app.CloudApp.tables`).
+"""All tables of the cloud itself. Apps bring their own projections (`common.app.cloud.CloudApp.tables`).
 
 Times are UTC nanoseconds. JSON columns hold what the contracts in ``common`` define. Secrets are
-stored as SHA-256 only, and no table class is ever returned by the API: ``cloud_backend.api.shapes``
+stored as SHA-256 only, and no table class is ever returned by the API: ``cloud_backend.api.schemas.shapes``
 has the public forms.
 """
 
@@ -280,7 +280,7 @@ class UploadCount(SQLModel, table=True):
 
 
 class LabelRow(SQLModel, table=True):
-    """What turned out to be true (`common.app.Label`)."""
+    """What turned out to be true (`common.app.training.Label`)."""
 
     __tablename__ = "label"
     id: int | None = Field(default=None, primary_key=True)
@@ -307,7 +307,7 @@ class AlertAck(SQLModel, table=True):
 class Volume(SQLModel, table=True):
     """What arrived from a node on a UTC day, by event type: the account of what left it as events.
 
-    Types beyond `cloud_backend.ingest.volumes.TYPES_LIMIT` a node and day are counted as ``other``.
+    Types beyond `cloud_backend.ingest.daily_counts.TYPES_LIMIT` a node and day are counted as ``other``.
     """
 
     __tablename__ = "volume"

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from common.app import Figure, GateRule, Metrics
+from common.app.training import Figure, GateRule, Metrics
 
 
 class SliceVerdict(msgspec.Struct, frozen=True):

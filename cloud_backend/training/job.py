@@ -21,7 +21,8 @@ import msgspec
 from numpy.typing import NDArray
 
 from common import durable
-from common.app import Label, LabelledSample, Sample
+from common.app.edge import Sample
+from common.app.training import Label, LabelledSample
 from common.errors import TrainingError
 
 SPEC, PROGRESS, LOG, RESULT, BUNDLE = "job.json", "progress.jsonl", "log.txt", "result.json", "bundle"

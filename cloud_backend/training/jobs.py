@@ -35,10 +35,10 @@ from cloud_backend.training import job as files
 from cloud_backend.training.executors import Executor, Run, make_executor
 from cloud_backend.training.samples import SampleStore
 from cloud_backend.training.split import held_out
-from common.app import Label
+from common.app.training import Label
 from common.bundle import Bundle
 from common.clock import Clock
-from common.config import TrainingSettings
+from common.config.cloud import TrainingSettings
 from common.errors import EdgeloopError, RegistryError, TrainingError
 
 JOB_ID = re.compile(r"job-[0-9a-f]{12}")

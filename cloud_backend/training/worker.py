@@ -40,7 +40,8 @@ from cloud_backend.training.job import (
     read_spec,
     write_struct,
 )
-from common.app import AppSpec, LabelledSample, Metrics, TrainContext, find_app
+from common.app.spec import AppSpec, find_app
+from common.app.training import LabelledSample, Metrics, TrainContext
 from common.bundle import Bundle, Lineage, open_bundle, seal
 from common.errors import DatasetError, EdgeloopError, TrainingError
 from common.private import restrict_new_files

@@ -14,7 +14,8 @@ import msgspec
 import typer
 
 from common.cli import print_object
-from common.config import Enrolment, NodeSettings, explain, load
+from common.config.loader import explain, load
+from common.config.node import Enrolment, NodeSettings
 from common.errors import ConfigError, MessageError
 
 app = typer.Typer(help="Run an edge node.", no_args_is_help=True)
@@ -111,7 +112,7 @@ def events(
     That is what waits for the cloud (`delivered` is false) and the history of what the cloud has
     (`history.budget_bytes`, `history.least_priority`).
     """
-    from common.edge.history import follow as events_of
+    from common.edge.delivery.history import follow as events_of
     from common.messages import priority_of
 
     try:

@@ -8,10 +8,10 @@
                          └──────────── ota <────────────┘         telemetry: /metrics, /healthz
 
 ``source``     reads the source; waits when the queue is full (a live source keeps only the newest)
-``process``    decides and commits (`common.edge.processing`)
-``uplink``     sends and hears (`common.edge.uplink`); only with an enrolment
-``ota``        looks for models (`common.edge.ota`); only with an enrolment
-``curation``   uploads samples (`common.edge.curation`); only with an enrolment
+``process``    decides and commits (`common.edge.processing.processing`)
+``uplink``     sends and hears (`common.edge.delivery.uplink`); only with an enrolment
+``ota``        looks for models (`common.edge.update.update_client`); only with an enrolment
+``curation``   uploads samples (`common.edge.curation.curation`); only with an enrolment
 ``telemetry``  answers on loopback
 
 A node works with no cloud at all. It may be started, stopped and killed in any order with the cloud: what it
@@ -37,39 +37,41 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Source, find_app
+from common.app.edge import EdgeApp, EdgeContext, Reading, Source
+from common.app.spec import AppSpec, find_app
 from common.bundle import Bundle
 from common.clock import Clock, NodeClock, latest_plausible_ns
-from common.config import Enrolment, NodeSettings, convert
+from common.config.loader import convert
+from common.config.node import Enrolment, NodeSettings
 from common.connection import Address
 from common.deployment import NodeTraits
-from common.edge.adoption import Adoption
-from common.edge.alarm_outputs import outputs_of
-from common.edge.curation import Curation
-from common.edge.ending import Ending, ProcessEnd
-from common.edge.history import History
-from common.edge.inference import OnnxModel, load_model
-from common.edge.local_alarms import LocalAlarms, Origin
+from common.edge.curation.curation import Curation
+from common.edge.delivery.alarm_outputs import outputs_of
+from common.edge.delivery.earlier_times import mend_earlier_times, take_over
+from common.edge.delivery.history import History
+from common.edge.delivery.local_alarms import LocalAlarms, Origin
+from common.edge.delivery.outbox import Outbox
+from common.edge.delivery.uplink import Uplink
+from common.edge.disk_wear import DiskWear, written_bytes
 from common.edge.logs import set_up_logging
 from common.edge.losses import FILE as LOSSES_FILE
 from common.edge.losses import Losses
-from common.edge.ota import Ota
-from common.edge.outbox import Outbox
-from common.edge.processing import Processing
-from common.edge.profile import Profile, find_profile
-from common.edge.proof import load_proven
-from common.edge.pseudonyms import keep_secret, pseudonym
-from common.edge.recording import record
-from common.edge.run_clock import mend_earlier_times, take_over
-from common.edge.same_source import continued
-from common.edge.slots import Slots
-from common.edge.sources import ReadingQueue, open_source, parse_uri
+from common.edge.process_end import Ending, ProcessEnd
+from common.edge.processing.processing import Processing
+from common.edge.sensing.continued_source import continued
+from common.edge.sensing.pseudonyms import keep_secret, pseudonym
+from common.edge.sensing.recording import record
+from common.edge.sensing.sources import ReadingQueue, open_source, parse_uri
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
-from common.edge.trust import signed_until_ns
-from common.edge.uplink import Uplink
-from common.edge.wear import DiskWear, written_bytes
+from common.edge.update.adoption import Adoption
+from common.edge.update.slots import Slots
+from common.edge.update.tuf_client import signed_until_ns
+from common.edge.update.update_client import Ota
 from common.errors import ConfigError, ReadingError, SourceError
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
+from common.model.inference import OnnxModel, load_model
+from common.model.load_test import load_proven
+from common.model.profile import Profile, find_profile
 from common.private import close_folder, restrict_new_files
 
 log = logging.getLogger(__name__)
@@ -107,8 +109,8 @@ def run_node(
 
     With ``once`` the exit code is 1 where the source gave nothing that could be used.
     ``record`` is a folder to write readings to; ``json_log`` logs JSON lines; ``watch`` is called with each
-    event that was kept, as `common.edge.history.KeptEvent.facts`. Returns the exit code. A second signal ends
-    the process at once. Raises `EdgeloopError` for what keeps the node from starting.
+    event that was kept, as `common.edge.delivery.history.KeptEvent.facts`. Returns the exit code. A second
+    signal ends the process at once. Raises `EdgeloopError` for what keeps the node from starting.
     """
     restrict_new_files()
     set_up_logging(json_log)

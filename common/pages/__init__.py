@@ -18,10 +18,10 @@ A page knows the public API and nothing else of the cloud. NiceGUI is imported h
 this package.
 """
 
-from common.pages.ask import Ask, AskError
+from common.pages.api_client import Ask, AskError
 from common.pages.blocks import Badge, Chart, Column, Facts, Table, Text, Tile, action, card, empty, facts
+from common.pages.pager import Turning
 from common.pages.site import LabelForm, Site, View
-from common.pages.turning import Turning
 
 __all__ = [
     "Ask",

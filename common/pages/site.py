@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from nicegui import background_tasks, context, ui
 
-from common.pages.ask import Ask, AskError
+from common.pages.api_client import Ask, AskError
 from common.pages.blocks import Text
 
 REFRESH_S = 1.0

@@ -6,7 +6,7 @@ fastest wherever the processor has VNNI or dot-product instructions, and never s
 
 from __future__ import annotations
 
-from common.edge.profile import Profile, usable_cores
+from common.model.profile import Profile, usable_cores
 
 
 def is_here() -> bool:

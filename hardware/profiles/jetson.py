@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.edge.profile import Profile, device_model
+from common.model.profile import Profile, device_model
 
 L4T_RELEASE = Path("/etc/nv_tegra_release")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.edge.profile import Profile, device_model, usable_cores
+from common.model.profile import Profile, device_model, usable_cores
 
 
 def is_here() -> bool:

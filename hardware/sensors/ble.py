@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from common.app import Reading
+from common.app.edge import Reading
 from common.clock import Clock, NodeClock
-from common.edge.sources import SourceUri
+from common.edge.sensing.sources import SourceUri
 from common.errors import ReadingError, SourceError, SourceFormatError
 from hardware.sensors.ble_packets import (
     HEART_RATE_MEASUREMENT,
@@ -63,7 +63,7 @@ Dial = Callable[[str, Callable[[Any], None]], Strap]
 
 
 class BleSource:
-    """`common.app.Source` over a strap. A thread holds the connection; readings wait in a bounded queue."""
+    """A `Source` over a strap. A thread holds the connection; readings wait in a bounded queue."""
 
     live = False
     virtual = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from common.app import Reading
+from common.app.edge import Reading
 from common.errors import ReadingError
 from hardware.sensors.ble_packets import POLAR_ECG_RATE_HZ, EcgFrame, decode_heart_rate
 

@@ -19,9 +19,9 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from common.app import Reading
+from common.app.edge import Reading
 from common.clock import anchored_clock
-from common.edge.sources import SourceUri
+from common.edge.sensing.sources import SourceUri
 from common.errors import ReadingError, SourceFormatError
 from hardware.sensors.csv_files import LINE_LIMIT_BYTES, Part, Trail, first_lines
 from hardware.sensors.csv_rows import (
@@ -55,7 +55,7 @@ ABSENT_LOOKS = 25
 
 
 class CsvSource:
-    """`common.app.Source` over the files at a path; the position of a row is its line, numbered through."""
+    """A `Source` over the files at a path; the position of a row is its line, numbered through."""
 
     live = False
     virtual = False

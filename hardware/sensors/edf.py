@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.edge.sources import SourceUri
+from common.edge.sensing.sources import SourceUri
 from common.errors import SourceFormatError
 from hardware.sensors.ecg_labels import Chosen, Labelled, choose, millivolts_in
 from hardware.sensors.recording import (

@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.app import Reading
+from common.app.edge import Reading
 from common.clock import anchored_clock
-from common.edge.sources import SourceUri
+from common.edge.sensing.sources import SourceUri
 from common.errors import MessageError, ReadingError, SourceFormatError
 from common.messages import parse_time
 from hardware.sensors.pace import Pace
@@ -72,7 +72,7 @@ class Recording(Protocol):
 
 
 class RecordingSource:
-    """`common.app.Source` over a recording. Its problems are given first, each as a `ReadingError`.
+    """`common.app.edge.Source` over a recording. Its problems are given first, each as a `ReadingError`.
 
     The attribute ``last`` (true) marks the last reading; ``low_pass_hz`` stands where the file says it.
     """

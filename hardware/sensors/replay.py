@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from common.app import Reading
+from common.app.edge import Reading
 from common.arrays import read_arrays
-from common.edge.sources import SourceUri
+from common.edge.sensing.sources import SourceUri
 from common.errors import ArraysError, ReadingError, SourceFormatError
 from hardware.sensors.pace import Pace
 
@@ -24,7 +24,7 @@ READING_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class ReplaySource:
-    """`common.app.Source` over a folder of recorded readings."""
+    """`common.app.edge.Source` over a folder of recorded readings."""
 
     live = False
     virtual = False

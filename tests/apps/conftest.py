@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, SQLModel
 
 from cloud_backend.store.engine import open_store, sqlite_url
-from common.app import CloudApp
+from common.app.cloud import CloudApp
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from common.app import AppSpec, EdgeContext, Reading, Sample, installed_apps
+from common.app.edge import EdgeContext, Reading, Sample
+from common.app.spec import AppSpec, installed_apps
 from common.bundle import open_bundle
-from common.edge.inference import load_model
-from common.edge.profile import find_profile
 from common.messages import Event
+from common.model.inference import load_model
+from common.model.profile import find_profile
 
 
 def installed() -> dict[str, AppSpec]:

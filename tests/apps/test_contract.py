@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from common.app import AppSpec, EdgeApp, EdgeContext, Reading, Sample
+from common.app.edge import EdgeApp, EdgeContext, Reading, Sample
+from common.app.spec import AppSpec
 from common.bundle import open_bundle
 from common.errors import ReadingError
 from common.messages import Event, encode_event
@@ -97,7 +98,7 @@ def test_a_restored_app_goes_on_as_if_nothing_had_happened(
 ) -> None:
     app = spec.load_edge()(context)
     list(run(app, readings[:150]))
-    from common.edge.state import decode_state, encode_state
+    from common.edge.processing.state import decode_state, encode_state
 
     other = spec.load_edge()(context)
     other.restore(decode_state(encode_state(app.snapshot())))

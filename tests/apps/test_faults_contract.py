@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.app import AppSpec, EdgeApp, EdgeContext, Reading
-from common.edge.state import decode_state, encode_state
+from common.app.edge import EdgeApp, EdgeContext, Reading
+from common.app.spec import AppSpec
+from common.edge.processing.state import decode_state, encode_state
 from common.errors import ReadingError
 from common.messages import Event, Priority
 from tests.apps.contract import comparable, context_of, installed, virtual_readings

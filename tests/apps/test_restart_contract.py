@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from common.app import AppSpec, Reading
+from common.app.edge import Reading
+from common.app.spec import AppSpec
 from common.bundle import open_bundle
-from common.edge.inference import load_model
-from common.edge.profile import find_profile
+from common.model.inference import load_model
+from common.model.profile import find_profile
 from tests.apps.contract import installed, virtual_readings
 from tests.restarts import Decider, app_events
 
@@ -67,7 +68,7 @@ def test_killed_at_any_point_it_says_what_it_would_have_said(
 def _journal(folder: Path) -> list[bytes]:
     from contextlib import closing
 
-    from common.edge.outbox import Outbox
+    from common.edge.delivery.outbox import Outbox
 
     with closing(Outbox(folder / "outbox.sqlite", "/s/n", 10**9, lambda: 1, stream="test:")) as outbox:
         return outbox.journal()

@@ -11,7 +11,7 @@ import subprocess
 import msgspec
 import pytest
 
-from apps.demo.processes import edgeloop
+from apps.demo.world.processes import edgeloop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SHORT_LOOP = ["--rounds", "1", "--window-s", "2", "--cpu-s", "0", "--checks", "0", "--no-adoption"]

@@ -20,11 +20,12 @@ from sqlmodel import Session
 
 from cloud_backend.store.tables import LabelRow
 from cloud_backend.training.samples import Announced, SampleStore, digest_of
-from common.app import AppSpec, Figure, GateRule, LabelledSample, Metrics, TrainContext
+from common.app.spec import AppSpec
+from common.app.training import Figure, GateRule, LabelledSample, Metrics, TrainContext
 from common.bundle import Bundle
-from common.edge.inference import load_model
-from common.edge.profile import find_profile
 from common.errors import DatasetError, TrainingError
+from common.model.inference import load_model
+from common.model.profile import find_profile
 from common.samples import encode_sample
 from tests.builders import WIDTH, make_app, make_bundle
 

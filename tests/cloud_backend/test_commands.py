@@ -21,15 +21,16 @@ import typer
 import uvicorn
 from typer.testing import CliRunner
 
-from cloud_backend.cloud import Cloud
 from cloud_backend.commands import cards, data, fleet, keys, model, rollout
 from cloud_backend.commands import cloud as cloud_app
 from cloud_backend.commands.connection import DEFAULT_FOLDER
 from cloud_backend.commands.fleets import health_text
 from cloud_backend.commands.up import address_of, settings_of
-from cloud_backend.steward import Chore, Steward
-from common.app import Figure, Metrics
-from common.config import Enrolment, convert
+from cloud_backend.runtime.cloud import Cloud
+from cloud_backend.runtime.periodic_tasks import Chore, Steward
+from common.app.training import Figure, Metrics
+from common.config.loader import convert
+from common.config.node import Enrolment
 from common.errors import CloudError, ConfigError, DatasetError
 from tests.builders import make_bundle
 from tests.cloud_backend.api.conftest import api, cloud  # noqa: F401  fixtures
@@ -183,7 +184,7 @@ def test_a_model_is_measured_without_a_cloud(monkeypatch: pytest.MonkeyPatch, tm
     from tests.cloud_backend.learner import make_learner
 
     spec = make_learner(tmp_path / "starter")
-    monkeypatch.setattr("common.app.find_app", lambda name: spec)
+    monkeypatch.setattr("common.app.spec.find_app", lambda name: spec)
     result = runner.invoke(model, ["evaluate", NAME, "--json"], catch_exceptions=False)
     assert facts(result.stdout.splitlines()) == [
         {"figure": "error", "value": 1.0, "unit": "", "count": 0, "version": "starter-1"},
@@ -231,7 +232,7 @@ def test_what_is_named_by_hand_is_measured_before_what_the_environment_names(
         def load_train(self) -> Training:
             return Training()
 
-    monkeypatch.setattr("common.app.find_app", lambda name: Spec())
+    monkeypatch.setattr("common.app.spec.find_app", lambda name: Spec())
     named, environment = tmp_path / "named", tmp_path / "environment"
     for folder in (named, environment):
         folder.mkdir()
@@ -448,7 +449,7 @@ def test_a_copy_on_disk_is_found_and_checked(tmp_path: Path, monkeypatch: pytest
 
 def test_small_answers_are_sent_without_delay() -> None:
     """Without this each answer waits 40 ms for the client's delayed ack."""
-    from cloud_backend.server import _bind
+    from cloud_backend.runtime.server import _bind
 
     with _bind("127.0.0.1", 0, 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP

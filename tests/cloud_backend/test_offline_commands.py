@@ -13,9 +13,9 @@ from sqlmodel import Session
 from typer.testing import CliRunner
 
 from cloud_backend.access.tokens import Access
-from cloud_backend.backup import read_restored
 from cloud_backend.commands import cloud as app
 from cloud_backend.ota.repository import Repository
+from cloud_backend.runtime.backup import read_restored
 from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import AuditRow
 from common.errors import StoreError

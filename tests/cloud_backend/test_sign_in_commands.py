@@ -17,7 +17,7 @@ from cloud_backend.access.passwords import Passwords
 from cloud_backend.commands import cloud as app
 from cloud_backend.store.engine import open_store, sqlite_url
 from common.errors import AccessDenied, ConfigError
-from tests.cloud_backend.test_server import CloudProcess, up
+from tests.cloud_backend.runtime.test_server import CloudProcess, up
 from tests.waiting import PATIENCE_S
 
 __all__ = ["up"]

@@ -22,7 +22,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from common.broker_tls import tls_context
-from common.config import Enrolment
+from common.config.node import Enrolment
 
 IDLE = 1100
 LISTEN_S = 5.0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.demo.browser import find_chromium, open_browser
-from apps.demo.processes import Children
-from apps.demo.world import CloudSite, EdgeNode, Settings
+from apps.demo.screenshots.browser import find_chromium, open_browser
+from apps.demo.world.processes import Children
+from apps.demo.world.world import CloudSite, EdgeNode, Settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -16,7 +16,7 @@ import zstandard
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from common.config import Enrolment
+from common.config.node import Enrolment
 from common.messages import Event, Priority, encode_batch, encode_event, topics
 from common.sealing import Seal
 

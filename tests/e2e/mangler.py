@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Iterator
 
-from apps.demo.network import Rewrite
+from apps.demo.world.network import Rewrite
 
 PUBLISH = 3
 PUBACK = 4

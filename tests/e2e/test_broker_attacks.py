@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from apps.demo.processes import wait_until
-from apps.demo.world import CloudSite, EdgeNode
-from cloud_backend.connections import raise_file_limit
+from apps.demo.world.processes import wait_until
+from apps.demo.world.world import CloudSite, EdgeNode
+from cloud_backend.runtime.connections import raise_file_limit
 from tests.e2e.test_flood import RATE_HZ, rate_per_s
 from tests.e2e.truth import stored_count
 from tests.waiting import PATIENCE_S

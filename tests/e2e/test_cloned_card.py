@@ -13,8 +13,8 @@ from contextlib import closing
 
 import pytest
 
-from apps.demo.processes import wait_until
-from apps.demo.world import CloudSite, EdgeNode
+from apps.demo.world.processes import wait_until
+from apps.demo.world.world import CloudSite, EdgeNode
 from tests.e2e.truth import stored_count, stored_events
 from tests.waiting import PATIENCE_S
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from apps.demo.browser import DESKTOP
-from apps.demo.processes import Children, wait_until
-from apps.demo.world import CloudSite, answers
+from apps.demo.screenshots.browser import DESKTOP
+from apps.demo.world.processes import Children, wait_until
+from apps.demo.world.world import CloudSite, answers
 from tests.postgres import Postgres
 from tests.waiting import PATIENCE_S
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from apps.demo.processes import Child, Children, edgeloop, tail, wait_until
+from apps.demo.world.processes import Child, Children, edgeloop, tail, wait_until
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from apps.demo.browser import DESKTOP, PHONE
-from apps.demo.processes import Children, wait_until
-from apps.demo.world import CloudSite
-from apps.ecg import words
+from apps.demo.screenshots.browser import DESKTOP, PHONE
+from apps.demo.world.processes import Children, wait_until
+from apps.demo.world.world import CloudSite
+from apps.ecg.cloud import formatting
 from common.messages import Event
 from tests.apps.ecg import received
 from tests.e2e.test_dashboard import FITS, HARMLESS, PATIENCE_MS, Stranger, serious
@@ -25,8 +25,8 @@ from tests.waiting import PATIENCE_S
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from apps.demo.client import CloudClient
-    from common.app import ReceivedEvent
+    from apps.demo.world.client import CloudClient
+    from common.app.cloud import ReceivedEvent
 
 pytestmark = [pytest.mark.e2e]
 
@@ -122,7 +122,7 @@ def page(tab: Page) -> Iterator[Page]:
 def test_every_page_is_sound(page: Page, client: CloudClient, path: str) -> None:
     page.goto(f"{client.url}/ui/{path}")
     page.get_by_text(PAGES[path]).first.wait_for()
-    page.get_by_text(words.DISCLAIMER).first.wait_for()
+    page.get_by_text(formatting.DISCLAIMER).first.wait_for()
     for viewport in (DESKTOP, PHONE):
         page.set_viewport_size(viewport)
         page.wait_for_function(FITS)

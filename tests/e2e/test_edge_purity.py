@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from apps.demo.processes import Children, tail, wait_until
-from apps.demo.scene import metrics
-from apps.demo.world import EdgeNode, answers
+from apps.demo.world.processes import Children, tail, wait_until
+from apps.demo.world.snapshot import metrics
+from apps.demo.world.world import EdgeNode, answers
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from apps.demo.processes import wait_until
-from apps.demo.scene import metrics
-from apps.demo.world import CloudSite, EdgeNode
+from apps.demo.world.processes import wait_until
+from apps.demo.world.snapshot import metrics
+from apps.demo.world.world import CloudSite, EdgeNode
 from tests.e2e.mangler import Mangler
 from tests.e2e.truth import (
     check_streams,

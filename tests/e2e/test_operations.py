@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from apps.demo.processes import edgeloop, wait_until
-from apps.demo.world import CloudSite, EdgeNode, variables
+from apps.demo.world.processes import edgeloop, wait_until
+from apps.demo.world.world import CloudSite, EdgeNode, variables
 from cloud_backend.broker.child import free_port
 from cloud_backend.broker.choice import find_mosquitto
 from cloud_backend.ota.repository import Repository
 from common.broker_tls import tls_context
 from common.bundle import MANIFEST, Bundle, open_bundle
-from common.config import Enrolment
+from common.config.node import Enrolment
 from common.deployment import SERIAL_LIMIT, Deployment
 from tests.e2e.conftest import ENVIRONMENT, FAST_CLOUD, TALLY, Settings
 from tests.updates import FileServer

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from apps.demo.processes import wait_until
+from apps.demo.world.processes import wait_until
 from tests.builders import open_paths
 from tests.e2e.truth import stored_count
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from apps.demo.browser import DESKTOP, find_chromium, open_browser
-from apps.demo.player import Player, ToldChapter
-from apps.demo.processes import Child, Children, ShowError, edgeloop, tail, wait_until
-from apps.demo.shows import ENGINES, PATIENTS
-from apps.demo.stage import Stage
+from apps.demo.screenshots.browser import DESKTOP, find_chromium, open_browser
+from apps.demo.story.player import Player, ToldChapter
+from apps.demo.story.shows import ENGINES, PATIENTS
+from apps.demo.world.processes import Child, Children, ShowError, edgeloop, tail, wait_until
+from apps.demo.world.stage import Stage
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from apps.demo.world import CloudSite
-from cloud_backend.access.tries import FREE_TRIES, FREE_TRIES_OF_ALL
+from apps.demo.world.world import CloudSite
+from cloud_backend.access.login_throttle import FREE_TRIES, FREE_TRIES_OF_ALL
 from tests.e2e.conftest import ENVIRONMENT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

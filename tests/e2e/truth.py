@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apps.demo.client import CloudClient
-from apps.demo.world import CloudSite, EdgeNode
-from common.app import EdgeContext, find_app
+from apps.demo.world.client import CloudClient
+from apps.demo.world.world import CloudSite, EdgeNode
+from common.app.edge import EdgeContext
+from common.app.spec import find_app
 from common.bundle import open_bundle
-from common.edge.inference import load_model
-from common.edge.profile import find_profile
 from common.messages import Priority
+from common.model.inference import load_model
+from common.model.profile import find_profile
 from tests.waiting import PATIENCE_S
 
 TALLY = Path(__file__).with_name("tally")

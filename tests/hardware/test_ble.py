@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.app import Reading
-from common.edge.sources import parse_uri
+from common.app.edge import Reading
+from common.edge.sensing.sources import parse_uri
 from common.errors import ReadingError, SourceError, SourceFormatError
 from hardware.sensors.ble import BleSource, open_source, parse
 from hardware.sensors.ble_packets import (

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from apps.industrial.app import SPEC
-from common.app import Reading
-from common.edge.sources import open_source as open_any
-from common.edge.sources import parse_uri
+from common.app.edge import Reading
+from common.edge.sensing.sources import open_source as open_any
+from common.edge.sensing.sources import parse_uri
 from common.errors import ReadingError, SourceFormatError
 from hardware.sensors.csv import open_source
 

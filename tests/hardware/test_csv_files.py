@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from common.app import Reading
-from common.edge.sources import SourceUri
+from common.app.edge import Reading
+from common.edge.sensing.sources import SourceUri
 from common.errors import ReadingError, SourceFormatError
 from hardware.sensors.csv import CsvSource, open_source
 from tests.waiting import wait_for

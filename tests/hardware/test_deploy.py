@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from apps.demo.processes import Child, Children, wait_until
+from apps.demo.world.processes import Child, Children, wait_until
 from common.cli import build
 from tests.waiting import PATIENCE_S
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.app import Reading
-from common.edge.recording import record
-from common.edge.sources import parse_uri
+from common.app.edge import Reading
+from common.edge.sensing.recording import record
+from common.edge.sensing.sources import parse_uri
 from common.errors import ReadingError, SourceFormatError
 from hardware.sensors.replay import open_source
 

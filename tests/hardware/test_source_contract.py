@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.app import Reading, Source, installed_apps
+from common.app.edge import Reading, Source
+from common.app.spec import installed_apps
 from common.clock import anchored_clock
-from common.config import NodeSettings
+from common.config.node import NodeSettings
 from common.edge.node import Node
-from common.edge.recording import record
-from common.edge.sources import GROUP, open_source
+from common.edge.sensing.recording import record
+from common.edge.sensing.sources import GROUP, open_source
 from common.errors import ReadingError, SourceError
 from tests.builders import COLUMNS, make_app
 from tests.waiting import wait_for

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.ecg.streaming import filters
-from common.app import Reading, find_app
-from common.edge import sources
-from common.edge.sources import parse_uri
+from apps.ecg.edge import filters
+from common.app.edge import Reading
+from common.app.spec import find_app
+from common.edge.sensing import sources
+from common.edge.sensing.sources import parse_uri
 from common.errors import ReadingError, SourceFormatError
 from hardware.sensors.wfdb import open_source
 

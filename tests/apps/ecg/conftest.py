@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-from apps.ecg.cloud import EcgCloud
-from cloud_backend.api.deps import AppDeps
-from common.app import ReceivedEvent
+from apps.ecg.cloud.projection import EcgCloud
+from cloud_backend.api.dependencies import AppDeps
+from common.app.cloud import ReceivedEvent
 
 Tell = Callable[[Sequence[ReceivedEvent]], None]
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from common.app import ReceivedEvent
+from common.app.cloud import ReceivedEvent
 from common.messages import Priority
 
 EPOCH_NS = 1_794_787_200 * 10**9

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from apps.ecg.streaming.beats import FEATURE_NAMES
-from apps.ecg.streaming.rhythm import RHYTHM_NAMES
-from common.app import Arrays
+from apps.ecg.edge.beats import FEATURE_NAMES
+from apps.ecg.edge.rhythm import RHYTHM_NAMES
+from common.app.edge import Arrays
 from common.errors import InferenceError
 
 _ALIKE = FEATURE_NAMES.index("alike_dominant")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.industrial.cloud import IndustrialCloud
+from apps.industrial.cloud.projection import IndustrialCloud
 
 
 @pytest.fixture

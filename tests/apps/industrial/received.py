@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from common.app import ReceivedEvent
+from common.app.cloud import ReceivedEvent
 from common.messages import Priority
 
 

@@ -13,18 +13,18 @@ import pytest
 from numpy.typing import NDArray
 
 from apps.industrial.app import SPEC, IndustrialSettings
-from apps.industrial.data import find_cmapss, load_engines
-from apps.industrial.edge import IndustrialEdge
-from apps.industrial.features import CHANNELS, RUL_CAP_CYCLES
-from apps.industrial.virtual import simulate_run
-from common.app import EdgeContext, Reading
+from apps.industrial.domain import CHANNELS, RUL_CAP_CYCLES
+from apps.industrial.edge.app import IndustrialEdge
+from apps.industrial.training.dataset import find_cmapss, load_engines
+from apps.industrial.virtual.turbofan import simulate_run
+from common.app.edge import EdgeContext, Reading
 from common.bundle import open_bundle
-from common.config import NodeSettings
-from common.edge.inference import load_model
+from common.config.node import NodeSettings
+from common.edge.delivery.outbox import Outbox
 from common.edge.node import Node
-from common.edge.outbox import Outbox
-from common.edge.profile import find_profile
 from common.messages import Event, WireEvent, decode_event
+from common.model.inference import load_model
+from common.model.profile import find_profile
 from tests.waiting import wait_for
 
 

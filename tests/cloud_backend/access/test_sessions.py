@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from cloud_backend.access import passwords, sessions, tries
+from cloud_backend.access import login_throttle, passwords, sessions
+from cloud_backend.access.login_throttle import FORGET_S, FREE_TRIES, FREE_TRIES_OF_ALL, Tries, key_of
 from cloud_backend.access.passwords import Passwords, generate
 from cloud_backend.access.sessions import IDLE_S, LIFE_S, NOTE_USE_S, SESSIONS, TOKEN_PREFIX
 from cloud_backend.access.tickets import LIFE_S as TICKET_S
 from cloud_backend.access.tickets import TICKETS, Tickets
 from cloud_backend.access.tokens import Access, Principal
-from cloud_backend.access.tries import FORGET_S, FREE_TRIES, FREE_TRIES_OF_ALL, Tries, key_of
 from cloud_backend.store.tables import WebSession
 from common.errors import AccessDenied, TooManyTries
 from tests.cloud_backend.ingest.nodes import rows
@@ -152,7 +152,7 @@ def test_many_addresses_are_slowed_together_but_not_for_long(clock: HandClock) -
     begun = [counted.begin(f"10.0.{n // 250}.{n % 250}", clock()) for n in range(5000)]
     assert begun.count(0) == FREE_TRIES_OF_ALL
     for n in range(100):
-        clock.wait(tries.LAST_WAIT_OF_ALL_S)
+        clock.wait(login_throttle.LAST_WAIT_OF_ALL_S)
         assert counted.begin(f"10.9.0.{n}", clock()) == 0
 
 
@@ -188,7 +188,7 @@ def test_whoever_waits_as_told_may_try_and_nobody_before(steps: list[tuple[int, 
         clock.wait(pause_s)
         wait_s = counted.begin(f"a{address}", clock())
         if wait_s:
-            assert 1 <= wait_s <= tries.LAST_WAIT_S
+            assert 1 <= wait_s <= login_throttle.LAST_WAIT_S
             assert counted.begin(f"a{address}", clock() + (wait_s - 1) * S) == 1
             clock.wait(wait_s)
             assert counted.begin(f"a{address}", clock()) == 0
@@ -205,17 +205,17 @@ def test_wrong_tries_of_one_address_are_few_whatever_their_times(pauses_s: list[
     for pause_s in pauses_s:
         clock.wait(pause_s)
         begun += counted.begin("a", clock()) == 0
-        least_s = sum(min(2.0**n, tries.LAST_WAIT_S) for n in range(begun - FREE_TRIES))
+        least_s = sum(min(2.0**n, login_throttle.LAST_WAIT_S) for n in range(begun - FREE_TRIES))
         assert (clock() - start) / S >= least_s - 1e-6
 
 
 def test_memory_is_bounded_however_many_addresses_try(clock: HandClock) -> None:
     counted = Tries()
-    for n in range(tries.ADDRESSES + 500):
-        clock.wait(tries.LAST_WAIT_OF_ALL_S if n < 100 else 0)
+    for n in range(login_throttle.ADDRESSES + 500):
+        clock.wait(login_throttle.LAST_WAIT_OF_ALL_S if n < 100 else 0)
         counted._all.wrong = 0  # as if each had its own hour
         counted.begin(f"address-{n}", clock())
-        assert len(counted) <= tries.ADDRESSES
+        assert len(counted) <= login_throttle.ADDRESSES
 
 
 # ------------------------------------------------------------------------------------------- sessions

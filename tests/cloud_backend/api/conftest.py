@@ -13,12 +13,12 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from cloud_backend.api import create_api
-from cloud_backend.cloud import Cloud
 from cloud_backend.registry import Registry
-from cloud_backend.server import build
+from cloud_backend.runtime.cloud import Cloud
+from cloud_backend.runtime.server import build
 from cloud_backend.store.tables import Node, NodeSubject
 from cloud_backend.training import Jobs, SampleStore
-from common.config import CloudSettings, HttpSettings, MqttSettings
+from common.config.cloud import CloudSettings, HttpSettings, MqttSettings
 from tests.cloud_backend.api.browsers import PAGES, PASSWORD, new_browser
 from tests.cloud_backend.learner import ENTRY, NAME, make_learner
 

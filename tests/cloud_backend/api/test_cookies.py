@@ -16,9 +16,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from cloud_backend.access.tokens import Access
 from cloud_backend.api import create_api
-from cloud_backend.api.guard import COOKIE, TokenGuard
-from cloud_backend.api.origins import HOME, origin_of, own_origins
-from cloud_backend.cloud import Cloud
+from cloud_backend.api.auth.middleware import COOKIE, TokenGuard
+from cloud_backend.api.auth.origins import HOME, origin_of, own_origins
+from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.engine import open_store
 from tests.cloud_backend.api.browsers import FOREIGN, OURS, PAGES, PASSWORD, SOCKET, THEIRS, echo, new_browser
 from tests.waiting import PATIENCE_S

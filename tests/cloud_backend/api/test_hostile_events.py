@@ -20,13 +20,13 @@ from fastapi import FastAPI
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-from cloud_backend.cloud import Cloud
-from cloud_backend.ingest.arrival import read_batch
 from cloud_backend.ingest.commit import Committer
 from cloud_backend.ingest.projections import Projections
+from cloud_backend.ingest.received import read_batch
+from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import Node, Quarantined, StoredEvent, Stream
 from common import messages
-from common.config import IngestSettings
+from common.config.cloud import IngestSettings
 from common.messages import Priority
 from tests.cloud_backend.conftest import either_database as database
 

@@ -9,7 +9,7 @@ from hypothesis import Phase, given, settings
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from cloud_backend.cloud import Cloud
+from cloud_backend.runtime.cloud import Cloud
 
 CHECKS = [
     schemathesis.checks.not_a_server_error,

@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from cloud_backend.cloud import Cloud
+from cloud_backend.runtime.cloud import Cloud
 from tests.cloud_backend.conftest import either_database as database
 
 __all__ = ["database"]

@@ -12,9 +12,10 @@ import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-from cloud_backend.cloud import Cloud
+from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import Adoption, Node, Quarantined, StoredEvent, Stream
-from common.config import Enrolment, convert
+from common.config.loader import convert
+from common.config.node import Enrolment
 from common.errors import AccessDenied
 from common.messages import Priority
 from common.samples import encode_sample
@@ -264,7 +265,7 @@ def test_events_are_filtered(admin: TestClient, events: int, monkeypatch: pytest
     assert places(all_items(admin, path, type="learner.value", limit=11)) == wanted
     alarms = all_items(admin, path, priority="alarm", limit=500)
     assert [item["seq"] for item in alarms] == [10, 20, 30, 40, 50, 60] * 2
-    monkeypatch.setattr("cloud_backend.api.events.SCAN_ROWS", 7)
+    monkeypatch.setattr("cloud_backend.api.routes.events.SCAN_ROWS", 7)
     assert places(all_items(admin, path, type="learner.value", limit=11)) == wanted
     assert places(all_items(admin, path, type="learner.value", order="newest")) == wanted[::-1]
     first = admin.get(path, params={"type": "absent"}).json()

@@ -18,7 +18,7 @@ from cloud_backend.broker.broker import Broker
 from cloud_backend.broker.child import LOG_LIMIT_BYTES, free_port
 from cloud_backend.broker.choice import open_broker
 from cloud_backend.broker.mosquitto import MosquittoBroker
-from common.config import MqttSettings
+from common.config.cloud import MqttSettings
 from common.errors import BrokerError, ConfigError
 from common.messages import BATCH_LIMIT_BYTES, topics
 from tests.brokers import KINDS, MqttClient, make_broker

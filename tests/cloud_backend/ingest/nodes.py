@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 from sqlmodel import Session
 
 from cloud_backend.access.wire_keys import derive_key
-from cloud_backend.ingest.arrival import Arrival, read_batch
+from cloud_backend.ingest.received import Arrival, read_batch
 from cloud_backend.store.tables import Node, StoredEvent, Stream
 from common import messages
 from common.messages import Event, Priority

@@ -14,15 +14,15 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, Session, SQLModel
 
-from cloud_backend.api.shapes import EventPublic
-from cloud_backend.ingest.arrival import Arrival, Reconnected, StatusArrival, read_batch
+from cloud_backend.api.schemas.shapes import EventPublic
 from cloud_backend.ingest.commit import LOST_BY_CLOUD, Answer, Committer
 from cloud_backend.ingest.projections import Projections, prepare, rebuild
+from cloud_backend.ingest.received import Arrival, Reconnected, StatusArrival, read_batch
 from cloud_backend.store.engine import is_outage, open_store, sqlite_url
 from cloud_backend.store.tables import Adoption, Node, Quarantined, StoredEvent, Stream
 from common import messages
-from common.app import ReceivedEvent
-from common.config import IngestSettings
+from common.app.cloud import ReceivedEvent
+from common.config.cloud import IngestSettings
 from common.messages import Ack, Event, Priority, Status, TimeQuality, encode_event
 from tests.cloud_backend.ingest.nodes import NOW_NS, SITE, SimulatedNode, enrol, rows, stored
 from tests.postgres import Postgres

@@ -24,7 +24,7 @@ from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import Node, NodeProblem, Quarantined
 from common import messages
 from common.clock import anchored_clock
-from common.config import IngestSettings
+from common.config.cloud import IngestSettings
 from common.messages import Ack, Hint, Status, decode, topics
 from tests.brokers import KINDS, MqttClient, make_broker
 from tests.cloud_backend.ingest.nodes import SECRET, SITE, SimulatedNode, enrol, rows, seal_of, stored

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from cloud_backend.ingest.arrival import Arrival, Reconnected, StatusArrival
 from cloud_backend.ingest.inbox import Inbox
+from cloud_backend.ingest.received import Arrival, Reconnected, StatusArrival
 from common.messages import Status
 from tests.cloud_backend.ingest.nodes import SimulatedNode
 from tests.waiting import PATIENCE_S

@@ -18,9 +18,9 @@ from cloud_backend.ota.repository import KEPT_VERSIONS, Repository
 from common.bundle import Bundle
 from common.connection import Address, Connection
 from common.deployment import Deployment, Wave, bundle_target, deployment_target
-from common.edge.fetch import RepositoryFetcher
-from common.edge.slot_state import Floors
-from common.edge.trust import TrustedRepository
+from common.edge.update.fetcher import RepositoryFetcher
+from common.edge.update.slot_state import Floors
+from common.edge.update.tuf_client import TrustedRepository
 from common.errors import BundleError, RegistryError
 from tests.builders import make_bundle
 from tests.updates import APP, QUICK, FileServer, StillClock

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from apps.demo.bad_models import spoil
+from apps.demo.story.bad_models import spoil
 from cloud_backend.ota.rollouts import Rollouts
 from cloud_backend.ota.waves import Outcome
 from cloud_backend.registry.registry import Registry
 from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import Adoption, AppState, Node, RolloutRow
-from common.config import RolloutSettings
+from common.config.cloud import RolloutSettings
 from common.deployment import Constraint, Deployment, Wave, version_for
 from common.errors import EdgeloopError, RolloutError
 from tests.builders import make_app

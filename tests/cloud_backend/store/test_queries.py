@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from cloud_backend.api.alerts import open_alarms
+from cloud_backend.api.routes.alerts import open_alarms
 from cloud_backend.store.tables import AlertAck, StoredEvent, Stream
 
 EVENTS = 20_000
@@ -82,6 +82,6 @@ def test_open_alarms_are_counted_from_their_keys_alone(filled: Engine) -> None:
 
 
 def test_the_columns_of_ingest_are_those_of_the_table() -> None:
-    from cloud_backend.ingest.arrival import COLUMNS
+    from cloud_backend.ingest.received import COLUMNS
 
     assert list(COLUMNS) == [column.name for column in StoredEvent.__table__.columns]  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from cloud_backend.store.tables import JobRow
 from cloud_backend.training.executors import PID
 from cloud_backend.training.jobs import Jobs
 from cloud_backend.training.samples import SampleStore
-from common.config import TrainingSettings
+from common.config.cloud import TrainingSettings
 from tests.cloud_backend.learner import ENTRY, NAME, make_learner, store_labelled
 from tests.waiting import wait_for
 

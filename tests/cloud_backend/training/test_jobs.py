@@ -19,7 +19,7 @@ from sqlmodel import Session
 from cloud_backend.store.tables import JobRow, LabelRow, Node
 from cloud_backend.training import job as files
 from cloud_backend.training.jobs import Jobs
-from common.config import TrainingSettings
+from common.config.cloud import TrainingSettings
 from common.errors import ConfigError, RegistryError, TrainingError
 from tests.cloud_backend.learner import ENTRY, NAME
 from tests.cloud_backend.training.job_bench import ENDED, Bench

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import delete, update
 from sqlmodel import Session, col
 
-from cloud_backend.backup import restore_backup, take_backup
 from cloud_backend.ota.repository import Repository
+from cloud_backend.runtime.backup import restore_backup, take_backup
 from cloud_backend.store.tables import JobRow, ModelVersion
 from cloud_backend.training import job as files
 from tests.cloud_backend.learner import NAME, make_learner

@@ -12,7 +12,7 @@ HEAVY = (
     "torch", "ultralytics", "fastapi", "sqlmodel", "sqlalchemy", "sklearn", "scipy", "onnx", "pandas",
     "matplotlib", "rich", "uvicorn", "alembic",
 )  # fmt: skip
-USES_SCIPY = "apps.ecg.edge"
+USES_SCIPY = "apps.ecg.edge.app"
 PROGRAM = """
 import importlib, json, resource, sys, time
 started = time.perf_counter()
@@ -28,8 +28,8 @@ print(json.dumps({"loaded": sorted({m.partition(".")[0] for m in sys.modules}),
     "modules",
     [
         ["common.edge.node"],
-        ["apps.ecg.app", USES_SCIPY, "apps.ecg.virtual"],
-        ["apps.industrial.app", "apps.industrial.edge", "apps.industrial.virtual"],
+        ["apps.ecg.app", USES_SCIPY, "apps.ecg.virtual.patient"],
+        ["apps.industrial.app", "apps.industrial.edge.app", "apps.industrial.virtual.turbofan"],
         ["hardware.sensors.csv", "hardware.sensors.replay", "hardware.profiles.cpu"],
     ],
 )

@@ -18,7 +18,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from common.app import AppSpec, EdgeContext, Reading, ReceivedEvent
+from common.app.cloud import ReceivedEvent
+from common.app.edge import EdgeContext, Reading
+from common.app.spec import AppSpec
 from common.errors import ReadingError
 from common.messages import Event, Priority
 
@@ -32,7 +34,7 @@ class TallySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TallyEdge:
-    """`common.app.EdgeApp` of the tally."""
+    """`common.app.edge.EdgeApp` of the tally."""
 
     def __init__(self, context: EdgeContext) -> None:
         self._model = context.model
@@ -72,7 +74,7 @@ class TallyEdge:
 
 
 class TallyCloud:
-    """`common.app.CloudApp` of the tally: it keeps no tables of its own."""
+    """`common.app.cloud.CloudApp` of the tally: it keeps no tables of its own."""
 
     schema_version = 1
 

@@ -1,0 +1,1 @@
+"""``edgeloop bench``: measurements with real processes, each a ratio within one run."""

@@ -1,0 +1,1 @@
+"""The show in a browser: the narrator beside the cloud's own dashboard."""

@@ -1,0 +1,1 @@
+"""Pictures of the show and of every page for ``docs``."""

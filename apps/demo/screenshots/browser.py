@@ -1,0 +1,66 @@
+"""A real browser, for measuring and picturing the pages: an installed Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from apps.demo.world.processes import ShowError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+PAINTED = "performance.getEntriesByName('first-contentful-paint').length > 0"
+FIRST_PAINT_MS = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+DRAWN = "performance.getEntriesByName('edgeloop-page-drawn').length > 0"
+DRAWN_MS = "performance.getEntriesByName('edgeloop-page-drawn')[0].startTime"
+
+
+def find_chromium() -> str | None:
+    """The program named by ``EDGELOOP_CHROMIUM``, or an installed Chromium or Chrome."""
+    return os.environ.get("EDGELOOP_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A headless browser. Raises `ShowError` where there is none."""
+    program = find_chromium()
+    if program is None:
+        raise ShowError(
+            "no Chromium is installed: apt-get install chromium, or name one in EDGELOOP_CHROMIUM"
+        )
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise ShowError("Playwright is not installed: pip install 'edgeloop[dev]'") from error
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *sandbox])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def paint_ms(page: Page, url: str) -> tuple[float, float]:
+    """Open ``url``: ms from the start of the navigation to its first painted content, and to the drawn page.
+
+    First come the frame and the heading, in the page's own source; then the page with its blocks, which are
+    filled over its live connection.
+    """
+    page.goto(url)
+    page.wait_for_function(f"{PAINTED} && {DRAWN}")
+    return float(page.evaluate(FIRST_PAINT_MS)), float(page.evaluate(DRAWN_MS))

@@ -1,0 +1,64 @@
+"""Pictures of every page of the dashboard, at both widths, for the docs and for whoever mends a page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apps.demo.screenshots.browser import DESKTOP, PHONE
+from apps.demo.story.shows import ENGINES, PATIENTS
+from apps.demo.world.client import CloudClient
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+FRAME = {
+    name: name for name in ("fleet", "apps", "alerts", "models", "learning", "rollouts", "data", "settings")
+}
+"""Name of the picture and path below ``/ui`` of each page that is there without any app."""
+WIDTHS = {"": DESKTOP, "-phone": PHONE}
+SETTLE_MS = 2500
+"""Charts are drawn by then."""
+
+
+def engine_pages(client: CloudClient) -> dict[str, str]:
+    """The frame's pages and those of the engines, as in `FRAME`."""
+    app, engine = ENGINES.app, ENGINES.subjects[0]
+    version = client.get("/v1/status")["apps"][app]["production"]
+    return FRAME | {
+        "node": f"nodes/{engine}",
+        "model": f"models/{app}/{version}",
+        "machines": f"apps/{app}",
+        "machine": f"apps/{app}/machines/{engine}",
+    }
+
+
+def patient_pages(client: CloudClient) -> dict[str, str]:
+    """The pages of the patients, as in `FRAME`. There must be a strip."""
+    app = PATIENTS.app
+    strip = client.get(f"/v1/apps/{app}/review", limit=1)["items"][0]
+    return {
+        "patients": f"apps/{app}",
+        "patient": f"apps/{app}/patients/{strip['patient']}",
+        "review": f"apps/{app}/review",
+        "strip": f"apps/{app}/strips/{strip['id']}",
+    }
+
+
+def take_pages(browser: Browser, client: CloudClient, pages: Mapping[str, str], folder: Path) -> None:
+    """Take ``page-<name>.png`` and ``page-<name>-phone.png`` of ``pages``, as somebody who is signed in."""
+    for suffix, viewport in WIDTHS.items():
+        context = browser.new_context(viewport=viewport)
+        page = context.new_page()
+        page.goto(f"{client.url}/sign-in")
+        if "sign-in" in page.url:
+            page.screenshot(path=folder / f"page-sign-in{suffix}.png")
+        page.goto(client.post("/v1/sign-in-links", {"name": "presenter"})["url"])
+        for name, path in pages.items():
+            page.goto(f"{client.url}/ui/{path}")
+            page.wait_for_timeout(SETTLE_MS)
+            page.screenshot(path=folder / f"page-{name}{suffix}.png")
+            sys.stdout.write(f"page-{name}{suffix}.png\n")
+        context.close()

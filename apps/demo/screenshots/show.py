@@ -1,0 +1,172 @@
+"""Pictures of the show and of every page for ``docs``, from the show itself: ``make screenshots``.
+
+Starts the show as a presenter would, presses its buttons in a headless Chromium, and keeps what the audience
+sees at the moments that the presenter's sheet speaks of: first of the engines, then of the patients. Takes
+about eight minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from apps.demo.screenshots.browser import DESKTOP, PHONE, open_browser
+from apps.demo.screenshots.pages import engine_pages, patient_pages, take_pages
+from apps.demo.story.shows import PATIENTS
+from apps.demo.world.client import CloudClient
+from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
+from apps.demo.world.world import CloudFile
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = Path("docs/img")
+SETTLE_MS = 5000
+"""A page of the dashboard has drawn its charts by then."""
+PATIENCE_MS = 240_000
+
+
+class Camera:
+    """Presses the panel's buttons and takes pictures."""
+
+    def __init__(self, page: Page, folder: Path) -> None:
+        self._page = page
+        self._folder = folder
+        page.set_default_timeout(PATIENCE_MS)
+
+    def take(self, name: str) -> None:
+        self._page.wait_for_timeout(SETTLE_MS)
+        self._page.screenshot(path=self._folder / f"show-{name}.png")
+        sys.stdout.write(f"show-{name}.png\n")
+
+    def play(self, chapter: int) -> None:
+        self._page.get_by_role("button", name=f"Play chapter {chapter}", exact=True).click()
+
+    def by_hand(self, act: str) -> None:
+        self._page.get_by_role("button", name=act, exact=True).click()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the narrator says it."""
+        self._page.locator(".narrator-rest").get_by_text(re.compile(text)).first.wait_for()
+
+    def wait_until_idle(self) -> None:
+        """Wait until what was pressed is over. Raises `ShowError` if it did not happen."""
+        self._page.wait_for_timeout(1000)  # It is running by then.
+        self._page.locator(".status").get_by_text(re.compile("^(Next:|That was)")).wait_for()
+        failed = [each for each in self._page.locator(".reason").all_inner_texts() if each]
+        if failed:
+            raise ShowError(failed[0])
+
+
+def take_engines(camera: Camera) -> None:
+    """Pictures of the engines, in the order of their story."""
+    camera.wait_for("cycles a second, virtual")
+    camera.take("start")
+    camera.play(2)
+    camera.wait_until_idle()
+    camera.take("edge")
+    camera.by_hand("Unplug the network")
+    camera.wait_until_idle()
+    camera.take("cut")
+    camera.by_hand("Plug it in")
+    camera.wait_until_idle()
+    camera.play(4)
+    camera.wait_for("runs with fault fan")
+    camera.wait_until_idle()
+    camera.take("drift")
+    camera.play(5)
+    camera.wait_for("a training job runs")
+    camera.take("learning")
+    camera.wait_until_idle()
+    camera.play(6)
+    camera.wait_for("the others still run the old model")
+    camera.take("rollout")
+    camera.wait_until_idle()
+    camera.take("after")
+    camera.play(10)
+    camera.wait_until_idle()
+    camera.take("bad-models")
+
+
+def take_patients(camera: Camera, take_their_pages: Callable[[], None]) -> None:
+    """Pictures of the patients; of their pages while strips still wait for a clinician."""
+    camera.by_hand(PATIENTS.title)
+    camera.wait_for("as fast as life")
+    camera.wait_until_idle()
+    camera.play(2)
+    camera.wait_until_idle()
+    camera.take("patients")
+    camera.play(3)
+    camera.wait_until_idle()
+    camera.take("patients-record")
+    take_their_pages()
+    camera.play(4)
+    camera.wait_until_idle()
+    camera.play(5)
+    camera.wait_until_idle()
+    camera.take("patients-learning")
+    camera.play(6)
+    camera.wait_until_idle()
+    camera.take("patients-after")
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        Children(Path(work) / "logs") as children,
+        open_browser() as browser,
+    ):
+        show = children.start("show", edgeloop("demo", "--no-browser", "--data", f"{work}/show"))
+        context = browser.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(_address(show))
+        take_engines(Camera(page, folder))
+        _take_other(context.new_page, page.url, folder)
+        with _client(Path(work)) as client:
+            take_pages(browser, client, engine_pages(client), folder)
+
+        def take_their_pages() -> None:
+            with _client(Path(work)) as client:
+                take_pages(browser, client, patient_pages(client), folder)
+
+        take_patients(Camera(page, folder), take_their_pages)
+        show.stop(30)
+
+
+def _client(work: Path) -> CloudClient:
+    """The API of the newest cloud below ``work``; each show has one."""
+    found = max(work.glob("show/**/cloud/cloud.json"), key=lambda path: path.stat().st_mtime)
+    file = msgspec.json.decode(found.read_bytes(), type=CloudFile)
+    token = found.parent / "secrets" / "admin-token"
+    return CloudClient(file.http_url, token.read_text("utf-8").strip())
+
+
+def _take_other(new_page: Callable[[], Page], url: str, folder: Path) -> None:
+    """The same on a phone and in the dark."""
+    phone = new_page()
+    phone.set_viewport_size(PHONE)
+    phone.goto(url)
+    Camera(phone, folder).take("phone")
+    dark = new_page()
+    dark.emulate_media(color_scheme="dark")
+    dark.set_viewport_size(DESKTOP)
+    dark.goto(url)
+    Camera(dark, folder).take("dark")
+
+
+def _address(show: Child) -> str:
+    def printed() -> list[str]:
+        return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
+
+    return wait_until(printed, what="the show prints its address", timeout_s=240, failed=show.death)[-1]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

@@ -1,0 +1,1 @@
+"""The story of the show: chapters of checked steps, the player and the narrators."""

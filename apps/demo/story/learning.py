@@ -1,0 +1,156 @@
+"""The half of the loop that is the same in every show: a training job, the gate, a rollout in two waves.
+
+Each public method without an argument is the act of one step of a story: it returns its evidence
+or raises `ShowError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apps.demo.story.story import Chapter, Step
+from apps.demo.world.processes import ShowError
+from apps.demo.world.stage import Stage
+
+WAVES = (0.34, 1.0)
+
+
+@dataclass(slots=True)
+class Update:
+    """A better model on its way: learnt in the cloud, judged, and brought to the nodes."""
+
+    stage: Stage
+    job: str = ""
+    version: str = ""
+    id: str = ""
+    """Of the rollout."""
+
+    def begin_anew(self) -> None:
+        """Forget the job, its model and the rollout."""
+        self.job = self.version = self.id = ""
+
+    def learning(self, ordinal: str, text: str, train: Callable[[], str]) -> Chapter:
+        """``train`` is the act of the job, which may do more than `train`."""
+        return Chapter(
+            f"The cloud learns{ordinal}",
+            text,
+            [
+                Step("a training job runs", train, ("learn",), "/ui/learning"),
+                Step("the gate judges the candidate", self.judge, ("gate",)),
+            ],
+        )
+
+    def rollout(self, ordinal: str, compare: Step) -> Chapter:
+        """Ends with the step in which it shows whether the new model is better."""
+        return Chapter(
+            f"The model goes out in two waves{ordinal}",
+            "One signed document says which share of the fleet runs what; each node decides for itself, "
+            "tries the model in shadow, switches, and soaks it.",
+            [
+                Step("a rollout in two waves starts", self.roll_out, ("roll out",), "/ui/rollouts"),
+                Step("the first wave adopts it", self.first_wave, ("adopt",)),
+                Step("the second wave adopts it", self.second_wave, ("adopt",)),
+                compare,
+            ],
+        )
+
+    def train(self, parameters: Mapping[str, Any] | None = None) -> str:
+        self.stage.ready()
+        asked = {"parameters": dict(parameters or {}), "seed": 1}
+        answer = self.stage.client.post(self.stage.app_path("jobs"), asked)
+        self.job = answer["id"]
+        seen: list[str] = []
+
+        def ended() -> dict[str, Any] | None:
+            job = self._job()
+            text = f"{job['progress']:.0%} {job['message']}".strip()
+            if job["state"] == "running" and (not seen or seen[-1] != text):
+                seen.append(text)
+            return job if job["state"] not in ("queued", "running") else None
+
+        job = self.stage.wait(ended, "the training job ends")
+        if job["state"] != "done":
+            reasons = "; ".join(job["gate"].get("reasons", [])) or job["message"]
+            raise ShowError(f"the job ended as {job['state']}: {reasons}")
+        self.version = job["version"]
+        seconds = (job["ended_ns"] - job["started_ns"]) / 1e9
+        steps = " | ".join(seen[:: max(1, len(seen) // 4)])
+        return f"version {self.version} from {job['parent']} in {seconds:.1f} s\nprogress: {steps}"
+
+    def judge(self) -> str:
+        if not self.job:
+            raise ShowError("there is no training job to judge: start one first")
+        gate = self._job()["gate"]
+        if not gate.get("passed"):
+            raise ShowError(f"the gate refused {self.version}: {'; '.join(gate.get('reasons', []))}")
+        rows = [(gate["figure"], gate["candidate"], gate["production"], True)]
+        rows += [
+            (each["name"], each["candidate"], each["production"], each["passed"]) for each in gate["slices"]
+        ]
+        width = max(len(name) for name, *_ in rows)
+        table = [f"{'':{width}s} {'candidate':>10s} {'production':>10s}"]
+        table += [
+            f"{name:{width}s} {_number(own)} {_number(other)} {'passed' if passed else 'FELL'}"
+            for name, own, other, passed in rows
+        ]
+        return f"passed, better by {gate['gain']:.1%}\n" + "\n".join(table)
+
+    def roll_out(self) -> str:
+        self.stage.ready()
+        self.version = self._approved()
+        answer = self.stage.client.post(
+            self.stage.app_path("rollouts"), {"version": self.version, "waves": list(WAVES)}
+        )
+        self.id = answer["id"]
+        shares = " then ".join(f"{share:.0%}" for share in WAVES)
+        return f"rollout {self.id} of {self.version}: {shares} of the fleet"
+
+    def first_wave(self) -> str:
+        def advanced() -> list[str]:
+            rollout = self._rollout()
+            return self._confirmed() if rollout["wave"] >= 1 or rollout["state"] == "done" else []
+
+        names = self.stage.wait(advanced, "the first wave is confirmed")
+        return f"{', '.join(names)} confirmed; the others still run the old model\n{self._steps(names[0])}"
+
+    def second_wave(self) -> str:
+        def done() -> bool:
+            return self._rollout()["state"] == "done" and len(self._confirmed()) == len(self.stage.nodes)
+
+        self.stage.wait(done, "every node is confirmed")
+        return "\n".join(f"{node.name}: {self._steps(node.name)}" for node in self.stage.nodes)
+
+    def _approved(self) -> str:
+        """The version to roll out: the one that was learnt, else the newest that waits for it."""
+        models = self.stage.ask(self.stage.app_path("models"), limit=100)["items"]
+        waiting = [model["version"] for model in models if model["state"] == "approved"]
+        if not waiting:
+            raise ShowError("no approved model waits to be rolled out: let the cloud learn first")
+        return self.version if self.version in waiting else waiting[0]
+
+    def _job(self) -> dict[str, Any]:
+        return self.stage.ask(self.stage.app_path(f"jobs/{self.job}"))
+
+    def _rollout(self) -> dict[str, Any]:
+        if not self.id:
+            raise ShowError("no rollout has been started here: start one first")
+        rollout = self.stage.ask(self.stage.app_path(f"rollouts/{self.id}"))
+        if rollout["state"] in ("halted", "reverted"):
+            raise ShowError(f"rollout {self.id} ended as {rollout['state']}: {rollout['reason']}")
+        return rollout
+
+    def _confirmed(self) -> list[str]:
+        nodes = [self.stage.node(node.name) for node in self.stage.nodes]
+        return [node["node"] for node in nodes if node["version"] == self.version and node["confirmed"]]
+
+    def _steps(self, node: str) -> str:
+        """The steps of adoption that a node reported for this version."""
+        events = self.stage.events(node, type="edgeloop.adoption")
+        steps = [event["data"]["step"] for event in events if event["data"]["version"] == self.version]
+        return " → ".join(dict.fromkeys(steps))
+
+
+def _number(value: float | None) -> str:
+    return f"{'-':>10s}" if value is None else f"{value:10.2f}"

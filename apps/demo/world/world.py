@@ -1,0 +1,279 @@
+"""A small world on one machine: a cloud and nodes as child processes, with links between that can be cut.
+
+The show and the end-to-end tests drive the product through this, and it drives the product only by
+what a user has: the command line, the environment, the HTTP API, files that are documented. Settings
+are given as nested mappings and reach the children as ``EDGELOOP_...`` variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import urllib3
+
+from apps.demo.world.client import CloudClient
+from apps.demo.world.network import Link, Rewrite
+from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
+from common import durable
+from common.config.loader import ENVIRONMENT_PREFIX
+from common.config.node import Enrolment
+
+READY_TIMEOUT_S = 240.0
+Settings = Mapping[str, Any]
+COMMIT_INTERVAL_S = 0.5
+"""Of a node that is watched: its telemetry is not to wait; the disk of this machine bears it."""
+Rewriter = Callable[[], tuple[Rewrite, Rewrite]]
+
+
+class CloudFile(msgspec.Struct, frozen=True):
+    """What a running cloud tells about itself in ``cloud.json``."""
+
+    http_url: str
+    mqtt_host: str
+    mqtt_port: int
+    broker_kind: str
+    broker_pid: int
+    pid: int
+
+
+class CloudSite:
+    """One cloud: its folder, its process while it runs, and the links that lead to it."""
+
+    def __init__(
+        self,
+        children: Children,
+        folder: Path,
+        *,
+        settings: Settings | None = None,
+        environment: Mapping[str, str] | None = None,
+        command: Callable[[list[str]], list[str]] = list,
+    ) -> None:
+        self.folder = folder
+        self.command = command
+        """Changes the command line before it is run, for tests that put limits around the process."""
+        self._children = children
+        self._environment = variables(settings or {}) | dict(environment or {})
+        self._child: Child | None = None
+        self._mqtt_links: list[Link] = []
+        self._http_links: list[Link] = []
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    @property
+    def child(self) -> Child:
+        if self._child is None:
+            raise ShowError("the cloud was not started")
+        return self._child
+
+    @property
+    def file(self) -> CloudFile:
+        """The cloud's own word about itself. Raises `ShowError` if this process has not given it."""
+        found = self._read_file()
+        if found is None:
+            raise ShowError(f"the cloud in {self.folder} is not ready")
+        return found
+
+    def launch(self) -> Child:
+        """Start the process and return at once."""
+        arguments = ["cloud", "up", "--data", str(self.folder), "--http", "127.0.0.1:0"]
+        command = self.command(edgeloop(*arguments, "--mqtt", "127.0.0.1:0"))
+        self._child = self._children.start("cloud", command, environment=self._environment)
+        return self._child
+
+    def start(self, timeout_s: float = READY_TIMEOUT_S) -> CloudFile:
+        """Start it and wait until it serves."""
+        self.launch()
+        return self.await_ready(timeout_s)
+
+    def await_ready(self, timeout_s: float = READY_TIMEOUT_S) -> CloudFile:
+        """Wait until it serves, and lead the links to where it listens now."""
+        file = wait_until(
+            self._answering, what="the cloud answers", timeout_s=timeout_s, failed=self.child.death
+        )
+        for link in self._mqtt_links:
+            link.target = (file.mqtt_host, file.mqtt_port)
+        for link in self._http_links:
+            link.target = _address(file.http_url)
+        return file
+
+    def client(self) -> CloudClient:
+        """The API with the administrator's token. Raises `ShowError` while the cloud is not ready."""
+        file = self.file
+        token = (self.folder / "secrets" / "admin-token").read_text("utf-8").strip()
+        return CloudClient(file.http_url, token)
+
+    def add_links(
+        self, rewrite: Rewriter | None = None, rewrite_http: Rewriter | None = None
+    ) -> tuple[Link, Link]:
+        """Two new links to this cloud, for MQTT and HTTP; the caller closes them."""
+        file = self.file
+        mqtt = Link((file.mqtt_host, file.mqtt_port), rewrite=rewrite)
+        http = Link(_address(file.http_url), rewrite=rewrite_http)
+        self._mqtt_links.append(mqtt)
+        self._http_links.append(http)
+        return mqtt, http
+
+    def stop(self, timeout_s: float = 60.0) -> int:
+        return self.child.stop(timeout_s)
+
+    def _read_file(self) -> CloudFile | None:
+        try:
+            found = msgspec.json.decode((self.folder / "cloud.json").read_bytes(), type=CloudFile)
+        except FileNotFoundError:
+            return None
+        return found if self.alive and found.pid == self.child.pid else None
+
+    def _answering(self) -> CloudFile | None:
+        file = self._read_file()
+        return file if file and answers(f"{file.http_url}/healthz") else None
+
+
+class EdgeNode:
+    """One node: its folder, its links, and its process while it runs."""
+
+    def __init__(
+        self,
+        children: Children,
+        folder: Path,
+        name: str,
+        *,
+        app: str,
+        settings: Settings | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.app = app
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.mqtt: Link | None = None
+        self.http: Link | None = None
+        self._children = children
+        wanted = settings or {}
+        shown = {**wanted, "outbox": {"commit_interval_s": COMMIT_INTERVAL_S, **wanted.get("outbox", {})}}
+        self._environment = variables(shown) | dict(environment or {})
+        self._child: Child | None = None
+        self._closing = ExitStack()
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    @property
+    def child(self) -> Child:
+        if self._child is None:
+            raise ShowError(f"node {self.name} was not started")
+        return self._child
+
+    @property
+    def data(self) -> Path:
+        """The node's own data folder."""
+        return self.folder / "data"
+
+    @property
+    def links(self) -> list[Link]:
+        return [link for link in (self.mqtt, self.http) if link is not None]
+
+    def enrol(
+        self,
+        cloud: CloudSite,
+        site: str,
+        rewrite: Rewriter | None = None,
+        rewrite_http: Rewriter | None = None,
+    ) -> Enrolment:
+        """Enrol with a running cloud, over two links of its own."""
+        self.mqtt, self.http = cloud.add_links(rewrite, rewrite_http)
+        self._closing.callback(self.mqtt.close)
+        self._closing.callback(self.http.close)
+        with cloud.client() as client:
+            given = client.post("/v1/nodes", {"node": self.name, "site": site})
+        enrolment = msgspec.structs.replace(
+            msgspec.convert(given, Enrolment),
+            cloud_url=f"http://127.0.0.1:{self.http.port}",
+            mqtt_host="127.0.0.1",
+            mqtt_port=self.mqtt.port,
+        )
+        durable.write(self.folder / "enrolment.json", msgspec.json.encode(enrolment), mode=0o600)
+        return enrolment
+
+    def start(self, source: str, *arguments: str) -> Child:
+        """Start the process and return at once; a node has nothing to wait for."""
+        command = ["node", "run", "--app", self.app, "--source", source, "--data", str(self.data)]
+        enrolment = self.folder / "enrolment.json"
+        if enrolment.exists():
+            command += ["--enrolment", str(enrolment)]
+        self._child = self._children.start(
+            self.name, edgeloop(*command, *arguments), environment=self._environment
+        )
+        return self._child
+
+    def await_ready(self, timeout_s: float = READY_TIMEOUT_S) -> str:
+        """Wait until /healthz answers; its address."""
+        return wait_until(
+            self._answering, what=f"{self.name} answers", timeout_s=timeout_s, failed=self.child.death
+        )
+
+    def cut(self) -> None:
+        """Cut it off from the cloud."""
+        for link in self.links:
+            link.cut()
+
+    def restore(self) -> None:
+        for link in self.links:
+            link.restore()
+
+    @property
+    def is_cut(self) -> bool:
+        return any(link.is_cut for link in self.links)
+
+    def bytes_up(self) -> int:
+        """Bytes that have left this node so far, as its links have counted them."""
+        return sum(link.bytes_up for link in self.links)
+
+    def stop(self, timeout_s: float = 60.0) -> int:
+        return self.child.stop(timeout_s)
+
+    def close(self) -> None:
+        """Close its links."""
+        self._closing.close()
+
+    def _answering(self) -> str | None:
+        try:
+            port = int((self.data / "telemetry.port").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        url = f"http://127.0.0.1:{port}"
+        return url if answers(f"{url}/healthz") else None
+
+
+def variables(settings: Settings, prefix: str = ENVIRONMENT_PREFIX) -> dict[str, str]:
+    """Settings as environment variables: ``{"ota": {"poll_s": 1}}`` is ``EDGELOOP_OTA__POLL_S=1``.
+
+    A list's items stand between commas.
+    """
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= variables(value, f"{prefix}{key.upper()}__")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            found[prefix + key.upper()] = text
+    return found
+
+
+def answers(url: str) -> bool:
+    """Whether ``url`` answers with 200 now."""
+    try:
+        return urllib3.request("GET", url, timeout=2.0, retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+def _address(url: str) -> tuple[str, int]:
+    parsed = urllib3.util.parse_url(url)
+    return str(parsed.host), int(parsed.port or 80)

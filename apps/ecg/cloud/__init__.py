@@ -1,0 +1,1 @@
+"""The cloud's side: projection, tables, queries and routes."""

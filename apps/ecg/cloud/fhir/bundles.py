@@ -1,0 +1,161 @@
+"""What is answered: resources as `fhir.resources` writes them, bundles, outcomes, the server's statement.
+
+Importing this needs the extra ``fhir``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version as installed_version
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.capabilitystatement import CapabilityStatement
+from fhir.resources.R4B.device import Device
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from fhir.resources.R4B.observation import Observation
+from fhir.resources.R4B.operationoutcome import OperationOutcome
+from fhir.resources.R4B.patient import Patient
+from fhir.resources.R4B.provenance import Provenance
+
+from apps.ecg.cloud.fhir.codes import Json
+from apps.ecg.cloud.fhir.paging import SORTED_PATIENTS, TOTAL_DAYS, TOTAL_DAYS_SUMMED, Page
+from apps.ecg.cloud.fhir.resources import NOTICE
+from apps.ecg.cloud.fhir.search import (
+    PARAMETERS,
+    RESULTS,
+    REVINCLUDES,
+    SORTS,
+    Key,
+    Search,
+    include_names,
+    page_of,
+)
+
+FHIR_VERSION = "4.0.1"
+RELEASED = "2026-11-24"
+_CLASSES: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        Bundle,
+        CapabilityStatement,
+        Device,
+        DiagnosticReport,
+        Observation,
+        OperationOutcome,
+        Patient,
+        Provenance,
+    )
+}
+_KINDS = {"date": "date", "_id": "token", "identifier": "token", "code": "token"}
+"""Types of search parameters; the others are references."""
+
+
+def encode(resource: Json) -> bytes:
+    """A resource as JSON, checked by its class. Raises ``ValueError`` for one that is not valid."""
+    _CLASSES[resource["resourceType"]].model_validate(resource)
+    return msgspec.json.encode(resource)  # the class would write the same, in twice the time
+
+
+def outcome(severity: str, code: str, text: str) -> Json:
+    """An OperationOutcome of one issue."""
+    issue = {"severity": severity, "code": code, "diagnostics": text or code}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+def searchset(base: str, search: Search, page: Page) -> Json:
+    """The bundle of a page; ``base`` is the URL of the server's root."""
+    entries: list[Json] = [
+        {
+            "fullUrl": f"{base}/{each['resourceType']}/{each['id']}",
+            "resource": each,
+            "search": {"mode": mode},
+        }
+        for mode, resources in (("match", page.found), ("include", page.included))
+        for each in resources
+    ]
+    if search.ignored:
+        text = f"left out, not understood: {', '.join(search.ignored)}"
+        entries.append({"resource": outcome("warning", "not-supported", text), "search": {"mode": "outcome"}})
+    if page.told:
+        told = outcome("warning", "too-costly", page.told)
+        entries.append({"resource": told, "search": {"mode": "outcome"}})
+    total = {} if page.total is None else {"total": page.total}
+    links = [{"relation": "self", "url": _url(base, search, None)}]
+    if page.following is not None:
+        links.append({"relation": "next", "url": _url(base, search, page.following)})
+    bundle: Json = {"resourceType": "Bundle", "type": "searchset", **total, "link": links}
+    return bundle | ({"entry": entries} if entries else {})
+
+
+def _url(base: str, search: Search, following: Key | None) -> str:
+    query = list(search.used) + ([("_page", page_of(following))] if following else [])
+    return f"{base}/{search.type}" + (f"?{urlencode(query, safe=',:/')}" if query else "")
+
+
+_RESULT_NOTES = {
+    "_count": "Matches on a page; 0 is _summary=count.",
+    "_total": (
+        "By default there is a total of patients, of devices and of what is found by id. accurate and "
+        f"estimate count the others too, exactly, over {TOTAL_DAYS} days of patients at most, "
+        f"{TOTAL_DAYS_SUMMED} with means of intervals."
+    ),
+    "_sort": f"One key. By date, over {SORTED_PATIENTS} patients at most.",
+    "_summary": "count, or false.",
+}
+
+
+def _followed(type_: str) -> Json:
+    told = {"searchInclude": include_names(type_), "searchRevInclude": list(REVINCLUDES.get(type_, ()))}
+    return {name: values for name, values in told.items() if values}  # FHIR has no empty lists
+
+
+def _sorted_by(type_: str) -> str:
+    keys = ", ".join(f"{name} and -{name}" for name in SORTS[type_])
+    meant = " date is the begin of the period." if "date" in SORTS[type_] else ""
+    return f"Sorted by {keys}.{meant}"
+
+
+def capability_statement(base: str) -> Json:
+    """What this server can do."""
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": RELEASED,
+        "kind": "instance",
+        "software": {"name": "edgeloop ECG", "version": installed_version("edgeloop")},
+        "implementation": {"description": f"ECG findings of edge nodes. {NOTICE}", "url": base},
+        "fhirVersion": FHIR_VERSION,
+        "format": ["application/fhir+json"],
+        "rest": [
+            {
+                "mode": "server",
+                "security": {
+                    "description": "A bearer token of the cloud's admin, or a session of the dashboard."
+                },
+                "resource": [
+                    {
+                        "type": type_,
+                        "interaction": [{"code": "read"}, {"code": "search-type"}],
+                        "documentation": _sorted_by(type_),
+                        **_followed(type_),
+                        "searchParam": [
+                            {"name": name, "type": _KINDS.get(name, "reference")} for name in names
+                        ],
+                    }
+                    for type_, names in PARAMETERS.items()
+                ],
+                "searchParam": [
+                    {"name": name, "type": type_, "documentation": _RESULT_NOTES[name]}
+                    for name, type_ in RESULTS.items()
+                ],
+            }
+        ],
+    }
+
+
+def transaction(entries: Sequence[Json]) -> Json:
+    """A transaction bundle."""
+    return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}

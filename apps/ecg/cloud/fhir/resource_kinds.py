@@ -1,0 +1,189 @@
+"""All kinds of resources: Observations, the report of a day, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from apps.ecg.cloud import queries
+from apps.ecg.cloud.fhir import codes, resources
+from apps.ecg.cloud.fhir.codes import Json
+from apps.ecg.cloud.fhir.criteria import Asked, Context, Dates, Found, Kind
+from apps.ecg.cloud.fhir.ids import Place
+from apps.ecg.cloud.fhir.observations import (
+    HAS_BEATS,
+    HAS_RATE,
+    INTERVALS,
+    LONGEST_WINDOW_NS,
+    OBSERVATIONS,
+    days,
+    hours,
+)
+from apps.ecg.cloud.reviews import unreviewed
+from apps.ecg.cloud.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Patient, Strip
+
+RESULT_LIMIT = 500
+"""Most results of one kind in a day's report, most targets of one kind of a Provenance."""
+DAY_LIMIT = 20_000
+"""Most rows of one kind in a day that are looked at for what begins at some time of it."""
+ANY_DATES = Dates()
+
+
+def observation_ids(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Place]:
+    """Observations that began in a span and are over; `RESULT_LIMIT` of a kind at most."""
+    found = []
+    for hour in queries.hours_of(session, patient, began_ns, length_ns):
+        found += [Place(patient, "hr", hour.began_ns)] if hour.rated_seconds else []
+        beats = hour.n + hour.s + hour.v + hour.f + hour.q
+        found += [Place(patient, "ectopy", hour.began_ns)] if beats else []
+    for means in queries.intervals_of(session, patient, began_ns, length_ns):
+        found += [
+            Place(patient, name, means.began_ns)
+            for name, measure in INTERVALS.items()
+            if getattr(means, measure) is not None
+        ]
+    tables: tuple[tuple[Any, Any], ...] = ((Episode, Episode.label), (HrvWindow, None), (Strip, None))
+    for table, label in tables:
+        query = sa.select(table.began_ns, label if label is not None else sa.literal("")).where(
+            table.patient == patient, table.began_ns >= began_ns, table.began_ns < began_ns + length_ns
+        )
+        if table is HrvWindow:
+            query = query.where(queries.SINUS_HRV)
+        if table is Episode:
+            query = query.where(Episode.ended_ns.is_not(None))  # type: ignore[union-attr]
+        for at_ns, label_ in session.execute(query.order_by(table.began_ns).limit(RESULT_LIMIT)):
+            name = {Episode: f"rhy-{label_}", HrvWindow: "hrv", Strip: "strip"}[table]
+            found.append(Place(patient, name, at_ns))
+    return found
+
+
+def _report(context: Context, row: Any) -> Json:
+    session, patient, began_ns = context.session, row.patient, row.began_ns
+    ended_ns = began_ns + DAY_NS
+    totals = queries.totals_of(session, patient, began_ns, DAY_NS)
+    results = observation_ids(session, patient, began_ns, DAY_NS)
+    if totals.af_burden_percent is not None:
+        results.append(Place(patient, "afb", began_ns))
+    over = "preliminary" if unreviewed(session, patient, began_ns, ended_ns) else "final"
+    return resources.report_resource(
+        Place(patient, "day", began_ns),
+        ended_ns=ended_ns,
+        totals=totals,
+        results=results,
+        status=over if resources.is_over(ended_ns, context.now_ns) else "partial",
+        virtual=context.is_virtual(row.patient),
+    )
+
+
+def _made_hours(asked: Asked) -> Any:
+    """Hours of which there is any Observation."""
+
+    def begun(table: Any, which: Any) -> Any:
+        in_hour = sa.and_(table.began_ns >= Hour.began_ns, table.began_ns < Hour.began_ns + HOUR_NS)
+        return sa.exists().where(table.patient == Hour.patient, in_hour, which)
+
+    means = [getattr(IntervalWindow, measure).is_not(None) for measure in INTERVALS.values()]
+    any_ = sa.or_(
+        HAS_RATE,
+        HAS_BEATS,
+        begun(IntervalWindow, sa.and_(IntervalWindow.beats > 0, sa.or_(*means))),  # type: ignore[arg-type]
+        begun(Episode, Episode.ended_ns.is_not(None)),  # type: ignore[union-attr]
+        begun(HrvWindow, queries.SINUS_HRV),
+        begun(Strip, sa.true()),
+    )
+    return hours(asked, any_)
+
+
+def _made_hour(context: Context, hour: Any) -> Json:
+    targets = observation_ids(context.session, hour.patient, hour.began_ns, HOUR_NS)
+    return resources.provenance_resource(
+        Place(hour.patient, "made-hour", hour.began_ns),
+        [f"Observation/{target}" for target in targets],
+        recorded_ns=hour.began_ns + HOUR_NS,
+        agents=[
+            resources.device_agent("node", hour.node),
+            resources.device_agent("model", hour.version),
+        ],
+        virtual=context.is_virtual(hour.patient),
+    )
+
+
+def _made_day(context: Context, row: Any) -> Json:
+    patient, began_ns = row.patient, row.began_ns
+    hours = queries.hours_of(context.session, patient, began_ns, DAY_NS)
+    targets = [f"DiagnosticReport/{Place(patient, 'day', began_ns)}"]
+    if any(hour.good_seconds for hour in hours):
+        targets.append(f"Observation/{Place(patient, 'afb', began_ns)}")
+    devices = sorted({("node", hour.node) for hour in hours} | {("model", h.version) for h in hours})
+    return resources.provenance_resource(
+        Place(patient, "made-day", began_ns),
+        targets,
+        recorded_ns=began_ns + DAY_NS,
+        agents=[resources.device_agent(*device) for device in reversed(devices)],
+        virtual=context.is_virtual(row.patient),
+    )
+
+
+def _reviewed(asked: Asked) -> Any:
+    return sa.select(Strip.patient, Strip.began_ns, Strip.reviewed_ns, Strip.reviewed_by).where(  # type: ignore[call-overload]
+        asked.within(Strip, Strip.ended_ns, LONGEST_WINDOW_NS),
+        Strip.reviewed_ns.is_not(None),  # type: ignore[union-attr]
+    )
+
+
+def _review(context: Context, row: Any) -> Json:
+    return resources.provenance_resource(
+        Place(row.patient, "review", row.began_ns),
+        [f"Observation/{Place(row.patient, 'strip', row.began_ns)}"],
+        recorded_ns=row.reviewed_ns,
+        agents=[resources.person_agent(row.reviewed_by)],
+        virtual=context.is_virtual(row.patient),
+    )
+
+
+REPORTS = (Kind("day", "DiagnosticReport", (codes.HOLTER,), days, _report),)
+PROVENANCES = (
+    Kind("made-hour", "Provenance", (), _made_hours, _made_hour),
+    Kind("made-day", "Provenance", (), days, _made_day),
+    Kind("review", "Provenance", (), _reviewed, _review),
+)
+KINDS = (*OBSERVATIONS, *REPORTS, *PROVENANCES)
+
+
+def kind_at(place: Place) -> Kind | None:
+    """The kind of what would be at a place."""
+    return next((kind for kind in KINDS if kind.matches(place.kind)), None)
+
+
+def found_at(
+    session: Session, places: Iterable[Place], now_ns: int, dates: Dates = ANY_DATES
+) -> Iterator[Found]:
+    """What is at some places and within dates, whatever its type; a day of a kind is asked for at once."""
+    of_days: dict[tuple[str, str, int], tuple[Kind, set[Place]]] = {}
+    for place in places:
+        kind = kind_at(place)
+        if kind is not None:
+            day = (place.patient, kind.name, place.began_ns // DAY_NS)
+            of_days.setdefault(day, (kind, set()))[1].add(place)
+    for (patient, _, _), (kind, together) in of_days.items():
+        row = session.get(Patient, patient)
+        begins = [place.began_ns for place in together]
+        between = Dates(began_from=min(begins), began_before=max(begins) + 1).both(dates)
+        if row is not None:
+            found = kind.find(Context(session, {patient: row}, now_ns), between, DAY_LIMIT)
+            yield from (each for each in found if each.place in together)
+
+
+def makers_of(type_: str, place: Place) -> list[Place]:
+    """Where the Provenances about a resource would be."""
+    day = Place(place.patient, "made-day", place.began_ns - place.began_ns % DAY_NS)
+    hour = Place(place.patient, "made-hour", place.began_ns - place.began_ns % HOUR_NS)
+    if type_ == "DiagnosticReport":
+        return [day]
+    if type_ != "Observation":
+        return []
+    review = [Place(place.patient, "review", place.began_ns)] if place.kind == "strip" else []
+    return [day if place.kind == "afb" else hour, *review]

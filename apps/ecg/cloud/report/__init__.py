@@ -1,0 +1,1 @@
+"""The daily report of a patient as PDF."""

@@ -1,0 +1,1 @@
+"""Decisions at the patient: signal quality, beats, rhythm, intervals and alarms."""

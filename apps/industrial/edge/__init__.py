@@ -1,0 +1,1 @@
+"""Decisions at the machine: features, knowledge and decisions."""

@@ -1,0 +1,344 @@
+"""Decisions at the machine: remaining useful life each cycle, the maintenance alarm, what to learn from.
+
+One reading is one operating cycle of one machine: sensor values by their channel names (in the order of
+`features.CHANNELS` where the reading names none), and the attributes ``run`` (the machine's life since its
+last overhaul, counted) and ``cycle`` (within the run).
+Rules:
+
+- Each cycle gives ``industrial.rul``: the RUL, capped at `features.RUL_CAP_CYCLES`, with a 90 % interval; or
+  no RUL and no interval, with the reason, where they are not known (`apps.industrial.edge.knowledge`).
+  ``industrial.rul_withheld`` and ``industrial.rul_resumed`` say when that begins and ends.
+- An impossible value is not used (`apps.industrial.domain`). ``industrial.sensor_fault`` says which sensor,
+  what value, why and since when; ``industrial.sensor_fault_ended`` when it is over.
+- ``industrial.maintenance_due`` is raised when the interval's lower bound has been under the maintenance
+  horizon for ``alarm_confirm_cycles`` cycles in a row, and ends (``industrial.maintenance_cleared``) when it
+  is ``alarm_hysteresis_cycles`` above the horizon again, or with the run. It is not cleared by a cycle whose
+  RUL is withheld, that has a sensor fault, or that is novel.
+- The alarm names the sensors that explain it: the RUL that the model would give, were that sensor as at the
+  beginning of the run, less the RUL that it gives.
+- Age is the reading's own cycle; a source that names none has its readings counted. A cycle number that
+  starts again is a new run (``industrial.run_restarted``), whatever ``run`` the source names.
+- A run that ended and was unlike what the model knows (novelty) is offered for learning, whole; cycles
+  that were lost are rows of NaN.
+- ``max_machines`` are followed at a time. A newcomer beyond that is refused (`CapacityReached`); a machine
+  without readings for ``forget_machine_after_days`` is forgotten (``industrial.machine_forgotten``), its run
+  offered for learning; an alarm that is up stays up in the cloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.industrial.app import IndustrialSettings
+from apps.industrial.domain import CHANNELS, USED_CHANNELS
+from apps.industrial.edge.features import RunFeatures, contributions
+from apps.industrial.edge.knowledge import LEAST_ELSEWHERE, Knowledge, Spell, Withheld, faulty, mixed_regimes
+from apps.industrial.edge.sensor_faults import Checked, SensorStates, restored
+from common.app.edge import EdgeContext, Reading, Sample, State
+from common.errors import ReadingError
+from common.messages import Event, Priority
+from common.subjects import Forgotten, SubjectMap
+
+HISTORY_CYCLES = 600
+"""Cycles of a run that are kept for learning; the newest, should a run be longer."""
+NOVEL_SHARE = 0.2
+"""Share of the last `NOVEL_WINDOW_CYCLES` above novelty 1 that makes a run certainly worth learning from."""
+NOVEL_WINDOW_CYCLES = 50
+RESTART_FROM_CYCLES = 3
+"""Cycle 1 after this one or a later one starts a new run; before, it is a reading that came twice."""
+BACK_CYCLES = 10
+"""A cycle number that goes back by this many at least, and to half or less, starts a new run as well."""
+
+
+@dataclass(slots=True)
+class MachineState:
+    """What is remembered of one machine."""
+
+    run: int
+    named_run: int
+    """The run that the source named; ``run`` counts on where it does not."""
+    cycle: int = 0
+    features: RunFeatures = field(default_factory=RunFeatures)
+    sensors: SensorStates = field(default_factory=SensorStates)
+    spell: Spell = field(default_factory=Spell)
+    elsewhere: tuple[int, ...] = ()
+    """The last cycles at an operating point that the model does not know."""
+    history: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((HISTORY_CYCLES, len(CHANNELS)), np.float32)
+    )
+    kept: int = 0
+    """Cycles ever written to ``history``, a ring."""
+    novel: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(NOVEL_WINDOW_CYCLES, np.bool_))
+    novelties: int = 0
+    under_horizon: int = 0
+    due: bool = False
+
+    def remember(self, values: NDArray[Any], novelty: float, lost: int) -> None:
+        """Keep a cycle after ``lost`` ones that never came."""
+        for _ in range(min(lost, HISTORY_CYCLES)):
+            self.history[self.kept % HISTORY_CYCLES] = np.nan
+            self.kept += 1
+        self.history[self.kept % HISTORY_CYCLES] = values
+        self.kept += 1
+        self.novel[self.novelties % NOVEL_WINDOW_CYCLES] = novelty > 1.0
+        self.novelties += 1
+
+    def past(self) -> NDArray[np.float32]:
+        """The kept cycles in order, ``(cycles, channels)``."""
+        if self.kept <= HISTORY_CYCLES:
+            return self.history[: self.kept].copy()
+        return np.roll(self.history, -(self.kept % HISTORY_CYCLES), axis=0)
+
+    def novelty_score(self) -> float:
+        """How much a run is worth learning from, in [0, 1]."""
+        window = self.novel[: min(self.novelties, NOVEL_WINDOW_CYCLES)]
+        return min(1.0, float(window.mean()) / NOVEL_SHARE) if window.size else 0.0
+
+
+class IndustrialEdge:
+    """`common.app.edge.EdgeApp` of the industrial app."""
+
+    def __init__(self, context: EdgeContext) -> None:
+        self._settings: IndustrialSettings = context.settings
+        self._knowledge = Knowledge.of(context.model.manifest)
+        self._model = self._knowledge.asked(context.model)
+        self._machines = SubjectMap[MachineState](
+            self._settings.max_machines,
+            self._settings.forget_machine_after_days * 86_400,
+            setting="max_machines",
+        )
+
+    def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:  # noqa: ARG002
+        values = _ordered(reading)
+        run, named_cycle = _place(reading)
+        results: list[Event | Sample] = []
+        known = self._machines.find(reading.subject, reading.captured_ns)
+        machine, cycle = _continued(known, run, named_cycle, reading.subject)
+        if known is not None and machine is not known:
+            if run == known.named_run:
+                results.append(self._restarted(reading, known, machine, cycle))
+            results.extend(self._end_run(reading, known))
+        sensors, checked = machine.sensors.check(values, cycle)
+        regime = self._knowledge.regime(checked.values)
+        features = machine.features.peek(checked.values, cycle)
+        outputs = self._model.run({"features": features[np.newaxis]})
+        rul, lower, upper, novelty = (float(outputs[n][0]) for n in ("rul", "lower", "upper", "novelty"))
+        elsewhere = machine.elsewhere if regime is None else (*machine.elsewhere, cycle)[-LEAST_ELSEWHERE:]
+        withheld = (
+            regime
+            or mixed_regimes(elsewhere, cycle)
+            or self._knowledge.withheld(features, novelty, machine.features.support())
+        )
+
+        if regime is None:
+            machine.features.keep()
+        machine.elsewhere = elsewhere
+        lost = cycle - machine.cycle - 1 if machine.kept else 0
+        machine.cycle = cycle
+        machine.sensors = sensors
+        machine.remember(checked.values, novelty, lost)
+        for gone in self._machines.keep(reading.subject, reading.captured_ns, machine):
+            results.extend(self._forget(gone))
+
+        data: dict[str, Any] = {"run": machine.run, "cycle": cycle}
+        results.extend(self._sensor_events(reading, machine, checked))
+        results.extend(self._spell_events(reading, machine, withheld))
+        bounds = {"rul_cycles": rul, "lower_cycles": lower, "upper_cycles": upper}
+        data |= {name: None if withheld else round(value, 2) for name, value in bounds.items()}
+        data["novelty"] = round(novelty, 3)
+        if withheld is not None:
+            data |= {"withheld": withheld.why, "reason": withheld.text}
+        results.append(self._event("rul", reading, Priority.TELEMETRY, data))
+        if withheld is None:
+            results.extend(self._alarm(reading, machine, features, data))
+        return results
+
+    def snapshot(self) -> State:
+        return self._machines.snapshot(_saved)
+
+    def restore(self, state: State) -> None:
+        self._machines.restore(state, _restored)
+
+    def _event(self, name: str, reading: Reading, priority: Priority, data: Mapping[str, Any]) -> Event:
+        version = self._model.manifest.version
+        return Event(
+            f"industrial.{name}", reading.subject, reading.captured_ns, priority, {**data, "version": version}
+        )
+
+    def _sensor_events(self, reading: Reading, machine: MachineState, checked: Checked) -> Iterable[Event]:
+        place = {"run": machine.run, "cycle": machine.cycle}
+        for fault in checked.began:
+            yield self._event("sensor_fault", reading, Priority.EVENT, place | msgspec.structs.asdict(fault))
+        for fault in checked.ended:
+            ended = {"sensor": fault.sensor, "why": fault.why, "since_cycle": fault.since_cycle}
+            yield self._event("sensor_fault_ended", reading, Priority.EVENT, place | ended)
+
+    def _spell_events(
+        self, reading: Reading, machine: MachineState, withheld: Withheld | None
+    ) -> Iterable[Event]:
+        place = {"run": machine.run, "cycle": machine.cycle}
+        machine.spell, began, ended = machine.spell.after(withheld)
+        if began is not None:
+            told = {"withheld": began.why, "reason": began.text}
+            yield self._event("rul_withheld", reading, Priority.EVENT, place | told)
+        if ended:
+            yield self._event("rul_resumed", reading, Priority.EVENT, place)
+
+    def _alarm(
+        self, reading: Reading, machine: MachineState, features: NDArray[np.float32], data: dict[str, Any]
+    ) -> Iterable[Event]:
+        horizon = self._settings.maintenance_horizon_cycles
+        lower = data["lower_cycles"]
+        trusted = not faulty(machine.sensors) and data["novelty"] <= 1.0
+        machine.under_horizon = machine.under_horizon + 1 if lower < horizon else 0
+        if not machine.due and machine.under_horizon >= self._settings.alarm_confirm_cycles:
+            machine.due = True
+            explained = contributions(self._model, features)[: self._settings.explanation_sensors]
+            data = data | {
+                "horizon_cycles": horizon,
+                "sensors": [name for name, _ in explained],
+                "sensor_cycles": [round(cycles, 1) for _, cycles in explained],
+            }
+            yield self._event("maintenance_due", reading, Priority.ALARM, data)
+        elif machine.due and trusted and lower >= horizon + self._settings.alarm_hysteresis_cycles:
+            machine.due = False
+            yield self._event("maintenance_cleared", reading, Priority.EVENT, data | {"reason": "recovered"})
+
+    def _restarted(self, reading: Reading, ended: MachineState, begun: MachineState, cycle: int) -> Event:
+        text = f"cycle {cycle} after {ended.cycle}: a new run has begun, counted as run {begun.run}"
+        data = {
+            "run": begun.run,
+            "cycle": cycle,
+            "ended_run": ended.run,
+            "ended_cycle": ended.cycle,
+            "text": text,
+        }
+        return self._event("run_restarted", reading, Priority.EVENT, data)
+
+    def _end_run(self, reading: Reading, machine: MachineState) -> Iterable[Event | Sample]:
+        ended = {"run": machine.run, "cycle": machine.cycle, "reason": "run ended"}
+        if machine.due:
+            yield self._event("maintenance_cleared", reading, Priority.EVENT, ended)
+        for fault in machine.sensors.faults.values():
+            over = {"sensor": fault.sensor, "why": fault.why, "since_cycle": fault.since_cycle}
+            place = {"run": machine.run, "cycle": machine.cycle, "reason": "run ended"}
+            yield self._event("sensor_fault_ended", reading, Priority.EVENT, place | over)
+        yield self._sample(reading.subject, reading.captured_ns, machine)
+
+    def _forget(self, gone: Forgotten[MachineState]) -> Iterable[Event | Sample]:
+        machine, version = gone.state, self._model.manifest.version
+        last = {"run": machine.run, "cycle": machine.cycle, "alarm": machine.due, "version": version}
+        yield Event("industrial.machine_forgotten", gone.subject, gone.captured_ns, Priority.EVENT, last)
+        yield self._sample(gone.subject, gone.captured_ns, machine)
+
+    def _sample(self, name: str, time_ns: int, machine: MachineState) -> Sample:
+        past = machine.past()
+        return Sample(
+            subject=name,
+            group=f"{name}/run-{machine.run}",
+            captured_ns=time_ns,
+            reasons={"novelty": machine.novelty_score()},
+            arrays={"values": past},
+            attributes={
+                "run": machine.run,
+                "first_cycle": machine.cycle - len(past) + 1,
+                "last_cycle": machine.cycle,
+                "channels": list(CHANNELS),
+                "version": self._model.manifest.version,
+            },
+        )
+
+
+def _continued(
+    machine: MachineState | None, run: int, cycle: int | None, subject: str
+) -> tuple[MachineState, int]:
+    """The machine that a reading belongs to, of its run or begun with it, and its cycle.
+
+    Raises `ReadingError` for a reading that comes late or twice.
+    """
+    if machine is None:
+        return MachineState(run, run), 1 if cycle is None else cycle
+    if machine.named_run != run:
+        return MachineState(max(run, machine.run + 1), run), 1 if cycle is None else cycle
+    if cycle is None or cycle > machine.cycle:
+        return machine, machine.cycle + 1 if cycle is None else cycle
+    again = cycle == 1 and machine.cycle >= RESTART_FROM_CYCLES
+    back = machine.cycle - cycle >= BACK_CYCLES and cycle <= machine.cycle // 2
+    if again or back:
+        return MachineState(machine.run + 1, run), cycle
+    raise ReadingError(
+        f"{subject} gave cycle {cycle} of run {machine.run} after {machine.cycle}: it is left out"
+    )
+
+
+def _saved(machine: MachineState) -> dict[str, Any]:
+    """The state of a machine as plain values."""
+    return {
+        "run": machine.run,
+        "named_run": machine.named_run,
+        "cycle": machine.cycle,
+        "features": machine.features.snapshot(),
+        "sensors": machine.sensors.snapshot(),
+        "spell": msgspec.structs.asdict(machine.spell),
+        "elsewhere": list(machine.elsewhere),
+        "history": machine.history[: min(machine.kept, HISTORY_CYCLES)],
+        "kept": machine.kept,
+        "novel": machine.novel,
+        "novelties": machine.novelties,
+        "under_horizon": machine.under_horizon,
+        "due": machine.due,
+    }
+
+
+def _restored(_name: str, saved: Mapping[str, Any]) -> MachineState:
+    machine = MachineState(saved["run"], saved["named_run"], saved["cycle"])
+    machine.features.restore(saved["features"])
+    machine.sensors = restored(saved["sensors"])
+    machine.spell = msgspec.convert(saved["spell"], Spell)
+    machine.elsewhere = tuple(saved["elsewhere"])
+    machine.history[: len(saved["history"])] = saved["history"]
+    machine.kept = saved["kept"]
+    machine.novel = np.array(saved["novel"], np.bool_)
+    machine.novelties = saved["novelties"]
+    machine.under_horizon = saved["under_horizon"]
+    machine.due = saved["due"]
+    return machine
+
+
+def _ordered(reading: Reading) -> NDArray[Any]:
+    """The values in the order of `CHANNELS`, ``(24,)``. Raises `ReadingError` for an unusable reading.
+
+    Channels that are absent are NaN. Other columns are left out.
+    """
+    values, names = reading.values, reading.channels
+    named = values.shape == (len(names),) and not {*names}.isdisjoint(USED_CHANNELS)
+    unnamed = names == () and values.shape == (len(CHANNELS),)
+    if not (named or unnamed) or values.dtype.kind not in "fiu":
+        raise ReadingError(
+            f"reading {reading.position} of {reading.subject} has shape {values.shape} and {len(names)} "
+            "channel names, or none of them is a sensor that the model uses; a cycle has the "
+            f"{len(CHANNELS)} values {CHANNELS[0]} .. {CHANNELS[-1]}"
+        )
+    if unnamed or names == CHANNELS:
+        return values
+    places = {name: index for index, name in enumerate(names)}
+    return np.array([values[places[n]] if n in places else np.nan for n in CHANNELS], np.float64)
+
+
+def _place(reading: Reading) -> tuple[int, int | None]:
+    """``(run, cycle)`` that a reading names; else run 0, cycle None. Raises `ReadingError`."""
+    run, cycle = reading.attributes.get("run", 0), reading.attributes.get("cycle")
+    if not _is_whole(run) or not (cycle is None or _is_whole(cycle)):
+        where = f"reading {reading.position} of {reading.subject}"
+        raise ReadingError(f"{where} has run {run!r} and cycle {cycle!r}; both are whole numbers")
+    return run, cycle
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31

@@ -1,0 +1,174 @@
+"""Sensor faults: ranges, steps and constancy of a turbofan's channels, and the faults found by them.
+
+A value is *impossible*, and not used, when it
+
+``missing``  is absent or not a number,
+``range``    lies outside of what the sensor can read (`apps.industrial.domain.RANGES`: all four sets of
+C-MAPSS, at every operating
+             point and to the end of life, with wide margins),
+``rate``     is further from its last good value than `STEP_NOISE` noises and `STEP_SHARE` of its level at the
+             same operating point, while most other sensors stay (a machine that changes moves many at once),
+``stuck``    is the same number for `STUCK_CYCLES` readings; sensors that are constant by nature, by their
+             resolution or as set points, have no such limit.
+
+A fault begins with the first impossible value (``since_cycle``; for ``stuck`` where the number came first)
+and ends after `END_READINGS` possible ones in a row. Values are used again from the first possible one on.
+State has a fixed size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.industrial.domain import CHANNELS, NOMINAL, RANGES, SCALE, SETTINGS, UNITS, USED, USED_CHANNELS
+
+STUCK_CYCLES = dict.fromkeys(CHANNELS, 10) | {"Nf": 20, "NRf": 20, "htBleed": 40}
+"""Equal readings in a row that make a sensor stuck: three times the longest row in C-MAPSS, 10 at least."""
+for _name in (*SETTINGS, "T2", "P2", "P15", "epr", "farB", "Nf_dmd", "PCNfR_dmd"):
+    STUCK_CYCLES.pop(_name)
+
+STEP_NOISE = 60.0
+"""Largest step between two cycles at one operating point, in units of the sensor's noise."""
+STEP_SHARE = 0.02
+"""The same as a share of a new engine's level, where that is more."""
+DRIFT_NOISE = 1.0
+"""What is added to it for every cycle without a good value."""
+STEPPING_SHARE = 1 / 3
+"""Share of the sensors from which on a step is the machine's and not a sensor's."""
+SAME_POINT = np.array([0.5, 0.02, 1.0])
+"""Operating settings that differ by less are one operating point."""
+END_READINGS = 5
+
+_LOW, _HIGH = np.array([RANGES[name] for name in CHANNELS]).T
+_STUCK = np.array([STUCK_CYCLES.get(name, np.iinfo(np.int64).max) for name in CHANNELS])
+_NOISE = np.full(len(CHANNELS), np.inf)
+_NOISE[USED] = SCALE
+_STEP = np.full(len(CHANNELS), np.inf)
+_STEP[USED] = np.maximum(STEP_NOISE * SCALE, STEP_SHARE * NOMINAL)
+_IS_USED = np.isin(np.arange(len(CHANNELS)), USED)
+_IS_SETTING = np.isin(CHANNELS, SETTINGS)
+
+
+class SensorFault(msgspec.Struct, frozen=True):
+    """What is wrong with a sensor, since which cycle, and the value that showed it (None: no number)."""
+
+    sensor: str
+    why: str
+    value: float | None
+    since_cycle: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A reading after the check: impossible values are NaN in ``values``; what began and ended with it."""
+
+    values: NDArray[np.float64]
+    began: tuple[SensorFault, ...]
+    ended: tuple[SensorFault, ...]
+
+
+def _unknown() -> NDArray[np.float64]:
+    return np.full(len(CHANNELS), np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class SensorStates:
+    """What is remembered of one machine's sensors, each array ``(24,)``. `check` gives the next one."""
+
+    last: NDArray[np.float64] = field(default_factory=_unknown)
+    repeats: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
+    since: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
+    """Cycle at which the last value came first."""
+    good: NDArray[np.float64] = field(default_factory=_unknown)
+    good_cycle: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
+    faults: Mapping[str, SensorFault] = field(default_factory=dict)
+    possible: Mapping[str, int] = field(default_factory=dict)
+    """Possible values in a row, of sensors with a fault."""
+
+    def check(self, values: NDArray[Any], cycle: int) -> tuple[SensorStates, Checked]:
+        """The states after a reading ``(24,)``, and what there is to say of it. Changes nothing in place."""
+        values = np.asarray(values, np.float64)
+        with np.errstate(invalid="ignore"):
+            missing = np.isnan(values) & _IS_USED
+            outside = ~np.isnan(values) & ~((values >= _LOW) & (values <= _HIGH))
+            same = values == self.last
+            repeats = np.where(same, self.repeats + 1, 1)
+            since = np.where(same, self.since, cycle)
+            stuck = (repeats >= _STUCK) & ~outside
+            stepped = self._stepped(values, cycle) & ~outside
+        impossible = missing | outside | stuck | stepped
+        good = np.where(np.isnan(values) | impossible, self.good, values)
+        good_cycle = np.where(np.isnan(values) | impossible, self.good_cycle, cycle)
+        found = {
+            "missing": missing, "range": outside, "stuck": stuck, "rate": stepped,
+        }  # fmt: skip
+        faults, possible = dict(self.faults), dict(self.possible)
+        began: list[SensorFault] = []
+        ended: list[SensorFault] = []
+        for index in np.flatnonzero(impossible).tolist():
+            name = CHANNELS[index]
+            possible[name] = 0
+            if name not in faults:
+                why = next(why for why, where in found.items() if where[index])
+                faults[name] = _fault(
+                    name, why, float(values[index]), int(since[index] if why == "stuck" else cycle),
+                    float(self.good[index]), int(repeats[index]),
+                )  # fmt: skip
+                began.append(faults[name])
+        for name in [name for name in faults if not impossible[CHANNELS.index(name)]]:
+            possible[name] += 1
+            if possible[name] >= END_READINGS:
+                ended.append(faults.pop(name))
+                del possible[name]
+        after = SensorStates(
+            np.where(np.isnan(values), self.last, values), repeats, since, good, good_cycle, faults, possible
+        )
+        return after, Checked(np.where(impossible, np.nan, values), tuple(began), tuple(ended))
+
+    def _stepped(self, values: NDArray[np.float64], cycle: int) -> NDArray[np.bool_]:
+        """Where one of few sensors went further in a cycle than it can."""
+        settings = np.abs(values[_IS_SETTING] - self.last[_IS_SETTING])
+        if np.any(settings > SAME_POINT):
+            return np.zeros(len(CHANNELS), np.bool_)
+        passed = np.maximum(cycle - self.good_cycle - 1, 0)
+        stepped = np.abs(values - self.good) > _STEP + _NOISE * DRIFT_NOISE * passed
+        if np.count_nonzero(stepped) >= STEPPING_SHARE * len(USED_CHANNELS):
+            return np.zeros(len(CHANNELS), np.bool_)
+        return stepped
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as plain values and arrays, for `restored`."""
+        return {
+            "last": self.last, "repeats": self.repeats, "since": self.since, "good": self.good,
+            "good_cycle": self.good_cycle, "possible": dict(self.possible),
+            "faults": [msgspec.structs.asdict(fault) for fault in self.faults.values()],
+        }  # fmt: skip
+
+
+def restored(saved: Mapping[str, Any]) -> SensorStates:
+    """Inverse of `SensorStates.snapshot`."""
+    faults = [SensorFault(**fault) for fault in saved["faults"]]
+    return replace(
+        SensorStates(*(np.array(saved[name]) for name in ("last", "repeats", "since", "good", "good_cycle"))),
+        faults={fault.sensor: fault for fault in faults},
+        possible=dict(saved["possible"]),
+    )
+
+
+def _fault(name: str, why: str, value: float, since_cycle: int, good: float, repeats: int) -> SensorFault:
+    low, high = RANGES[name]
+    unit = f" {UNITS[name]}" if UNITS[name] else ""
+    text = {
+        "missing": f"{name} gives no number",
+        "range": f"{name} reads {value:g}{unit}: it can read {low:g} to {high:g}{unit}",
+        "rate": f"{name} went from {good:g} to {value:g}{unit} within a cycle while others stayed",
+        "stuck": f"{name} has read {value:g}{unit} in {repeats} cycles in a row",
+    }[why]
+    return SensorFault(name, why, value if np.isfinite(value) else None, since_cycle, text)

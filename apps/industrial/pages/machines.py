@@ -1,0 +1,167 @@
+"""The industrial app's pages: machines by horizon, and each machine with its runs and work orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from apps.industrial.domain import RUL_CAP_CYCLES
+from apps.industrial.pages import charts
+from apps.industrial.pages.machine import MachinePage, life_of, machine_href
+from apps.industrial.pages.work_order_form import label_form
+from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, Turning, View, card
+from common.time_notes import time_note
+
+API = "/v1/apps/industrial"
+PAGE_MACHINES = 25
+REFRESH_S = 2.0
+COLUMNS = (
+    Column("machine", "Machine", kind="link"),
+    Column("virtual", "Source", kind="badge", hint="Whether the readings are simulated"),
+    Column("node", "Node", kind="link"),
+    Column("site", "Site"),
+    Column(
+        "left",
+        "Remaining cycles",
+        kind="bar",
+        hint=f"Bar: the lower bound, of {RUL_CAP_CYCLES:g} cycles; red under the horizon",
+    ),
+    Column("sensors", "Sensors", kind="badge", hint="Sensors with a fault: their values are not used"),
+    Column("novelty", "Novelty", kind="number", hint="Above 1: unlike what the model knows"),
+    Column("alarm", "Alarm", kind="badge", hint="With the sensors behind it, strongest first"),
+    Column("version", "Model", kind="code"),
+    Column("cycle", "Run, cycle", kind="number"),
+    Column("time", "Last cycle", kind="ago"),
+)
+
+
+def add_pages(site: Site) -> None:
+    """Add the app's pages and its label form."""
+
+    @site.page("", "Machines", icon="precision_manufacturing")
+    async def machines(view: View) -> None:
+        await show_machines(view)
+
+    @site.page("machines/{machine:path}", "Machine")
+    async def one_machine(view: View, machine: str, run: int | None = None) -> None:
+        await MachinePage(view, machine, run).build()
+
+    site.label_form(label_form)
+    site.subject_page(machine_href)
+
+
+class VirtualNodes:
+    """Which nodes are virtual, each asked for once in a visit."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._known: dict[str, bool] = {}
+
+    async def among(self, nodes: Sequence[str]) -> set[str]:
+        """Those of ``nodes`` that are virtual."""
+        unknown = sorted(set(nodes) - self._known.keys())
+        if unknown:
+            fleet = await self._ask.get("/v1/fleet")
+            if fleet["virtual"] in (0, fleet["nodes"]):  # the same for all: no need to ask of each
+                self._known |= dict.fromkeys(unknown, fleet["virtual"] > 0)
+            else:
+                found = await asyncio.gather(*map(self._is_virtual, unknown))
+                self._known |= dict(zip(unknown, found, strict=True))
+        return {node for node in nodes if self._known[node]}
+
+    async def _is_virtual(self, node: str) -> bool:
+        try:
+            return bool((await self._ask.get(f"/v1/nodes/{quote(node, safe='')}"))["virtual"])
+        except AskError as error:
+            if error.status != 404:
+                raise
+            return False
+
+
+async def show_machines(view: View) -> None:
+    """Build the front page."""
+    nodes = VirtualNodes(view.ask)
+
+    with ui.element("div").classes("tiles"):
+        count, due, least, unknown, novel, faulty = (
+            Tile(n) for n in ("Machines", "Due now", "Least remaining", "Not known", "Novel", "Sensor faults")
+        )
+    with card(
+        "Remaining life",
+        "The machines with the least certain life first; those of unknown life are not drawn.",
+        wide=True,
+    ) as drawn:
+        chart = Chart("Remaining cycles of each machine against its horizon", {"series": []})
+    with card("Machines by horizon", "Unknown remaining life first, then by its lower bound.", wide=True):
+        table = Table(
+            "Machines by horizon",
+            COLUMNS,
+            nothing="No machine has reported yet.",
+            what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
+            "edgeloop node run --app industrial --source ... --enrolment NAME.json",
+        )
+        turning = Turning(lambda: refresh())
+
+    async def refresh() -> None:
+        summary, page = await asyncio.gather(
+            view.ask.get(f"{API}/summary"),
+            view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=turning.cursor),
+        )
+        items = page["items"]
+        turning.show(page)
+        virtual = await nodes.among([machine["node"] for machine in items])
+        count.show(f"{summary['machines']:,}", "that have reported")
+        alarms, unlike = summary["due"], summary["novel"]
+        due.show(str(alarms), "maintenance alarm stands" if alarms else "no alarm", "bad" if alarms else "")
+        novel.show(str(unlike), "unlike what the model knows", "warn" if unlike else "")
+        unknown.show(
+            str(summary["unknown"]), "no remaining life is given", "warn" if summary["unknown"] else ""
+        )
+        faulty.show(
+            str(summary["faulty"]), "machines with a faulty sensor", "warn" if summary["faulty"] else ""
+        )
+        first = summary["least"]
+        if first is not None:
+            tone = "bad" if first["due"] else ""
+            least.show(f"{first['lower_cycles']:.0f} cycles", f"at least, {first['machine']}", tone)
+        known = sum(machine["rul_cycles"] is not None for machine in items)
+        drawn.set_visibility(known > 0)
+        chart.element.style(f"height: {90 + 24 * min(known, charts.CHART_MACHINES)}px")
+        chart.show(charts.intervals(items))
+        table.show([machine_row(machine, virtual) for machine in items])
+
+    await view.live(refresh, REFRESH_S)
+
+
+def machine_row(machine: Mapping[str, Any], virtual: set[str]) -> dict[str, Any]:
+    """A machine as a row of the table."""
+    lower, horizon = machine["lower_cycles"], machine["horizon_cycles"]
+    novelty = machine["novelty"]
+    return {
+        "id": machine["machine"],
+        "machine": machine["machine"],
+        "machine_href": machine_href(machine["machine"]),
+        "virtual": "virtual" if machine["node"] in virtual else "",
+        "virtual_tone": "info",
+        "node": machine["node"],
+        "node_href": f"/ui/nodes/{quote(machine['node'], safe='')}",
+        "site": machine["site"],
+        "left": 0.0 if lower is None else lower / RUL_CAP_CYCLES,
+        "left_text": life_of(machine),
+        "left_tone": "bad" if lower is not None and lower < horizon else "",
+        "sensors": ", ".join(sorted(machine["sensor_faults"])),
+        "sensors_tone": "warn",
+        "novelty": f"{novelty:.2f}" + (" novel" if novelty > 1 else ""),
+        "alarm": ": ".join(filter(None, ("due", ", ".join(machine["explanation"]))))
+        if machine["due"]
+        else "",
+        "alarm_tone": "bad",
+        "version": machine["version"],
+        "cycle": f"{machine['run']}, {machine['cycle']}",
+        "time": machine["time_ns"],
+        "time_note": time_note(machine["time_quality"]),
+    }

@@ -1,0 +1,128 @@
+"""The form that closes a work order, on a machine's page and on the page *Learning*."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nicegui import ui
+
+from apps.industrial.pages import charts
+from common.pages import AskError, Chart, Text, View, action
+from common.pages.site import Refresh
+
+ORDERS = "/v1/apps/industrial/work-orders"
+_KINDS = {"failure": "Failure: it failed at this cycle", "inspection": "Inspection: it has cycles left"}
+
+
+class OrderForm:
+    """Takes what turned out to be true about one run, stores it, and says how far off the edge was."""
+
+    def __init__(self, view: View, stored: Refresh) -> None:
+        self._view = view
+        self._stored = stored
+        self._run: tuple[str, int] | None = None
+        self._suggested: int | None = None
+        with ui.element("div").classes("stack"):
+            self._about = Text("p", "").classes("hint")
+            self._kind = ui.select(_KINDS, value="failure", label="What was found").props("outlined dense")
+            self._cycle = ui.number("Cycle", min=1, precision=0).props("outlined dense")
+            self._left = ui.number("Cycles left", min=0, precision=0).props("outlined dense")
+            self._left.bind_visibility_from(self._kind, "value", lambda kind: kind == "inspection")
+            self._note = ui.textarea("Note; its first line names the fault").props("outlined dense autogrow")
+            with ui.element("div").classes("row-of"):
+                action("Close work order", self._send, tone="main")
+            self._told = Text("p", "").props("role=status")
+
+    def show(self, machine: str, run: int, cycle: int, closed: Mapping[str, Any] | None) -> None:
+        """Ask about this run, whose last cycle is ``cycle``; ``closed`` is its newest work order."""
+        if self._run != (machine, run):
+            self._run = (machine, run)
+            self._told.text = ""
+            self._note.value = ""
+            self._left.value = None
+            self._cycle.value = cycle
+        elif self._cycle.value in (None, self._suggested):
+            self._cycle.value = cycle
+        self._suggested = cycle
+        about = f"Run {run} of {machine}, seen up to cycle {cycle}."
+        if closed is not None:
+            about += f" Closed already: {told_end(closed)}. A further order replaces it for learning."
+        self._about.text = about
+
+    async def _send(self) -> None:
+        if self._run is None:
+            return
+        kind, left = self._kind.value, self._left.value
+        if self._cycle.value is None or (kind == "inspection" and left is None):
+            lacking = "the cycle" if self._cycle.value is None else "the cycles that were left"
+            self._told.text = f"Say {lacking}."
+            return
+        order = {
+            "machine": self._run[0],
+            "run": self._run[1],
+            "kind": kind,
+            "cycle": int(self._cycle.value),
+            "remaining_cycles": int(left) if kind == "inspection" else 0,
+            "note": self._note.value or "",
+        }
+        outcomes: list[dict[str, Any]] = []
+
+        async def post() -> None:
+            outcomes.append(await self._view.ask.post(ORDERS, order))
+
+        if await self._view.act(post(), "Work order closed."):
+            self._told.text = verdict(outcomes[0])
+            await self._stored()
+
+
+async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
+    """Label one sample, which is a run of a machine: what it looks like, and what became of it."""
+    machine, _, number = sample["group"].rpartition("/run-")
+    if machine != sample["subject"] or not number.isdecimal():
+        Text("p", f"{sample['group']} names no run of a machine, so no work order can be closed on it.")
+        return
+    Text("h3", f"{machine}, run {number}")
+    last = 1
+    try:
+        content = await view.ask.get(f"/v1/samples/{sample['id']}/content")
+        closed = await view.ask.get(ORDERS, machine=machine, run=number, limit=1)
+    except AskError as error:
+        Text("p", f"This run cannot be shown: {error}").classes("hint")
+        return
+    run = charts.SensorRun.of(sample, content)
+    if run is None:
+        Text("p", "Its values are not those of a turbofan's sensors, so they are not drawn.").classes("hint")
+    else:
+        last = run.cycles[-1]
+        moved = ", ".join(f"{name} {noise:+.0f}" for name, noise in run.telling())
+        about = f"Cycles {run.first_cycle} to {last}. Moved most, in units of their noise: {moved}."
+        Text("p", about).classes("hint")
+        Chart(f"The most telling sensors of {machine}, run {number}", charts.telling(run), height_px=200)
+    form = OrderForm(view, stored)
+    form.show(machine, int(number), last, next(iter(closed["items"]), None))
+
+
+def told_end(outcome: Mapping[str, Any]) -> str:
+    """What a work order says of the end of its run."""
+    if outcome["kind"] == "failure":
+        return f"failure at cycle {outcome['cycle']}"
+    return f"inspection at cycle {outcome['cycle']}, {outcome['remaining_cycles']} cycles left"
+
+
+def verdict(outcome: Mapping[str, Any]) -> str:
+    """How far off the edge was on a closed run."""
+    withheld = outcome["withheld"]
+    if not outcome["points"] and withheld:
+        return f"In none of {withheld} cycles was the remaining life known."
+    if not outcome["points"]:
+        return "No node had watched this run, so there is no prediction to compare with."
+    bias = outcome["bias_cycles"]
+    if abs(bias) < 0.5:
+        leaning = "on average neither too high nor too low"
+    else:
+        leaning = f"on average {abs(bias):.1f} too {'high' if bias > 0 else 'low'}"
+    return (
+        f"Over {outcome['points']} cycles the edge was off by {outcome['rmse_cycles']:.1f} cycles (RMSE), "
+        f"{leaning}." + (f" In {withheld} cycles it was not known." if withheld else "")
+    )

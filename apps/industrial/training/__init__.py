@@ -1,0 +1,1 @@
+"""Training: dataset, model, evaluation, and learning from the field."""

@@ -1,0 +1,1 @@
+"""Authentication of requests: tokens, sign-in of browsers and origins."""

@@ -1,0 +1,137 @@
+"""What operators did, read and written: every change by a person or the admin's token leaves a line.
+
+`AuditTrail` stands behind the guard and before all routes, so no route can forget it. The line is stored
+once the route has ended. Reading leaves none, and neither do a node's uploads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import structlog
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cloud_backend.access.audit import Audit
+from cloud_backend.api.dependencies import SessionDep
+from cloud_backend.api.paging import Page, Paging, page_of
+from cloud_backend.api.problem import responses
+from cloud_backend.store.tables import AuditRow
+from common import json_bounds
+from common.errors import MessageError
+
+router = APIRouter(prefix="/v1/audit-trail", tags=["audit"])
+BODY_BYTES = 4096
+"""How much of a JSON body becomes details."""
+_CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_log = structlog.get_logger("edgeloop.access")
+
+
+class AuditPublic(BaseModel):
+    """A line of the audit trail."""
+
+    id: int
+    time_ns: int
+    actor: str = Field(
+        description="name of the person, `admin` for the admin's token, or `os:USER` for the machine's user"
+    )
+    action: str
+    subject: str = Field(description="what it was done to")
+    outcome: str = Field(description="`done`, or the status of the refusal")
+    address: str = Field(
+        description="where it was asked from; `dashboard` for what is pressed there, `offline` for a command "
+        "on the data folder"
+    )
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: AuditRow) -> AuditPublic:
+        return cls(**(row.model_dump() | {"details": json_bounds.shown(row.details)}))
+
+
+@router.get("", responses=responses(422))
+def list_audit(
+    session: SessionDep,
+    paging: Paging,
+    actor: Annotated[str | None, Query(max_length=200)] = None,
+    action: Annotated[str | None, Query(max_length=200, description="how actions begin")] = None,
+) -> Page[AuditPublic]:
+    """What operators did, newest first."""
+    query = select(AuditRow)
+    if actor is not None:
+        query = query.where(col(AuditRow.actor) == actor)
+    if action is not None:
+        query = query.where(col(AuditRow.action).startswith(action, autoescape=True))
+    return page_of(session, query, [col(AuditRow.id)], [int], paging, AuditPublic.of)
+
+
+class AuditTrail:
+    """Adds a line for every request that changes something, unless a node's token asked for it."""
+
+    def __init__(self, app: ASGIApp, audit: Audit) -> None:
+        self._app = app
+        self._audit = audit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = scope.get("state", {}).get("principal")
+        if scope["type"] != "http" or scope["method"] not in _CHANGES or principal is None:
+            await self._app(scope, receive, send)
+            return
+        if principal.kind != "admin":
+            await self._app(scope, receive, send)
+            return
+        is_json = Headers(scope=scope).get("content-type", "").partition(";")[0].endswith("json")
+        body = bytearray()
+
+        async def noting() -> Message:
+            message = await receive()
+            if is_json and len(body) <= BODY_BYTES:
+                body.extend(message.get("body", b"")[: BODY_BYTES + 1])
+            return message
+
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, noting, sending)
+        finally:  # Not before: a route's transaction ends with it, and SQLite has one writer at a time.
+            await to_thread.run_sync(self._record, scope, principal.name, bytes(body), status)
+
+    def _record(self, scope: Scope, actor: str, body: bytes, status: int) -> None:
+        template = getattr(scope.get("route"), "path", "")
+        given = {str(name): str(value) for name, value in scope.get("path_params", {}).items()}
+        line = {
+            "actor": actor,
+            "action": f"{scope['method']} {template or scope['path']}",
+            "subject": " ".join(given.values()),
+            "details": _details(body),
+            "address": scope["client"][0] if scope.get("client") else "",
+            "outcome": "done" if status < 400 else str(status),
+        }
+        try:
+            self._audit.record(**line)
+        except SQLAlchemyError as error:
+            _log.error("a line of the audit trail could not be stored", error=str(error), **line)
+
+
+def _details(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    if len(body) > BODY_BYTES:
+        return {"body": f"over {BODY_BYTES} bytes"}
+    try:
+        found = json_bounds.read(body)
+    except MessageError:
+        return {"body": "not JSON"}
+    return found if isinstance(found, dict) else {"body": found}

@@ -1,0 +1,160 @@
+"""Committed events, the newest of the fleet, health over time, and what was quarantined.
+
+Lists go through a table by its key. Where a filter has no index, a page looks at `SCAN_ROWS` rows at
+most: it may then hold few items, or none, and still have a ``next``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query
+from sqlalchemy import ColumnElement, and_, select, tuple_
+from sqlmodel import Session, col
+
+from cloud_backend.api import newest_events
+from cloud_backend.api.dependencies import SessionDep
+from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of, showable
+from cloud_backend.api.problem import responses
+from cloud_backend.api.schemas.figures import HealthPoint
+from cloud_backend.api.schemas.shapes import EventPublic, QuarantinedPublic
+from cloud_backend.store.tables import Quarantined, StoredEvent, Stream
+from common.messages import Priority
+
+router = APIRouter(prefix="/v1", tags=["events"])
+SCAN_ROWS = 20_000
+RECENT_LIMIT = 200
+HEALTH_TYPE = "edgeloop.node.health"
+Order = Annotated[Literal["oldest", "newest"], Query(description="which come first, within a stream")]
+TypeFilter = Annotated[str | None, Query(max_length=200, description="only events of this type")]
+PriorityFilter = Annotated[
+    Literal["sample", "telemetry", "event", "alarm"] | None, Query(description="only this priority")
+]
+
+LeastPriority = Annotated[
+    Literal["sample", "telemetry", "event", "alarm"], Query(description="only this priority and higher ones")
+]
+
+
+@router.get("/events", responses=responses(422))
+def list_events(
+    session: SessionDep,
+    paging: Paging,
+    type: TypeFilter = None,
+    priority: PriorityFilter = None,
+    least_priority: LeastPriority = "sample",
+    order: Order = "oldest",
+) -> Page[EventPublic]:
+    """Events of all nodes, stream by stream, in order."""
+    return _page(session, paging, None, _filters(type, priority, least_priority), order)
+
+
+@router.get("/nodes/{node}/events", responses=responses(422))
+def list_events_of_node(
+    node: Annotated[str, Path(max_length=63)],
+    session: SessionDep,
+    paging: Paging,
+    type: TypeFilter = None,
+    priority: PriorityFilter = None,
+    least_priority: LeastPriority = "sample",
+    order: Order = "oldest",
+) -> Page[EventPublic]:
+    """Events of one node in order; a new epoch comes after the one before."""
+    streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
+    return _page(session, paging, list(streams), _filters(type, priority, least_priority), order)
+
+
+@router.get("/events/recent", responses=responses(422))
+def list_recent_events(
+    session: SessionDep,
+    limit: Annotated[int, Query(ge=1, le=RECENT_LIMIT, description="most items")] = 50,
+    app: Annotated[str | None, Query(max_length=63, description="only of nodes that run this app")] = None,
+    least_priority: LeastPriority = "sample",
+) -> Page[EventPublic]:
+    """The newest events of the whole fleet by when they arrived, newest first; the only page."""
+    if least_priority in ("sample", "telemetry"):
+        least = Priority[least_priority.upper()]
+        rows = newest_events.newest_of_streams(session, limit, app, least)
+    else:
+        rows = newest_events.newest_notable(session, limit, app, alarms_only=least_priority == "alarm")
+    return showable(rows, _public, _key, None)
+
+
+@router.get("/nodes/{node}/health-history", responses=responses(422))
+def list_health(
+    node: Annotated[str, Path(max_length=63)], session: SessionDep, paging: Paging
+) -> Page[HealthPoint]:
+    """The newest health reports of a node as points, oldest first; ``next`` is the page before them."""
+    streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
+    page = _page(session, paging, list(streams), _filters(HEALTH_TYPE, None), "newest")
+    return Page(
+        items=[HealthPoint.of(event.time_ns, event.data) for event in page.items[::-1]], next=page.next
+    )
+
+
+@router.get("/quarantine", responses=responses(422))
+def list_quarantine(session: SessionDep, paging: Paging) -> Page[QuarantinedPublic]:
+    """What could not be taken, newest first."""
+    query = select(Quarantined)
+    return page_of(session, query, [col(Quarantined.id)], [int], paging, QuarantinedPublic.of)
+
+
+def _filters(
+    type: str | None, priority: str | None, least_priority: str = "sample"
+) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if type is not None:
+        filters.append(col(StoredEvent.type) == type)
+    if priority is not None:
+        filters.append(col(StoredEvent.priority) == int(Priority[priority.upper()]))
+    if least_priority != "sample":
+        filters.append(col(StoredEvent.priority) >= int(Priority[least_priority.upper()]))
+    return filters
+
+
+def _page(
+    session: Session,
+    paging: PageQuery,
+    streams: list[int | None] | None,
+    filters: list[ColumnElement[bool]],
+    order: str,
+) -> Page[EventPublic]:
+    keys: tuple[Any, Any] = (col(StoredEvent.stream_id), col(StoredEvent.seq))
+    place = tuple_(*keys)
+    newest = order == "newest"
+    ordering = [key.desc() if newest else key.asc() for key in keys]
+    bounds: list[ColumnElement[bool]] = []
+    if streams is not None:
+        bounds.append(col(StoredEvent.stream_id).in_(streams))
+    after = paging.after([int, int])
+    if after is not None:
+        bounds.append(place < after if newest else place > after)
+    horizon = None
+    if filters:
+        horizon = session.execute(
+            select(*keys).where(*bounds).order_by(*ordering).offset(SCAN_ROWS - 1).limit(1)
+        ).first()
+        if horizon is not None:
+            bounds.append(place >= tuple(horizon) if newest else place <= tuple(horizon))
+    query = (
+        select(StoredEvent, Stream)
+        .join(Stream, col(Stream.id) == col(StoredEvent.stream_id))
+        .where(and_(True, *bounds, *filters))
+        .order_by(*ordering)
+        .limit(paging.limit + 1)
+    )
+    rows = session.execute(query).all()
+    following = cursor_of(tuple(horizon)) if horizon is not None else None
+    if len(rows) > paging.limit:
+        rows = rows[: paging.limit]
+        following = cursor_of((rows[-1][0].stream_id, rows[-1][0].seq))
+    return showable(rows, _public, _key, following)
+
+
+def _public(row: Any) -> EventPublic:
+    return EventPublic.of(*row)
+
+
+def _key(row: Any) -> tuple[str, str, int]:
+    event, stream = row
+    return stream.node, stream.epoch, event.seq

@@ -1,0 +1,202 @@
+"""Nodes: enrol, replace, retire, remove, list, look at, and tell to look."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+from sqlalchemy import Select, select
+from sqlmodel import Session, col
+
+from cloud_backend.api.dependencies import CloudDep, SessionDep
+from cloud_backend.api.paging import Page, Paging, page_of, showable
+from cloud_backend.api.problem import problem, responses
+from cloud_backend.api.schemas.shapes import (
+    AdoptionPublic,
+    Done,
+    EnrolmentPublic,
+    EnrolNode,
+    Hint,
+    NodePublic,
+    ReplaceNode,
+)
+from cloud_backend.broker.choice import broker_authority
+from cloud_backend.runtime.addresses import unreachable
+from cloud_backend.store.engine import read_only
+from cloud_backend.store.tables import Adoption, Node, NodeProblem
+from common.errors import AccessDenied
+from common.sealing import key_text
+
+router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
+NodeName = Annotated[str, Path(max_length=63, description="name of a node")]
+
+
+class NodeFilter:
+    """``?state=&site=&app=&name=`` of a request for nodes."""
+
+    def __init__(
+        self,
+        state: Annotated[Literal["online", "offline", "unknown"] | None, Query()] = None,
+        site: Annotated[str | None, Query(max_length=63)] = None,
+        app: Annotated[str | None, Query(max_length=63)] = None,
+        name: Annotated[str | None, Query(max_length=63, description="how names begin")] = None,
+        retired: Annotated[bool, Query(description="those that were retired, not those in service")] = False,
+    ) -> None:
+        self._retired = retired
+        self._wanted = ((Node.state, state), (Node.site, site), (Node.app, app))
+        self._name = name
+
+    def nodes(self) -> Select[Any]:
+        """The nodes that fit."""
+        query = select(Node).where(col(Node.retired_ns) > 0 if self._retired else col(Node.retired_ns) == 0)
+        for column, wanted in self._wanted:
+            if wanted is not None:
+                query = query.where(col(column) == wanted)
+        if self._name:
+            query = query.where(col(Node.name).startswith(self._name.lower(), autoescape=True))
+        return query
+
+
+WhichNodes = Annotated[NodeFilter, Depends()]
+
+
+@router.post("", status_code=201, responses=responses(409, 413, 422))
+def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
+    """Enrol a node, or give an enrolled one new credentials; the old ones end.
+
+    The answer is the node's enrolment file. Its secrets are shown this once.
+    """
+    _check_addresses(cloud, asked.allow_loopback)
+    return _enrol(cloud, asked.node, asked.site)
+
+
+@router.post("/{node}/retire", responses=responses(404, 413, 422))
+def retire(node: NodeName, cloud: CloudDep) -> NodePublic:
+    """Revoke a node's credentials for good. Its history stays; counts and rollouts go on without it."""
+    site = _known(cloud, node).site
+    cloud.access.retire(node)
+    cloud.broker.remove_node(site, node)
+    return _known(cloud, node)
+
+
+@router.post("/{node}/replace", status_code=201, responses=responses(404, 409, 413, 422))
+def replace(node: NodeName, asked: ReplaceNode, cloud: CloudDep) -> EnrolmentPublic:
+    """Give the place of a node to a new device, under the same name or a new one at the same site.
+
+    The old device's credentials end at once. Under a new name the old node is retired, with a link to the
+    new one. The answer is the new device's enrolment file; its secrets are shown this once.
+    """
+    site = _known(cloud, node).site
+    _check_addresses(cloud, asked.allow_loopback)
+    name = asked.name or node
+    if name != node and _is_known(cloud, name):
+        raise problem(409, f"{name} is enrolled already: choose a name that no node has had")
+    cloud.broker.remove_node(site, node)
+    if name == node:
+        cloud.access.reinstate(node)
+    else:
+        cloud.access.retire(node, replaced_by=name)
+    return _enrol(cloud, name, site)
+
+
+@router.delete("/{node}", responses=responses(404, 409, 422))
+def remove(node: NodeName, cloud: CloudDep) -> Done:
+    """Delete a node that has never sent anything, such as one that was enrolled by mistake."""
+    site = _known(cloud, node).site
+    try:
+        cloud.access.remove(node)
+    except AccessDenied as error:
+        raise problem(409, str(error)) from error
+    cloud.broker.remove_node(site, node)
+    return Done(id=node)
+
+
+def _check_addresses(cloud: CloudDep, allow_loopback: bool) -> None:
+    wrong = unreachable(cloud.settings, cloud.http_url, cloud.mqtt_host)
+    if wrong and not allow_loopback:
+        raise problem(
+            409, f"{wrong}; a node on this machine can be enrolled by --force (allow_loopback in the API)"
+        )
+
+
+def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
+    try:
+        token, password = cloud.access.enrol(node, site)
+    except AccessDenied as error:
+        raise problem(409, str(error)) from error
+    cloud.broker.add_node(site, node, password)
+    return EnrolmentPublic(
+        node=node,
+        site=site,
+        cloud_url=cloud.http_url,
+        mqtt_host=cloud.mqtt_host,
+        mqtt_port=cloud.mqtt_port,
+        mqtt_password=password,
+        token=token,
+        tuf_root=cloud.repository.root(),
+        wire_key=key_text(cloud.access.wire_keys.key(site, node)),
+        mqtt_tls=cloud.settings.mqtt.tls,
+        mqtt_ca=broker_authority(cloud.settings.mqtt),
+    )
+
+
+@router.get("", responses=responses(422))
+def list_nodes(session: SessionDep, paging: Paging, which: WhichNodes) -> Page[NodePublic]:
+    """Nodes, by name."""
+    keys = [col(Node.name)]
+    page = page_of(session, which.nodes(), keys, [str], paging, lambda row: row, newest_first=False)
+    problems: dict[str, list[NodeProblem]] = defaultdict(list)
+    names = [row.name for row in page.items]
+    for problem_row in session.scalars(select(NodeProblem).where(col(NodeProblem.node).in_(names))):
+        problems[problem_row.node].append(problem_row)
+    return showable(
+        page.items, lambda row: NodePublic.of(row, problems[row.name]), lambda row: [row.name], page.next
+    )
+
+
+@router.get("/{node}", responses=responses(404, 422))
+def show_node(node: NodeName, session: SessionDep) -> NodePublic:
+    """One node."""
+    row = _find(session, node)
+    return NodePublic.of(row, session.scalars(select(NodeProblem).where(col(NodeProblem.node) == node)).all())
+
+
+@router.get("/{node}/adoptions", responses=responses(404, 422))
+def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[AdoptionPublic]:
+    """What a node reported about adopting models, newest first."""
+    _find(session, node)
+    query = select(Adoption).where(col(Adoption.node) == node)
+    keys = [col(Adoption.stream_id), col(Adoption.seq)]
+    return page_of(session, query, keys, [int, int], paging, AdoptionPublic.of)
+
+
+@router.post("/{node}/hint", status_code=202, responses=responses(404, 413, 422))
+def hint(node: NodeName, asked: Hint, session: SessionDep, cloud: CloudDep) -> Done:
+    """Tell a node to look for a deployment now, to prove its live model on its golden cases, or to go back.
+
+    It is no more than a hint: a node that is offline does not get it. What the node does about it, it tells
+    by an event (``edgeloop.golden``, ``edgeloop.adoption``).
+    """
+    row = _find(session, node)
+    version = asked.version or (row.version if asked.look == "revert" else "")
+    cloud.consumer.hint(row.site, node, asked.look, version)
+    return Done(id=node)
+
+
+def _known(cloud: CloudDep, name: str) -> NodePublic:
+    """A node that exists, read without holding a lock."""
+    with Session(read_only(cloud.engine)) as session:
+        return NodePublic.of(_find(session, name))
+
+
+def _is_known(cloud: CloudDep, name: str) -> bool:
+    with Session(read_only(cloud.engine)) as session:
+        return session.get(Node, name) is not None
+
+
+def _find(session: Session, name: str) -> Node:
+    row = session.get(Node, name)
+    if row is None:
+        raise problem(404, f"there is no node {name!r}: `edgeloop fleet ls` lists them")
+    return row

@@ -1,0 +1,216 @@
+"""Samples: resumable uploads in the manner of tus, and the list of what is stored.
+
+Announce a sample, then send its bytes in pieces: ``PATCH`` with ``Upload-Offset``. After any
+interruption ``HEAD`` (or announcing it again) says where to go on. A node sees its own uploads only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
+
+from anyio import CancelScope, to_thread
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from sqlalchemy import exists, func, select
+from sqlmodel import Session, col
+from starlette.requests import ClientDisconnect
+
+from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SamplesDep, SessionDep
+from cloud_backend.api.paging import Page, Paging, page_of, showable
+from cloud_backend.api.problem import OFFSET_HEADER, problem, responses
+from cloud_backend.api.routes.sample_content import read_content
+from cloud_backend.api.schemas.shapes import (
+    AnnounceSample,
+    SampleContent,
+    SamplePublic,
+    UploadCountPublic,
+    UploadPublic,
+)
+from cloud_backend.store.engine import read_only
+from cloud_backend.store.tables import LabelRow, Node, NodeSubject, SampleRow, UploadCount
+from cloud_backend.training.samples import Announced, Upload
+from common.errors import UploadsOpen
+
+router = APIRouter(prefix="/v1", tags=["samples"])
+SampleId = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the sample")]
+SCAN_ROWS = 20_000
+_SAME_APP = col(LabelRow.app) == col(SampleRow.app)
+_SAME_GROUP = col(LabelRow.group) == col(SampleRow.group)
+WRITE_BYTES = 256 * 1024
+"""Bytes that are gathered before they go to disk."""
+
+
+@router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422, 429, 507))
+def announce(
+    asked: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
+) -> UploadPublic:
+    """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once.
+
+    A node announces samples of the app that it runs and of subjects that it has reported events of; where an
+    event is still on its way, it tries again later (409). Its unfinished uploads are bounded in number (429).
+    """
+    if asked.app not in cloud.apps:
+        raise problem(404, f"no app is called {asked.app!r}")
+    if principal.kind == "node":
+        _check_own(cloud, principal.node, asked)
+    try:
+        return _public(samples.begin(_node(principal) or "admin", Announced(**asked.model_dump())))
+    except UploadsOpen as error:
+        if principal.kind == "node":
+            cloud.consumer.report_problem(principal.node, "limited", str(error))
+        raise
+
+
+@router.patch(
+    "/samples/{id}",
+    responses=responses(404, 409, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "required": True,
+        }
+    },
+)
+async def send_piece(
+    id: SampleId,
+    upload_offset: Annotated[int, Header(ge=0, lt=2**53)],
+    request: Request,
+    response: Response,
+    principal: PrincipalDep,
+    samples: SamplesDep,
+) -> UploadPublic:
+    """Send bytes from ``Upload-Offset`` on. With the last one the sample is checked, and kept or refused."""
+    piece = await to_thread.run_sync(samples.open_piece, _node(principal), id, upload_offset)
+    try:
+        async for block in _blocks(request):
+            await to_thread.run_sync(piece.write, block)
+    except ClientDisconnect:
+        pass  # what has arrived counts; nobody reads this answer
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(piece.close)
+    response.headers[OFFSET_HEADER] = str(piece.upload.offset)
+    return _public(piece.upload)
+
+
+@router.head("/samples/{id}", responses=responses(404, 422))
+def upload_state(id: SampleId, principal: PrincipalDep, samples: SamplesDep) -> Response:
+    """How far an upload is: ``Upload-Offset`` and ``Upload-Length``."""
+    upload = samples.state(_node(principal), id)
+    headers = {
+        OFFSET_HEADER: str(upload.offset),
+        "Upload-Length": str(upload.size),
+        "Cache-Control": "no-store",
+    }
+    return Response(status_code=200, headers=headers)
+
+
+@router.get("/samples", responses=responses(422))
+def list_samples(
+    session: SessionDep,
+    paging: Paging,
+    app: Annotated[str | None, Query(max_length=63)] = None,
+    group: Annotated[str | None, Query(max_length=200)] = None,
+    labelled: Annotated[bool | None, Query(description="only those whose group has a label, or none")] = None,
+    order: Annotated[
+        Literal["id", "newest"], Query(description="by id, or those that arrived last first")
+    ] = "id",
+) -> Page[SamplePublic]:
+    """Stored samples. With ``labelled`` a page may hold few of them, or none, and still have a ``next``."""
+    query = select(SampleRow).where(col(SampleRow.complete))
+    if app is not None:
+        query = query.where(col(SampleRow.app) == app)
+    if group is not None:
+        query = query.where(col(SampleRow.group) == group)
+    scan = None
+    if labelled is not None:
+        has_label = exists().where(_SAME_APP, _SAME_GROUP)
+        query, scan = query.where(has_label if labelled else ~has_label), SCAN_ROWS
+    newest = order == "newest"
+    keys: list[Any] = (
+        [col(SampleRow.received_ns), col(SampleRow.digest)] if newest else [col(SampleRow.digest)]
+    )
+    kinds = [int, str] if newest else [str]
+    page = page_of(session, query, keys, kinds, paging, _itself, newest_first=newest, scan_rows=scan)
+    labels = _labels_of(session, page.items)
+    return showable(
+        page.items,
+        lambda row: SamplePublic.of(row, labels.get((row.app, row.group), 0)),
+        lambda row: [row.digest],
+        page.next,
+    )
+
+
+@router.get("/samples/{id}/content", responses=responses(404, 413, 422))
+def show_content(id: SampleId, session: SessionDep, samples: SamplesDep) -> SampleContent:
+    """The arrays of a sample as nested lists, for drawing; a large sample is refused."""
+    row = session.get(SampleRow, id)
+    if row is None or not row.complete:
+        raise problem(404, f"there is no sample {id}")
+    return SampleContent(id=id, arrays=read_content(samples, id))
+
+
+@router.get("/uploads", responses=responses(422))
+def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountPublic]:
+    """What each node has sent as samples: the account of what left it."""
+    keys = [col(UploadCount.node)]
+    return page_of(
+        session, select(UploadCount), keys, [str], paging, UploadCountPublic.of, newest_first=False
+    )
+
+
+def _check_own(cloud: CloudDep, node: str, asked: AnnounceSample) -> None:
+    """Refuse a sample that is not the node's own to upload."""
+    with Session(read_only(cloud.engine)) as session:
+        row = session.get(Node, node)
+        reported = session.get(NodeSubject, (node, asked.subject)) is not None
+    if row is not None and row.app and row.app != asked.app:
+        raise problem(403, f"{node} runs {row.app}: it uploads no samples of {asked.app}")
+    if asked.group != asked.subject and not asked.group.startswith(f"{asked.subject}/"):
+        raise problem(403, f"the group {asked.group!r} is none of {asked.subject!r}")
+    if row is None or not row.app or not reported:
+        raise problem(409, f"{node} has not reported {asked.subject!r} of {asked.app} yet: try again later")
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks that are worth a write; what came before a lost connection is given as well."""
+    gathered = bytearray()
+    lost: ClientDisconnect | None = None
+    with contextlib.suppress(StopAsyncIteration):
+        stream = request.stream()
+        while lost is None:
+            try:
+                gathered += await anext(stream)
+            except ClientDisconnect as error:
+                lost = error
+            if len(gathered) >= WRITE_BYTES:
+                yield bytes(gathered)
+                gathered.clear()
+    if gathered:
+        yield bytes(gathered)
+    if lost is not None:
+        raise lost
+
+
+def _labels_of(session: SessionDep, rows: Sequence[SampleRow]) -> dict[tuple[str, str], int]:
+    """How many labels the groups of ``rows`` have, by app and group."""
+    groups = sorted({row.group for row in rows})
+    query = (
+        select(LabelRow.app, LabelRow.group, func.count())  # type: ignore[call-overload]
+        .where(col(LabelRow.group).in_(groups))
+        .group_by(col(LabelRow.app), col(LabelRow.group))
+    )
+    return {(app, group): count for app, group, count in session.execute(query)}
+
+
+def _itself(row: Any) -> Any:
+    return row
+
+
+def _node(principal: PrincipalDep) -> str | None:
+    return principal.node if principal.kind == "node" else None
+
+
+def _public(upload: Upload) -> UploadPublic:
+    return UploadPublic(id=upload.id, offset=upload.offset, size=upload.size, complete=upload.complete)

@@ -1,0 +1,224 @@
+"""How far a rollout is: what is read for it, and its public form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, Field
+from sqlalchemy import func, or_, select
+from sqlmodel import Session, col
+
+from cloud_backend.ota.node_status import (
+    Course,
+    LastStep,
+    Reached,
+    Standing,
+    failures_to_revert,
+    standings,
+    states,
+)
+from cloud_backend.ota.rollouts import reports_of
+from cloud_backend.ota.waves import Outcome
+from cloud_backend.store.tables import Adoption, Node, RolloutRow
+from common.config.cloud import RolloutSettings
+from common.deployment import Constraint, NodeTraits, matches
+
+NODES_LIMIT = 200
+"""Most nodes that are listed; all are counted."""
+
+
+class WaveProgress(BaseModel):
+    """One wave: the nodes that it adds to those of the waves before."""
+
+    number: int = Field(description="1 is the first")
+    share: float = Field(description="share of the nodes that the rollout has reached at its end")
+    state: str = Field(description="waiting, running, done or stopped")
+    nodes: int
+    states: dict[str, int] = Field(description="how many of them are in each state")
+
+
+class Deciding(BaseModel):
+    """What decides about the present wave, counted over all nodes that the rollout has reached."""
+
+    nodes: int
+    adopted: int
+    failed: int
+    silent: int
+    waiting: int
+    pending: int = Field(
+        description="not seen since their wave began, or unable to check for updates: they count neither way"
+    )
+    sent_back: int = Field(description="an operator took them back: they count neither way")
+    failures_to_revert: int = Field(description="so many failed or silent nodes revert the rollout")
+    deadline_ns: int = Field(description="a node that has not answered by then counts as silent")
+
+
+class RolloutNode(BaseModel):
+    """Where one node stands; ``version`` is what it runs now."""
+
+    node: str
+    site: str
+    virtual: bool
+    version: str
+    wave: int
+    state: str
+    outcome: str | None
+    step: str
+    reason: str
+    time_ns: int
+    problem: str = Field(description="why the node cannot check for updates, empty where it can")
+
+    @classmethod
+    def of(cls, found: Standing) -> RolloutNode:
+        return cls(
+            node=found.node,
+            site=found.site,
+            virtual=found.virtual,
+            version=found.version,
+            wave=found.wave + 1,
+            state=found.state,
+            outcome=found.outcome,
+            step=found.step,
+            reason=found.reason,
+            time_ns=found.time_ns,
+            problem=found.problem,
+        )
+
+
+class ProgressPublic(BaseModel):
+    """How far a rollout is, by wave and by node."""
+
+    id: str
+    app: str
+    version: str
+    state: str
+    waves: list[WaveProgress]
+    states: dict[str, int] = Field(description="how many nodes are in each state, over all waves")
+    problems: dict[str, int] = Field(
+        description="reasons why nodes of the rollout cannot check for updates, with how many nodes each"
+    )
+    deciding: Deciding | None = Field(description="null once the rollout has ended")
+    nodes_total: int
+    nodes: list[RolloutNode] = Field(description="at most 200, those in trouble first")
+
+
+def progress_of(
+    session: Session, row: RolloutRow, settings: RolloutSettings, started_ns: int, now_ns: int
+) -> ProgressPublic:
+    """Read how far a rollout is; ``started_ns`` is when this cloud began to count."""
+    course = Course(
+        id=row.id,
+        version=row.version,
+        state=row.state,
+        waves=row.waves,
+        wave=row.wave,
+        began_ns=max(row.wave_started_ns, started_ns),
+        deadline_s=row.soak_s + settings.silence_s,
+        failure_share=settings.failure_share,
+    )
+    found = standings(
+        course,
+        _reached(session, row, settings),
+        _last_steps(session, row),
+        reports_of(session, row),
+        now_ns if row.ended_ns is None else row.ended_ns,
+    )
+    return ProgressPublic(
+        id=row.id,
+        app=row.app,
+        version=row.version,
+        state=row.state,
+        waves=[_wave(course, number, found) for number in range(len(row.waves))],
+        states=states(found),
+        problems=dict(Counter(each.problem for each in found if each.problem)),
+        deciding=_deciding(course, found) if row.ended_ns is None else None,
+        nodes_total=len(found),
+        nodes=[RolloutNode.of(each) for each in found[:NODES_LIMIT]],
+    )
+
+
+def _wave(course: Course, number: int, found: list[Standing]) -> WaveProgress:
+    own = [each for each in found if each.wave == number]
+    if number > course.wave:
+        state = "waiting" if course.state == "running" else "stopped"
+    elif number < course.wave or course.state == "done":
+        state = "done"
+    else:
+        state = "running" if course.state == "running" else "stopped"
+    return WaveProgress(
+        number=number + 1, share=course.waves[number], state=state, nodes=len(own), states=states(own)
+    )
+
+
+def _deciding(course: Course, found: list[Standing]) -> Deciding:
+    outcomes = Counter(each.outcome for each in found if each.outcome is not None)
+    nodes = sum(outcomes.values())
+    return Deciding(
+        nodes=nodes,
+        adopted=outcomes[Outcome.ADOPTED],
+        failed=outcomes[Outcome.FAILED],
+        silent=outcomes[Outcome.SILENT],
+        waiting=outcomes[Outcome.WAITING],
+        pending=outcomes[Outcome.PENDING],
+        sent_back=outcomes[Outcome.SENT_BACK],
+        failures_to_revert=failures_to_revert(
+            course, nodes - outcomes[Outcome.SENT_BACK] - outcomes[Outcome.PENDING]
+        ),
+        deadline_ns=course.began_ns + int(course.deadline_s * 1e9),
+    )
+
+
+def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> list[Reached]:
+    """The nodes that the rollout means: those that were seen around its time, or that reported.
+
+    A node that was retired before the rollout ended is not among them.
+    """
+    oldest_ns = row.created_ns - int(settings.absent_s * 1e9)
+    reported = select(Adoption.node).where(col(Adoption.rollout) == row.id)  # type: ignore[call-overload]
+    query: Any = select(
+        Node.name,
+        Node.site,
+        Node.profile,
+        Node.tags,
+        Node.virtual,
+        Node.version,
+        Node.enrolled_ns,
+        Node.last_seen_ns,
+        Node.update_problem,  # type: ignore[call-overload]
+    ).where(
+        col(Node.app) == row.app,
+        or_(col(Node.last_seen_ns) >= oldest_ns, col(Node.name).in_(reported)),
+    )
+    if row.ended_ns is None:
+        query = query.where(col(Node.retired_ns) == 0)
+    else:
+        query = query.where(col(Node.enrolled_ns) <= row.ended_ns)
+        query = query.where(or_(col(Node.retired_ns) == 0, col(Node.retired_ns) > row.ended_ns))
+    bound = msgspec.convert(row.constraint, Constraint)
+    return [
+        Reached(name, site, virtual, version, enrolled_ns, seen_ns, problem if row.ended_ns is None else "")
+        for name, site, profile, tags, virtual, version, enrolled_ns, seen_ns, problem in session.execute(
+            query
+        )
+        if matches(bound, NodeTraits(name, site, profile, tuple(tags)))
+    ]
+
+
+def _last_steps(session: Session, row: RolloutRow) -> list[LastStep]:
+    rank = func.row_number().over(
+        partition_by=col(Adoption.node),
+        order_by=(
+            col(Adoption.received_ns).desc(),
+            col(Adoption.stream_id).desc(),
+            col(Adoption.seq).desc(),
+        ),
+    )
+    ranked = (
+        select(Adoption.node, Adoption.step, Adoption.reason, Adoption.time_ns, rank.label("rank"))  # type: ignore[call-overload]
+        .where(col(Adoption.rollout) == row.id, col(Adoption.version) == row.version)
+        .subquery()
+    )
+    query = select(ranked.c.node, ranked.c.step, ranked.c.reason, ranked.c.time_ns).where(ranked.c.rank == 1)
+    return [LastStep(*found) for found in session.execute(query)]

@@ -1,0 +1,108 @@
+"""The page *Apps*: each app of this cloud, what it runs where, and its own pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from cloud_backend.dashboard.layout.frame import Frame
+from cloud_backend.dashboard.pages.fleet import model_page
+from cloud_backend.dashboard.parts import formatting
+from common.pages import Column, Facts, Table, Text, View, card, empty
+
+VERSION_COLUMNS = (
+    Column("version", "Version on nodes", kind="link"),
+    Column("share", "Nodes", kind="bar"),
+    Column("state", "State", kind="badge"),
+)
+
+
+def add_pages(site: Frame) -> None:
+    """Add the page."""
+
+    @site.page("apps", "Apps")
+    async def show(view: View) -> None:
+        cards: dict[str, AppCard] = {}
+        grid = ui.element("div").classes("grid")
+        with grid:
+            nothing = empty(
+                "No app is installed.", "Make one: edgeloop new-app NAME --like APP", "extension_off"
+            )
+        nothing.set_visibility(False)
+
+        async def refresh() -> None:
+            status, fleet = await asyncio.gather(view.ask.get("/v1/status"), view.ask.get("/v1/fleet"))
+            nothing.set_visibility(not status["apps"])
+            for name, app in status["apps"].items():
+                if name not in cards:
+                    with grid, card(app["title"], name):
+                        cards[name] = AppCard(name, site.front_pages(name))
+                cards[name].show(app, fleet["versions"].get(name, {}))
+
+        await view.live(refresh)
+
+
+class AppCard:
+    """What is known of one app."""
+
+    def __init__(self, name: str, pages: Sequence[tuple[str, str]]) -> None:
+        self._name = name
+        self._facts = Facts({})
+        self._versions = Table(
+            f"Versions of {name} on nodes",
+            VERSION_COLUMNS,
+            nothing="No node runs this app.",
+            what_to_do=f"Start one: edgeloop node run --app {name} --source URI --data DIR --enrolment FILE",
+        )
+        links = [(f"/ui/{place}", title) for place, title in pages]
+        links += [(f"/ui/fleet?app={quote(name, safe='')}", "Its nodes"), ("/ui/models", "Its models")]
+        with ui.element("div").classes("row-of"):
+            for href, title in links:
+                Text("a", title).props["href"] = href
+            self._rollout = Text("a", "Its rollouts")
+            self._rollout.props["href"] = "/ui/rollouts"
+
+    def show(self, app: Mapping[str, Any], versions: Mapping[str, int]) -> None:
+        """Show what ``GET /v1/status`` says of the app, and which version its nodes run."""
+        self._facts.show(
+            {
+                "In production": app["production"] or "nothing yet",
+                "Nodes": formatting.count(app["nodes"]),
+                "Deployment": f"number {app['serial']}" if app["serial"] else "none so far",
+                "Rollout": "one is running" if app["rollout"] else "none is running",
+            }
+        )
+        self._show_rollout(app["rollout"])
+        self._versions.show(version_rows(self._name, app["production"], versions))
+
+    def _show_rollout(self, rollout: str | None) -> None:
+        page = (
+            f"/ui/rollouts/{quote(self._name, safe='')}/{quote(rollout, safe='')}"
+            if rollout
+            else "/ui/rollouts"
+        )
+        if page != self._rollout.props["href"]:
+            self._rollout.props["href"] = page
+            self._rollout.text = "The rollout that is running" if rollout else "Its rollouts"
+            self._rollout.update()
+
+
+def version_rows(name: str, production: str, versions: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Which share of an app's nodes runs which version, the most frequent first."""
+    nodes = sum(versions.values())
+    return [
+        {
+            "id": version,
+            "version": version or "not reported yet",
+            "version_href": model_page(name, version),
+            "share": number / nodes,
+            "share_text": f"{formatting.count(number)} of {formatting.count(nodes)}",
+            "state": "in production" if version == production else "",
+            "state_tone": "good",
+        }
+        for version, number in sorted(versions.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]

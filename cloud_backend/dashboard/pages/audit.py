@@ -1,0 +1,55 @@
+"""The page *Audit trail*: what operators did, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nicegui import ui
+
+from cloud_backend.dashboard.pages.data import PagedTable
+from cloud_backend.dashboard.parts import formatting
+from common.pages import Column, Site, Table, View, card
+
+COLUMNS = (
+    Column("at", "When (UTC)"),
+    Column("actor", "Who"),
+    Column("action", "Did"),
+    Column("subject", "To"),
+    Column("outcome", "Outcome", kind="badge"),
+    Column("address", "From"),
+    Column("details", "Details", kind="code"),
+)
+EVERY_S = 3.0
+
+
+def add_pages(site: Site) -> None:
+    """Add the page."""
+
+    @site.page("settings/audit", "Audit trail")
+    async def show(view: View) -> None:
+        hint = "Changes that people or the admin's token asked for, and sign-ins. Lines stay for good."
+        with ui.element("div").classes("grid"), card("What operators did", hint, wide=True):
+            lines = PagedTable(
+                view.ask,
+                "/v1/audit-trail",
+                Table("What operators did", COLUMNS, nothing="Nobody has done anything yet."),
+                audit_row,
+            )
+        await view.live(lines.refresh, EVERY_S)
+
+
+def audit_row(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table, from what ``GET /v1/audit-trail`` gives."""
+    details = ", ".join(f"{name}: {value}" for name, value in line["details"].items())
+    return {
+        "id": line["id"],
+        "at": formatting.date_and_time(line["time_ns"]),
+        "actor": line["actor"],
+        "action": line["action"],
+        "subject": line["subject"],
+        "outcome": line["outcome"],
+        "outcome_tone": "" if line["outcome"] == "done" else "warn",
+        "address": line["address"],
+        "details": details,
+    }

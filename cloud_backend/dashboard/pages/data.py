@@ -1,0 +1,186 @@
+"""The page *Data*: what came from where by day, what left each node, and what could not be taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nicegui import ui
+
+from cloud_backend.dashboard.pages.fleet import source_of
+from cloud_backend.dashboard.parts import charts, formatting
+from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, View, action, card
+
+DAYS = {7: "7 days", 14: "14 days", 30: "30 days", 90: "90 days"}
+PAGE_ROWS = 50
+EVERY_S = 3.0
+ACCOUNT_COLUMNS = (
+    Column("node", "Node", kind="link"),
+    Column("site", "Site"),
+    Column("app", "App"),
+    Column("events", "Events", kind="number"),
+    Column("event_bytes", "Their size", kind="number", hint="Of the events' data, as the cloud stores it"),
+    Column("samples", "Samples", kind="number", hint="Since the node was enrolled"),
+    Column("sample_bytes", "Their size", kind="number"),
+    Column("refused", "Refused", kind="number", hint="Samples that were not taken"),
+    Column("sent", "Sent, of everything", kind="bar", hint="Bytes since the node's last start"),
+    Column("source", "Source", kind="badge", hint="Whether what the node senses is simulated"),
+)
+QUARANTINE_COLUMNS = (
+    Column("at", "Arrived", kind="ago"),
+    Column("node", "Node", kind="link"),
+    Column("reason", "Why it was not taken"),
+    Column("size", "Size", kind="number"),
+    Column("count", "Times", kind="number"),
+    Column("head", "Its start", kind="code"),
+)
+
+
+def add_pages(site: Site) -> None:
+    """Add the page."""
+
+    @site.page("data", "Data")
+    async def show(view: View) -> None:
+        with ui.element("div").classes("tiles"):
+            events, event_bytes = Tile("Events"), Tile("Their size")
+            samples, kept = Tile("Samples"), Tile("Stayed on the nodes")
+        with ui.element("div").classes("row-of"):
+            days = ui.select(DAYS, label="Days (UTC)", value=14).props("outlined dense")
+        with ui.element("div").classes("grid"):
+            with card("Events by day", "What arrived each UTC day, by type."):
+                by_count = Chart("Events by day and type", charts.volume_by_day([], "events"))
+            with card("Bytes by day", "Size of the events' data as it is stored."):
+                by_size = Chart("Bytes by day and type", charts.volume_by_day([], "bytes"))
+        hint = "The audit: events and samples that reached the cloud, against all that the node has sensed."
+        with card("What left each node", hint, wide=True):
+            accounts = PagedTable(
+                view.ask,
+                "/v1/audit",
+                Table(
+                    "What left each node",
+                    ACCOUNT_COLUMNS,
+                    nothing="No node is enrolled.",
+                    what_to_do="Enrol one on the page Settings.",
+                ),
+                account_row,
+            )
+        with card(
+            "Quarantine", "What arrived and could not be taken. It never stops a node's stream.", wide=True
+        ):
+            quarantine = PagedTable(
+                view.ask,
+                "/v1/quarantine",
+                Table("Quarantine", QUARANTINE_COLUMNS, nothing="Everything that arrived was taken."),
+                quarantine_row,
+            )
+
+        async def refresh() -> None:
+            chosen = int(days.value or 14)
+            answer, fleet = await asyncio.gather(
+                view.ask.get("/v1/volumes", days=chosen), view.ask.get("/v1/fleet")
+            )
+            volumes = answer["items"]
+            by_count.show(charts.volume_by_day(volumes, "events"))
+            by_size.show(charts.volume_by_day(volumes, "bytes"))
+            events.show(formatting.count(sum(each["events"] for each in volumes)), f"in {DAYS[chosen]}")
+            event_bytes.show(formatting.size(sum(each["bytes"] for each in volumes)), f"in {DAYS[chosen]}")
+            samples.show(formatting.count(fleet["samples"]), formatting.size(fleet["sample_bytes"]))
+            stayed = fleet["bytes_raw"] - fleet["bytes_sent"]
+            kept.show(
+                formatting.percent(max(0, stayed), fleet["bytes_raw"]),
+                f"{formatting.size(max(0, stayed))} of {formatting.size(fleet['bytes_raw'])}",
+            )
+            await asyncio.gather(accounts.refresh(days=chosen), quarantine.refresh())
+
+        async def chosen() -> None:
+            with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells
+                await refresh()
+
+        days.on_value_change(chosen)
+        await view.live(refresh, EVERY_S)
+
+
+class PagedTable:
+    """A table of one page of a list of the API, with buttons to go on and back to its start."""
+
+    def __init__(
+        self, ask: Ask, path: str, table: Table, row: Callable[[Mapping[str, Any]], dict[str, Any]]
+    ) -> None:
+        self._ask = ask
+        self._path = path
+        self._table = table
+        self._row = row
+        self._query: dict[str, Any] = {}
+        self._cursor: str | None = None
+        self._next: str | None = None
+        with ui.element("div").classes("row-of"):
+            self._first = action("Back to the first", self._to_first)
+            self._more = action("More", self._to_next)
+        self._first.set_visibility(False)
+        self._more.set_visibility(False)
+
+    async def refresh(self, **query: Any) -> None:
+        """Bring the page that is shown up to date."""
+        self._query = query
+        cursor = self._cursor
+        page = await self._ask.get(self._path, limit=PAGE_ROWS, cursor=cursor, **query)
+        if cursor != self._cursor:
+            return
+        self._next = page["next"]
+        self._table.show([self._row(item) for item in page["items"]])
+        self._first.set_visibility(cursor is not None)
+        self._more.set_visibility(self._next is not None)
+
+    async def _to_first(self) -> None:
+        await self._to(None)
+
+    async def _to_next(self) -> None:
+        await self._to(self._next)
+
+    async def _to(self, cursor: str | None) -> None:
+        self._cursor = cursor
+        with contextlib.suppress(AskError):
+            await self.refresh(**self._query)
+
+
+def account_row(account: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the audit, from what ``GET /v1/audit`` gives."""
+    sent, raw = account["bytes_sent"], account["bytes_raw"]
+    return {
+        "id": account["node"],
+        "node": account["node"],
+        "node_href": f"/ui/nodes/{account['node']}",
+        "site": account["site"],
+        "app": account["app"] or formatting.NONE,
+        "events": formatting.count(account["events"]),
+        "event_bytes": formatting.size(account["event_bytes"]),
+        "samples": formatting.count(account["samples"]),
+        "sample_bytes": formatting.size(account["sample_bytes"]),
+        "refused": formatting.count(account["samples_refused"]),
+        "sent": sent / raw if raw else None,
+        "sent_text": f"{formatting.percent(sent, raw)} of {formatting.size(raw)}",
+        "source": source_of(account),
+        "source_tone": "info" if account["virtual"] else "",
+    }
+
+
+def quarantine_row(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the quarantine, from what ``GET /v1/quarantine`` gives."""
+    return {
+        "id": item["id"],
+        "at": item["received_ns"],
+        "node": item["node"],
+        "node_href": f"/ui/nodes/{item['node']}",
+        "reason": item["reason"],
+        "size": formatting.size(item["size_bytes"]),
+        "count": formatting.count(item["count"]),
+        "head": shortened(item["head"]),
+    }
+
+
+def shortened(head: str, characters: int = 80) -> str:
+    """The start of a text on one line; what cannot be printed is a dot."""
+    line = "".join(each if each.isprintable() else "·" for each in head[: characters + 1])
+    return line if len(line) <= characters else line[:characters] + "…"

@@ -1,0 +1,109 @@
+"""One version beside another: the part of a version's page that compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from cloud_backend.dashboard.parts import comparison
+from common.pages import Ask, AskError, Column, Table, Text
+
+OTHERS = 100
+"""Most versions that are offered to compare with."""
+
+
+class Comparison:
+    """The version beside another one, which a person chooses; first its parent, or what is in production."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        about: str,
+        found: Mapping[str, Any],
+        job: Mapping[str, Any] | None,
+        gauge: comparison.Gauge,
+    ) -> None:
+        self._ask, self._about, self._found, self._job, self._gauge = ask, about, found, job, gauge
+        self._choice = ui.select([], label="Compare with", on_change=self._show).props("outlined dense")
+        self._ground = Text("p", "").classes("hint")
+        self._box = ui.element("div").classes("stack")
+
+    async def fill(self) -> None:
+        """Offer the other versions, and show the first comparison."""
+        models = (await self._ask.get(f"{self._about}/models", limit=OTHERS))["items"]
+        own = self._found["version"]
+        others = {m["version"]: f"{m['version']} ({m['state']})" for m in models if m["version"] != own}
+        if not others:
+            self._choice.set_visibility(False)
+            self._ground.text = "There is no other version of this app."
+            return
+        self._choice.set_options(others, value=first_other(self._found, models))
+
+    async def _show(self) -> None:
+        version = self._choice.value
+        if not version:
+            return
+        try:
+            other = await self._ask.get(f"{self._about}/models/{quote(version, safe='')}")
+            other_job = await job_of(self._ask, other)
+        except AskError as error:
+            self._ground.text = f"This comparison cannot be made now: {error}"
+            return
+        if self._choice.value != version:
+            return  # another one was chosen meanwhile
+        both = comparison.pair(self._found, other, self._job, other_job)
+        self._ground.text = both.ground
+        self._box.clear()
+        with self._box:
+            _compare_table("Figure", self._found, other, both.figures, both.other_figures, self._gauge)
+            if both.slices or both.other_slices:
+                _compare_table("Slice", self._found, other, both.slices, both.other_slices, self._gauge)
+
+
+def _compare_table(
+    what: str,
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    own: Mapping[str, float],
+    others: Mapping[str, float],
+    gauge: comparison.Gauge,
+) -> None:
+    if what == "Figure":
+        rows = comparison.rows(own, others, {name: gauge.direction(name) for name in [*own, *others]})
+    else:
+        rows = comparison.rows(own, others, gauge.higher_is_better)
+    Table(
+        f"{what}s of {one['version']} and {other['version']}",
+        (
+            Column("name", what),
+            Column("own", one["version"], kind="number"),
+            Column("other", other["version"], kind="number"),
+            Column("change", "This one is", kind="badge"),
+        ),
+        nothing="Neither has any figure.",
+    ).show(rows)
+
+
+def first_other(found: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
+    """The version to compare with first: what is in production, else the parent, else the next one."""
+    others = [each for each in models if each["version"] != found["version"]]
+    for each in others:
+        if each["state"] == "production":
+            return each["version"]
+    names = [each["version"] for each in others]
+    return found["parent"] if found["parent"] in names else names[0]
+
+
+async def job_of(ask: Ask, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The job that made a version, if this cloud knows it."""
+    if not found["job"]:
+        return None
+    try:
+        return await ask.get(f"/v1/apps/{quote(found['app'], safe='')}/jobs/{quote(found['job'], safe='')}")
+    except AskError as error:
+        if error.status not in (404, 422):
+            raise
+        return None

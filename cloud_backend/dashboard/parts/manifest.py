@@ -1,0 +1,75 @@
+"""What a version's manifest says, in words and rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloud_backend.dashboard.parts import comparison, formatting, lineage
+
+COLUMNS_SHOWN = 8
+"""Most columns of a tensor that are named in its row."""
+
+
+def facts_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """What the manifest says of a version, as names and values."""
+    manifest = found["manifest"]
+    made = manifest.get("lineage", {})
+    drift = manifest.get("drift")
+    latency = formatting.number(manifest.get("limits", {}), "latency_ms")
+    facts = {
+        "Task": manifest.get("task", formatting.NONE),
+        "Trained": made.get("trained_at") or formatting.NONE,
+        "Approved by": found["approved_by"] or "nobody",
+        "Precision": manifest.get("precision", formatting.NONE),
+        "Licence": manifest.get("licence", formatting.NONE),
+        "Promises": f"at most {formatting.milliseconds(latency)} a run" if latency is not None else "nothing",
+        "Watches for drift": (
+            f"{drift['output']} over {comparison.figure(drift['threshold'])}, which was so in "
+            f"{formatting.percent(drift['rate'], 1.0)} of the training data"
+            if drift
+            else "no"
+        ),
+        "Manifest": f"sha256 {found['manifest_digest'][:16]}…",
+    }
+    if found.get("approval_reason"):
+        facts["Reason of the approval"] = found["approval_reason"]
+    if not found["job"]:
+        facts["Made by"] = origin(found)
+    return {name: str(value) for name, value in facts.items()}
+
+
+def origin(found: Mapping[str, Any]) -> str:
+    """What made a version, in words."""
+    return found["job"] or ("came with the app" if not found["created_ns"] else "added from outside")
+
+
+def origins(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Links to what a version came from."""
+    app, links = found["app"], []
+    if found["parent"]:
+        links.append((f"Parent {found['parent']}", lineage.version_path(app, found["parent"])))
+    if found["job"]:
+        links.append((f"Trained by {found['job']}", lineage.job_path(app, found["job"])))
+    return links
+
+
+def tensor_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the model's inputs and outputs."""
+    rows: list[dict[str, Any]] = []
+    for way in ("input", "output"):
+        for tensor in manifest.get(f"{way}s", []):
+            shape = " × ".join("any" if size is None else str(size) for size in tensor.get("shape", []))
+            names = tensor.get("columns", [])
+            listed = ", ".join(names) if len(names) <= COLUMNS_SHOWN else f"{len(names)} columns"
+            rows.append(
+                {
+                    "id": f"{way} {tensor['name']}",
+                    "name": tensor["name"],
+                    "way": way,
+                    "shape": f"{tensor['dtype']}, {shape or 'one value'}",
+                    "unit": tensor.get("unit", "") or formatting.NONE,
+                    "holds": listed or tensor.get("preprocessing", "") or formatting.NONE,
+                }
+            )
+    return rows

@@ -1,0 +1,292 @@
+"""The part of *Learning* that labels: the queue of curated samples, why each was chosen, and its form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from cloud_backend.dashboard.parts import formatting
+from cloud_backend.dashboard.parts.dialogs import drop
+from common.pages import Ask, AskError, Column, Facts, LabelForm, Table, Text, View, action
+from common.pages.blocks import Tone
+from common.pages.site import Refresh
+
+SHOWN = 12
+LIMIT = 500
+PAGES = 4
+"""Most pages that are read for one list: with a filter a page may hold few."""
+COUNTED = 100
+ATTRIBUTES_SHOWN = 6
+LABELS_SHOWN = 20
+CHOICES = {"no": "Waiting for a label", "yes": "Labelled", "all": "All"}
+_FILTERS: Mapping[str, str | None] = {"no": "false", "yes": "true", "all": None}
+COLUMNS = (
+    Column("group", "Group", hint="What belongs together on one side of a split"),
+    Column("why", "Why it was chosen", kind="bar", hint="The strongest reason as a bar, from 0 to 1"),
+    Column("node", "Node", kind="link"),
+    Column("virtual", "", kind="badge"),
+    Column("captured", "Captured", kind="ago"),
+    Column("size", "Size", kind="number"),
+    Column("state", "Label", kind="badge"),
+    Column("label", "", kind="action"),
+)
+LEAST_SCORE = 0.005
+"""A reason that would be told as 0.00 is none."""
+REASON_COLUMNS = (Column("reason", "Reason"), Column("bar", "Score from 0 to 1", kind="bar"))
+LABEL_COLUMNS = (
+    Column("kind", "Label"),
+    Column("says", "Says"),
+    Column("source", "From"),
+    Column("at", "When", kind="ago"),
+)
+NOTHING = {
+    "no": (
+        "No sample waits for a label.",
+        "Nodes send what is new or uncertain to them; choose Labelled to see the rest.",
+    ),
+    "yes": ("Nothing is labelled yet.", "Choose a sample that waits for a label."),
+    "all": ("No sample has arrived.", "Nodes send what is new or uncertain to them, within their budget."),
+}
+
+
+class Queue:
+    """The newest samples of one app, and a dialog that labels one."""
+
+    def __init__(self, view: View, app: str, form: LabelForm | None) -> None:
+        self._view = view
+        self._app = app
+        self._form = form
+        self._shown = SHOWN
+        self._samples: dict[str, Mapping[str, Any]] = {}
+        self._waiting = (formatting.NONE, "")
+        self._looked = False
+        self._virtual: dict[str, bool] = {}
+        self._choice = ui.select(CHOICES, label="Show", value="no", on_change=self._chosen)
+        self._choice.props("outlined dense").style("max-width: 260px")
+        self._table = Table("Samples", COLUMNS, nothing=NOTHING["no"][0], what_to_do=NOTHING["no"][1])
+        self._table.on_action(self._label)
+        with ui.element("div").classes("row-of"):
+            self._more = action("More", self._show_more)
+        self._more.set_visibility(False)
+
+    async def refresh(self) -> None:
+        """Bring the queue up to date."""
+        choice = str(self._choice.value)
+        samples, more = await newest(self._view.ask, self._app, self._shown, _FILTERS[choice])
+        if choice != "no":
+            await self._count_waiting()
+        elif samples or self._looked:
+            self._waiting = waiting(len(samples), more)
+        else:  # at the first look: whoever comes here sees what there is
+            self._waiting = waiting(0, more)
+            choice = self._choice.value = "all"
+            samples, more = await newest(self._view.ask, self._app, self._shown, None)
+        self._looked = True
+        await self._learn_nodes({sample["node"] for sample in samples})
+        if choice != self._choice.value:
+            return  # another list was chosen meanwhile; it has its own refresh
+        self._samples = {sample["id"]: sample for sample in samples}
+        nothing, advice = NOTHING[choice]
+        if self._table.props["nothing"] != nothing:
+            self._table.props["nothing"], self._table.props["advice"] = nothing, advice
+            self._table.update()
+        self._table.show([sample_row(s, self._virtual.get(s["node"], False)) for s in samples])
+        self._more.set_visibility(more and self._shown < LIMIT)
+
+    def waiting_tile(self) -> tuple[str, str, Tone]:
+        """How many samples wait for a label, as far as the queue has looked."""
+        value, note = self._waiting
+        return value, note, ""
+
+    async def _count_waiting(self) -> None:
+        page = await self._view.ask.get(
+            "/v1/samples", app=self._app, order="newest", labelled="false", limit=COUNTED
+        )
+        self._waiting = waiting(len(page["items"]), page["next"] is not None)
+
+    async def _learn_nodes(self, names: set[str]) -> None:
+        """Which nodes are virtual; each is asked for once a visit."""
+
+        async def learn(name: str) -> None:
+            try:
+                node = await self._view.ask.get(f"/v1/nodes/{quote(name, safe='')}")
+            except AskError:
+                return  # it is asked for again with the next refresh
+            self._virtual[name] = node["virtual"]
+
+        await asyncio.gather(*(learn(name) for name in sorted(names - set(self._virtual))[:SHOWN]))
+
+    async def _chosen(self) -> None:
+        self._shown = SHOWN
+        await self._refresh_quietly()
+
+    async def _show_more(self) -> None:
+        self._shown = min(LIMIT, self._shown * 3)
+        await self._refresh_quietly()
+
+    async def _refresh_quietly(self) -> None:
+        try:
+            await self.refresh()
+        except AskError as error:
+            ui.notify(str(error), type="negative")
+
+    async def _label(self, id: str, _column: str) -> None:
+        sample = self._samples.get(id)
+        if sample is None:
+            return
+        try:
+            known = await self._view.ask.get(
+                f"/v1/apps/{quote(self._app, safe='')}/labels", group=sample["group"], limit=LABELS_SHOWN
+            )
+        except AskError as error:
+            ui.notify(str(error), type="negative")
+            return
+        with ui.dialog() as dialog, ui.element("div").classes("card"):
+            dialog.props["aria-label"] = f"Label {sample['group']}"
+
+            async def stored() -> None:
+                dialog.submit(True)
+
+            async def leave() -> None:
+                dialog.submit(False)
+
+            Text("h2", f"Label {sample['group']}")
+            Facts(facts_of(sample, self._virtual.get(sample["node"], False), attributes=self._form is None))
+            Table("Why it was chosen", REASON_COLUMNS).show(reason_rows(sample))
+            if known["items"]:
+                Table("Labels that it has", LABEL_COLUMNS).show([label_row(each) for each in known["items"]])
+            await (self._form or plain_form)(self._view, dict(sample), stored)
+            with ui.element("div").classes("row-of"):
+                action("Close", leave)
+        await dialog
+        drop(dialog)
+        await self._refresh_quietly()
+
+
+async def plain_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
+    """The form for samples of an app that brings none: a kind, and its body as JSON."""
+    kind = ui.input("Kind of the label, such as outcome").props("outlined dense")
+    body = ui.textarea('What is true, as JSON, such as {"class": "ok"}').props("outlined dense")
+    wrong = Text("p", "").props("role=alert").classes("field-error")
+
+    async def store() -> None:
+        try:
+            label = label_body(sample, kind.value, body.value)
+        except ValueError as error:
+            wrong.text = str(error)
+            return
+        wrong.text = ""
+        doing = view.ask.post(f"/v1/apps/{quote(sample['app'], safe='')}/labels", label)
+        if await view.act(doing, f"{sample['group']} is labelled."):
+            await stored()
+
+    action("Store the label", store, tone="main")
+
+
+async def newest(
+    ask: Ask, app: str, wanted: int, labelled: str | None
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """The newest ``wanted`` samples of an app, and whether there may be more."""
+    found: list[Mapping[str, Any]] = []
+    cursor: str | None = None
+    for _ in range(PAGES):
+        page = await ask.get(
+            "/v1/samples",
+            app=app,
+            order="newest",
+            labelled=labelled,
+            limit=wanted - len(found),
+            cursor=cursor,
+        )
+        found += page["items"]
+        cursor = page["next"]
+        if cursor is None or len(found) >= wanted:
+            break
+    return found, cursor is not None
+
+
+def waiting(count: int, more: bool) -> tuple[str, str]:
+    """Value and note of the tile that says how many samples wait for a label."""
+    return f"{count}{'+' if more else ''}", "among the newest" if more else ""
+
+
+def label_body(sample: Mapping[str, Any], kind: Any, body: Any) -> dict[str, Any]:
+    """The request that stores a label. Raises ``ValueError`` that says which field is wrong."""
+    name = str(kind or "").strip()
+    if not name:
+        raise ValueError("Give the label a kind.")
+    try:
+        values = json.loads(str(body or "").strip() or "{}")
+    except ValueError as error:
+        raise ValueError(f"What is true is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError('What is true is a JSON object, such as {"class": "ok"}.')
+    return {"subject": sample["subject"], "group": sample["group"], "kind": name, "body": values}
+
+
+def sample_row(sample: Mapping[str, Any], virtual: bool) -> dict[str, Any]:
+    """A row of the queue."""
+    reasons = by_score(sample["reasons"])
+    labels = sample.get("labels", 0)
+    return {
+        "id": sample["id"],
+        "about": sample["group"],
+        "group": sample["group"],
+        "why": reasons[0][1] if reasons else None,
+        "why_text": ", ".join(
+            f"{name.replace('_', ' ')} {score:.2f}" for name, score in reasons if score >= LEAST_SCORE
+        ),
+        "node": sample["node"],
+        "node_href": f"/ui/nodes/{quote(sample['node'], safe='')}",
+        "virtual": "virtual" if virtual else "",
+        "virtual_tone": "info",
+        "captured": sample["captured_ns"],
+        "size": formatting.size(sample["size"]),
+        "state": formatting.plural(labels, "label") if labels else "waiting",
+        "state_tone": "good" if labels else "",
+        "label": "Label again" if labels else "Label",
+    }
+
+
+def reason_rows(sample: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row with a bar for each reason, the strongest first."""
+    return [
+        {"id": name, "reason": name.replace("_", " "), "bar": score, "bar_text": f"{score:.2f}"}
+        for name, score in by_score(sample["reasons"])
+    ]
+
+
+def by_score(reasons: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Reasons with a score, the strongest first."""
+    scored = [(name, score) for name in reasons if (score := formatting.number(reasons, name)) is not None]
+    return sorted(scored, key=lambda each: (-each[1], each[0]))
+
+
+def label_row(label: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the labels that a group has."""
+    return {
+        "id": str(label["id"]),
+        "kind": label["kind"],
+        "says": formatting.gist("", label["body"]),
+        "source": label["source"],
+        "at": label["created_ns"],
+    }
+
+
+def facts_of(sample: Mapping[str, Any], virtual: bool, *, attributes: bool) -> dict[str, str]:
+    """What is known of a sample beside its content; ``attributes`` are left to an app's own form."""
+    plain: Sequence[tuple[str, Any]] = [
+        (name, value)
+        for name, value in sample["attributes"].items()
+        if attributes and isinstance(value, str | int | float) and not isinstance(value, bool)
+    ][:ATTRIBUTES_SHOWN]
+    return {
+        "Subject": sample["subject"],
+        "Node": f"{sample['node']}, virtual" if virtual else sample["node"],
+        **{name.replace("_", " "): formatting.gist("", value) for name, value in plain},
+    }

@@ -1,0 +1,257 @@
+"""From a payload to rows, without I/O: what is checked before and while a batch is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cloud_backend.ingest.sequence import check_cover
+from common.app.cloud import ReceivedEvent
+from common.errors import BatchError, MessageError
+from common.messages import (
+    AHEAD_LIMIT_NS,
+    EARLIEST_CLOCK_NS,
+    NAME_PATTERN,
+    Batch,
+    Malformed,
+    Priority,
+    Status,
+    TimeQuality,
+    WireEvent,
+    decode,
+    decode_batch,
+    digest,
+    moved_stamps,
+    parse_time,
+    plain_size,
+)
+
+_PRIORITIES = {priority.name.lower(): int(priority) for priority in Priority}
+_ALL_PRIORITIES = tuple(Priority)
+_LARGEST = 2**63 - 1
+_QUALITIES = frozenset(TimeQuality)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A batch as it came in: ``batch`` is None where it could not be read, for ``reason``."""
+
+    site: str
+    node: str
+    payload: bytes
+    arrived_ns: int
+    batch: Batch | None
+    reason: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the payload, by which the node knows what was refused."""
+        return digest(self.payload)
+
+    @property
+    def size(self) -> int:
+        """Events in it, for bounding transactions."""
+        return max(1, len(self.batch.events)) if self.batch else 1
+
+    @property
+    def cost_bytes(self) -> int:
+        """Memory that it takes while it waits."""
+        return cost_bytes(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusArrival:
+    """A node's status message; a retained one tells an old state, not that the node is there now."""
+
+    site: str
+    node: str
+    status: Status
+    arrived_ns: int
+    retained: bool
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The cloud has (re)joined the broker: who is online is told anew by the status messages."""
+
+    size: int = 0
+
+
+OBJECTS_COST = 4
+"""Memory of decoded events, in times of their text: measured with small ones, which cost the most."""
+
+
+def cost_bytes(payload: bytes) -> int:
+    """Memory that a batch takes while it waits, estimated before it is unpacked."""
+    return len(payload) + OBJECTS_COST * plain_size(payload)
+
+
+Message = Arrival | StatusArrival | Reconnected
+
+
+def read_batch(site: str, node: str, payload: bytes, arrived_ns: int) -> Arrival:
+    """Decode a payload of a node's ``up`` topic; never raises."""
+    try:
+        batch = decode_batch(payload)
+        check_cover(batch.head, batch.events, batch.malformed)
+    except BatchError as error:
+        return Arrival(site, node, payload, arrived_ns, None, str(error))
+    return Arrival(site, node, payload, arrived_ns, batch)
+
+
+def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained: bool) -> StatusArrival:
+    """Decode a payload of a node's ``status`` topic. Raises `MessageError`."""
+    status = decode(payload, Status)
+    if status.state not in ("online", "offline"):
+        raise MessageError(f"{status.state[:40]!r} is not a state of a node: online, offline")
+    for name in (status.app, status.version):
+        if name and not NAME_PATTERN.fullmatch(name):
+            raise MessageError(f"{name[:40]!r} is not the name of an app or version")
+    return StatusArrival(site, node, status, arrived_ns, retained)
+
+
+class Rows(NamedTuple):
+    """Rows of the event table as one flat list of `COLUMNS` values after another, and what is no row."""
+
+    values: list[Any]
+    malformed: list[Malformed]
+
+
+COLUMNS = (
+    "stream_id",
+    "seq",
+    "type",
+    "subject",
+    "time_ns",
+    "received_ns",
+    "priority",
+    "clock_offset_ms",
+    "time_quality",
+    "body",
+)
+
+
+@dataclass(slots=True)
+class Projected:
+    """Events to project, by app, in the order in which they were taken."""
+
+    app_of: Callable[[str], str | None]
+    """The app whose tables an event type goes to; None for an event that is only kept."""
+    by_app: dict[str, list[ReceivedEvent]] = field(default_factory=dict)
+    places: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """``(stream_id, received_ns)`` of each event in ``by_app``."""
+
+    def lists_of(self, event_type: str) -> tuple[list[ReceivedEvent], list[tuple[int, int]]] | None:
+        """Where events of this type and their places are to be appended; None for one that is only kept."""
+        app = self.app_of(event_type)
+        return None if app is None else (self.by_app.setdefault(app, []), self.places.setdefault(app, []))
+
+
+def make_rows(
+    events: Sequence[WireEvent],
+    *,
+    arrival: Arrival,
+    stream_id: int,
+    offset_ns: int,
+    tolerance_ns: int,
+    projected: Projected,
+) -> Rows:
+    """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock, in whole
+    milliseconds. ``body`` is kept as the node sent it; whoever reads it moves its times alike.
+
+    The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
+    a plausible time from a node whose clock is not set. A clock that is right within ``tolerance_ns`` as it
+    sends was right for what it marked as unsynchronised. A time that lies ahead of the arrival, corrected or
+    not, is by another clock: it stays as it is, and is unknown. A recording's may lie anywhere.
+
+    An event of another node, without a readable time or priority, or with text that no database keeps is
+    malformed: it goes to quarantine, and the stream goes on.
+    """
+    site, node, received_ns = arrival.site, arrival.node, arrival.arrived_ns
+    source = f"/{site}/{node}"
+    offset_ms = offset_ns // 1_000_000 if offset_ns else None
+    sent_ns = arrival.batch.head.sent_ns if arrival.batch is not None else received_ns
+    unset = sent_ns < EARLIEST_CLOCK_NS
+    right = not offset_ns and abs(received_ns - sent_ns) <= tolerance_ns
+    latest_ns = received_ns + AHEAD_LIMIT_NS + tolerance_ns
+    values: list[Any] = []
+    malformed: list[Malformed] = []
+    lists: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]] | None] = {}
+    place = (stream_id, received_ns)
+    seconds: dict[str, int] = {}
+    extend, priorities = values.extend, _PRIORITIES
+    for event in events:
+        kind, subject, time = event.type, event.subject, event.time
+        try:
+            priority = priorities[event.priority]
+            second, fraction = time[:20], time[20:29]
+            moved_ms, quality = offset_ms, "corrected" if offset_ms else None
+            if event.timequality or unset:
+                quality, by_this_clock = _quality(event, unset)
+                time_ns = parse_time(time)
+                moved_ms = offset_ms if by_this_clock else None
+                if moved_ms is not None:
+                    time_ns, quality = time_ns + offset_ns, "corrected"
+                elif by_this_clock and right:
+                    quality = None
+            elif second in seconds and len(time) == 30 and time[29] == "Z" and fraction.isdigit():
+                time_ns = seconds[second] + int(fraction)
+            else:
+                time_ns = parse_time(time) + offset_ns
+                if len(time) == 30:
+                    seconds[second] = time_ns - int(fraction)
+            if time_ns > latest_ns and quality != TimeQuality.RECORDED:
+                time_ns, moved_ms, quality = parse_time(time), None, str(TimeQuality.UNKNOWN)
+            body = str(event.data, "utf-8")
+            if kind not in lists:
+                lists[kind] = projected.lists_of(kind)
+            if (
+                event.source != source
+                or "\0" in subject
+                or "\0" in kind
+                or not -_LARGEST <= time_ns <= _LARGEST
+            ):
+                raise MessageError(_complaint(event, source))
+        except (MessageError, KeyError, UnicodeDecodeError) as error:
+            reason = str(error) if isinstance(error, MessageError) else _complaint(event, source)
+            malformed.append(Malformed(msgspec.json.encode(event), reason))
+            continue
+        extend((stream_id, event.seq, kind, subject, time_ns, received_ns, priority, moved_ms, quality, body))
+        append_to = lists[kind]
+        if append_to is not None:
+            received = ReceivedEvent(
+                site=site,
+                node=node,
+                epoch=event.epoch,
+                seq=event.seq,
+                type=kind,
+                subject=subject,
+                time_ns=time_ns,
+                priority=_ALL_PRIORITIES[priority],
+                body=moved_stamps(bytes(event.data), (moved_ms or 0) * 1_000_000),
+                time_quality=quality or "",
+            )
+            append_to[0].append(received)
+            append_to[1].append(place)
+    return Rows(values, malformed)
+
+
+def _quality(event: WireEvent, unset: bool) -> tuple[str | None, bool]:
+    """What is known of an event's time, and whether it is by the clock that sent the batch."""
+    if event.timequality:
+        known = event.timequality if event.timequality in _QUALITIES else TimeQuality.UNKNOWN
+        return str(known), known == TimeQuality.UNSYNCHRONISED
+    return None, unset and parse_time(event.time) < EARLIEST_CLOCK_NS
+
+
+def _complaint(event: WireEvent, source: str) -> str:
+    where = f"seq {event.seq} of epoch {event.epoch}"
+    if event.source != source:
+        return f"{where} says it is from {event.source[:80]!r}, but came over the topic of {source!r}"
+    if event.priority not in _PRIORITIES:
+        return f"{where}: {event.priority[:40]!r} is not a priority"
+    return f"{where} holds text or a time that cannot be stored"

@@ -1,0 +1,1 @@
+"""The cloud's process: server, connections, periodic tasks, addresses, backup."""

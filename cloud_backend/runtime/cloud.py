@@ -1,0 +1,64 @@
+"""The cloud's parts, put together once by `cloud_backend.runtime.server` and handed to the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.app.cloud import CloudApp
+from common.app.spec import AppSpec
+from common.clock import Clock
+from common.config.cloud import CloudSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from cloud_backend.access.tokens import Access
+    from cloud_backend.broker.broker import Broker
+    from cloud_backend.ingest.consumer import Consumer
+    from cloud_backend.ota.repository import Repository
+    from cloud_backend.ota.rollouts import Rollouts
+    from cloud_backend.registry.registry import Registry
+    from cloud_backend.training.jobs import Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One running cloud.
+
+    ``apps`` are the installed apps by name and ``projections`` their cloud sides (the instances that
+    ingest uses; the API mounts their routers). ``http_url`` is the public one that enrolments carry,
+    ``mqtt_host`` and ``mqtt_port`` where nodes find the broker.
+    """
+
+    settings: CloudSettings
+    folder: Path
+    engine: Engine
+    access: Access
+    registry: Registry
+    repository: Repository
+    rollouts: Rollouts
+    jobs: Jobs
+    broker: Broker
+    consumer: Consumer
+    apps: Mapping[str, AppSpec]
+    projections: Mapping[str, CloudApp]
+    http_url: str
+    mqtt_host: str
+    mqtt_port: int
+    clock: Clock
+
+    def status(self) -> dict[str, Any]:
+        """What runs, as JSON values: the broker and what ingest has counted since the start."""
+        broker = {
+            "kind": self.broker.kind,
+            "pid": self.broker.pid,
+            "alive": self.broker.alive(),
+            "host": self.mqtt_host,
+            "port": self.mqtt_port,
+            "connected": self.consumer.connected,
+            "problem": self.consumer.problem,
+        }
+        return {"broker": broker, "ingest": self.consumer.counts()}

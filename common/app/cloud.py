@@ -1,0 +1,147 @@
+"""The app contract in the cloud: events projected into the app's tables, its routes, and optional parts.
+
+`CloudApp.project` gets each event once, in order per node, inside the transaction that commits it. An app may
+also have:
+
+=================  ==========================================================================
+`LabelProjection`  tables that also come from labels
+`RootMounts`       routes at the cloud's root, with errors of their own form (FHIR)
+`CloudChores`      periodic tasks, and settings for them
+=================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from common.app.training import Label
+from common.messages import Priority
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A committed event as the cloud's side of an app sees it; ``data`` is decoded on first use.
+
+    Where the node's clock was wrong, ``time_ns`` and the times in ``body`` are corrected alike.
+    """
+
+    site: str
+    node: str
+    epoch: str
+    seq: int
+    type: str
+    subject: str
+    time_ns: int
+    priority: Priority
+    body: bytes
+    time_quality: str = ""
+    """`common.messages.TimeQuality` of the times."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The event's data. Raises ``msgspec.DecodeError`` if it is not a JSON object."""
+        return msgspec.json.decode(self.body, type=dict[str, Any])
+
+
+class CloudApp(Protocol):
+    """The cloud's side of an app. ``session`` is a SQLModel session.
+
+    What it may offer besides is in `common.app`.
+
+    Its tables are projections: they can be dropped and made again from the events and labels, so they
+    need no migrations; raise ``schema_version`` when they change and the cloud rebuilds them.
+    """
+
+    schema_version: int
+
+    def tables(self) -> Sequence[Any]:
+        """SQLModel table classes, each named ``<app>_...``."""
+        ...
+
+    def project(self, session: Any, events: Sequence[ReceivedEvent]) -> None:
+        """Bring the tables up to date. Idempotent; runs in the transaction that commits ``events``."""
+        ...
+
+    def router(self, deps: Any) -> Any:
+        """A FastAPI router with the app's routes, mounted under ``/v1/apps/<app>``.
+
+        ``deps`` offers ``session`` and ``admin`` dependencies, ``add_label(session, Label)``, and
+        ``labels(session, app, subject=, group=, kinds=, before=, limit=)``: labels with their ids, newest
+        first, those with an id below ``before``.
+        """
+        ...
+
+
+@runtime_checkable
+class LabelProjection(Protocol):
+    """A `CloudApp` whose tables also come from labels."""
+
+    def project_labels(self, session: Any, labels: Sequence[Label]) -> None:
+        """Bring the tables up to date. Idempotent; what it cannot read of a label it leaves.
+
+        Called in the transaction that adds a label through the API, and with all labels, oldest first, after
+        a rebuild. An app calls it itself for labels that its own routes add.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Routes beside ``/v1``, with an error format of their own.
+
+    ``router`` is a FastAPI router. ``error`` makes of a status and a text the status, the media type and the
+    body that are answered instead of a problem document, whoever refused (also the guard). ``open_paths``,
+    below the mount's, can be read by everybody.
+    """
+
+    router: Any
+    error: Callable[[int, str], tuple[int, str, bytes]]
+    open_paths: frozenset[str] = frozenset()
+
+
+@runtime_checkable
+class RootMounts(Protocol):
+    """A `CloudApp` that speaks a standard whose paths are at the cloud's root."""
+
+    def mounts(self, deps: Any) -> Mapping[str, Mount]:
+        """Mounts by path (``/fhir``), behind the same access as all routes.
+
+        ``deps`` as for ``router``; its ``settings`` are those of all apps (``apps.<app>``), not checked yet.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to do every ``every_s`` seconds; while it fails, ever more rarely, up to a minute."""
+
+    name: str
+    every_s: float
+    do: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class CloudContext:
+    """What an app's chores get.
+
+    ``session(read_only=False)`` opens a SQLModel session on the store (True: it takes no lock); ``settings``
+    is the app's part of the cloud's settings (``apps.<app>``), not checked yet; ``clock`` gives UTC
+    nanoseconds.
+    """
+
+    session: Callable[..., AbstractContextManager[Any]]
+    settings: Mapping[str, Any]
+    clock: Callable[[], int]
+
+
+@runtime_checkable
+class CloudChores(Protocol):
+    """A `CloudApp` with work to do in the background. Only such an app has settings there."""
+
+    def chores(self, context: CloudContext) -> Sequence[Chore]:
+        """Chores for a thread of the app's own, done while the cloud serves. Raises `ConfigError`."""
+        ...

@@ -1,0 +1,127 @@
+"""The app contract on the node: readings in, events and samples out.
+
+::
+
+    source ── Reading ──> EdgeApp.process ── Event ──> outbox
+                               │  └───────── Sample ─> curation
+                               └ Model.run (ONNX Runtime, from the bundle in the live slot)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from common.errors import ReadingError
+from common.messages import Event
+
+if TYPE_CHECKING:
+    from common.bundle import Manifest
+
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Named arrays, as a model takes and gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One thing that a source gave.
+
+    ``values`` is what was sensed: one row of sensor values ``(channels,)``, a chunk of a signal
+    ``(samples, channels)``, a frame ``(height, width, 3)`` in BGR. ``subject`` names what was observed.
+    ``position`` counts up within a source; after a restart the node asks for what comes after the last
+    position whose events it has committed. ``attributes`` carry what is not a number in an array.
+    ``recorded`` marks a capture time that a recording has, not one by this device's clock.
+    """
+
+    subject: str
+    captured_ns: int
+    position: int
+    values: NDArray[Any]
+    channels: tuple[str, ...] = ()
+    rate_hz: float | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    recorded: bool = False
+
+
+class Source(Protocol):
+    """Gives readings. ``live`` sources may drop all but the newest; others lose nothing.
+
+    ``virtual`` is True where the readings are simulated; it is said wherever the data is shown.
+    """
+
+    live: bool
+    virtual: bool
+
+    def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
+        """Readings with ``position > after`` (all, where None). Raises `SourceError`.
+
+        What cannot be read (a malformed row, a torn file) is given as a `ReadingError` that says where; the
+        next one follows. A source in real time sleeps between readings; ``close`` ends the iteration from
+        another thread.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Something that may be worth learning from, offered by an app to the node's curation.
+
+    ``reasons`` tells why, as scores in [0, 1] by name (``novelty``, ``low_margin``, ``disagreement``,
+    ``drift``, ``feedback``); the highest one ranks it. ``group`` keeps what belongs together on one side
+    of a split (a machine's run, a patient, a clip). ``arrays`` is the content, ``attributes`` JSON values
+    about it.
+    """
+
+    subject: str
+    group: str
+    captured_ns: int
+    reasons: Mapping[str, float]
+    arrays: Arrays
+    attributes: Mapping[str, Any]
+
+
+class Model(Protocol):
+    """A loaded bundle: ONNX Runtime behind one call."""
+
+    manifest: Manifest
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name. Raises `InferenceError` for a failed run or for NaN or infinity in an output."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeContext:
+    """What a node gives an app when it creates it."""
+
+    settings: Any
+    model: Model
+
+
+State = Mapping[str, Any]
+"""An app's state as JSON values, bytes and numpy arrays, nested in mappings and lists."""
+
+
+class EdgeApp(Protocol):
+    """The decisions of one app on one node, created as ``spec.load_edge()(EdgeContext(...))``.
+
+    Pure over its state: the same readings give the same events, live or replayed. State is bounded.
+    """
+
+    def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:
+        """Decide on one reading. Raises `ReadingError` for an unusable one; the state is then unchanged."""
+        ...
+
+    def snapshot(self) -> State:
+        """The state, such that `restore` on a new instance goes on as if nothing had happened."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Take over a state, possibly of an instance with another model version."""
+        ...

@@ -1,0 +1,119 @@
+"""The app contract in training: labelled samples in, a bundle and its figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from common.bundle import Bundle
+from common.app.edge import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What turned out to be true about ``subject`` in ``group``: from a person, an outcome or a teacher."""
+
+    app: str
+    subject: str
+    group: str
+    kind: str
+    body: Mapping[str, Any]
+    source: str
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSample:
+    """A stored sample with the labels of its group. ``held_out`` ones are for judging only."""
+
+    digest: str
+    sample: Sample
+    labels: Sequence[Label]
+    held_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainContext:
+    """What a training job gets. ``samples`` holds only what is not held out.
+
+    ``parent`` is the production bundle (None for a first model); ``output`` an empty folder for the new
+    one; ``progress(fraction, message)`` reports and raises `TrainingError` once the job is cancelled.
+    """
+
+    version: str
+    parent: Bundle | None
+    samples: Sequence[LabelledSample]
+    output: Path
+    data_path: Path | None
+    seed: int
+    parameters: Mapping[str, Any]
+    progress: Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured number with its interval (95 % unless said otherwise) and the count behind it.
+
+    ``recorded``: not measured now, but repeated from the bundle's manifest; the gate does not look at it.
+    ``virtual``: measured on virtual data alone.
+    """
+
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+    count: int | None = None
+    unit: str = ""
+    recorded: bool = False
+    virtual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What an evaluation found: ``figures`` overall, ``slices`` of the gate's metric by slice name.
+
+    ``data`` says which set on disk was measured, whether it is the published one, and where it lies; empty if
+    none was. ``evidence`` counts the held-out cases from the field behind the gate's figure, by what they are
+    (``"runs"``); None where the app leaves the counting to the training job, which then counts the labelled
+    samples that it held out.
+    """
+
+    figures: Mapping[str, Figure]
+    slices: Mapping[str, Figure] = field(default_factory=dict)
+    data: str = ""
+    evidence: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """How candidates are judged: ``figure`` decides, every slice is guarded.
+
+    A candidate passes if ``figure`` improves by at least ``least_gain`` (relative), no slice that
+    production was measured on gets worse by more than ``slice_tolerance`` (relative), and it was judged on at
+    least ``min_evidence`` held-out cases from the field (`Metrics.evidence`).
+    """
+
+    figure: str
+    higher_is_better: bool
+    least_gain: float = 0.0
+    slice_tolerance: float = 0.05
+    min_evidence: int = 1
+
+
+class Training(Protocol):
+    """The learning side of an app, imported only in training jobs and by ``edgeloop model``."""
+
+    gate: GateRule
+
+    def train(self, context: TrainContext) -> Bundle:
+        """Make a bundle in ``context.output``. Raises `TrainingError` or `DatasetError`."""
+        ...
+
+    def evaluate(self, bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
+        """Measure ``bundle`` on what no training job saw: held-out ``samples`` and the app's fixed sets.
+
+        Raises `DatasetError` for a ``data_path`` without the app's set: it is never replaced by another.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Curation: samples to learn from, kept and uploaded under byte budgets."""

@@ -1,0 +1,1 @@
+"""Delivery: the durable outbox, the uplink to the cloud, and alarms at the machine itself."""

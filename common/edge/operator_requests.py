@@ -1,0 +1,126 @@
+"""What an operator asks of this node by a hint: ``golden`` and ``revert``.
+
+A hint comes over the broker, so it is no more trusted than the network. It names no model to run: whoever
+has the broker can only choose among models that were verified here, and make the node prove the one that
+it has.
+
+``golden``  reads the live bundle from its slot anew, runs its golden cases on this device and tells the
+            outcome as an ``edgeloop.golden`` event
+``revert``  goes back to the model before: from a candidate in shadow by dropping it, from a model in its
+            soak as a recall does, and from a confirmed one to the bundle in the other slot, if that is
+            whole and neither withdrawn nor given up, otherwise to the starter. The model that is left is
+            not taken again until a newer deployment names it.
+
+A wish that comes again before it is fulfilled is one wish. Words that are not known here are logged and
+ignored. Any thread may `Wishes.ask`; the ota thread fulfils.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+
+from common.app.edge import Model
+from common.bundle import Bundle
+from common.clock import Clock
+from common.edge.update.adoption import OPERATOR, Adoption
+from common.edge.update.slot_state import Content
+from common.edge.update.slots import Slots
+from common.errors import BundleError, UpdateRefused
+from common.messages import Event, Hint, Priority
+from common.model.golden import check_golden
+
+log = logging.getLogger(__name__)
+
+GOLDEN_TYPE = "edgeloop.golden"
+KNOWN = ("golden", "revert")
+
+
+class Wishes:
+    """The wishes of one node's operator, until they are fulfilled."""
+
+    def __init__(
+        self, slots: Slots, adoption: Adoption, load: Callable[[Bundle], Model], clock: Clock
+    ) -> None:
+        self._slots = slots
+        self._adoption = adoption
+        self._load = load
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Hint] = {}
+        self.withdrawn: Collection[str] = ()
+        """Versions that the last deployment document took back."""
+
+    def ask(self, hint: Hint) -> bool:
+        """Take a wish, from any thread; whether it is one that is known here."""
+        if hint.look not in KNOWN:
+            log.warning("the cloud hints at %r, which this node does not know: ignored", hint.look[:40])
+            return False
+        with self._lock:
+            self._waiting[hint.look] = hint
+        return True
+
+    def fulfil(self) -> None:
+        """Do what was asked for. Raises nothing: what cannot be done is told or logged."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for hint in waiting.values():
+            try:
+                if hint.look == "golden":
+                    self._prove_live()
+                else:
+                    self._revert(hint.version)
+            except Exception:
+                log.exception("the wish for %s cannot be fulfilled", hint.look)
+
+    def _prove_live(self) -> None:
+        version = self._slots.state.version
+        facts = {"version": version, "passed": False, "cases": 0, "latency_ms": 0.0, "detail": ""}
+        try:
+            bundle = self._slots.live()
+            facts["version"] = bundle.version
+            proof = check_golden(bundle, self._load(bundle))
+            facts |= {"passed": True, "cases": proof.cases, "latency_ms": round(proof.latency_ms, 4)}
+        except Exception as error:  # Whatever a bundle makes of being loaded and run is the answer.
+            log.warning("the live model %s does not pass its golden cases", version, exc_info=True)
+            facts["detail"] = f"{type(error).__name__}: {error}"[:500]
+        subject = str(facts["version"])
+        self._adoption.tell(Event(GOLDEN_TYPE, subject, self._clock(), Priority.EVENT, facts))
+
+    def _revert(self, version: str) -> None:
+        state, candidate = self._slots.state, self._adoption.candidate
+        running = {state.version} | ({candidate.version} if candidate is not None else set())
+        if version and version not in running:
+            log.info("no way back from %s: this node runs %s", version[:80], state.version)
+            return
+        if self._adoption.busy:
+            self._adoption.recall(OPERATOR)
+            return
+        content = self._way_back()
+        if content is None:
+            detail = f"there is nothing to go back to from {state.version}"
+            self._adoption.note("refused", None, ok=False, reason=OPERATOR, detail=detail)
+            return
+        self._adoption.go_back(content, state.version)
+
+    def _way_back(self) -> Content | None:
+        """What to go back to, whole in the idle slot; None where the starter runs already."""
+        state = self._slots.state
+        before = state.previous
+        given_up = {refused.version for refused in state.refused}.union(self.withdrawn)
+        # What replaced a withdrawn model was not compared with it: that one is no way back.
+        if before is not None and state.compare and before.version not in given_up:
+            try:
+                if self._slots.idle().version == before.version:
+                    return before
+            except BundleError as error:
+                log.warning("the model before is not whole: %s", error)
+        if state.version == self._slots.starter_version():
+            return None
+        try:
+            bundle = self._slots.copy_starter()
+        except UpdateRefused as error:
+            log.info("no way back now: %s", error)
+            return None
+        return Content(version=bundle.version, starter=True)

@@ -1,0 +1,70 @@
+"""Drift: are the readings still like those that the model was trained on?
+
+The bundle says which output to watch and what was rare in training: ``output > threshold`` had the
+probability ``rate``. `DriftDetector` runs a Bernoulli CUSUM on these exceedances (Page, Biometrika 41,
+1954; Reynolds and Stoumbos, J. Quality Technology 31, 1999), tuned for a rate ten times as high:
+
+    S <- clip(S + log-likelihood ratio of the exceedance, 0, LIMIT)
+
+Drift begins when ``S`` reaches `LIMIT` and ends when it is back at 0. For independent readings the mean
+time between false alarms is at least ``exp(LIMIT)`` readings; neighbouring readings are alike, and the
+margin of `LIMIT` pays for that: about ``LIMIT / log(10)`` = 13 exceedances close together raise it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.app.edge import Arrays
+from common.bundle import DriftSpec
+from common.messages import Event, Priority
+
+DRIFT_TYPE = "edgeloop.drift"
+LIMIT = 30.0
+FACTOR = 10.0
+RATE_READINGS = 200.0
+"""Time constant of the exceedance rate that is reported."""
+
+
+@dataclass(slots=True)
+class DriftDetector:
+    """The detector for one model; make a new one when another model takes over."""
+
+    spec: DriftSpec
+    cusum: float = 0.0
+    exceed_rate: float = 0.0
+    drifting: bool = False
+
+    def update(self, outputs: Arrays) -> str | None:
+        """Take in the outputs for one reading: ``drift`` or ``clear`` if that is news, else None."""
+        values = outputs.get(self.spec.output)
+        if values is None or not values.size:
+            return None
+        exceeds = bool(np.max(values) > self.spec.threshold)
+        expected = min(max(self.spec.rate, 1e-6), 0.4)
+        drifted = min(FACTOR * expected, 0.9)
+        ratio = drifted / expected if exceeds else (1 - drifted) / (1 - expected)
+        self.cusum = min(max(self.cusum + math.log(ratio), 0.0), LIMIT)
+        self.exceed_rate += (exceeds - self.exceed_rate) / RATE_READINGS
+        if not self.drifting and self.cusum >= LIMIT:
+            self.drifting = True
+            return "drift"
+        if self.drifting and self.cusum <= 0.0:
+            self.drifting = False
+            return "clear"
+        return None
+
+    def event(self, news: str, subject: str, time_ns: int, version: str) -> Event:
+        """The event that tells of ``drift`` or ``clear``."""
+        data = {
+            "output": self.spec.output,
+            "state": news,
+            "exceed_rate": round(self.exceed_rate, 4),
+            "threshold": self.spec.threshold,
+            "cusum": round(self.cusum, 2),
+            "version": version,
+        }
+        return Event(DRIFT_TYPE, subject, time_ns, Priority.EVENT, data)

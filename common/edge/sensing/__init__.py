@@ -1,0 +1,1 @@
+"""Sensing: sources by URI, the queue behind them, recording and pseudonyms."""

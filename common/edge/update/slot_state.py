@@ -1,0 +1,315 @@
+"""The core of the slots: what is known about the two slots, and what each thing that can happen makes of it.
+
+No I/O: `common.edge.update.slots.Slots` keeps the state on disk. Rules:
+
+- A model in its soak is blamed for process starts that no clean stop preceded; after ``crash_limit`` of
+  them the previous model is live again before anything of the new one is loaded.
+- An attempt that takes the process down before the switch is counted too, and given up after as many.
+- A process that was killed from outside says nothing against the model, up to `KILL_LIMIT` times in a row
+  without readings served in between.
+- A given-up ``(version, serial)`` is not tried again until a newer serial names the version.
+- What the cloud must hear (switched, confirmed, reverted, refused) is part of the state until it was handed
+  to the outbox.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+REFUSED_LIMIT = 64
+REPORT_LIMIT = 64
+KILL_LIMIT = 20
+"""Kills from outside that are forgiven while a model serves nothing: a watchdog may end one that hangs."""
+OTHER = {"a": "b", "b": "a"}
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A version that this node gave up, up to the serial that named it then."""
+
+    version: str
+    serial: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of adoption, as it is told to the cloud (data of ``edgeloop.adoption``)."""
+
+    version: str
+    from_version: str
+    step: str
+    ok: bool
+    reason: str = ""
+    serial: int = 0
+    rollout: str = ""
+    detail: str = ""
+    time_ns: int = 0
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment document asks of this node: run ``version`` with these changes to the settings."""
+
+    version: str
+    serial: int
+    rollout: str
+    soak_s: float = 60.0
+    settings: dict[str, Any] = {}
+    starter: bool = False
+    """The version is the package's own starter bundle."""
+    compare: bool = True
+    """Whether the candidate must agree with the live model; not with one that was withdrawn."""
+    wave: bool = False
+    """Whether a wave asked for it, so that the cloud counts this node's answer."""
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What a slot holds."""
+
+    version: str
+    starter: bool = False
+    settings: dict[str, Any] = {}
+
+
+class Floors(msgspec.Struct, frozen=True):
+    """Highest versions of TUF metadata seen; ``keys`` tells under which timestamp and snapshot keys.
+
+    ``app_keys`` tells under which keys of the app's role the deployment serial was seen.
+    """
+
+    root: int = 0
+    timestamp: int = 0
+    snapshot: int = 0
+    keys: str = ""
+    app_keys: str = ""
+
+
+class SlotState(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model runs, how it came there, and what this node has learnt about updates."""
+
+    live: str
+    content: Content
+    """What the live slot holds."""
+    previous: Content | None = None
+    """What the idle slot holds, if that was live before and is whole."""
+    step: str = "confirmed"
+    """``soak`` until the live model has proved itself, then ``confirmed``."""
+    serial: int = 0
+    rollout: str = ""
+    soak_s: float = 60.0
+    compare: bool = True
+    familiar: bool = True
+    """Whether the readings were of a kind that the previous model knew when it handed over."""
+    boots: int = 0
+    kills: int = 0
+    """Kills from outside since the model on trial last served readings."""
+    attempt: Refused | None = None
+    attempts: int = 0
+    refused: list[Refused] = []
+    seen_serial: int = 0
+    floors: Floors = Floors()
+    unreported: list[Report] = []
+
+    @property
+    def version(self) -> str:
+        return self.content.version
+
+    def is_refused(self, version: str, serial: int) -> bool:
+        """Whether ``version`` was given up and no newer serial names it."""
+        return any(r.version == version and serial <= r.serial for r in self.refused)
+
+    def started(self, crash_limit: int, time_ns: int, *, killed: bool = False) -> SlotState:
+        """The process started. Reverts when the model in its soak was started too often.
+
+        ``killed`` tells that the process before was killed from outside.
+        """
+        if killed and self.kills < KILL_LIMIT:
+            if self.step != "soak" and not self.attempts:
+                return self
+            return with_changes(self, kills=self.kills + 1, attempts=max(0, self.attempts - 1))
+        if self.step != "soak":
+            return self
+        counted = with_changes(self, boots=self.boots + 1)
+        if counted.boots >= crash_limit and counted.previous is not None:
+            return counted.reverted(
+                "crash_loop",
+                f"the process started {counted.boots} times in the soak of {self.version}",
+                time_ns,
+            )
+        return counted
+
+    def served(self) -> SlotState:
+        """The model on trial has served readings since the process started."""
+        return with_changes(self, kills=0)
+
+    def stopped_cleanly(self) -> SlotState:
+        """A planned stop: this start says nothing against the model."""
+        return with_changes(self, boots=max(0, self.boots - 1), attempts=max(0, self.attempts - 1))
+
+    def trying(self, order: Order) -> SlotState:
+        """A bundle for ``order`` is about to be loaded; counts attempts that ended in a crash."""
+        attempt = Refused(order.version, order.serial)
+        return with_changes(
+            self, attempt=attempt, attempts=self.attempts + 1 if attempt == self.attempt else 1
+        )
+
+    def settled(self) -> SlotState:
+        """The attempt ended without a crash and without a switch (superseded)."""
+        return with_changes(self, attempt=None, attempts=0)
+
+    def idle_overwritten(self) -> SlotState:
+        """The idle slot is about to be written: there is no way back to what it held."""
+        return with_changes(self, previous=None)
+
+    def switched(self, order: Order, time_ns: int, *, familiar: bool = True) -> SlotState:
+        """The candidate in the idle slot becomes live; the soak begins."""
+        return with_changes(
+            self,
+            live=OTHER[self.live],
+            content=Content(version=order.version, starter=order.starter, settings=order.settings),
+            previous=self.content,
+            step="soak",
+            serial=order.serial,
+            rollout=order.rollout,
+            soak_s=order.soak_s,
+            compare=order.compare,
+            familiar=familiar,
+            boots=0,
+            kills=0,
+            attempt=None,
+            attempts=0,
+        )._with_report("switched", True, time_ns, from_version=self.version)
+
+    def confirmed(self, detail: str, time_ns: int) -> SlotState:
+        """The soak went well."""
+        before = self.previous.version if self.previous else ""
+        return with_changes(self, step="confirmed", boots=0, kills=0)._with_report(
+            "confirmed", True, time_ns, detail=detail, from_version=before
+        )
+
+    def resettled(self, order: Order) -> SlotState:
+        """The live model goes on with other settings."""
+        content = msgspec.structs.replace(self.content, settings=order.settings)
+        return with_changes(self, content=content, serial=order.serial, rollout=order.rollout)
+
+    def renamed(self, order: Order, time_ns: int) -> SlotState:
+        """Another rollout asks for what is live and confirmed already: it counts for that one too."""
+        return with_changes(self, serial=order.serial, rollout=order.rollout)._with_report(
+            "confirmed", True, time_ns, reason="already", from_version=self.version
+        )
+
+    def reverted(
+        self, reason: str, detail: str, time_ns: int, *, blame: bool = True, through: int = 0
+    ) -> SlotState:
+        """The previous model is live again; the present one is given up if it is to ``blame``.
+
+        It may come again with a serial above the one that brought it, or above ``through`` if that is higher.
+        """
+        if self.previous is None:
+            return self
+        reported = self._with_report(
+            "reverted", False, time_ns, reason=reason, detail=detail, from_version=self.previous.version
+        )
+        back = with_changes(
+            reported,
+            live=OTHER[self.live],
+            content=self.previous,
+            previous=None,
+            step="confirmed",
+            boots=0,
+            kills=0,
+            attempt=None,
+            attempts=0,
+        )
+        return back.without(self.version, max(self.serial, through)) if blame else back
+
+    def gone_back(self, content: Content, reason: str, detail: str, time_ns: int) -> SlotState:
+        """A person wants another model than the present one: ``content``, which the idle slot holds whole.
+
+        Whatever deployment this node has seen so far does not bring the present one back.
+        """
+        prepared = with_changes(self, previous=content)
+        return prepared.reverted(reason, detail, time_ns, through=self.seen_serial)
+
+    def fallen_back(self, starter: str, detail: str, time_ns: int) -> SlotState:
+        """Both slots were damaged; the starter was put into the idle one and is live now."""
+        reported = self._with_report(
+            "reverted", False, time_ns, reason="damaged", detail=detail, from_version=starter
+        )
+        return with_changes(
+            reported,
+            live=OTHER[self.live],
+            content=Content(version=starter, starter=True),
+            previous=None,
+            step="confirmed",
+            boots=0,
+        )
+
+    def gave_up(self, order: Order, reason: str, detail: str, time_ns: int, *, through: int = 0) -> SlotState:
+        """A candidate was refused before it became live; ``through`` is that of `reverted`."""
+        report = Report(
+            version=order.version,
+            from_version=self.version,
+            step="refused",
+            ok=False,
+            reason=reason,
+            serial=order.serial,
+            rollout=order.rollout,
+            detail=detail,
+            time_ns=time_ns,
+        )
+        return with_changes(
+            self.without(order.version, max(order.serial, through)),
+            attempt=None,
+            attempts=0,
+            kills=0,
+            unreported=[*self.unreported, report][-REPORT_LIMIT:],
+        )
+
+    def reported(self, count: int) -> SlotState:
+        """The first ``count`` reports were handed on."""
+        return with_changes(self, unreported=self.unreported[count:])
+
+    def serial_floor(self, floors: Floors) -> int:
+        """The serial that a deployment document must reach: the highest seen under the same keys."""
+        return 0 if self._has_new_keys(floors) else self.seen_serial
+
+    def saw(self, floors: Floors, serial: int) -> SlotState:
+        """Valid metadata and, with ``serial`` > 0, a valid deployment document were read.
+
+        Under new keys of the app's role everything that serials decided starts anew: whoever had the old
+        keys may have set any serial.
+        """
+        if self._has_new_keys(floors):
+            return with_changes(
+                self, floors=floors, seen_serial=serial, serial=min(self.serial, serial), refused=[]
+            )
+        return with_changes(self, floors=floors, seen_serial=max(self.seen_serial, serial))
+
+    def _has_new_keys(self, floors: Floors) -> bool:
+        return bool(self.floors.app_keys) and self.floors.app_keys != floors.app_keys
+
+    def without(self, version: str, serial: int) -> SlotState:
+        """``version`` is given up until a newer serial names it."""
+        others = [r for r in self.refused if r.version != version]
+        return with_changes(self, refused=[*others, Refused(version, serial)][-REFUSED_LIMIT:])
+
+    def _with_report(
+        self, step: str, ok: bool, time_ns: int, *, reason: str = "", detail: str = "", from_version: str = ""
+    ) -> SlotState:
+        report = Report(
+            version=self.version,
+            from_version=from_version,
+            step=step,
+            ok=ok,
+            reason=reason,
+            serial=self.serial,
+            rollout=self.rollout,
+            detail=detail,
+            time_ns=time_ns,
+        )
+        return with_changes(self, unreported=[*self.unreported, report][-REPORT_LIMIT:])
+
+
+def with_changes(state: SlotState, **changes: Any) -> SlotState:
+    """``state`` with some fields replaced."""
+    return msgspec.structs.replace(state, **changes)

@@ -1,0 +1,109 @@
+"""What the cloud does for an app with labels in its tables, mounts and chores, by the ECG app."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from sqlalchemy import Engine
+from sqlmodel import Session, select
+from starlette.testclient import TestClient
+
+from apps.ecg.cloud.projection import EcgCloud
+from apps.ecg.cloud.tables import TABLES, Pending, Strip
+from cloud_backend.api.root_mounts import mounts_of
+from cloud_backend.api.routes import labels
+from cloud_backend.ingest.projections import rebuild
+from cloud_backend.runtime.server import app_stewards
+from cloud_backend.store.tables import StoredEvent, Stream
+from common.app.cloud import Mount, ReceivedEvent
+from common.config.cloud import CloudSettings
+from common.errors import ConfigError
+from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.received import ANN, a_day, at, strip
+
+
+def store(engine: Engine, events: list[ReceivedEvent]) -> None:
+    """The events as ingest keeps them."""
+    with Session(engine) as session:
+        session.add(Stream(id=1, site="ward", node="bed-1", epoch="e1", high_water_mark=0, created_ns=0))
+        for event in events:
+            fields = {
+                name: getattr(event, name) for name in ("seq", "type", "subject", "time_ns", "priority")
+            }
+            session.add(StoredEvent(stream_id=1, received_ns=0, body=event.body.decode(), **fields))
+        session.commit()
+
+
+def contents(engine: Engine) -> list[dict[str, Any]]:
+    with Session(engine) as session:
+        return [
+            row.model_dump()
+            for table in TABLES
+            if table is not Pending
+            for row in session.exec(select(table).order_by(*table.__table__.primary_key))  # type: ignore[attr-defined]
+        ]
+
+
+def test_tables_that_are_made_again_still_know_the_reviews(
+    engine: Engine, client: TestClient, tell: Tell
+) -> None:
+    events = [*a_day(), strip(900)]
+    store(engine, events)
+    tell(events)
+    client.post(f"/strips/{ANN}.{at(635)}/review", json={"verdict": "corrected", "rhythm": "sinus"})
+    client.post(f"/strips/{ANN}.{at(900)}/review", json={"verdict": "unreadable"})
+    before = contents(engine)
+    assert rebuild(engine, "ecg", EcgCloud()) == len(events)
+    assert contents(engine) == before
+    assert [row["verdict"] for row in before if "verdict" in row] == ["corrected", "unreadable"]
+
+
+def test_a_label_that_comes_by_the_api_reaches_the_review_queue(engine: Engine, tell: Tell) -> None:
+    tell([strip(100), strip(200)])
+    api = FastAPI()
+    api.state.cloud = SimpleNamespace(
+        engine=engine, apps={"ecg": None}, projections={"ecg": EcgCloud()}, clock=lambda: at(999)
+    )
+    api.include_router(labels.router)
+
+    @api.middleware("http")
+    async def let_in(request: Request, go_on: Any) -> Any:
+        request.state.principal = SimpleNamespace(kind="admin", name="Dr Bo")
+        return await go_on(request)
+
+    label = {"subject": ANN, "group": ANN, "kind": "rhythm", "body": {"began_ns": at(100), "rhythm": "AF"}}
+    with TestClient(api) as client:
+        assert client.post("/v1/apps/ecg/labels", json=label).status_code == 201
+        odd = label | {"body": {"began_ns": "yesterday"}}
+        assert client.post("/v1/apps/ecg/labels", json=odd).status_code == 201
+    with Session(engine) as session:
+        strips = session.exec(select(Strip).order_by(Strip.began_ns)).all()  # type: ignore[arg-type]
+    assert [(row.true_rhythm, row.reviewed_by) for row in strips] == [("AF", "Dr Bo"), ("", "")]
+
+
+def test_settings_go_to_the_app_that_has_chores() -> None:
+    def stewards(apps: dict[str, dict[str, Any]]) -> list[Any]:
+        cloud = SimpleNamespace(
+            engine=None, clock=lambda: 0, projections={"ecg": EcgCloud()}, settings=CloudSettings(apps=apps)
+        )
+        return app_stewards(cloud)  # type: ignore[arg-type]
+
+    assert stewards({}) == []
+    assert len(stewards({"ecg": {"fhir_export_url": "http://127.0.0.1:9/fhir"}})) == 1
+    with pytest.raises(ConfigError, match=r"apps\.egc"):
+        stewards({"egc": {}})
+    with pytest.raises(ConfigError, match="fhir_export_url"):
+        stewards({"ecg": {"fhir_url": "http://127.0.0.1:9/fhir"}})
+
+
+@pytest.mark.parametrize("path", ["/v1", "/ui", "/fhir/r4", "fhir", "/"])
+def test_an_app_cannot_mount_over_what_is_there(path: str) -> None:
+    class Greedy(EcgCloud):
+        def mounts(self, deps: Any) -> dict[str, Mount]:
+            return {path: Mount(APIRouter(), lambda status, text: (status, "text/plain", text.encode()))}
+
+    with pytest.raises(ConfigError, match="greedy"):
+        mounts_of({"greedy": Greedy()}, None)  # type: ignore[dict-item]
