@@ -210,14 +210,14 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tells a node to look now. A node ignores a ``look`` that it does not know.
+    """Requests an action of a node. A node ignores an ``action`` that it does not know.
 
     ``deployment``: whether there is another model for it; ``golden``: whether the live model still passes its
     golden cases on this device; ``revert``: back from ``version`` to the model before. None of them names a
     model to run: whoever has the broker can only choose among models that the node has verified itself.
     """
 
-    look: str
+    action: str
     version: str = ""
     """The model that a ``revert`` is about: a node that runs another by now ignores it. Empty for any."""
     session: str = ""

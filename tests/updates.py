@@ -22,7 +22,7 @@ from common.config.node import Enrolment, OtaSettings
 from common.deployment import Deployment, NodeTraits, Wave
 from common.edge.update.adoption import ADOPTION_TYPE, Adoption
 from common.edge.update.slots import Slots
-from common.edge.update.update_client import Ota
+from common.edge.update.update_client import UpdateClient
 from common.messages import Event
 from common.model.inference import OnnxModel, load_model
 from common.model.profile import Profile
@@ -190,7 +190,7 @@ class NodeKit:
             key_text(bytes(32)),
         )
         traits = NodeTraits(node, "here", "cpu")
-        self.ota = Ota(
+        self.update_client = UpdateClient(
             folder / "tuf",
             enrolment,
             APP,
@@ -223,7 +223,7 @@ class NodeKit:
 
     def look(self) -> list[dict[str, Any]]:
         """One look for a deployment; what the node tells about it."""
-        self.ota.look()
+        self.update_client.check()
         facts = self._keep(self.adoption.events())
         self.adoption.committed()
         return facts

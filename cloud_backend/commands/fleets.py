@@ -173,7 +173,7 @@ def hint(
 ) -> None:
     """Tell a node to look for a deployment now."""
     with connect(cloud, token_file, data) as client:
-        client.post(f"/v1/nodes/{part(node)}/hint", {"look": "deployment"})
+        client.post(f"/v1/nodes/{part(node)}/hint", {"action": "deployment"})
 
 
 def _keep_enrolment(answer: Any, out: Path, *, json: bool) -> None:

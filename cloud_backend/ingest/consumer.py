@@ -139,10 +139,10 @@ class Consumer:
         if self._threads[0].is_alive():
             self._threads[0].join(timeout_s)
 
-    def hint(self, site: str, node: str, look: str = "deployment", version: str = "") -> None:
-        """Tell one node to look now. A node that is offline does not get it; it looks by itself in time."""
+    def hint(self, site: str, node: str, action: str = "deployment", version: str = "") -> None:
+        """Request an action of one node. An offline node misses the hint; it polls by itself."""
         session = self._sessions.newest(site, node)
-        hint = Hint(look, version, session, self._sessions.number(self._clock()))
+        hint = Hint(action, version, session, self._sessions.number(self._clock()))
         self._publish(site, node, topics(site, node).hint, encode(hint))
 
     # ------------------------------------------------------------------------------------- receiving

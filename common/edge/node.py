@@ -66,7 +66,7 @@ from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.update.adoption import Adoption
 from common.edge.update.slots import Slots
 from common.edge.update.tuf_client import signed_until_ns
-from common.edge.update.update_client import Ota
+from common.edge.update.update_client import UpdateClient
 from common.errors import ConfigError, ReadingError, SourceError
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
 from common.model.inference import OnnxModel, load_model
@@ -195,7 +195,7 @@ class Node:
         self.name = enrolment.node if enrolment else _host_name()
         self.metrics = NodeMetrics()
         self._wear = DiskWear()
-        self.look_now = threading.Event()
+        self.check_now = threading.Event()
         self._telemetry: TelemetryServer | None = None
         self._threads: dict[str, threading.Thread] = {}
         with ExitStack() as opened:
@@ -267,7 +267,7 @@ class Node:
         self.uplink = self._make_uplink()
         if self.uplink is not None:
             opened.callback(self.uplink.close)
-        self.ota = self._make_ota()
+        self.update_client = self._make_update_client()
         self.processing.restore()
 
     # --------------------------------------------------------------------------------- starting, ending
@@ -283,9 +283,9 @@ class Node:
         self._run("process", self.processing.run)
         if self.uplink is not None:
             self._run("uplink", self.uplink.run)
-        if self.ota is not None:
-            ota = self.ota
-            self._run("ota", lambda: ota.run(self._stopping, self.look_now))
+        if self.update_client is not None:
+            client = self.update_client
+            self._run("update", lambda: client.run(self._stopping, self.check_now))
         if self.curation is not None and self._enrolment is not None:
             self._run("curation", self.curation.run)
         self._run("source", self._read)
@@ -302,7 +302,7 @@ class Node:
     def stop(self) -> int:
         """Drain and end: the source, then what is queued, then the uplink. Returns the exit code."""
         self._stopping.set()
-        self.look_now.set()
+        self.check_now.set()
         self.source.close()
         self.queue.close()
         self._join("source")
@@ -313,7 +313,7 @@ class Node:
         if self.uplink is not None:
             self.uplink.stop(DRAIN_S)
         self.local_alarms.stop(DRAIN_S)
-        for name in ("uplink", "curation", "ota"):
+        for name in ("uplink", "curation", "update"):
             self._join(name)
         self.processing.look_for_losses()
         self.losses.save(at_once=True)
@@ -459,12 +459,12 @@ class Node:
             self._settings.uplink,
             self._clock,
             status=self._status,
-            look=self.look_now.set,
+            check_now=self.check_now.set,
             hint=self._take_hint,
             report=self.processing.tell,
         )
 
-    def _make_ota(self) -> Ota | None:
+    def _make_update_client(self) -> UpdateClient | None:
         if self._enrolment is None:
             return None
         traits = NodeTraits(
@@ -474,7 +474,7 @@ class Node:
             tags=(*self.profile.tags, *self._settings.tags),
         )
         profile: Profile = self.profile
-        return Ota(
+        return UpdateClient(
             self._folder / "tuf",
             self._enrolment,
             self._spec.name,
@@ -493,8 +493,8 @@ class Node:
             self.uplink.broker = broker
 
     def _take_hint(self, hint: Hint) -> None:
-        if self.ota is not None and self.ota.wishes.ask(hint):
-            self.look_now.set()
+        if self.update_client is not None and self.update_client.requests.submit(hint):
+            self.check_now.set()
 
     def _on_commit(self, events: Sequence[Event], last_seq: int) -> None:
         epoch = self.outbox.epoch
@@ -557,7 +557,7 @@ class Node:
             "rollout": self.slots.state.rollout,
             "ok": not problems,
             "problems": [problem[:PROBLEM_CHARACTERS] for problem in problems],
-            **({"updates": self.ota.facts()} if self.ota is not None else {}),
+            **({"updates": self.update_client.facts()} if self.update_client is not None else {}),
         }
 
     def _adjust_clock(self) -> None:
@@ -582,8 +582,10 @@ class Node:
             (metrics.sent_bytes.labels("samples"), self.curation.bytes_sent if self.curation else 0)
         )
         counts.append((metrics.sent_bytes.labels("events"), self.uplink.traffic.bytes if self.uplink else 0))
-        if self.ota is not None:
-            counts += [(metrics.refusals.labels(reason), n) for reason, n in self.ota.refusals.items()]
+        if self.update_client is not None:
+            counts += [
+                (metrics.refusals.labels(reason), n) for reason, n in self.update_client.refusals.items()
+            ]
         with self._scraping:
             for counter, total in counts:
                 counter.inc(max(0.0, total - self._counted.get(id(counter), 0.0)))
@@ -597,7 +599,7 @@ class Node:
         silent_s = now_s - self.processing.alive_s
         health = self.adoption.health()
         refused = self.processing.refused
-        update = self.ota.problem if self.ota is not None else None
+        update = self.update_client.problem if self.update_client is not None else None
         update_problem = f"{update.reason}, {update}" if update and update.reason != "unreachable" else ""
         faults = [
             text

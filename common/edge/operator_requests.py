@@ -12,7 +12,7 @@ it has.
             not taken again until a newer deployment names it.
 
 A wish that comes again before it is fulfilled is one wish. Words that are not known here are logged and
-ignored. Any thread may `Wishes.ask`; the ota thread fulfils.
+ignored. Any thread may `OperatorRequests.ask`; the update thread fulfils.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GOLDEN_TYPE = "edgeloop.golden"
 KNOWN = ("golden", "revert")
 
 
-class Wishes:
+class OperatorRequests:
     """The wishes of one node's operator, until they are fulfilled."""
 
     def __init__(
@@ -52,27 +52,27 @@ class Wishes:
         self.withdrawn: Collection[str] = ()
         """Versions that the last deployment document took back."""
 
-    def ask(self, hint: Hint) -> bool:
+    def submit(self, hint: Hint) -> bool:
         """Take a wish, from any thread; whether it is one that is known here."""
-        if hint.look not in KNOWN:
-            log.warning("the cloud hints at %r, which this node does not know: ignored", hint.look[:40])
+        if hint.action not in KNOWN:
+            log.warning("the cloud hints at %r, which this node does not know: ignored", hint.action[:40])
             return False
         with self._lock:
-            self._waiting[hint.look] = hint
+            self._waiting[hint.action] = hint
         return True
 
-    def fulfil(self) -> None:
+    def execute(self) -> None:
         """Do what was asked for. Raises nothing: what cannot be done is told or logged."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         for hint in waiting.values():
             try:
-                if hint.look == "golden":
+                if hint.action == "golden":
                     self._prove_live()
                 else:
                     self._revert(hint.version)
             except Exception:
-                log.exception("the wish for %s cannot be fulfilled", hint.look)
+                log.exception("the wish for %s cannot be fulfilled", hint.action)
 
     def _prove_live(self) -> None:
         version = self._slots.state.version
@@ -97,14 +97,14 @@ class Wishes:
         if self._adoption.busy:
             self._adoption.recall(OPERATOR)
             return
-        content = self._way_back()
+        content = self._rollback_target()
         if content is None:
             detail = f"there is nothing to go back to from {state.version}"
             self._adoption.note("refused", None, ok=False, reason=OPERATOR, detail=detail)
             return
-        self._adoption.go_back(content, state.version)
+        self._adoption.roll_back(content, state.version)
 
-    def _way_back(self) -> Content | None:
+    def _rollback_target(self) -> Content | None:
         """What to go back to, whole in the idle slot; None where the starter runs already."""
         state = self._slots.state
         before = state.previous

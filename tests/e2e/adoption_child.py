@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from common.bundle import open_bundle
-from common.edge.update.update_client import Ota  # noqa: F401  loaded before the forks, to be quick after them
+from common.edge.update.update_client import UpdateClient  # noqa: F401  loaded before the forks, to be quick after them
 from tests.updates import APP, NodeKit
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

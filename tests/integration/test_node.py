@@ -327,7 +327,7 @@ def test_events_lost_in_a_damaged_outbox_are_a_problem(make_node, tmp_path: Path
 def test_reports_that_are_dropped_are_a_problem(make_node, tmp_path: Path) -> None:
     node = make_node()
     wait_for(lambda: node.processing.handled >= COUNT, "all readings")
-    node.adoption.untold += 3
+    node.adoption.dropped_notes += 3
     wait_for(lambda: not node.healthz()[0], "it shows")
     assert "3 reports" in node.healthz()[1]["problems"][0]
     assert node.stop() == 0
@@ -486,8 +486,8 @@ def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, s
             cloud.subscribe(to.status)
             cloud.wait(lambda: bool(cloud.received))
             session = decode(seal.open(*cloud.received[0]), Status).session
-            for number, look in enumerate(("dance", "golden"), 1):
-                hint = Hint(look, session=session, number=number)
+            for number, action in enumerate(("dance", "golden"), 1):
+                hint = Hint(action, session=session, number=number)
                 cloud.publish(to.hint, seal.close(to.hint, encode(hint)))
             (proof,) = wait_for(lambda: facts(_pending(node), "edgeloop.golden"), "the proof")
     finally:

@@ -91,7 +91,7 @@ class Running:
             settings,
             anchored_clock(),
             status=lambda: Status("online", "sums", self.version),
-            look=self.looks.set,
+            check_now=self.looks.set,
             hint=self.hints.append,
             report=self.reports.append,
             chance=random.Random(1),
@@ -151,9 +151,9 @@ class Cloud:
         self.turn += 1
         self.say(TOPICS.ack, Ack(epoch, mark, session=self.session, turn=self.turn, **more))
 
-    def hint(self, look: str, version: str = "") -> Hint:
+    def hint(self, action: str, version: str = "") -> Hint:
         self.turn += 1
-        hint = Hint(look, version, self.session, self.turn)
+        hint = Hint(action, version, self.session, self.turn)
         self.say(TOPICS.hint, hint)
         return hint
 

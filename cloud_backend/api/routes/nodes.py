@@ -179,8 +179,8 @@ def hint(node: NodeName, asked: Hint, session: SessionDep, cloud: CloudDep) -> D
     by an event (``edgeloop.golden``, ``edgeloop.adoption``).
     """
     row = _find(session, node)
-    version = asked.version or (row.version if asked.look == "revert" else "")
-    cloud.consumer.hint(row.site, node, asked.look, version)
+    version = asked.version or (row.version if asked.action == "revert" else "")
+    cloud.consumer.hint(row.site, node, asked.action, version)
     return Done(id=node)
 
 

@@ -114,7 +114,7 @@ class Hint(Asked):
     ``revert`` to the model before. ``version`` is the model that is to be left; by default the one that the
     node last reported. A node that runs another by then stays with it."""
 
-    look: Literal["deployment", "golden", "revert"] = "deployment"
+    action: Literal["deployment", "golden", "revert"] = "deployment"
     version: Annotated[str, Field(pattern=rf"^({NAME[1:-1]})?$")] = ""
 
 

@@ -108,7 +108,7 @@ class Commands:
 
     async def _tell(self, look: Look) -> bool:
         asked_ns = time.time_ns()
-        body = {"look": look} | ({"version": self._version} if look == "revert" and self._version else {})
+        body = {"action": look} | ({"version": self._version} if look == "revert" and self._version else {})
         doing = self._view.ask.post(f"/v1/nodes/{quote(self._node, safe='')}/hint", body)
         told = await self._view.act(doing, f"{self._node} was told.")
         if told:

@@ -108,7 +108,7 @@ class Uplink:
         clock: Clock,
         *,
         status: Callable[[], Status],
-        look: Callable[[], None],
+        check_now: Callable[[], None],
         hint: Callable[[Hint], None],
         report: Callable[[Event], None],
         chance: random.Random | None = None,
@@ -118,7 +118,7 @@ class Uplink:
         self._settings = settings
         self._clock = clock
         self._status = status
-        self._look = look
+        self._check_now = check_now
         self._hint = hint
         self._report = report
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, guards nothing
@@ -132,7 +132,7 @@ class Uplink:
         self._session = secrets.token_hex(8)
         # Whoever connects with a client's id ends its connection: this one is in no message, not even a hash.
         self._client_id = f"edgeloop:{enrolment.site}:{enrolment.node}:{secrets.token_hex(16)}"
-        self._turn = self._heard_turn = self._hint_number = 0
+        self._turn = self._last_turn = self._hint_number = 0
         self._names: deque[str] = deque(maxlen=2 * settings.in_flight_batches)
         self._problems = Problems(UPLINK_TYPE)
         self._short_connections = 0
@@ -194,7 +194,7 @@ class Uplink:
             met = False
             try:
                 self._connect()
-                met = self._converse()
+                met = self._serve()
             except OSError as error:
                 log.info("no connection to the broker: %s", error)
             finally:
@@ -287,7 +287,7 @@ class Uplink:
         self._window.connected(time.monotonic(), self._outbox.last_seq)
         self._say(self._status())
         log.info("connected to %s:%d", self.broker.host, self.broker.port)
-        self._look()
+        self._check_now()
 
     def _say(self, status: Status) -> None:
         assert self._client is not None
@@ -299,7 +299,7 @@ class Uplink:
         topic = self._topics.status
         return client.publish(topic, self._seal.close(topic, encode(stamped)), qos=1, retain=True)
 
-    def _converse(self) -> bool:
+    def _serve(self) -> bool:
         """Work until the connection ends or it is time to stop. Returns whether there was a conversation."""
         client = self._client
         assert client is not None
@@ -321,12 +321,12 @@ class Uplink:
                     happened = selector.select(min(wait_s, LONGEST_WAIT_S))
                 finally:
                     selector.unregister(socket)
-                self._attend(client, [(key.fileobj, mask) for key, mask in happened])
+                self._dispatch(client, [(key.fileobj, mask) for key, mask in happened])
         if self._ready and client.socket() is not None:
-            self._say_goodbye(client)
+            self._publish_offline(client)
         return met
 
-    def _attend(self, client: mqtt.Client, happened: list[tuple[Any, int]]) -> None:
+    def _dispatch(self, client: mqtt.Client, happened: list[tuple[Any, int]]) -> None:
         for source, mask in happened:
             if source == self._wake_out:
                 with suppress(BlockingIOError):
@@ -344,7 +344,7 @@ class Uplink:
             return False
         return not self._ready or not self._outbox.events or time.monotonic() >= self._drain_until_s
 
-    def _say_goodbye(self, client: mqtt.Client) -> None:
+    def _publish_offline(self, client: mqtt.Client) -> None:
         """Tell that this node stops, and wait a moment until the broker has it."""
         status = self._status()
         message = self._publish_status(client, Status("offline", status.app, status.version))
@@ -357,7 +357,7 @@ class Uplink:
                 selector.register(socket, interest)
                 happened = selector.select(left_s)
                 selector.unregister(socket)
-                self._attend(client, [(key.fileobj, mask) for key, mask in happened])
+                self._dispatch(client, [(key.fileobj, mask) for key, mask in happened])
 
     # ---------------------------------------------------------------------------------------- sending
 
@@ -451,7 +451,7 @@ class Uplink:
         try:
             body = self._seal.open(message.topic, bytes(message.payload))
             if message.topic == self._topics.ack:
-                self._hear(decode(body, Ack))
+                self._handle_ack(decode(body, Ack))
             else:
                 self._take_hint(decode(body, Hint))
         except SealError as error:
@@ -468,24 +468,24 @@ class Uplink:
             self.traffic.rejected += 1
             return
         self._hint_number = hint.number
-        if hint.look == "deployment":
-            self._look()
+        if hint.action == "deployment":
+            self._check_now()
         else:
             self._hint(hint)
 
-    def _hear(self, ack: Ack) -> None:
+    def _handle_ack(self, ack: Ack) -> None:
         if ack.refused_digest:
-            self._hear_refusal(ack)
+            self._handle_refusal(ack)
         if ack.limited:
-            self._hear_limit(ack)
+            self._handle_limit(ack)
         if not ack.epoch:
             return
-        if ack.session != self._session or ack.turn <= self._heard_turn:
+        if ack.session != self._session or ack.turn <= self._last_turn:
             self.traffic.rejected += 1  # For another session, or heard before.
             return
-        self._heard_turn = ack.turn
+        self._last_turn = ack.turn
         if ack.shared:
-            self._hear_shared()
+            self._handle_shared()
         if ack.epoch != self._epoch or self._epoch != self._outbox.epoch:
             return
         if ack.forked:
@@ -522,7 +522,7 @@ class Uplink:
         self._new_window()
         self.traffic.epochs_left += 1
 
-    def _hear_shared(self) -> None:
+    def _handle_shared(self) -> None:
         now_s = self._shared_s = time.monotonic()
         if self._shared_told_s is None or now_s - self._shared_told_s >= SHARED_AGAIN_S:
             self._shared_told_s = now_s
@@ -533,7 +533,7 @@ class Uplink:
                 Priority.ALARM,
             )
 
-    def _hear_limit(self, ack: Ack) -> None:
+    def _handle_limit(self, ack: Ack) -> None:
         if ack.limited not in self._names:
             return
         self.traffic.limited += 1
@@ -546,7 +546,7 @@ class Uplink:
             self._enrolment.node,
         )
 
-    def _hear_refusal(self, ack: Ack) -> None:
+    def _handle_refusal(self, ack: Ack) -> None:
         self.traffic.refusals += 1
         bad = self._window.refused(ack.refused_digest)
         log.warning("the cloud cannot read a batch: %s", ack.refused_reason)

@@ -58,7 +58,7 @@ class Instance:
         self.latencies_s.append(took.wall_s)
 
 
-def carry_on(following: Instance, before: Instance) -> None:
+def transfer_state(following: Instance, before: Instance) -> None:
     """Let ``following`` go on from what ``before`` has said; it keeps its own state where that fails."""
     try:
         following.app.restore(before.app.snapshot())

@@ -65,7 +65,7 @@ class _GivenUp(OutboxError):
     """The node stops while nothing can be committed."""
 
 
-class Keeper(Protocol):
+class SampleSink(Protocol):
     """Takes samples that may be worth learning from (`common.edge.curation.curation.Curation` is one)."""
 
     def offer(self, sample: Sample, *, drifting: bool, recorded: bool) -> None: ...
@@ -87,7 +87,7 @@ class Processing:
         queue: ReadingQueue,
         adoption: Adoption,
         outbox: Outbox,
-        keeper: Keeper | None,
+        sink: SampleSink | None,
         metrics: NodeMetrics,
         losses: Losses,
         clock: Clock,
@@ -103,7 +103,7 @@ class Processing:
         self._queue = queue
         self._adoption = adoption
         self._outbox = outbox
-        self._keeper = keeper
+        self._sink = sink
         self._metrics = metrics
         self._losses = losses
         self._clock = clock
@@ -126,7 +126,7 @@ class Processing:
         self._drift: DriftDetector | None = None
         self._drift_version = ""
         self._next_health_s = time.monotonic()
-        self._dropped_told = self._given_up_told = self._untold_told = 0
+        self._dropped_reported = self._given_up_reported = self._dropped_notes_reported = 0
         self.problems = Problems()
         self.refused = RefusedSubjects(node)
         self.handled = 0
@@ -237,8 +237,8 @@ class Processing:
                 self._commit()
         if not items:
             self._waiting += self._adoption.events()
-        if self._keeper is not None:
-            self._waiting += self._keeper.finished()
+        if self._sink is not None:
+            self._waiting += self._sink.finished()
         self._waiting += self._platform_events()
         if self._is_due():
             self._commit()
@@ -303,10 +303,10 @@ class Processing:
         self.problems.add(error.kind, str(error), subject, error.count)
 
     def _offer(self, sample: Sample, recorded: bool) -> None:
-        if self._keeper is None:
+        if self._sink is None:
             return
         try:
-            self._keeper.offer(sample, drifting=self.drifting, recorded=recorded)
+            self._sink.offer(sample, drifting=self.drifting, recorded=recorded)
         except (SampleError, OSError) as error:
             self.problems.add("sample", f"a sample of {sample.subject} is not kept: {error}", sample.subject)
 
@@ -359,18 +359,20 @@ class Processing:
 
     def look_for_losses(self) -> None:
         """Take note of what others have counted as lost or left out."""
-        if replaced := self._queue.dropped - self._dropped_told:
-            self._dropped_told += replaced
+        if replaced := self._queue.dropped - self._dropped_reported:
+            self._dropped_reported += replaced
             self._metrics.dropped.inc(replaced)
             detail = "readings of a live source that a newer one replaced before the app took them"
             self.problems.add("replaced", detail, self._node, replaced)
-        if (given_up := sum(self._outbox.dropped.copy().values()) - self._given_up_told) > 0:
-            self._given_up_told += given_up
+        if (given_up := sum(self._outbox.dropped.copy().values()) - self._given_up_reported) > 0:
+            self._given_up_reported += given_up
             self._losses.add(Kind.EVENTS, given_up)
-        if untold := self._adoption.untold - self._untold_told:
-            self._untold_told += untold
-            self._losses.add(Kind.REPORTS, untold)
-            self.problems.add("notices", "notes on models are not told: too many wait", self._node, untold)
+        if dropped_notes := self._adoption.dropped_notes - self._dropped_notes_reported:
+            self._dropped_notes_reported += dropped_notes
+            self._losses.add(Kind.REPORTS, dropped_notes)
+            self.problems.add(
+                "notices", "notes on models are not told: too many wait", self._node, dropped_notes
+            )
         self._losses.save()
 
     def _health_event(self, now_ns: int) -> Event:
@@ -423,8 +425,8 @@ class Processing:
         self._waiting, self._position, self._decided, self._due_s = [], None, 0, float("inf")
         self._flush.clear()
         self._adoption.committed()
-        if self._keeper is not None:
-            self._keeper.committed()
+        if self._sink is not None:
+            self._sink.committed()
         self._count(events)
         if problem is not None:
             self._recovered(problem)

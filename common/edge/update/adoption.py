@@ -13,7 +13,7 @@ said (an alarm that is up) stays said. `common.edge.update.trial` judges; `commo
 remembers.
 
 Threads: `Adoption.process`, `events` and `committed` belong to the process thread; `offer`, `recall`,
-`go_back`, `resettle`, `refuse`, `note`, `tell` to the ota thread; `health` may be called from anywhere.
+`roll_back`, `apply_settings`, `refuse`, `note`, `tell` to the update thread; `health` to any.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from common.bundle import Bundle, Manifest
 from common.clock import Clock
 from common.config.node import OtaSettings
 from common.deployment import SOAK_LIMIT_S
-from common.edge.processing.instance import Instance, carry_on, scales_of
+from common.edge.processing.instance import Instance, scales_of, transfer_state
 from common.edge.update.slot_state import Content, Order, Report
 from common.edge.update.slots import Slots
 from common.edge.update.trial import Outcome, Trial, Verdict
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 ADOPTION_TYPE = "edgeloop.adoption"
 INFERENCE_TYPE = "edgeloop.inference"
 NOTES_LIMIT = 256
-"""Notes that wait to be told; what comes above is counted (`Adoption.untold`)."""
+"""Notes that wait to be told; what comes above is counted (`Adoption.dropped_notes`)."""
 OPERATOR = "operator"
 """Reason of what a person asked for."""
 
@@ -88,7 +88,7 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
+class _Companion:
     """What runs beside the live model, and why: the candidate (``shadow``) or the previous one (``soak``)."""
 
     phase: str
@@ -104,14 +104,14 @@ class _Recall:
 
 
 @dataclass(frozen=True, slots=True)
-class _GoBack:
+class _RollBack:
     instance: Instance
     content: Content
     left: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Resettle:
+class _ApplySettings:
     instance: Instance
     order: Order
 
@@ -128,19 +128,21 @@ class Adoption:
         self._create = create
         self._settings = settings
         self._clock = clock
-        self._orders: queue.SimpleQueue[_Candidate | _Recall | _GoBack | _Resettle] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Candidate | _Recall | _RollBack | _ApplySettings] = (
+            queue.SimpleQueue()
+        )
         self._pending = 0
         self._lock = threading.Lock()
         self._notes: deque[Event] = deque()
         self.switches = 0
         """How often another model, or the same under other settings, went live."""
-        self.untold = 0
+        self.dropped_notes = 0
         """Notes that were dropped because too many waited."""
         self._handed_on = 0
         self._readings = 0
         self._failures = 0
         self._drifting = False
-        self._beside: _Beside | None = None
+        self._companion: _Companion | None = None
         self._live = self._load_live()
 
     # ------------------------------------------------------------------------------ the process thread
@@ -162,25 +164,25 @@ class Adoption:
         Raises `ReadingError` for a reading that is unusable whatever the model.
         """
         self._drifting = drifting
-        self._obey()
-        beside = self._beside
+        self._run_commands()
+        companion = self._companion
         unusable: ReadingError | None = None
         given: list[Event | Sample] = []
         try:
             given, outcome = self._live.run(reading, now_ns)
         except ReadingError as error:
-            if beside is None or beside.phase == "shadow" or beside.instance is None:
+            if companion is None or companion.phase == "shadow" or companion.instance is None:
                 raise
             unusable, outcome = error, Outcome(f"unusable only with this model: {error}")
-        if beside is not None:
-            spare, other = self._run_beside(beside, reading, now_ns, unusable)
-            if beside.phase == "shadow":
-                beside.trial.familiar &= not drifting
-                self._judge_shadow(beside, outcome, other)
+        if companion is not None:
+            spare, other = self._run_companion(companion, reading, now_ns, unusable)
+            if companion.phase == "shadow":
+                companion.trial.familiar &= not drifting
+                self._judge_shadow(companion, outcome, other)
             else:
                 if outcome.error and other is not None and not other.error:
                     given = spare
-                self._judge_soak(beside, outcome, other)
+                self._judge_soak(companion, outcome, other)
         self._readings += 1
         if outcome.error:
             self._failures += 1
@@ -193,7 +195,7 @@ class Adoption:
         Important steps stay in the slots' state until `committed`, so that a crash before the outbox has
         them repeats them rather than losing them.
         """
-        self._obey()
+        self._run_commands()
         given: list[Event] = []
         while self._notes:
             given.append(self._notes.popleft())
@@ -216,41 +218,43 @@ class Adoption:
         try:
             self._live.app.restore(state)
         except Exception as error:
-            beside = self._beside
-            if beside is None or beside.phase != "soak":
+            companion = self._companion
+            if companion is None or companion.phase != "soak":
                 raise
             log.exception("the model in its soak cannot take over the saved state")
-            self._revert(beside, Verdict(False, "load_failed", f"cannot take over the saved state: {error}"))
+            self._revert(
+                companion, Verdict(False, "load_failed", f"cannot take over the saved state: {error}")
+            )
             self._live.app.restore(state)
             return
-        if self._beside is not None and self._beside.instance is not None:
-            self._beside.instance.app.restore(state)
+        if self._companion is not None and self._companion.instance is not None:
+            self._companion.instance.app.restore(state)
 
     def replay(self, reading: Reading, now_ns: int) -> bool:
         """Decide again on a reading, for the state alone. False if the live app cannot use it."""
-        beside = self._beside
-        if beside is not None and beside.instance is not None:
+        companion = self._companion
+        if companion is not None and companion.instance is not None:
             with suppress(ReadingError):
-                beside.instance.run(reading, now_ns)
+                companion.instance.run(reading, now_ns)
         try:
             self._live.run(reading, now_ns)
         except ReadingError:
             return False
         return True
 
-    # ---------------------------------------------------------------------------------- the ota thread
+    # ---------------------------------------------------------------------------------- the update thread
 
     @property
     def busy(self) -> bool:
         """Whether a model is on trial or about to be, so that the idle slot must be left alone."""
         with self._lock:
-            return self._pending > 0 or self._beside is not None
+            return self._pending > 0 or self._companion is not None
 
     @property
     def candidate(self) -> Order | None:
         """What is on trial in shadow."""
-        beside = self._beside
-        return beside.order if beside is not None else None
+        companion = self._companion
+        return companion.order if companion is not None else None
 
     def offer(self, offer: Offer) -> None:
         """Put a bundle on trial. What cannot be loaded is refused here."""
@@ -264,16 +268,16 @@ class Adoption:
             log.exception("the model %s cannot be loaded", offer.bundle.version)
             self.refuse(offer.order, "load_failed", f"{type(error).__name__}: {error}", final=True)
             return
-        self._give(candidate)
+        self._enqueue(candidate)
 
     def recall(self, reason: str) -> None:
         """What is on trial is no longer wanted: drop it, or go back to the previous model.
 
         With the reason `OPERATOR` the version is given up until a newer serial names it.
         """
-        self._give(_Recall(reason))
+        self._enqueue(_Recall(reason))
 
-    def go_back(self, content: Content, left: str) -> None:
+    def roll_back(self, content: Content, left: str) -> None:
         """A person wants ``content``, which the idle slot holds whole, not the confirmed model ``left``."""
         order = Order(version=content.version, serial=self._slots.state.seen_serial, rollout="")
         try:
@@ -283,16 +287,16 @@ class Adoption:
             log.exception("the model %s cannot be loaded", content.version)
             self.refuse(order, "load_failed", f"{type(error).__name__}: {error}")
             return
-        self._give(_GoBack(instance, content, left))
+        self._enqueue(_RollBack(instance, content, left))
 
-    def resettle(self, order: Order) -> None:
+    def apply_settings(self, order: Order) -> None:
         """Go on with the live model under other settings."""
         try:
             app, model = self._create(self._live.bundle, order.settings)
         except EdgeloopError as error:
             self.refuse(order, "settings", str(error), final=True)
             return
-        self._give(_Resettle(Instance(self._live.bundle, app, model), order))
+        self._enqueue(_ApplySettings(Instance(self._live.bundle, app, model), order))
 
     def refuse(self, order: Order | None, reason: str, detail: str, *, final: bool = False) -> None:
         """Report an update that was refused; ``final`` gives up the version until a newer serial names it."""
@@ -306,7 +310,7 @@ class Adoption:
     def tell(self, event: Event) -> None:
         """Tell of something that need not survive a crash."""
         if len(self._notes) >= NOTES_LIMIT:
-            self.untold += 1
+            self.dropped_notes += 1
         else:
             self._notes.append(event)
 
@@ -333,16 +337,16 @@ class Adoption:
         """How the live model does."""
         state = self._slots.state
         latencies = np.array(tuple(self._live.latencies_s) or (0.0,)) * 1e3
-        beside = self._beside
+        companion = self._companion
         return Health(
             version=state.version,
             slot=state.live,
-            step=beside.phase if beside is not None else state.step,
+            step=companion.phase if companion is not None else state.step,
             readings=self._readings,
             failures=self._failures,
             latency_p50_ms=float(np.percentile(latencies, 50)),
             latency_p99_ms=float(np.percentile(latencies, 99)),
-            soak_ok=beside is None or beside.phase == "shadow" or not beside.trial.failures(),
+            soak_ok=companion is None or companion.phase == "shadow" or not companion.trial.failures(),
             confirmed=state.step == "confirmed",
         )
 
@@ -375,12 +379,12 @@ class Adoption:
             log.exception("the previous model %s cannot be loaded beside the new one", bundle.version)
             return None
 
-    def _give(self, order: _Candidate | _Recall | _GoBack | _Resettle) -> None:
+    def _enqueue(self, order: _Candidate | _Recall | _RollBack | _ApplySettings) -> None:
         with self._lock:
             self._pending += 1
         self._orders.put(order)
 
-    def _obey(self) -> None:
+    def _run_commands(self) -> None:
         while self._pending:
             try:
                 order = self._orders.get_nowait()
@@ -389,16 +393,16 @@ class Adoption:
             if isinstance(order, _Candidate):
                 self._begin_shadow(order)
             elif isinstance(order, _Recall):
-                self._obey_recall(order)
-            elif isinstance(order, _GoBack):
-                self._obey_go_back(order)
+                self._recall(order)
+            elif isinstance(order, _RollBack):
+                self._roll_back(order)
             else:
-                self._obey_resettle(order)
+                self._apply_settings(order)
             with self._lock:
                 self._pending -= 1
 
     def _begin_shadow(self, candidate: _Candidate) -> None:
-        if self._beside is not None:
+        if self._companion is not None:
             return
         instance, order = candidate.instance, candidate.order
         try:
@@ -414,21 +418,21 @@ class Adoption:
             self._settings,
             familiar=not self._drifting,
         )
-        self._beside = _Beside("shadow", instance, trial, self._clock(), order)
+        self._companion = _Companion("shadow", instance, trial, self._clock(), order)
         if not order.compare:
-            self._switch(self._beside, "no shadow: the live model was withdrawn")
+            self._switch(self._companion, "no shadow: the live model was withdrawn")
         elif not self._settings.shadow_readings:
-            self._switch(self._beside, "no shadow: the settings ask for none")
+            self._switch(self._companion, "no shadow: the settings ask for none")
 
-    def _obey_recall(self, recall: _Recall) -> None:
-        beside = self._beside
-        if beside is None:
+    def _recall(self, recall: _Recall) -> None:
+        companion = self._companion
+        if companion is None:
             return
-        if beside.phase == "soak":
+        if companion.phase == "soak":
             by = "a person" if recall.reason == OPERATOR else "the cloud"
-            self._revert(beside, Verdict(False, recall.reason, f"{by} asks for the previous model again"))
+            self._revert(companion, Verdict(False, recall.reason, f"{by} asks for the previous model again"))
             return
-        self._beside, order = None, beside.order
+        self._companion, order = None, companion.order
         if recall.reason == OPERATOR and order is not None:
             detail, now_ns = "a person had it dropped in shadow", self._clock()
             self._slots.change(
@@ -438,18 +442,18 @@ class Adoption:
             self.note("refused", order, ok=False, reason=recall.reason, detail="dropped in shadow")
             self._slots.change(lambda state: state.settled())
 
-    def _obey_go_back(self, wish: _GoBack) -> None:
-        if self._beside is not None or self._live.bundle.version != wish.left:
+    def _roll_back(self, wish: _RollBack) -> None:
+        if self._companion is not None or self._live.bundle.version != wish.left:
             return
         detail = "a person asks for the model before" + (" (the starter)" if wish.content.starter else "")
         log.warning("back from %s to %s: %s", wish.left, wish.content.version, detail)
-        self._slots.change(lambda state: state.gone_back(wish.content, OPERATOR, detail, self._clock()))
-        carry_on(wish.instance, self._live)
+        self._slots.change(lambda state: state.rolled_back(wish.content, OPERATOR, detail, self._clock()))
+        transfer_state(wish.instance, self._live)
         self._live = wish.instance
         self.switches += 1
 
-    def _obey_resettle(self, change: _Resettle) -> None:
-        if self._beside is not None or change.instance.bundle.version != self._live.bundle.version:
+    def _apply_settings(self, change: _ApplySettings) -> None:
+        if self._companion is not None or change.instance.bundle.version != self._live.bundle.version:
             return
         try:
             change.instance.app.restore(self._live.app.snapshot())
@@ -457,56 +461,56 @@ class Adoption:
             log.exception("the app cannot go on under other settings")
             self.refuse(change.order, "settings", f"cannot take over the state: {error}", final=True)
             return
-        self._slots.change(lambda state: state.resettled(change.order))
+        self._slots.change(lambda state: state.settings_applied(change.order))
         self._live = change.instance
         self.switches += 1
 
-    def _run_beside(
-        self, beside: _Beside, reading: Reading, now_ns: int, unusable: ReadingError | None
+    def _run_companion(
+        self, companion: _Companion, reading: Reading, now_ns: int, unusable: ReadingError | None
     ) -> tuple[list[Event | Sample], Outcome | None]:
         """Let the other model see the reading. Raises ``unusable`` if that one cannot use it either."""
-        if beside.instance is None:
+        if companion.instance is None:
             return [], None
         try:
-            return beside.instance.run(reading, now_ns)
+            return companion.instance.run(reading, now_ns)
         except ReadingError as error:
             if unusable is not None:
                 raise unusable from error
             return [], Outcome(f"unusable only with this model: {error}")
 
-    def _judge_shadow(self, beside: _Beside, live: Outcome, candidate: Outcome | None) -> None:
+    def _judge_shadow(self, companion: _Companion, live: Outcome, candidate: Outcome | None) -> None:
         assert candidate is not None
-        beside.trial.add(candidate, live)
-        verdict = beside.trial.verdict()
-        waited_s = (self._clock() - beside.since_ns) / 1e9
+        companion.trial.add(candidate, live)
+        verdict = companion.trial.verdict()
+        waited_s = (self._clock() - companion.since_ns) / 1e9
         if not verdict.good:
-            self.refuse(beside.order, verdict.reason, f"in shadow: {verdict.detail}", final=True)
-            self._beside = None
+            self.refuse(companion.order, verdict.reason, f"in shadow: {verdict.detail}", final=True)
+            self._companion = None
         elif (
-            beside.trial.readings >= self._settings.shadow_readings
+            companion.trial.readings >= self._settings.shadow_readings
             or waited_s >= self._settings.shadow_timeout_s
         ):
-            self._switch(beside, verdict.detail)
+            self._switch(companion, verdict.detail)
 
-    def _judge_soak(self, beside: _Beside, live: Outcome, previous: Outcome | None) -> None:
-        beside.trial.add(live, previous)
-        if self._slots.state.kills and beside.trial.readings >= self._settings.soak_readings:
+    def _judge_soak(self, companion: _Companion, live: Outcome, previous: Outcome | None) -> None:
+        companion.trial.add(live, previous)
+        if self._slots.state.kills and companion.trial.readings >= self._settings.soak_readings:
             self._slots.change(lambda state: state.served())
-        verdict = beside.trial.verdict()
-        soaked_s = (self._clock() - beside.since_ns) / 1e9
+        verdict = companion.trial.verdict()
+        soaked_s = (self._clock() - companion.since_ns) / 1e9
         soak_s = min(self._slots.state.soak_s, SOAK_LIMIT_S)
         if not verdict.good:
-            self._revert(beside, verdict)
-        elif soaked_s >= soak_s and beside.trial.readings >= self._settings.soak_readings:
+            self._revert(companion, verdict)
+        elif soaked_s >= soak_s and companion.trial.readings >= self._settings.soak_readings:
             self._slots.change(lambda state: state.confirmed(verdict.detail, self._clock()))
-            self._beside = None
+            self._companion = None
 
-    def _switch(self, shadow: _Beside, detail: str) -> None:
+    def _switch(self, shadow: _Companion, detail: str) -> None:
         assert shadow.instance is not None
         assert shadow.order is not None
         order, candidate, previous = shadow.order, shadow.instance, self._live
         self.note("shadow", order, detail=detail)
-        carry_on(candidate, previous)
+        transfer_state(candidate, previous)
         familiar = shadow.trial.familiar
         self._slots.change(lambda state: state.switched(order, self._clock(), familiar=familiar))
         self._live = candidate
@@ -523,9 +527,9 @@ class Adoption:
             compare=self._slots.state.compare,
             familiar=self._slots.state.familiar,
         )
-        self._beside = _Beside("soak", previous, trial, self._clock())
+        self._companion = _Companion("soak", previous, trial, self._clock())
 
-    def _revert(self, soak: _Beside, verdict: Verdict) -> None:
+    def _revert(self, soak: _Companion, verdict: Verdict) -> None:
         bad, previous = self._live, soak.instance or self._load_previous()
         log.warning("the model %s is reverted (%s): %s", bad.bundle.version, verdict.reason, verdict.detail)
         if previous is not None:
@@ -536,10 +540,10 @@ class Adoption:
         else:
             bundle = self._slots.fall_back(f"{verdict.reason}: {verdict.detail}")
             previous = Instance(bundle, *self._create(bundle, {}))
-        carry_on(previous, bad)
+        transfer_state(previous, bad)
         self._live = previous
         self.switches += 1
-        self._beside = None
+        self._companion = None
 
     def _tell_failure(self, reading: Reading, problem: str) -> None:
         """Tell of the 1st, 2nd, 4th, 8th ... failed reading."""

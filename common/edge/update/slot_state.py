@@ -186,7 +186,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
             "confirmed", True, time_ns, detail=detail, from_version=before
         )
 
-    def resettled(self, order: Order) -> SlotState:
+    def settings_applied(self, order: Order) -> SlotState:
         """The live model goes on with other settings."""
         content = msgspec.structs.replace(self.content, settings=order.settings)
         return with_changes(self, content=content, serial=order.serial, rollout=order.rollout)
@@ -222,7 +222,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         )
         return back.without(self.version, max(self.serial, through)) if blame else back
 
-    def gone_back(self, content: Content, reason: str, detail: str, time_ns: int) -> SlotState:
+    def rolled_back(self, content: Content, reason: str, detail: str, time_ns: int) -> SlotState:
         """A person wants another model than the present one: ``content``, which the idle slot holds whole.
 
         Whatever deployment this node has seen so far does not bring the present one back.

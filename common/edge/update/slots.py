@@ -34,7 +34,7 @@ STATE = "slots.json"
 
 
 class Slots:
-    """The two slots in ``folder``. Safe to use from the process thread and the ota thread."""
+    """The two slots in ``folder``. Safe to use from the process thread and the update thread."""
 
     def __init__(
         self,

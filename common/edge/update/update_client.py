@@ -56,7 +56,7 @@ from common.deployment import (
     deployment_target,
     version_for,
 )
-from common.edge.operator_requests import Wishes
+from common.edge.operator_requests import OperatorRequests
 from common.edge.update.adoption import Adoption, Offer
 from common.edge.update.fetcher import RepositoryFetcher
 from common.edge.update.slot_state import Order
@@ -79,8 +79,8 @@ class _GivenUp(UpdateRefused):
     """A refusal that stands until a newer serial names the version."""
 
 
-class Ota:
-    """Looks for deployments; everything here runs in the ota thread."""
+class UpdateClient:
+    """Looks for deployments; everything here runs in the update thread."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Ota:
         self._repository = TrustedRepository(
             folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher, app
         )
-        self.wishes = Wishes(slots, adoption, load, clock)
+        self.requests = OperatorRequests(slots, adoption, load, clock)
         self._broker = self._enrolled_broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
         self._broker_moved = broker_moved
         self._order: Order | None = None
@@ -123,27 +123,27 @@ class Ota:
         """Why this node cannot check for updates, or has no room for one; None after one that succeeded."""
         self._follow_kept_broker()
 
-    def run(self, stop: threading.Event, look_now: threading.Event) -> None:
-        """Look every ``poll_s`` (jittered), and at once when ``look_now`` is set, until ``stop`` is.
+    def run(self, stop: threading.Event, check_now: threading.Event) -> None:
+        """Look every ``poll_s`` (jittered), and at once when ``check_now`` is set, until ``stop`` is.
 
         What an operator wished for (`wishes`) is done before each look.
         """
         while not stop.is_set():
-            look_now.clear()
-            self.wishes.fulfil()
-            self.look()
+            check_now.clear()
+            self.requests.execute()
+            self.check()
             due = time.monotonic() + self._settings.poll_s * random.uniform(0.8, 1.2)  # noqa: S311
-            while not stop.is_set() and not look_now.is_set():
+            while not stop.is_set() and not check_now.is_set():
                 left = due - time.monotonic()
                 if left <= 0:
                     break
-                look_now.wait(min(0.25, left))
+                check_now.wait(min(0.25, left))
 
-    def look(self) -> None:
+    def check(self) -> None:
         """One look. Raises nothing: what is refused is reported, what is out of reach is logged."""
         self._order = None
         try:
-            self._look()
+            self._check()
             self._told = self.problem = None
         except UpdateRefused as error:
             self.problem = error if self._order is None or error.reason == "no_space" else None
@@ -162,19 +162,19 @@ class Ota:
             "serial": state.seen_serial,
         }
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         floors = self._repository.refresh(self._slots.state.floors)
-        self._find_broker()
+        self._update_broker_address()
         document = self._deployment(self._slots.state.serial_floor(floors))
         self._slots.change(lambda state: state.saw(floors, document.serial if document else 0))
         if document is None:
             return
-        self.wishes.withdrawn = frozenset(document.withdrawn)
+        self.requests.withdrawn = frozenset(document.withdrawn)
         self._order = self._order_of(document)
         if self._should_adopt(self._order):
             self._adopt(self._order)
 
-    def _find_broker(self) -> None:
+    def _update_broker_address(self) -> None:
         """Take over the broker's address where it has moved; trouble with that holds no update up."""
         try:
             target = self._repository.target(CONNECTION_TARGET)
@@ -248,7 +248,7 @@ class Ota:
         if order.version != state.version:
             return True
         if order.settings != state.content.settings:
-            self._adoption.resettle(order)
+            self._adoption.apply_settings(order)
         elif order.wave and order.rollout != state.rollout:
             now_ns = time.time_ns()
             self._slots.change(lambda s: s.renamed(order, now_ns))

@@ -199,10 +199,10 @@ def test_a_hint_goes_to_a_known_node(admin: TestClient) -> None:
     admin.post("/v1/nodes", json={"node": "press-9", "site": "plant"})
     assert admin.post("/v1/nodes/press-9/hint", json={}).status_code == 202
     assert admin.post("/v1/nodes/absent/hint", json={}).status_code == 404
-    for look in ("deployment", "golden", "revert"):
-        assert admin.post("/v1/nodes/press-9/hint", json={"look": look}).status_code == 202
-    assert admin.post("/v1/nodes/press-9/hint", json={"look": "revert", "version": "v2"}).status_code == 202
-    for wrong in ({"look": "away"}, {"version": "../v2"}, {"look": "revert", "version": "V 2"}):
+    for action in ("deployment", "golden", "revert"):
+        assert admin.post("/v1/nodes/press-9/hint", json={"action": action}).status_code == 202
+    assert admin.post("/v1/nodes/press-9/hint", json={"action": "revert", "version": "v2"}).status_code == 202
+    for wrong in ({"action": "away"}, {"version": "../v2"}, {"action": "revert", "version": "V 2"}):
         assert admin.post("/v1/nodes/press-9/hint", json=wrong).status_code == 422
 
 

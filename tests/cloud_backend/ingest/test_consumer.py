@@ -159,11 +159,11 @@ def test_a_killed_broker_is_survived(consumer: Consumer, broker: Broker, store: 
 def test_hints_reach_their_node(consumer: Consumer, uplink: MqttClient) -> None:
     publish(uplink, TOPICS.status, messages.encode(Status("online", "test", session="s1")), retain=True)
     assert eventually(lambda: [n.state for n in rows(consumer._engine, Node)] == ["online"])
-    for look in ("deployment", "golden"):
-        consumer.hint(SITE, "node-1", look)
+    for action in ("deployment", "golden"):
+        consumer.hint(SITE, "node-1", action)
     uplink.wait(lambda: len(uplink.received) == 2)
     first, second = (decode(SEAL.open(*each), Hint) for each in uplink.received)
-    assert (first.look, first.session, second.look) == ("deployment", "s1", "golden")
+    assert (first.action, first.session, second.action) == ("deployment", "s1", "golden")
     assert first.number < second.number
 
 

@@ -503,4 +503,6 @@ def test_a_bad_model_is_reverted_on_the_canary_with_no_person(yard, fault):
     assert fleet.versions() == {"starter-1"}
     others = [node for name, node in fleet.nodes.items() if name != canary]
     assert all(node.slots.state.refused == [] for node in others)
-    assert all(version_for(yard.document(), node.ota._traits) == "" for node in fleet.nodes.values())
+    assert all(
+        version_for(yard.document(), node.update_client._traits) == "" for node in fleet.nodes.values()
+    )

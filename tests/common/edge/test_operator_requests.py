@@ -24,10 +24,10 @@ def confirm(node: NodeKit, site: UpdateSite, version: str, **changes: Any) -> No
     assert (node.slots.state.version, node.slots.state.step) == (version, "confirmed")
 
 
-def wish(node: NodeKit, look: str, version: str = "") -> list[Event]:
-    """Ask, let the node fulfil it, and give what it told beside adoption."""
-    node.ota.wishes.ask(Hint(look, version))
-    node.ota.wishes.fulfil()
+def request(node: NodeKit, action: str, version: str = "") -> list[Event]:
+    """Submit a request and execute it; the events that are not about adoption."""
+    node.update_client.requests.submit(Hint(action, version))
+    node.update_client.requests.execute()
     return [each for each in node.feed(1) if isinstance(each, Event) and not each.type.startswith("sums.")]
 
 
@@ -36,14 +36,14 @@ def wish(node: NodeKit, look: str, version: str = "") -> list[Event]:
 
 def test_the_live_model_proves_itself_on_this_device(node, site) -> None:
     confirm(node, site, "v2")
-    (event,) = wish(node, "golden")
+    (event,) = request(node, "golden")
     assert (event.type, event.subject) == (GOLDEN_TYPE, "v2")
     assert event.data["passed"] is True
     assert (event.data["version"], event.data["cases"], event.data["detail"]) == ("v2", 8, "")
     assert event.data["latency_ms"] > 0
     assert node.version() == "v2"
-    assert node.ota.wishes.fulfil() is None
-    assert wish(node, "deployment") == []
+    assert node.update_client.requests.execute() is None
+    assert request(node, "deployment") == []
 
 
 def test_a_model_that_no_longer_gives_what_it_promised_says_so(node, site) -> None:
@@ -51,7 +51,7 @@ def test_a_model_that_no_longer_gives_what_it_promised_says_so(node, site) -> No
     other = make_bundle(site.folder / "other", version="v2", gain=3.0)
     folder = node.slots.live().path
     os.replace(other.path / "golden.npz", folder / "golden.npz")
-    (event,) = wish(node, "golden")
+    (event,) = request(node, "golden")
     assert (event.data["passed"], event.data["version"]) == (False, "v2")
     assert "golden.npz" in event.data["detail"]
     assert node.version() == "v2"
@@ -62,7 +62,7 @@ def test_a_model_that_no_longer_gives_what_it_promised_says_so(node, site) -> No
 
 def test_in_the_soak_the_previous_model_is_back_at_once(node, site) -> None:
     adopt(node, site, "v2", soak_s=1000.0)
-    wish(node, "revert", "v2")
+    request(node, "revert", "v2")
     assert node.version() == "starter-1"
     (told,) = node.told("reverted")
     assert (told["version"], told["from_version"], told["reason"]) == ("v2", "starter-1", "operator")
@@ -71,7 +71,7 @@ def test_in_the_soak_the_previous_model_is_back_at_once(node, site) -> None:
 def test_a_confirmed_model_gives_way_to_the_one_before(node, site) -> None:
     confirm(node, site, "v2", settings={"alarm_above": 50.0})
     confirm(node, site, "v3")
-    wish(node, "revert", "v3")
+    request(node, "revert", "v3")
     assert node.version() == "v2"
     state = node.slots.state
     assert (state.step, state.content.settings) == ("confirmed", {"alarm_above": 50.0})
@@ -86,8 +86,8 @@ def test_no_reading_is_skipped_or_doubled_by_going_back(node, site) -> None:
     site.publish("v2", soak_s=float(SOAK))
     node.look()
     said += node.feed(30)
-    node.ota.wishes.ask(Hint("revert"))
-    node.ota.wishes.fulfil()
+    node.update_client.requests.submit(Hint("revert"))
+    node.update_client.requests.execute()
     said += node.feed(3)
     assert node.slots.state.version == "starter-1"
     counts = [e.data["count"] for e in said if isinstance(e, Event) and e.type == "sums.value"]
@@ -108,7 +108,7 @@ def test_what_was_left_comes_again_with_a_newer_deployment_only(node, site, when
     # Documents that the node has seen while it ran the model do not bring it back either.
     site.publish(left, bundle=site.bundle(left), rollout=f"r-{site.serial}")
     node.look()
-    wish(node, "revert")
+    request(node, "revert")
     assert node.version() == "starter-1"
     node.events.clear()
     for _ in range(3):
@@ -125,7 +125,7 @@ def test_a_candidate_in_shadow_is_dropped(node, site) -> None:
     site.publish("v2")
     node.look()
     node.feed(2)
-    wish(node, "revert", "v2")
+    request(node, "revert", "v2")
     node.feed(20)
     assert node.version() == "starter-1"
     (told,) = node.told("refused")
@@ -146,7 +146,7 @@ def test_where_the_other_slot_is_not_whole_the_starter_runs(node, site, harm) ->
     confirm(node, site, "v2")
     confirm(node, site, "v3")
     harm(node)
-    wish(node, "revert")
+    request(node, "revert")
     assert node.version() == "starter-1"
     assert node.slots.state.content.starter
     (told,) = node.told("reverted")
@@ -161,7 +161,7 @@ def test_a_withdrawn_model_is_no_way_back(node, site) -> None:
     document = Deployment(app="sums", serial=site.serial, rollout="r", base_version="v3", withdrawn=["v2"])
     site.repository.publish("sums", None, document)
     node.look()
-    wish(node, "revert")
+    request(node, "revert")
     assert node.version() == "starter-1"
 
 
@@ -169,7 +169,7 @@ def test_a_model_that_replaced_a_withdrawn_one_does_not_give_way_to_it(node, sit
     confirm(node, site, "v2")
     confirm(node, site, "v3", withdrawn=["v2"])
     again = node.restarted()
-    wish(again, "revert")
+    request(again, "revert")
     assert again.version() == "starter-1"
 
 
@@ -177,13 +177,13 @@ def test_a_reversal_that_was_done_is_not_done_again(node, site) -> None:
     confirm(node, site, "v2")
     confirm(node, site, "v3")
     for _ in range(3):
-        wish(node, "revert", "v3")
+        request(node, "revert", "v3")
         assert node.version() == "v2"
     assert len(node.told("reverted")) == 1
 
 
 def test_from_the_starter_there_is_no_way_back(node, site) -> None:
-    wish(node, "revert")
+    request(node, "revert")
     assert node.version() == "starter-1"
     (told,) = node.told("refused")
     assert (told["reason"], told["ok"]) == ("operator", False)
@@ -196,30 +196,30 @@ def test_a_hint_names_no_model_to_run(node, site) -> None:
     planted = make_bundle(site.folder / "planted", version="planted", gain=9.0)
     for name in planted.files():
         os.replace(planted.path / name, node.slots.idle_path() / name)
-    wish(node, "revert", "planted")
+    request(node, "revert", "planted")
     assert node.version() == "v2"
-    wish(node, "revert")
+    request(node, "revert")
     assert node.version() == "starter-1"
 
 
 def test_a_word_that_is_not_known_is_logged_and_ignored(node, site, caplog) -> None:
-    assert node.ota.wishes.ask(Hint("dance")) is False
+    assert node.update_client.requests.submit(Hint("dance")) is False
     assert "'dance'" in caplog.text
-    assert wish(node, "dance") == []
+    assert request(node, "dance") == []
     assert node.events == []
 
 
 def test_wishes_are_fulfilled_by_the_ota_thread(node, site) -> None:
-    stop, look_now = threading.Event(), threading.Event()
-    thread = threading.Thread(target=node.ota.run, args=(stop, look_now))
+    stop, check_now = threading.Event(), threading.Event()
+    thread = threading.Thread(target=node.update_client.run, args=(stop, check_now))
     thread.start()
     try:
-        assert node.ota.wishes.ask(Hint("golden"))
-        look_now.set()
+        assert node.update_client.requests.submit(Hint("golden"))
+        check_now.set()
         told = wait_for(lambda: [e for e in node.adoption.events() if e.type == GOLDEN_TYPE], "the proof")
     finally:
         stop.set()
-        look_now.set()
+        check_now.set()
         thread.join()
     assert told[0].data["passed"]
     assert np.isfinite(told[0].data["latency_ms"])

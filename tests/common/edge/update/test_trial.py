@@ -197,12 +197,12 @@ def test_slower_than_the_previous_model_by_the_factor(own_ms, reference_ms, good
 
 
 def test_over_its_own_limit_is_slow_unless_the_device_is():
-    alone, beside = trial(reference=None), trial()
+    alone, companion = trial(reference=None), trial()
     for _ in range(20):
         alone.add(ran(1, ms=30.0), None)
-        beside.add(ran(1, ms=30.0), ran(1, ms=28.0))
+        companion.add(ran(1, ms=30.0), ran(1, ms=28.0))
     assert alone.verdict().reason == "latency"
-    assert beside.verdict().good
+    assert companion.verdict().good
 
 
 def test_a_few_slow_runs_are_noise():

@@ -34,7 +34,7 @@ def refusal(node: NodeKit) -> str:
 
 def test_before_the_first_rollout_there_is_nothing_to_do(node):
     assert node.look() == []
-    assert node.ota.refusals == {}
+    assert node.update_client.refusals == {}
 
 
 def test_an_empty_base_version_is_the_starter(node, site):
@@ -171,10 +171,10 @@ def test_a_full_disk_is_said(node, site, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     node.look()
     assert refusal(node) == "no_space"
-    assert node.ota.facts()["problem"] == "no_space"
+    assert node.update_client.facts()["problem"] == "no_space"
     monkeypatch.undo()
     node.look()
-    assert node.ota.facts()["problem"] == ""
+    assert node.update_client.facts()["problem"] == ""
     node.feed(20)
     assert node.version() == "v2"
 
@@ -210,8 +210,8 @@ def test_space_that_events_may_need_is_not_taken(tmp_path, site, monkeypatch, ve
     free_space(monkeypatch, node.folder, outbox.room_bytes + RESERVE_BYTES)
     node.look()
     assert node.told("refused")[-1]["reason"] == "no_space"
-    assert node.ota.facts()["problem"] == "no_space"
-    assert "outbox.budget_bytes" in node.ota.facts()["detail"]
+    assert node.update_client.facts()["problem"] == "no_space"
+    assert "outbox.budget_bytes" in node.update_client.facts()["detail"]
     assert size_of(slots) - before < 20_000, "at most the manifest"
     free_space(monkeypatch, node.folder, outbox.room_bytes + RESERVE_BYTES + mebibyte)
     node.look()
@@ -274,13 +274,13 @@ def test_the_same_refusal_is_told_again_after_an_hour(node, site, monkeypatch):
 def test_the_thread_looks_at_once_when_told_and_stops_at_once(tmp_path, site):
     slow = msgspec.structs.replace(QUICK, poll_s=3600.0)
     node = NodeKit(tmp_path / "node", site, settings=slow)
-    stop, look_now = threading.Event(), threading.Event()
-    thread = threading.Thread(target=node.ota.run, args=(stop, look_now))
+    stop, check_now = threading.Event(), threading.Event()
+    thread = threading.Thread(target=node.update_client.run, args=(stop, check_now))
     thread.start()
     try:
         wait_for(lambda: "metadata/timestamp.json" in site.server.requests, "a first check")
         site.publish("v2")
-        look_now.set()
+        check_now.set()
         wait_for(lambda: node.adoption.busy, "a trial")
     finally:
         stop.set()
