@@ -1,7 +1,7 @@
 """All tables of the cloud itself. Apps bring their own projections (`common.app.cloud.CloudApp.tables`).
 
 Times are UTC nanoseconds. JSON columns hold what the contracts in ``common`` define. Secrets are
-stored as SHA-256 only, and no table class is ever returned by the API: ``cloud_backend.api.schemas.shapes``
+stored as SHA-256 only, and no table class is ever returned by the API: ``cloud_backend.api.schemas``
 has the public forms.
 """
 

@@ -21,11 +21,11 @@ from cloud_backend.api.auth import origins
 from cloud_backend.api.auth.middleware import COOKIE
 from cloud_backend.api.auth.sign_in_page import moving_page, refused_page, sign_in_page, used_link_page
 from cloud_backend.api.dependencies import CloudDep
+from cloud_backend.api.schemas.sessions import NAME_LIMIT
 from cloud_backend.store.engine import is_outage
 from common.errors import AccessDenied, TooManyTries
 
 DEVICE_COOKIE = "edgeloop-device"
-NAME_LIMIT = 60
 _FIELDS = 10
 _FORM = "application/x-www-form-urlencoded"
 _FOREIGN = "The form was sent by a page of another site, so it was not looked at."

@@ -18,7 +18,7 @@ from sqlmodel import col
 from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, cursor_of, showable
 from cloud_backend.api.problem import problem, responses
-from cloud_backend.api.schemas.shapes import Acknowledge, AlertPublic
+from cloud_backend.api.schemas.alerts import Acknowledge, AlertPublic
 from cloud_backend.store.tables import Adoption, AlertAck, StoredEvent, Stream
 from common.messages import Priority
 
@@ -91,7 +91,7 @@ def acknowledge(
     node: Annotated[str, Path(max_length=63, description="name of a node")],
     epoch: Annotated[str, Path(max_length=100, description="epoch of the alert")],
     seq: Annotated[int, Path(ge=1, lt=2**63, description="sequence number of the alert")],
-    asked: Acknowledge,
+    body: Acknowledge,
     session: SessionDep,
     principal: PrincipalDep,
     cloud: CloudDep,
@@ -104,7 +104,7 @@ def acknowledge(
     event, stream, known = found
     if known is None:
         known = AlertAck(
-            stream_id=event.stream_id, seq=seq, by=principal.name, note=asked.note, acked_ns=cloud.clock()
+            stream_id=event.stream_id, seq=seq, by=principal.name, note=body.note, acked_ns=cloud.clock()
         )
         insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(AlertAck)
         session.execute(insert.values(**known.model_dump()).on_conflict_do_nothing())

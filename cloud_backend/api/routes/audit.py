@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
@@ -22,6 +21,7 @@ from cloud_backend.access.audit import Audit
 from cloud_backend.api.dependencies import SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
+from cloud_backend.api.schemas.audit import AuditPublic
 from cloud_backend.store.tables import AuditRow
 from common import json_bounds
 from common.errors import MessageError
@@ -31,28 +31,6 @@ BODY_BYTES = 4096
 """How much of a JSON body becomes details."""
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _log = structlog.get_logger("edgeloop.access")
-
-
-class AuditPublic(BaseModel):
-    """A line of the audit trail."""
-
-    id: int
-    time_ns: int
-    actor: str = Field(
-        description="name of the person, `admin` for the admin's token, or `os:USER` for the machine's user"
-    )
-    action: str
-    subject: str = Field(description="what it was done to")
-    outcome: str = Field(description="`done`, or the status of the refusal")
-    address: str = Field(
-        description="where it was asked from; `dashboard` for what is pressed there, `offline` for a command "
-        "on the data folder"
-    )
-    details: dict[str, Any]
-
-    @classmethod
-    def of(cls, row: AuditRow) -> AuditPublic:
-        return cls(**(row.model_dump() | {"details": json_bounds.shown(row.details)}))
 
 
 @router.get("", responses=responses(422))

@@ -16,8 +16,8 @@ from cloud_backend.api import newest_events
 from cloud_backend.api.dependencies import SessionDep
 from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of, showable
 from cloud_backend.api.problem import responses
-from cloud_backend.api.schemas.figures import HealthPoint
-from cloud_backend.api.schemas.shapes import EventPublic, QuarantinedPublic
+from cloud_backend.api.schemas.events import EventPublic, QuarantinedPublic
+from cloud_backend.api.schemas.health import HealthPoint
 from cloud_backend.store.tables import Quarantined, StoredEvent, Stream
 from common.messages import Priority
 

@@ -20,7 +20,8 @@ from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.api.routes.alerts import open_alarms
 from cloud_backend.api.routes.nodes import WhichNodes
-from cloud_backend.api.schemas.figures import AccountPublic, FleetPublic, VolumePublic, whole
+from cloud_backend.api.schemas.fleet import AccountPublic, FleetPublic, VolumePublic
+from cloud_backend.api.schemas.health import whole
 from cloud_backend.ingest.daily_counts import DAY_NS
 from cloud_backend.store.tables import Node, UploadCount, Volume
 

@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 from cloud_backend.api.dependencies import AppName, CloudDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
-from cloud_backend.api.schemas.shapes import JobPublic, SubmitJob
+from cloud_backend.api.schemas.jobs import JobPublic, SubmitJob
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import JobRow
 
@@ -22,9 +22,9 @@ LOG_TAIL_BYTES = 256 * 1024
 
 
 @router.post("", status_code=201, responses=responses(404, 409, 413, 422))
-def submit(app: AppName, asked: SubmitJob, cloud: CloudDep) -> JobPublic:
+def submit(app: AppName, body: SubmitJob, cloud: CloudDep) -> JobPublic:
     """Train a candidate; the gate judges it, and the registry takes it with its verdict."""
-    return _show(cloud, app, cloud.jobs.submit(app, asked.parameters, asked.seed))
+    return _show(cloud, app, cloud.jobs.submit(app, body.parameters, body.seed))
 
 
 @router.get("", responses=responses(404, 422))

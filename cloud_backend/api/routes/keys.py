@@ -5,23 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field
 
 from cloud_backend.api.dependencies import CloudDep
 from cloud_backend.api.paging import Page
 from cloud_backend.api.problem import problem, responses
+from cloud_backend.api.schemas.keys import RolePublic
 from common.errors import RegistryError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 Role = Annotated[str, Path(max_length=63, description="root, timestamp, snapshot, targets, or an app")]
-
-
-class RolePublic(BaseModel):
-    """A role of the update repository."""
-
-    role: str
-    keys: list[str] = Field(description="ids of the public keys that are in force")
-    version: int = Field(description="version of its metadata")
 
 
 @router.get("", responses=responses())

@@ -11,7 +11,7 @@ from sqlmodel import col
 from cloud_backend.api.dependencies import AppName, CloudDep, PrincipalDep, SessionDep, own_name
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
-from cloud_backend.api.schemas.shapes import AddLabel, LabelPublic
+from cloud_backend.api.schemas.labels import AddLabel, LabelPublic
 from cloud_backend.store.tables import LabelRow
 from common.app.cloud import LabelProjection
 from common.app.training import Label
@@ -21,12 +21,12 @@ router = APIRouter(prefix="/v1/apps/{app}/labels", tags=["labels"])
 
 @router.post("", status_code=201, responses=responses(404, 413, 422))
 def add(
-    app: AppName, asked: AddLabel, session: SessionDep, cloud: CloudDep, principal: PrincipalDep
+    app: AppName, body: AddLabel, session: SessionDep, cloud: CloudDep, principal: PrincipalDep
 ) -> LabelPublic:
     """Say what turned out to be true about a subject in a group."""
-    kind, _, person = (asked.source or "person:").partition(":")
-    source = f"person:{own_name(principal, person)}" if kind == "person" else asked.source
-    row = LabelRow(app=app, created_ns=cloud.clock(), **(asked.model_dump() | {"source": source}))
+    kind, _, person = (body.source or "person:").partition(":")
+    source = f"person:{own_name(principal, person)}" if kind == "person" else body.source
+    row = LabelRow(app=app, created_ns=cloud.clock(), **(body.model_dump() | {"source": source}))
     session.add(row)
     session.flush()
     label = LabelPublic.of(row)

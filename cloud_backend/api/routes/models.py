@@ -17,10 +17,10 @@ from sqlmodel import col
 from cloud_backend.api.dependencies import NAME, AppName, CloudDep, PrincipalDep, SessionDep, own_name
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
-from cloud_backend.api.schemas.shapes import (
+from cloud_backend.api.schemas.base import Done
+from cloud_backend.api.schemas.models import (
     AddModel,
     Ancestor,
-    Done,
     LineagePublic,
     ModelFull,
     ModelPublic,
@@ -66,13 +66,13 @@ def show_lineage(app: AppName, version: Version, cloud: CloudDep) -> LineagePubl
 
 @router.post("/{version}/promote", responses=responses(404, 409, 413, 422))
 def promote(
-    app: AppName, version: Version, asked: Promote, cloud: CloudDep, principal: PrincipalDep
+    app: AppName, version: Version, body: Promote, cloud: CloudDep, principal: PrincipalDep
 ) -> ModelPublic:
     """Approve a version by hand, so that it may be rolled out; who did it and why is part of its record."""
-    by = own_name(principal, asked.by)
+    by = own_name(principal, body.by)
     row = cloud.registry.row(app, version)
     if row.state in ("candidate", "refused"):
-        cloud.registry.approve(app, version, by=by, reason=asked.reason)
+        cloud.registry.approve(app, version, by=by, reason=body.reason)
     return ModelPublic.of(cloud.registry.row(app, version))
 
 
@@ -110,16 +110,16 @@ async def put_file(
 
 
 @router.post("", status_code=201, responses=responses(404, 409, 413, 422))
-def add_model(app: AppName, asked: AddModel, cloud: CloudDep) -> ModelPublic:
+def add_model(app: AppName, body: AddModel, cloud: CloudDep) -> ModelPublic:
     """Add a bundle whose files were sent, as a candidate. It must be whole and pass its golden cases."""
-    folder = _staging(cloud.folder, app) / asked.version
+    folder = _staging(cloud.folder, app) / body.version
     if not folder.is_dir():
-        raise BundleIncomplete(f"no files of {app} {asked.version} were sent: PUT them first")
+        raise BundleIncomplete(f"no files of {app} {body.version} were sent: PUT them first")
     from common.bundle import open_bundle
 
     bundle = open_bundle(folder, app=app)
-    if bundle.version != asked.version:
-        raise BundleIncompatible(f"the bundle says that it is version {bundle.version}, not {asked.version}")
+    if bundle.version != body.version:
+        raise BundleIncompatible(f"the bundle says that it is version {bundle.version}, not {body.version}")
     row = cloud.registry.add(folder, state="candidate")
     shutil.rmtree(folder, ignore_errors=True)
     return ModelPublic.of(row)

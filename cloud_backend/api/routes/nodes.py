@@ -12,15 +12,9 @@ from sqlmodel import Session, col
 from cloud_backend.api.dependencies import CloudDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of, showable
 from cloud_backend.api.problem import problem, responses
-from cloud_backend.api.schemas.shapes import (
-    AdoptionPublic,
-    Done,
-    EnrolmentPublic,
-    EnrolNode,
-    Hint,
-    NodePublic,
-    ReplaceNode,
-)
+from cloud_backend.api.schemas.base import Done
+from cloud_backend.api.schemas.nodes import EnrolmentPublic, EnrolNode, Hint, NodePublic, ReplaceNode
+from cloud_backend.api.schemas.rollouts import AdoptionPublic
 from cloud_backend.broker.choice import broker_authority
 from cloud_backend.runtime.addresses import unreachable
 from cloud_backend.store.engine import read_only
@@ -62,13 +56,13 @@ WhichNodes = Annotated[NodeFilter, Depends()]
 
 
 @router.post("", status_code=201, responses=responses(409, 413, 422))
-def enrol(asked: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
+def enrol(body: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
     """Enrol a node, or give an enrolled one new credentials; the old ones end.
 
     The answer is the node's enrolment file. Its secrets are shown this once.
     """
-    _check_addresses(cloud, asked.allow_loopback)
-    return _enrol(cloud, asked.node, asked.site)
+    _check_addresses(cloud, body.allow_loopback)
+    return _enrol(cloud, body.node, body.site)
 
 
 @router.post("/{node}/retire", responses=responses(404, 413, 422))
@@ -81,15 +75,15 @@ def retire(node: NodeName, cloud: CloudDep) -> NodePublic:
 
 
 @router.post("/{node}/replace", status_code=201, responses=responses(404, 409, 413, 422))
-def replace(node: NodeName, asked: ReplaceNode, cloud: CloudDep) -> EnrolmentPublic:
+def replace(node: NodeName, body: ReplaceNode, cloud: CloudDep) -> EnrolmentPublic:
     """Give the place of a node to a new device, under the same name or a new one at the same site.
 
     The old device's credentials end at once. Under a new name the old node is retired, with a link to the
     new one. The answer is the new device's enrolment file; its secrets are shown this once.
     """
     site = _known(cloud, node).site
-    _check_addresses(cloud, asked.allow_loopback)
-    name = asked.name or node
+    _check_addresses(cloud, body.allow_loopback)
+    name = body.name or node
     if name != node and _is_known(cloud, name):
         raise problem(409, f"{name} is enrolled already: choose a name that no node has had")
     cloud.broker.remove_node(site, node)
@@ -172,15 +166,15 @@ def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[
 
 
 @router.post("/{node}/hint", status_code=202, responses=responses(404, 413, 422))
-def hint(node: NodeName, asked: Hint, session: SessionDep, cloud: CloudDep) -> Done:
+def hint(node: NodeName, body: Hint, session: SessionDep, cloud: CloudDep) -> Done:
     """Tell a node to look for a deployment now, to prove its live model on its golden cases, or to go back.
 
     It is no more than a hint: a node that is offline does not get it. What the node does about it, it tells
     by an event (``edgeloop.golden``, ``edgeloop.adoption``).
     """
     row = _find(session, node)
-    version = asked.version or (row.version if asked.action == "revert" else "")
-    cloud.consumer.hint(row.site, node, asked.action, version)
+    version = body.version or (row.version if body.action == "revert" else "")
+    cloud.consumer.hint(row.site, node, body.action, version)
     return Done(id=node)
 
 

@@ -12,7 +12,7 @@ from cloud_backend.api.dependencies import AppName, CloudDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.schemas.rollout_progress import ProgressPublic, progress_of
-from cloud_backend.api.schemas.shapes import AdoptionPublic, Reason, RolloutPublic, StartRollout
+from cloud_backend.api.schemas.rollouts import AdoptionPublic, Reason, RolloutPublic, StartRollout
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Adoption, RolloutRow
 from common.deployment import Constraint
@@ -22,12 +22,12 @@ RolloutId = Annotated[str, Path(max_length=100, description="id of a rollout")]
 
 
 @router.post("", status_code=201, responses=responses(404, 409, 413, 422))
-def start(app: AppName, asked: StartRollout, cloud: CloudDep) -> RolloutPublic:
+def start(app: AppName, body: StartRollout, cloud: CloudDep) -> RolloutPublic:
     """Roll an approved version out in waves."""
-    cloud.registry.row(app, asked.version)
-    constraint = Constraint(**asked.constraint.model_dump()) if asked.constraint else Constraint()
-    soak_s = asked.soak_s if asked.soak_s is not None else cloud.settings.rollout.soak_s
-    id = cloud.rollouts.start(app, asked.version, asked.waves, soak_s, constraint)
+    cloud.registry.row(app, body.version)
+    constraint = Constraint(**body.constraint.model_dump()) if body.constraint else Constraint()
+    soak_s = body.soak_s if body.soak_s is not None else cloud.settings.rollout.soak_s
+    id = cloud.rollouts.start(app, body.version, body.waves, soak_s, constraint)
     return _show(cloud, app, id)
 
 
@@ -62,18 +62,18 @@ def show_progress(app: AppName, id: RolloutId, session: SessionDep, cloud: Cloud
 
 
 @router.post("/{id}/halt", responses=responses(404, 409, 413, 422))
-def halt(app: AppName, id: RolloutId, asked: Reason, cloud: CloudDep) -> RolloutPublic:
+def halt(app: AppName, id: RolloutId, body: Reason, cloud: CloudDep) -> RolloutPublic:
     """Stop a rollout where it is: nodes keep what they have, no further wave starts."""
     _show(cloud, app, id)
-    cloud.rollouts.halt(id, asked.reason)
+    cloud.rollouts.halt(id, body.reason)
     return _show(cloud, app, id)
 
 
 @router.post("/{id}/revert", responses=responses(404, 409, 413, 422))
-def revert(app: AppName, id: RolloutId, asked: Reason, cloud: CloudDep) -> RolloutPublic:
+def revert(app: AppName, id: RolloutId, body: Reason, cloud: CloudDep) -> RolloutPublic:
     """Send every node back to the version before this rollout."""
     _show(cloud, app, id)
-    cloud.rollouts.revert(id, asked.reason)
+    cloud.rollouts.revert(id, body.reason)
     return _show(cloud, app, id)
 
 

@@ -20,7 +20,7 @@ from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SamplesDep, S
 from cloud_backend.api.paging import Page, Paging, page_of, showable
 from cloud_backend.api.problem import OFFSET_HEADER, problem, responses
 from cloud_backend.api.routes.sample_content import read_content
-from cloud_backend.api.schemas.shapes import (
+from cloud_backend.api.schemas.samples import (
     AnnounceSample,
     SampleContent,
     SamplePublic,
@@ -43,19 +43,19 @@ WRITE_BYTES = 256 * 1024
 
 @router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422, 429, 507))
 def announce(
-    asked: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
+    body: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
 ) -> UploadPublic:
     """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once.
 
     A node announces samples of the app that it runs and of subjects that it has reported events of; where an
     event is still on its way, it tries again later (409). Its unfinished uploads are bounded in number (429).
     """
-    if asked.app not in cloud.apps:
-        raise problem(404, f"no app is called {asked.app!r}")
+    if body.app not in cloud.apps:
+        raise problem(404, f"no app is called {body.app!r}")
     if principal.kind == "node":
-        _check_own(cloud, principal.node, asked)
+        _check_own(cloud, principal.node, body)
     try:
-        return _public(samples.begin(_node(principal) or "admin", Announced(**asked.model_dump())))
+        return _public(samples.begin(_node(principal) or "admin", Announced(**body.model_dump())))
     except UploadsOpen as error:
         if principal.kind == "node":
             cloud.consumer.report_problem(principal.node, "limited", str(error))
@@ -160,17 +160,17 @@ def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountP
     )
 
 
-def _check_own(cloud: CloudDep, node: str, asked: AnnounceSample) -> None:
+def _check_own(cloud: CloudDep, node: str, body: AnnounceSample) -> None:
     """Refuse a sample that is not the node's own to upload."""
     with Session(read_only(cloud.engine)) as session:
         row = session.get(Node, node)
-        reported = session.get(NodeSubject, (node, asked.subject)) is not None
-    if row is not None and row.app and row.app != asked.app:
-        raise problem(403, f"{node} runs {row.app}: it uploads no samples of {asked.app}")
-    if asked.group != asked.subject and not asked.group.startswith(f"{asked.subject}/"):
-        raise problem(403, f"the group {asked.group!r} is none of {asked.subject!r}")
+        reported = session.get(NodeSubject, (node, body.subject)) is not None
+    if row is not None and row.app and row.app != body.app:
+        raise problem(403, f"{node} runs {row.app}: it uploads no samples of {body.app}")
+    if body.group != body.subject and not body.group.startswith(f"{body.subject}/"):
+        raise problem(403, f"the group {body.group!r} is none of {body.subject!r}")
     if row is None or not row.app or not reported:
-        raise problem(409, f"{node} has not reported {asked.subject!r} of {asked.app} yet: try again later")
+        raise problem(409, f"{node} has not reported {body.subject!r} of {body.app} yet: try again later")
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:

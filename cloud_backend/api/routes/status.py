@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 
 from cloud_backend.api.dependencies import CloudDep, SessionDep
 from cloud_backend.api.problem import problem_response, responses
-from cloud_backend.api.schemas.shapes import AppStatus, DatabaseStatus, Health, StatusPublic
+from cloud_backend.api.schemas.status import AppStatus, DatabaseStatus, Health, StatusPublic
 from cloud_backend.store.tables import AppState, Node, RolloutRow, Stream, UploadCount
 
 router = APIRouter(tags=["status"])

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, Session, SQLModel
 
-from cloud_backend.api.schemas.shapes import EventPublic
+from cloud_backend.api.schemas.events import EventPublic
 from cloud_backend.ingest.commit import LOST_BY_CLOUD, Answer, Committer
 from cloud_backend.ingest.projections import Projections, prepare, rebuild
 from cloud_backend.ingest.received import Arrival, Reconnected, StatusArrival, read_batch

@@ -1,0 +1,32 @@
+"""Entries of the audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from cloud_backend.store.tables import AuditRow
+from common import json_bounds
+
+
+class AuditPublic(BaseModel):
+    """A line of the audit trail."""
+
+    id: int
+    time_ns: int
+    actor: str = Field(
+        description="name of the person, `admin` for the admin's token, or `os:USER` for the machine's user"
+    )
+    action: str
+    subject: str = Field(description="what it was done to")
+    outcome: str = Field(description="`done`, or the status of the refusal")
+    address: str = Field(
+        description="where it was asked from; `dashboard` for what is pressed there, `offline` for a command "
+        "on the data folder"
+    )
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: AuditRow) -> AuditPublic:
+        return cls(**(row.model_dump() | {"details": json_bounds.shown(row.details)}))

@@ -1,0 +1,73 @@
+"""Committed events and quarantined messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from cloud_backend.store import tables
+from common import json_bounds
+from common.messages import Priority, moved_stamps
+
+
+class EventPublic(BaseModel):
+    """A committed event; (node, epoch, seq) is its identity."""
+
+    site: str
+    node: str
+    epoch: str
+    seq: int
+    type: str
+    subject: str
+    time_ns: int
+    received_ns: int
+    priority: str
+    clock_offset_ms: int | None
+    time_quality: str | None = Field(
+        description="null where nothing speaks against the time; corrected (the node's clock was wrong and "
+        "its error is known), unsynchronised or unknown (by a clock that was not set: not a time to use), "
+        "recorded (as the recording has it, not by the node's clock)"
+    )
+    data: Any
+
+    @classmethod
+    def of(cls, event: tables.StoredEvent, stream: tables.Stream) -> EventPublic:
+        return cls(
+            site=stream.site,
+            node=stream.node,
+            epoch=stream.epoch,
+            seq=event.seq,
+            type=event.type,
+            subject=event.subject,
+            time_ns=event.time_ns,
+            received_ns=event.received_ns,
+            priority=Priority(event.priority).name.lower(),
+            clock_offset_ms=event.clock_offset_ms,
+            time_quality=event.time_quality,
+            data=json_bounds.shown(
+                moved_stamps(event.body.encode(), (event.clock_offset_ms or 0) * 1_000_000)
+            ),
+        )
+
+
+class QuarantinedPublic(BaseModel):
+    """What arrived and could not be taken; ``head`` is the start of it, as text where it is text."""
+
+    id: int
+    site: str
+    node: str
+    digest: str
+    reason: str
+    head: str
+    size_bytes: int
+    count: int
+    received_ns: int
+
+    @classmethod
+    def of(cls, row: tables.Quarantined) -> QuarantinedPublic:
+        return cls(
+            head=row.body[:500].decode("utf-8", "replace"),
+            size_bytes=len(row.body),
+            **row.model_dump(exclude={"body"}),
+        )
