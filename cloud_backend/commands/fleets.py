@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_backend.commands.connection import connect, part
+from cloud_backend.commands.connection import connect
 from cloud_backend.commands.options import (
     CloudOption,
     EnrolmentOption,
@@ -19,6 +19,7 @@ from cloud_backend.commands.options import (
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
+from common.cloud_client import path_part
 
 app = typer.Typer(help="The nodes of a cloud.", no_args_is_help=True)
 COLUMNS = (
@@ -83,8 +84,8 @@ def show(
 ) -> None:
     """Show a node: what it last reported, and its last steps of adoption."""
     with connect(cloud, token_file, data) as client:
-        facts = client.get(f"/v1/nodes/{part(node)}")
-        steps = client.get(f"/v1/nodes/{part(node)}/adoptions", limit=20)["items"]
+        facts = client.get(f"/v1/nodes/{path_part(node)}")
+        steps = client.get(f"/v1/nodes/{path_part(node)}/adoptions", limit=20)["items"]
     if json:
         print_object(facts | {"adoptions": steps})
         return
@@ -132,7 +133,7 @@ def replace(
     """
     body = {"name": name or None, "allow_loopback": force}
     with connect(cloud, token_file, data) as client:
-        answer = client.post(f"/v1/nodes/{part(node)}/replace", body)
+        answer = client.post(f"/v1/nodes/{path_part(node)}/replace", body)
     _keep_enrolment(answer, out, json=json)
 
 
@@ -146,7 +147,7 @@ def retire(
 ) -> None:
     """Revoke a node's credentials for good. Its history stays; counts and rollouts go on without it."""
     with connect(cloud, token_file, data) as client:
-        row = client.post(f"/v1/nodes/{part(node)}/retire")
+        row = client.post(f"/v1/nodes/{path_part(node)}/retire")
     print_facts({name: row[name] for name in ("node", "site", "retired_ns")}, json=json)
 
 
@@ -160,7 +161,7 @@ def remove(
 ) -> None:
     """Delete a node that has never sent anything; one with a history is retired instead."""
     with connect(cloud, token_file, data) as client:
-        client.delete(f"/v1/nodes/{part(node)}")
+        client.delete(f"/v1/nodes/{path_part(node)}")
     print_facts({"node": node, "removed": True}, json=json)
 
 
@@ -173,7 +174,7 @@ def hint(
 ) -> None:
     """Tell a node to look for a deployment now."""
     with connect(cloud, token_file, data) as client:
-        client.post(f"/v1/nodes/{part(node)}/hint", {"action": "deployment"})
+        client.post(f"/v1/nodes/{path_part(node)}/hint", {"action": "deployment"})
 
 
 def _keep_enrolment(answer: Any, out: Path, *, json: bool) -> None:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cloud_backend.commands.connection import connect, part
+from cloud_backend.commands.connection import connect
 from cloud_backend.commands.options import CloudOption, FolderOption, JsonOption, TokenOption
 from cloud_backend.commands.output import print_facts, print_rows
+from common.cloud_client import path_part
 
 app = typer.Typer(help="Signing keys of the update repository.", no_args_is_help=True)
 
@@ -40,4 +41,4 @@ def rotate(
 ) -> None:
     """Replace the keys of a role by new ones, after a compromise or by habit; nodes follow by themselves."""
     with connect(cloud, token_file, data) as client:
-        print_facts(client.post(f"/v1/keys/{part(role)}/rotate"), json=json)
+        print_facts(client.post(f"/v1/keys/{path_part(role)}/rotate"), json=json)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cloud_backend.commands.connection import CloudClient, connect, part
+from cloud_backend.commands.connection import connect
 from cloud_backend.commands.options import (
     AppArgument,
     CloudOption,
@@ -22,6 +22,7 @@ from cloud_backend.commands.options import (
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
+from common.cloud_client import CloudClient, path_part
 from common.datasets import check_folder
 from common.errors import DatasetError, TrainingError
 
@@ -41,7 +42,7 @@ def list_models(
     """List the versions of an app, newest first."""
     columns = ("version", "state", "parent", "job", "approved_by", "figures", "created_ns")
     with connect(cloud, token_file, data) as client:
-        rows = client.pages(f"/v1/apps/{part(app_name)}/models")
+        rows = client.pages(f"/v1/apps/{path_part(app_name)}/models")
         print_rows(rows, columns, json=json, title=f"Models of {app_name}")
 
 
@@ -55,7 +56,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a version: state, approval, figures and lineage."""
-    path = f"/v1/apps/{part(app_name)}/models/{part(version)}"
+    path = f"/v1/apps/{path_part(app_name)}/models/{path_part(version)}"
     with connect(cloud, token_file, data) as client:
         facts = client.get(path)
         chain = client.get(f"{path}/lineage")["chain"]
@@ -95,7 +96,7 @@ def train(
     """
     asked = {"parameters": _parameters(parameter or []), "seed": seed}
     with connect(cloud, token_file, data) as client:
-        job = client.post(f"/v1/apps/{part(app_name)}/jobs", asked)
+        job = client.post(f"/v1/apps/{path_part(app_name)}/jobs", asked)
         if follow:
             job = _follow(client, app_name, job, json=json)
         if not follow or not json:
@@ -115,7 +116,7 @@ def jobs(
     """List the training jobs of an app, newest first."""
     columns = ("id", "state", "progress", "version", "parent", "message", "created_ns")
     with connect(cloud, token_file, data) as client:
-        rows = client.pages(f"/v1/apps/{part(app_name)}/jobs")
+        rows = client.pages(f"/v1/apps/{path_part(app_name)}/jobs")
         print_rows(rows, columns, json=json, title=f"Jobs of {app_name}")
 
 
@@ -129,7 +130,7 @@ def log(
 ) -> None:
     """Print the log of a training job."""
     with connect(cloud, token_file, data) as client:
-        text = client.ask("GET", f"/v1/apps/{part(app_name)}/jobs/{part(job)}/log")
+        text = client.request("GET", f"/v1/apps/{path_part(app_name)}/jobs/{path_part(job)}/log")
     typer.echo(text.decode("utf-8", "replace"), nl=False)
 
 
@@ -144,7 +145,7 @@ def cancel(
 ) -> None:
     """Cancel a training job."""
     with connect(cloud, token_file, data) as client:
-        print_facts(client.post(f"/v1/apps/{part(app_name)}/jobs/{part(job)}/cancel"), json=json)
+        print_facts(client.post(f"/v1/apps/{path_part(app_name)}/jobs/{path_part(job)}/cancel"), json=json)
 
 
 @app.command()
@@ -164,11 +165,9 @@ def promote(
     """
     if not reason.strip():
         raise typer.BadParameter("--reason is empty")
-    asked = {"by": by, "reason": reason}
+    path = f"/v1/apps/{path_part(app_name)}/models/{path_part(version)}/promote"
     with connect(cloud, token_file, data) as client:
-        print_facts(
-            client.post(f"/v1/apps/{part(app_name)}/models/{part(version)}/promote", asked), json=json
-        )
+        print_facts(client.post(path, {"by": by, "reason": reason}), json=json)
 
 
 @app.command()
@@ -184,12 +183,9 @@ def add(
     from common.bundle import open_bundle
 
     bundle = open_bundle(path, app=app_name)
-    models = f"/v1/apps/{part(app_name)}/models"
-    headers = {"Content-Type": "application/octet-stream"}
+    models = f"/v1/apps/{path_part(app_name)}/models"
     with connect(cloud, token_file, data) as client:
-        for name in bundle.files():
-            target = f"{models}/{part(bundle.version)}/files/{part(name)}"
-            client.ask("PUT", target, (path / name).read_bytes(), headers)
+        client.send_bundle(app_name, bundle)
         print_facts(client.post(models, {"version": bundle.version}), json=json)
 
 
@@ -287,7 +283,7 @@ def _parameters(given: list[str]) -> dict[str, Any]:
 
 
 def _follow(client: CloudClient, app_name: str, job: dict[str, Any], *, json: bool) -> dict[str, Any]:
-    path = f"/v1/apps/{part(app_name)}/jobs/{part(job['id'])}"
+    path = f"/v1/apps/{path_part(app_name)}/jobs/{path_part(job['id'])}"
     shown = ""
     try:
         while True:

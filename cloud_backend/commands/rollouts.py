@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_backend.commands.connection import CloudClient, connect, part
+from cloud_backend.commands.connection import connect
 from cloud_backend.commands.options import (
     AppArgument,
     CloudOption,
@@ -19,6 +19,7 @@ from cloud_backend.commands.options import (
 )
 from cloud_backend.commands.output import print_facts, print_rows
 from common.cli import print_object
+from common.cloud_client import CloudClient, path_part
 from common.errors import RolloutError
 
 app = typer.Typer(help="Roll models out to the fleet, in waves.", no_args_is_help=True)
@@ -57,7 +58,8 @@ def start(
     asked: dict[str, Any] = {"version": version, "waves": shares, "soak_s": soak_s}
     with connect(cloud, token_file, data) as client:
         row = client.post(
-            f"/v1/apps/{part(app_name)}/rollouts", asked | ({"constraint": constraint} if constraint else {})
+            f"/v1/apps/{path_part(app_name)}/rollouts",
+            asked | ({"constraint": constraint} if constraint else {}),
         )
         if not follow:
             print_facts(row, json=json)
@@ -78,13 +80,13 @@ def status(
 ) -> None:
     """List the rollouts of an app, or show one with what its nodes reported."""
     with connect(cloud, token_file, data) as client:
-        path = f"/v1/apps/{part(app_name)}/rollouts"
+        path = f"/v1/apps/{path_part(app_name)}/rollouts"
         if not id:
             print_rows(client.pages(path), COLUMNS, json=json, title=f"Rollouts of {app_name}")
             return
-        facts = client.get(f"{path}/{part(id)}")
-        progress = client.get(f"{path}/{part(id)}/progress")
-        steps = client.get(f"{path}/{part(id)}/adoptions", limit=200)["items"]
+        facts = client.get(f"{path}/{path_part(id)}")
+        progress = client.get(f"{path}/{path_part(id)}/progress")
+        steps = client.get(f"{path}/{path_part(id)}/adoptions", limit=200)["items"]
     facts |= {name: progress[name] for name in ("states", "problems", "nodes")}
     if json:
         print_object(facts | {"adoptions": steps})
@@ -126,19 +128,19 @@ def revert(
 
 
 def _change(client: CloudClient, app_name: str, id: str, change: str, reason: str) -> Any:
-    path = f"/v1/apps/{part(app_name)}/rollouts"
+    path = f"/v1/apps/{path_part(app_name)}/rollouts"
     if not id:
         newest = client.get(path, limit=1)["items"]
         if not newest or (change == "halt" and newest[0]["state"] != "running"):
             raise RolloutError(f"no rollout of {app_name} is running: name one by its id")
         id = newest[0]["id"]
-    return client.post(f"{path}/{part(id)}/{change}", {"reason": reason})
+    return client.post(f"{path}/{path_part(id)}/{change}", {"reason": reason})
 
 
 def _follow(client: CloudClient, app_name: str, id: str, *, json: bool) -> str:
     shown: tuple[Any, ...] = ()
     while True:
-        row = client.get(f"/v1/apps/{part(app_name)}/rollouts/{part(id)}")
+        row = client.get(f"/v1/apps/{path_part(app_name)}/rollouts/{path_part(id)}")
         if (row["state"], row["wave"]) != shown:
             shown = (row["state"], row["wave"])
             if json:

@@ -25,8 +25,8 @@ from tests.waiting import PATIENCE_S
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from apps.demo.world.client import CloudClient
     from common.app.cloud import ReceivedEvent
+    from common.cloud_client import CloudClient
 
 pytestmark = [pytest.mark.e2e]
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from apps.demo.story.bad_models import spoil
-from apps.demo.world.client import CloudClient
 from apps.demo.world.processes import Children, wait_until
 from apps.demo.world.world import CloudSite, EdgeNode
 from common.app.spec import find_app
 from common.bundle import open_bundle
+from common.cloud_client import CloudClient
 from tests.e2e.conftest import FAST_CLOUD, FAST_NODE
 from tests.waiting import PATIENCE_S
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apps.demo.world.client import CloudClient
 from apps.demo.world.world import CloudSite, EdgeNode
 from common.app.edge import EdgeContext
 from common.app.spec import find_app
 from common.bundle import open_bundle
+from common.cloud_client import CloudClient
 from common.messages import Priority
 from common.model.inference import load_model
 from common.model.profile import find_profile

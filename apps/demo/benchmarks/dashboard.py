@@ -15,9 +15,9 @@ from pathlib import Path
 
 from apps.demo.benchmarks.load_generator import gather, send
 from apps.demo.screenshots.browser import DESKTOP, open_browser, paint_ms
-from apps.demo.world.client import CloudClient
 from apps.demo.world.processes import Children
 from apps.demo.world.world import CloudSite
+from common.cloud_client import CloudClient
 
 VISITS = 5
 NODE = "crowd-0001"

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from apps.demo.world.client import CloudClient
 from apps.demo.world.processes import ShowError, wait_until
+from common.cloud_client import CloudClient
 from common.config.node import Enrolment
 from common.messages import Ack, Event, Priority, Status, encode, encode_batch, encode_event, topics
 from common.sealing import Seal

@@ -12,6 +12,7 @@ from nicegui import run, ui
 
 from apps.demo.world.processes import ShowError
 from apps.demo.world.stage import Stage
+from common.errors import EdgeloopError
 from common.pages import Text
 
 RETRY_S = 1.0
@@ -56,7 +57,7 @@ class Board:
     async def _enter(self, number: int) -> None:
         try:
             link = await run.io_bound(_sign_in_link, self._stage)
-        except ShowError as error:
+        except EdgeloopError as error:
             running = self._stage.cloud.alive
             self._trouble.text = str(error) if running and "not ready" not in str(error) else ""
             return
@@ -77,7 +78,7 @@ class Board:
 
 
 def _sign_in_link(stage: Stage) -> tuple[str, str]:
-    """``(address of the cloud, link)``. Raises `ShowError` while there is none."""
+    """``(address of the cloud, link)``. Raises `EdgeloopError` while there is none."""
     if not stage.cloud.alive:
         raise ShowError("the cloud does not run")
     url = stage.cloud.file.http_url

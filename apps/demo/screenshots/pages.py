@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from apps.demo.screenshots.browser import DESKTOP, PHONE
 from apps.demo.story.shows import ENGINES, PATIENTS
-from apps.demo.world.client import CloudClient
+from common.cloud_client import CloudClient
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

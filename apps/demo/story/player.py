@@ -253,7 +253,7 @@ class Player:
     def _play(self, step: Step, told: ToldChapter, show: Callable[[ToldChapter], None]) -> ToldChapter:
         """Play one step, and show the chapter before and after it."""
         told = replace(told, state="running", doing=step.title, reason="")
-        with suppress(ShowError):  # The act itself says what is missing.
+        with suppress(EdgeloopError):  # The act itself says what is missing.
             page = step.page() if callable(step.page) else step.page
             self._tell(page=page or self._told.page)
         self._tell(shows=step.shows)

@@ -21,6 +21,7 @@ from apps.demo.story.story import Chapter, Step
 from apps.demo.world.processes import ShowError
 from apps.demo.world.stage import Stage
 from common.bundle import Bundle
+from common.errors import CloudError, EdgeloopError
 
 BAD_MODELS = {
     "wrong": "the registry refuses wrong outputs",
@@ -83,7 +84,9 @@ class Refusals:
         self.stage.client.send_bundle(self.stage.app, bad)
         try:
             self.stage.client.post(self.stage.app_path("models"), {"version": bad.version})
-        except ShowError as error:
+        except CloudError as error:
+            if not 400 <= error.status < 500:
+                raise
             return f"{bad.version} is not in the registry: {error}"
         raise ShowError(f"the registry took {bad.version}, whose golden cases it does not pass")
 
@@ -156,7 +159,7 @@ class Refusals:
 
         try:
             rollout = self.stage.wait(ended, f"the rollout of {version} stops")
-        except ShowError:
+        except EdgeloopError:
             self._revert(id)
             raise
         if rollout["state"] == "done":
@@ -166,7 +169,7 @@ class Refusals:
 
     def _revert(self, rollout: str) -> None:
         """Clear up after an act that did not happen; the act's own error is what is told."""
-        with suppress(ShowError):
+        with suppress(EdgeloopError):
             path = self.stage.app_path(f"rollouts/{rollout}/revert")
             self.stage.client.post(path, {"reason": "the show clears up"})
 

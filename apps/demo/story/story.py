@@ -1,7 +1,7 @@
 """The story of a show: chapters of steps, each step a check that can fail.
 
 A step does something to the world, waits until its effect is there, and returns the evidence as one
-line; a step that does not really happen raises `ShowError`, which ends the story. A `Narrator` tells it
+line; a step that fails raises an `EdgeloopError`, which ends the story. A `Narrator` tells it
 as it happens; the story itself prints nothing.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from apps.demo.world.processes import ShowError
+from common.errors import EdgeloopError
 
 LOOP = (
     "sense",
@@ -32,7 +32,7 @@ LOOP = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happens. ``act`` returns the evidence or raises `ShowError`; ``shows`` are of `LOOP`."""
+    """One checked step. ``act`` returns its evidence or raises `EdgeloopError`; ``shows`` are of `LOOP`."""
 
     title: str
     act: Callable[[], str]
@@ -115,7 +115,7 @@ def tell(chapters: Sequence[Chapter], narrator: Narrator) -> Outcome:
             started = time.monotonic()
             try:
                 evidence = step.act()
-            except ShowError as error:
+            except EdgeloopError as error:
                 narrator.failed(step, str(error))
                 return Outcome(total, number - 1, time.monotonic() - began, f"{step.title}: {error}")
             narrator.happened(evidence, time.monotonic() - started)

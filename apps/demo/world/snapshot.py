@@ -14,8 +14,8 @@ from typing import Any
 
 import urllib3
 
-from apps.demo.world.processes import ShowError
 from apps.demo.world.world import EdgeNode
+from common.errors import EdgeloopError
 
 HISTORY = 48
 """Points that are kept for each subject."""
@@ -96,7 +96,7 @@ class Watcher:
         while not self._stop.wait(LOOK_S):
             try:
                 self.scene = self._look()
-            except ShowError:
+            except EdgeloopError:
                 continue  # The cloud does not answer now; the picture stays as it is.
 
     def _look(self) -> Scene:

@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 
 from apps.demo.story.shows import Show
 from apps.demo.story.story import Script
-from apps.demo.world.client import CloudClient
 from apps.demo.world.processes import Children, ShowError, wait_until
 from apps.demo.world.snapshot import waiting_events
 from apps.demo.world.world import CloudSite, EdgeNode, Settings
 from common.app.edge import Source
 from common.app.spec import find_app
 from common.bundle import Bundle, open_bundle
+from common.cloud_client import CloudClient
 
 T = TypeVar("T")
 SOAK_S = 4.0
@@ -168,7 +168,7 @@ class Stage:
     def _let_go(self) -> None:
         with self._lock:
             if self._client is not None:
-                self._client.__exit__()
+                self._client.close()
                 self._client = None
         for node in self.nodes:
             node.close()

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import urllib3
 
-from apps.demo.world.client import CloudClient
 from apps.demo.world.network import Link, Rewrite
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
 from common import durable
+from common.cloud_client import CloudClient
 from common.config.loader import ENVIRONMENT_PREFIX
 from common.config.node import Enrolment
 
