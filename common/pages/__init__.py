@@ -22,6 +22,7 @@ from common.pages.api_client import Ask, AskError
 from common.pages.blocks import Badge, Chart, Column, Facts, Table, Text, Tile, action, card, empty, facts
 from common.pages.pager import Turning
 from common.pages.site import LabelForm, Site, View
+from common.pages.virtual_nodes import VirtualNodes
 
 __all__ = [
     "Ask",
@@ -37,6 +38,7 @@ __all__ = [
     "Tile",
     "Turning",
     "View",
+    "VirtualNodes",
     "action",
     "card",
     "empty",

@@ -23,10 +23,10 @@ from apps.ecg.edge.beats import FEATURES, KINDS
 from apps.ecg.edge.rhythm import RHYTHM_FEATURES
 from apps.ecg.training.boosting import Trees
 from common.errors import TrainingError
+from common.training.graph import GraphBuilder, read_constants
 
 Floats = NDArray[np.float32]
 
-OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 MOST_SPREADS = 4.0
 """Standardized features are bounded by this."""
 
@@ -68,24 +68,8 @@ class Novelty:
     shift: Floats
 
 
-class _Drawing:
-    """Nodes and initializers as they are added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
-
-    def constant(self, name: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
+class _Drawing(GraphBuilder):
+    """A graph with trees and heads."""
 
     def trees(self, rows: str, trees: Trees, output: str) -> str:
         leaf = trees.feature < 0
@@ -124,9 +108,6 @@ class _Drawing:
 
 def write_graph(path: Path, beat: Trees, rhythm: Trees, corrections: Corrections, novelty: Novelty) -> None:
     """Write the model to ``path``."""
-    import onnx
-    from onnx import TensorProto, helper
-
     draw = _Drawing()
     draw.constant("least", np.float32(-MOST_SPREADS))
     draw.constant("most", np.float32(MOST_SPREADS))
@@ -139,33 +120,17 @@ def write_graph(path: Path, beat: Trees, rhythm: Trees, corrections: Corrections
     _, scored = draw.head("rhythm", rhythm, corrections.rhythm_scale, corrections.rhythm)
     column = draw.node("Sigmoid", [scored], "rhythm_column")
     draw.node("Squeeze", [column, "second_axis"], "rhythm_p")
-    values = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        draw.nodes,
+    draw.write(
+        path,
         "ecg_beats_and_rhythm",
-        [
-            values("beats", TensorProto.FLOAT, ["n", FEATURES]),
-            values("rhythm", TensorProto.FLOAT, ["m", RHYTHM_FEATURES]),
-        ],
-        [
-            values("beat_p", TensorProto.FLOAT, ["n", len(KINDS)]),
-            values("rhythm_p", TensorProto.FLOAT, ["m"]),
-            values("novelty", TensorProto.FLOAT, ["n"]),
-        ],
-        draw.initializers,
+        {"beats": ["n", FEATURES], "rhythm": ["m", RHYTHM_FEATURES]},
+        {"beat_p": ["n", len(KINDS)], "rhythm_p": ["m"], "novelty": ["n"]},
     )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edgeloop")
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def read_corrections(path: Path) -> Corrections:
     """The corrections in a graph by `write_graph`. Raises `TrainingError` if it is another kind of graph."""
-    import onnx
-    from onnx import numpy_helper
-
-    found = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    found = read_constants(path)
     try:
         heads = [
             (

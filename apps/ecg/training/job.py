@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ from common.bundle import (
     Bundle,
     DriftSpec,
     Limits,
-    Lineage,
     Manifest,
     TensorSpec,
     file_digest,
@@ -53,7 +51,7 @@ from common.bundle import (
     write_golden,
 )
 from common.errors import TrainingError
-from common.revision import code_version
+from common.training.lineage import lineage_of
 
 __all__ = ["evaluate", "gate", "train"]
 
@@ -267,13 +265,7 @@ def _write(context: TrainContext, parameters: Mapping[str, Any], digests: Mappin
         precision="fp32",
         licence="Apache-2.0",
         limits=Limits(latency_ms=LATENCY_LIMIT_MS),
-        lineage=Lineage(
-            data=lineage,
-            code=code_version(),
-            parent=context.parent.version if context.parent else "",
-            seed=context.seed,
-            trained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        ),
+        lineage=lineage_of(context, lineage),
         tolerance={"beat_p": 0.01, "rhythm_p": 0.01, "novelty": 0.05},
         classes=list(KINDS),
         drift=DriftSpec(output="novelty", threshold=1.0, rate=NOVEL_RATE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from apps.industrial.domain import RUL_CAP_CYCLES
 from apps.industrial.pages import charts
 from apps.industrial.pages.machine import MachinePage, life_of, machine_href
 from apps.industrial.pages.work_order_form import label_form
-from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, Turning, View, card
+from common.pages import Chart, Column, Site, Table, Tile, Turning, View, VirtualNodes, card
 from common.time_notes import time_note
 
 API = "/v1/apps/industrial"
@@ -52,34 +52,6 @@ def add_pages(site: Site) -> None:
 
     site.label_form(label_form)
     site.subject_page(machine_href)
-
-
-class VirtualNodes:
-    """Which nodes are virtual, each asked for once in a visit."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-        self._known: dict[str, bool] = {}
-
-    async def among(self, nodes: Sequence[str]) -> set[str]:
-        """Those of ``nodes`` that are virtual."""
-        unknown = sorted(set(nodes) - self._known.keys())
-        if unknown:
-            fleet = await self._ask.get("/v1/fleet")
-            if fleet["virtual"] in (0, fleet["nodes"]):  # the same for all: no need to ask of each
-                self._known |= dict.fromkeys(unknown, fleet["virtual"] > 0)
-            else:
-                found = await asyncio.gather(*map(self._is_virtual, unknown))
-                self._known |= dict(zip(unknown, found, strict=True))
-        return {node for node in nodes if self._known[node]}
-
-    async def _is_virtual(self, node: str) -> bool:
-        try:
-            return bool((await self._ask.get(f"/v1/nodes/{quote(node, safe='')}"))["virtual"])
-        except AskError as error:
-            if error.status != 404:
-                raise
-            return False
 
 
 async def show_machines(view: View) -> None:

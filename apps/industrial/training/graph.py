@@ -11,7 +11,6 @@ out of its parent's graph and go on from there.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,8 @@ from apps.industrial.edge.features import DELAY, FEATURES, LATE_CYCLES, SEEN
 from apps.industrial.training.calibration import KNOTS, LEVEL, SETTLED_CYCLES, Interval, Novelty
 from apps.industrial.training.regression import Ensemble, Network
 from common.errors import TrainingError
+from common.training.graph import GraphBuilder, read_constants
 
-OPSET = 17
-IR_VERSION = 8
 OUTPUTS = ("rul", "lower", "upper", "novelty")
 
 
@@ -35,32 +33,9 @@ def _bias(member: int, layer: int) -> str:
     return f"member{member}.bias{layer}"
 
 
-class _Drawing:
-    """Nodes and initializers as they are added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
-
-    def constant(self, name: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-
 def write_graph(path: Path, ensemble: Ensemble, interval: Interval, late: Interval, novelty: Novelty) -> None:
     """Write the model to ``path``; ``late`` is the interval for histories that began late."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    draw = _Drawing()
+    draw = GraphBuilder()
     _draw_rul(draw, ensemble)
     delay = draw.node(
         "Gather", ["features", draw.constant("delay_column", np.array([DELAY]))], "delay", axis=1
@@ -70,21 +45,10 @@ def write_graph(path: Path, ensemble: Ensemble, interval: Interval, late: Interv
     _draw_bound(draw, "lower", interval.low, late.low)
     _draw_bound(draw, "upper", interval.high, late.high)
     _draw_novelty(draw, novelty)
-    graph = helper.make_graph(
-        draw.nodes,
-        "turbofan_rul",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", FEATURES])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows"]) for name in OUTPUTS],
-        draw.initializers,
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="edgeloop"
-    )
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    draw.write(path, "turbofan_rul", {"features": ["rows", FEATURES]}, {name: ["rows"] for name in OUTPUTS})
 
 
-def _draw_rul(draw: _Drawing, ensemble: Ensemble) -> None:
+def _draw_rul(draw: GraphBuilder, ensemble: Ensemble) -> None:
     float32 = np.float32
     draw.constant("center", ensemble.center.astype(float32))
     draw.constant("spread", ensemble.spread.astype(float32))
@@ -107,7 +71,9 @@ def _draw_rul(draw: _Drawing, ensemble: Ensemble) -> None:
     draw.node("Squeeze", [column, "columns"], "rul")
 
 
-def _draw_bound(draw: _Drawing, name: str, offsets: NDArray[np.float64], late: NDArray[np.float64]) -> None:
+def _draw_bound(
+    draw: GraphBuilder, name: str, offsets: NDArray[np.float64], late: NDArray[np.float64]
+) -> None:
     """``name = clip(rul + f(rul))``; ``f`` is one for whole histories and one for those that began late."""
     shifts = [
         _draw_piecewise(draw, f"{name}_late", late),
@@ -119,7 +85,7 @@ def _draw_bound(draw: _Drawing, name: str, offsets: NDArray[np.float64], late: N
     draw.node("Squeeze", [clipped, "columns"], name)
 
 
-def _draw_piecewise(draw: _Drawing, name: str, offsets: NDArray[np.float64]) -> str:
+def _draw_piecewise(draw: GraphBuilder, name: str, offsets: NDArray[np.float64]) -> str:
     """A function of the RUL that is linear between `KNOTS`: a sum of ramps that begin there."""
     slopes = np.diff(offsets) / np.diff(KNOTS)
     changes = np.diff(slopes, prepend=0.0).astype(np.float32)
@@ -130,7 +96,7 @@ def _draw_piecewise(draw: _Drawing, name: str, offsets: NDArray[np.float64]) -> 
     return draw.node("Gemm", [ramps, weights, first], f"{name}_offset")
 
 
-def _draw_novelty(draw: _Drawing, novelty: Novelty) -> None:
+def _draw_novelty(draw: GraphBuilder, novelty: Novelty) -> None:
     where = np.arange(LEVEL.start, LEVEL.stop, dtype=np.int64)
     level = draw.node("Gather", ["features", draw.constant("level_columns", where)], "level", axis=1)
     axes = draw.constant("novelty_axes", novelty.axes.astype(np.float32))
@@ -147,10 +113,7 @@ def _draw_novelty(draw: _Drawing, novelty: Novelty) -> None:
 
 def read_ensemble(path: Path) -> Ensemble:
     """The ensemble in a graph by `write_graph`. Raises `TrainingError` if it is another kind of graph."""
-    import onnx
-    from onnx import numpy_helper
-
-    found = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    found = read_constants(path)
     members: list[Network] = []
     while _weight(len(members), 0) in found:
         number, depth = len(members), 0

@@ -14,7 +14,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +52,6 @@ from common.bundle import (
     Bundle,
     DriftSpec,
     Limits,
-    Lineage,
     Manifest,
     TensorSpec,
     file_digest,
@@ -61,7 +59,7 @@ from common.bundle import (
     write_golden,
 )
 from common.errors import DatasetError, TrainingError
-from common.revision import code_version
+from common.training.lineage import lineage_of
 
 __all__ = ["evaluate", "gate", "train"]
 
@@ -318,13 +316,7 @@ def _write(context: TrainContext, model: TrainedModel, known: Known, field: int)
         precision="fp32",
         licence="Apache-2.0",
         limits=Limits(latency_ms=LATENCY_LIMIT_MS),
-        lineage=Lineage(
-            data=known.digests,
-            code=code_version(),
-            parent=context.parent.version if context.parent else "",
-            seed=context.seed,
-            trained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        ),
+        lineage=lineage_of(context, known.digests),
         tolerance={"rul": 0.05, "lower": 0.1, "upper": 0.1, "novelty": 0.05},
         drift=DriftSpec(output="novelty", threshold=1.0, rate=NOVEL_RATE),
         parameters={

@@ -21,10 +21,8 @@ position, whatever came before.
 
 from __future__ import annotations
 
-import threading
-import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +31,7 @@ from numpy.typing import NDArray
 
 from apps.industrial.domain import CHANNELS, USED_CHANNELS
 from common.app.edge import Reading
-from common.clock import anchored_clock
+from common.app.virtual import PacedSource, ReadingAt, check_parameters, seconds, whole_number
 from common.errors import ConfigError, SourceError
 
 _LEVEL = {  # a new engine without wear
@@ -273,40 +271,29 @@ PARAMETERS = {
 }
 
 
-class TurbofanSource:
+class TurbofanSource(PacedSource):
     """`common.app.edge.Source`: the machines in turn, cycle by cycle, without an end.
 
     Position ``p`` is cycle ``p // machines`` (over all runs) of machine ``p % machines``, so the source can
     go on after any position. At ``speed`` 0 it gives readings as fast as they are taken.
     """
 
-    live = False
-    virtual = True
-
     def __init__(self, machines: tuple[Machine, ...], period_s: float, speed: float) -> None:
         self.machines = machines
-        self._pause_s = period_s / speed / len(machines) if speed > 0 else 0.0
-        self._closed = threading.Event()
+        super().__init__(self._open_readings, period_s / len(machines), speed)
 
-    def readings(self, after: int | None) -> Iterator[Reading]:
-        """Readings with ``position > after``, without an end until `close`."""
-        clock = anchored_clock()
-        position = 0 if after is None else after + 1
+    def _open_readings(self) -> ReadingAt:
         engines = [_Engine(machine) for machine in self.machines]
-        due = time.monotonic()
-        while not self._closed.is_set():
+
+        def reading_at(position: int, captured_ns: int) -> Reading:
             tick, place = divmod(position, len(engines))
             run, cycle, values = engines[place].at(tick)
             attributes = {"run": run, "cycle": cycle}
-            name = self.machines[place].name
-            yield Reading(name, clock(), position, values, CHANNELS, None, attributes)
-            position += 1
-            if self._pause_s:
-                due = max(due + self._pause_s, time.monotonic() - 1.0)
-                self._closed.wait(max(0.0, due - time.monotonic()))
+            return Reading(
+                self.machines[place].name, captured_ns, position, values, CHANNELS, None, attributes
+            )
 
-    def close(self) -> None:
-        self._closed.set()
+        return reading_at
 
 
 class _Engine:
@@ -333,10 +320,8 @@ def machines_of(parameters: Mapping[str, str]) -> tuple[Machine, ...]:
 
     With them goes the truth: ``machine.run(k).failure_cycle``.
     """
-    unknown = sorted(set(parameters) - {*PARAMETERS, "speed"})
-    if unknown:
-        raise ConfigError(f"virtual:turbofan does not know {unknown[0]!r}; it has {', '.join(PARAMETERS)}")
-    seed, count = _whole(parameters, "seed", 0, 0), _whole(parameters, "machines", 1, 1)
+    check_parameters("virtual:turbofan", parameters, PARAMETERS)
+    seed, count = whole_number(parameters, "seed", 0, 0), whole_number(parameters, "machines", 1, 1)
     schedule = parse_schedule(parameters.get("fault", HPC.name))
     sensor = parse_sensor_fault(parameters["sensor"]) if parameters.get("sensor") else None
     injected = Path(parameters["inject"]) if parameters.get("inject") else None
@@ -351,17 +336,4 @@ def open_source(kind: str, parameters: dict[str, str], speed: float) -> Turbofan
     """The source ``virtual:turbofan?...`` (see `PARAMETERS`). Raises `ConfigError` or `SourceError`."""
     if kind != "turbofan":
         raise SourceError(f"the industrial app has no virtual source {kind!r}; it has 'turbofan'")
-    try:
-        period_s = float(parameters.get("period_s", "1"))
-    except ValueError:
-        period_s = -1.0
-    if not 0 < period_s < 1e6:
-        raise ConfigError(f"period_s={parameters['period_s']} is not a number of seconds above 0")
-    return TurbofanSource(machines_of(parameters), period_s, speed)
-
-
-def _whole(parameters: Mapping[str, str], name: str, default: int, least: int) -> int:
-    text = parameters.get(name, str(default))
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{name}={text} is not a whole number of at least {least}")
-    return int(text)
+    return TurbofanSource(machines_of(parameters), seconds(parameters, "period_s", 1.0), speed)

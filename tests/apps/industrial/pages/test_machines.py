@@ -18,9 +18,9 @@ from apps.industrial.pages.machine import (
     span_of,
     why,
 )
-from apps.industrial.pages.machines import VirtualNodes, machine_row
+from apps.industrial.pages.machines import machine_row
 from apps.industrial.pages.work_order_form import told_end, verdict
-from common.pages import Ask
+from common.pages import Ask, VirtualNodes
 
 
 def machine(**more: Any) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Which nodes run a virtual source: every page that shows their data says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from common.pages.api_client import Ask, AskError
+
+
+class VirtualNodes:
+    """Virtual nodes, each looked up once in a visit of a page."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._known: dict[str, bool] = {}
+
+    async def among(self, nodes: Sequence[str]) -> set[str]:
+        """Those of ``nodes`` that are virtual. Raises `AskError`."""
+        unknown = sorted(set(nodes) - self._known.keys())
+        if unknown:
+            fleet = await self._ask.get("/v1/fleet")
+            if fleet["virtual"] in (0, fleet["nodes"]):  # the same for all: one request is enough
+                self._known |= dict.fromkeys(unknown, fleet["virtual"] > 0)
+            else:
+                found = await asyncio.gather(*map(self._is_virtual, unknown))
+                self._known |= dict(zip(unknown, found, strict=True))
+        return {node for node in nodes if self._known[node]}
+
+    async def _is_virtual(self, node: str) -> bool:
+        try:
+            return bool((await self._ask.get(f"/v1/nodes/{quote(node, safe='')}"))["virtual"])
+        except AskError as error:
+            if error.status != 404:
+                raise
+            return False
