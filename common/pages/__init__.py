@@ -1,7 +1,7 @@
-"""What the dashboard's pages are made of, for the frame and for the pages that apps bring.
+"""Building blocks of dashboard pages, for the cloud's own pages and for those of apps.
 
-`Site` is what an app's ``pages`` callable is given, `View` one visit of one page, and the blocks are what
-a page is built from::
+An app's ``pages`` callable receives a `Site` and adds pages to it. A `View` is one visit of a page, which is
+composed of blocks::
 
     def add_pages(site: Site) -> None:
         @site.page("", "Machines", icon="precision_manufacturing")
@@ -9,38 +9,36 @@ a page is built from::
             table = Table("Machines by horizon", [Column("machine", "Machine", kind="link"), ...])
 
             async def refresh() -> None:
-                answer = await view.ask.get("/v1/apps/industrial/machines", limit=100)
+                answer = await view.api.get("/v1/apps/industrial/machines", limit=100)
                 table.show([...])
 
             await view.live(refresh)
 
-A page knows the public API and nothing else of the cloud. NiceGUI is imported here: a node never imports
-this package.
+A page uses the public API only. This package imports NiceGUI, so a node never imports it.
 """
 
-from common.pages.api_client import Ask, AskError
-from common.pages.blocks import Badge, Chart, Column, Facts, Table, Text, Tile, action, card, empty, facts
-from common.pages.pager import Turning
+from common.pages.api_client import ApiClient, ApiError
+from common.pages.blocks import Badge, Chart, Column, Details, Table, Text, Tile, action, card, empty
+from common.pages.pager import Pager
 from common.pages.site import LabelForm, Site, View
 from common.pages.virtual_nodes import VirtualNodes
 
 __all__ = [
-    "Ask",
-    "AskError",
+    "ApiClient",
+    "ApiError",
     "Badge",
     "Chart",
     "Column",
-    "Facts",
+    "Details",
     "LabelForm",
+    "Pager",
     "Site",
     "Table",
     "Text",
     "Tile",
-    "Turning",
     "View",
     "VirtualNodes",
     "action",
     "card",
     "empty",
-    "facts",
 ]

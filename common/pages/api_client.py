@@ -1,4 +1,4 @@
-"""The public API, asked as the person who is signed in."""
+"""Client of the public API with the session of the person who is signed in."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import httpx
 from common.errors import EdgeloopError
 
 
-class AskError(EdgeloopError):
-    """The API refused, or did not answer; ``status`` is 0 where there was no answer."""
+class ApiError(EdgeloopError):
+    """A failed request; ``status`` is the HTTP status, 0 without an answer."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
 
 
-class Ask:
-    """Requests to the cloud's API with a session's ``token``; all raise `AskError`, fit to be shown."""
+class ApiClient:
+    """Requests with a session's ``token``. All raise `ApiError`, whose message is for users."""
 
     def __init__(self, client: httpx.AsyncClient, token: str) -> None:
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def get(self, path: str, **query: Any) -> Any:
-        """The JSON answer of ``GET path?query``; None values are left out."""
+        """The JSON answer of ``GET path?query``; parameters that are None are omitted."""
         return (await self._send("GET", path, query=query)).json()
 
     async def text(self, path: str, **query: Any) -> str:
@@ -50,13 +50,13 @@ class Ask:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
-        given = {key: value for key, value in (query or {}).items() if value is not None}
+        params = {key: value for key, value in (query or {}).items() if value is not None}
         try:
-            answer = await self._client.request(method, path, params=given, json=body, headers=self._headers)
+            answer = await self._client.request(method, path, params=params, json=body, headers=self._headers)
         except httpx.HTTPError as error:
-            raise AskError(0, f"the cloud does not answer: {error}") from error
+            raise ApiError(0, f"the cloud does not answer: {error}") from error
         if answer.is_error:
-            raise AskError(answer.status_code, _detail(answer))
+            raise ApiError(answer.status_code, _detail(answer))
         return answer
 
 

@@ -45,11 +45,6 @@ def empty(text: str, what_to_do: str, icon: str = "inbox") -> Element:
     return box
 
 
-def facts(pairs: Mapping[str, str]) -> Facts:
-    """Names and values beside each other."""
-    return Facts(pairs)
-
-
 def action(
     text: str,
     do: Callable[[], Awaitable[Any]],
@@ -71,12 +66,12 @@ def action(
     return button
 
 
-class Facts:
+class Details:
     """A description list whose values can change."""
 
     def __init__(self, pairs: Mapping[str, str]) -> None:
         self._values: dict[str, Text] = {}
-        self._list = ui.element("dl").classes("facts")
+        self._list = ui.element("dl").classes("details")
         self.show(pairs)
 
     def show(self, pairs: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Turning through a list that the API gives page by page."""
+"""Pager: previous and next page of a paginated list of the API."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 from nicegui import ui
 
-from common.pages.api_client import AskError
+from common.pages.api_client import ApiError
 from common.pages.blocks import action
 
 
-class Turning:
-    """The buttons below a list that is shown by pages; ``cursor`` is the page to ask for (None: the first).
+class Pager:
+    """The buttons below a paginated list; ``cursor`` is that of the current page (None: the first).
 
-    ``refresh`` shows the page at ``cursor``, and hands the API's answer to `show`.
+    ``refresh`` shows the page at ``cursor`` and passes the API's answer to `show`.
     """
 
     def __init__(self, refresh: Callable[[], Awaitable[None]]) -> None:
         self._refresh = refresh
         self._cursors: list[str | None] = [None]
-        """Those of the pages up to the one that is shown."""
-        self._following: str | None = None
+        """Cursors of the pages up to the current one."""
+        self._next_cursor: str | None = None
         with ui.element("div").classes("row-of") as self._buttons:
-            self._previous = action("Previous", self._back)
-            self._more = action("More", self._onward)
+            self._previous = action("Previous", self._go_to_previous)
+            self._next = action("More", self._go_to_next)
 
     @property
     def cursor(self) -> str | None:
@@ -33,26 +33,26 @@ class Turning:
 
     @property
     def whole(self) -> bool:
-        """Whether what is shown is the whole list."""
-        return self._following is None and len(self._cursors) == 1
+        """Whether the current page is the whole list."""
+        return self._next_cursor is None and len(self._cursors) == 1
 
     def show(self, page: Mapping[str, Any]) -> None:
-        """Offer what there is before and after the API's answer ``page``."""
-        self._following = page["next"]
+        """Show the buttons that apply to ``page``, an answer of the API."""
+        self._next_cursor = page["next"]
         self._buttons.set_visibility(not self.whole)
         self._previous.set_visibility(len(self._cursors) > 1)
-        self._more.set_visibility(self._following is not None)
+        self._next.set_visibility(self._next_cursor is not None)
 
-    async def _onward(self) -> None:
-        if self._following is not None:
-            self._cursors.append(self._following)
-        await self._turned()
+    async def _go_to_next(self) -> None:
+        if self._next_cursor is not None:
+            self._cursors.append(self._next_cursor)
+        await self._refresh_page()
 
-    async def _back(self) -> None:
+    async def _go_to_previous(self) -> None:
         if len(self._cursors) > 1:
             self._cursors.pop()
-        await self._turned()
+        await self._refresh_page()
 
-    async def _turned(self) -> None:
-        with suppress(AskError):  # the next refresh says so on the banner
+    async def _refresh_page(self) -> None:
+        with suppress(ApiError):  # the banner shows it at the next refresh
             await self._refresh()

@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from common.pages.api_client import Ask, AskError
+from common.pages.api_client import ApiClient, ApiError
 
 
 class VirtualNodes:
     """Virtual nodes, each looked up once in a visit of a page."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
         self._known: dict[str, bool] = {}
 
     async def among(self, nodes: Sequence[str]) -> set[str]:
-        """Those of ``nodes`` that are virtual. Raises `AskError`."""
+        """Those of ``nodes`` that are virtual. Raises `ApiError`."""
         unknown = sorted(set(nodes) - self._known.keys())
         if unknown:
-            fleet = await self._ask.get("/v1/fleet")
+            fleet = await self._api.get("/v1/fleet")
             if fleet["virtual"] in (0, fleet["nodes"]):  # the same for all: one request is enough
                 self._known |= dict.fromkeys(unknown, fleet["virtual"] > 0)
             else:
@@ -30,8 +30,8 @@ class VirtualNodes:
 
     async def _is_virtual(self, node: str) -> bool:
         try:
-            return bool((await self._ask.get(f"/v1/nodes/{quote(node, safe='')}"))["virtual"])
-        except AskError as error:
+            return bool((await self._api.get(f"/v1/nodes/{quote(node, safe='')}"))["virtual"])
+        except ApiError as error:
             if error.status != 404:
                 raise
             return False

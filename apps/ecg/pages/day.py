@@ -14,7 +14,7 @@ from apps.ecg.cloud import formatting
 from apps.ecg.pages import charts, day_rows
 from apps.ecg.pages.review_desk import API, patient_href
 from apps.ecg.pages.reviews import queue_row
-from common.pages import AskError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
+from common.pages import ApiError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
 
 DAYS = 60
 STRIPS = 50
@@ -44,10 +44,10 @@ class DayPage:
             Text("span", formatting.DISCLAIMER).classes("about")
         try:
             self._state, days = await asyncio.gather(
-                self._view.ask.get(self._path), self._view.ask.get(f"{self._path}/days", limit=DAYS)
+                self._view.api.get(self._path), self._view.api.get(f"{self._path}/days", limit=DAYS)
             )
-            await self._view.ask.get(f"{self._path}/days/{self._day}")
-        except AskError as error:
+            await self._view.api.get(f"{self._path}/days/{self._day}")
+        except ApiError as error:
             if error.status == 404:
                 empty(str(error), "Patients that have been heard of are listed on the page Patients.")
             else:
@@ -134,19 +134,19 @@ class DayPage:
         self._chosen = event.value
         place = patient_href(self._patient, self._chosen)
         ui.run_javascript(f"history.replaceState(history.state, '', '{place}')")
-        with suppress(AskError):  # the next refresh says so on the banner
+        with suppress(ApiError):  # the banner shows it at the next refresh
             await self._refresh()
 
     async def _refresh(self) -> None:
-        self._state = await self._view.ask.get(self._path)
+        self._state = await self._view.api.get(self._path)
         chosen = self._day
-        day = await self._view.ask.get(f"{self._path}/days/{chosen}")
+        day = await self._view.api.get(f"{self._path}/days/{chosen}")
         began_ns = day["totals"]["began_ns"]
         bucket_s = bucket_of(day["hours"])
         span = {"since_ns": began_ns, "until_ns": began_ns + _DAY_NS}
         trend, strips = await asyncio.gather(
-            self._view.ask.get(f"{self._path}/trend", **span, bucket_s=bucket_s),
-            self._view.ask.get(f"{self._path}/strips", **span, limit=STRIPS),
+            self._view.api.get(f"{self._path}/trend", **span, bucket_s=bucket_s),
+            self._view.api.get(f"{self._path}/strips", **span, limit=STRIPS),
         )
         if chosen != self._day:
             return  # another day was chosen meanwhile

@@ -12,7 +12,7 @@ from nicegui import ui
 from apps.ecg.cloud import formatting
 from apps.ecg.pages.review_desk import API, TRUE_RHYTHMS, plain_beats
 from apps.ecg.pages.strip_view import StripView
-from common.pages import AskError, Text, View, action
+from common.pages import ApiError, Text, View, action
 from common.pages.site import Refresh
 
 Json = Mapping[str, Any]
@@ -24,9 +24,9 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
     """Label one sample: what its beats and its rhythm truly are."""
     Text("p", f"{formatting.DISCLAIMER}.").classes("about")
     try:
-        strip = strip_of(sample, await view.ask.get(f"/v1/samples/{sample['id']}/content"))
+        strip = strip_of(sample, await view.api.get(f"/v1/samples/{sample['id']}/content"))
         drawing = StripView(strip, editable=True)
-    except (AskError, ValueError) as error:
+    except (ApiError, ValueError) as error:
         Text("p", f"This sample cannot be shown: {error}").classes("hint")
         return
     beats = plain_beats(strip["beats"])
@@ -42,7 +42,7 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
 
     async def post() -> None:
         for body in labels_of(sample, strip, beats, rhythm.value):
-            await view.ask.post(f"{API}/labels", body)
+            await view.api.post(f"{API}/labels", body)
 
     async def save() -> None:
         if await view.act(post(), "Labelled."):

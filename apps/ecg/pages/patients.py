@@ -17,7 +17,7 @@ from apps.ecg.pages.label_form import label_form
 from apps.ecg.pages.review_desk import API, patient_href
 from apps.ecg.pages.reviews import ReviewPage, StripPage
 from apps.ecg.pages.strip_view import STYLE
-from common.pages import Column, Site, Table, Text, Tile, Turning, View, card
+from common.pages import Column, Pager, Site, Table, Text, Tile, View, card
 
 PAGE_PATIENTS = 25
 REFRESH_S = 2.0
@@ -79,13 +79,13 @@ async def show_patients(view: View) -> None:
             'edgeloop node run --app ecg --source "virtual:patient?seed=1" --enrolment NAME.json',
         )
         table.classes("ecg-names")
-        turning = Turning(lambda: refresh())
+        pager = Pager(lambda: refresh())
 
     async def refresh() -> None:
-        page = await view.ask.get(f"{API}/patients", limit=PAGE_PATIENTS, cursor=turning.cursor)
+        page = await view.api.get(f"{API}/patients", limit=PAGE_PATIENTS, cursor=pager.cursor)
         items = page["items"]
-        turning.show(page)
-        whole = "" if turning.whole else "on this page"
+        pager.show(page)
+        whole = "" if pager.whole else "on this page"
         shown.show(str(len(items)), whole)
         worried = sum(1 for each in items if each["open_alarms"])
         open_alarms.show(str(worried), whole, "bad" if worried else "")

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from apps.ecg.cloud import formatting
 from apps.ecg.pages.strip_view import StripView, shown_beats
-from common.pages import Badge, Facts, Text, View, action
+from common.pages import Badge, Details, Text, View, action
 from common.pages.site import Refresh
 
 API = "/v1/apps/ecg"
@@ -34,7 +34,7 @@ class ReviewDesk:
         with ui.element("div").classes("stack"):
             with ui.element("div").classes("row-of"):
                 self._alarm, self._verdict = Badge(), Badge()
-            self._facts = Facts({})
+            self._details = Details({})
             self._drawing = StripView(strip, editable=True)
             self._drawing.on_beats(self._change_beats)
             with ui.element("div").classes("row-of"):
@@ -63,7 +63,7 @@ class ReviewDesk:
         tone = formatting.PRIORITY_TONES.get(strip["priority"], "")
         self._alarm.show(f"{formatting.alarm(strip['alarm'])}, {strip['priority']} priority", tone)
         self._verdict.show(*verdict(strip))
-        self._facts.show(
+        self._details.show(
             {
                 "Patient": strip["patient"],
                 "From": formatting.marked(formatting.stamp(strip["began_ns"]), strip["time_quality"]),
@@ -97,7 +97,7 @@ class ReviewDesk:
     async def _post(self, said: dict[str, Any]) -> None:
         path = f"{API}/strips/{quote(self._strip['id'], safe='')}/review"
         done = f"Strip {formatting.VERDICTS[said['verdict']]}."
-        if await self._view.act(self._view.ask.post(path, said), done):
+        if await self._view.act(self._view.api.post(path, said), done):
             await self._stored()
 
 

@@ -11,7 +11,7 @@ from nicegui import ui
 
 from apps.ecg.cloud import formatting
 from apps.ecg.pages.review_desk import API, ReviewDesk, count_of, patient_href, strip_href, verdict
-from common.pages import AskError, Badge, Column, Table, Text, View, card, empty
+from common.pages import ApiError, Badge, Column, Table, Text, View, card, empty
 
 QUEUE = 50
 REFRESH_S = 3.0
@@ -59,7 +59,7 @@ class ReviewPage:
         await self._view.live(self._refresh, REFRESH_S)
 
     async def _refresh(self) -> None:
-        page = await self._view.ask.get(f"{API}/review", limit=QUEUE)
+        page = await self._view.api.get(f"{API}/review", limit=QUEUE)
         self._waiting = page["items"]
         self._table.show([queue_row(strip) for strip in self._waiting])
         self._listed.set_visibility(bool(self._waiting))
@@ -100,12 +100,12 @@ class ReviewPage:
 
     async def _stored(self) -> None:
         self._shown = ""
-        with suppress(AskError):  # the next refresh says so on the banner
+        with suppress(ApiError):  # the banner shows it at the next refresh
             await self._refresh()
 
     async def _skip(self) -> None:
         self._skipped.add(self._shown or "")
-        with suppress(AskError):
+        with suppress(ApiError):
             await self._show_next()
 
 
@@ -122,7 +122,7 @@ class StripPage:
             Text("span", formatting.DISCLAIMER).classes("about")
         try:
             strip, patient = await read_strip(self._view, self._id)
-        except AskError as error:
+        except ApiError as error:
             known = "A patient's page lists the strips of a day."
             empty(str(error), known if error.status == 404 else "Open the page again in a moment.")
             return
@@ -144,15 +144,15 @@ class StripPage:
                 empty("This strip cannot be drawn.", str(error), icon="broken_image")
 
     async def _again(self) -> None:
-        with suppress(AskError):
+        with suppress(ApiError):
             strip, _ = await read_strip(self._view, self._id)
             self._desk.show(strip)
 
 
 async def read_strip(view: View, strip: str) -> tuple[Json, Json]:
-    """A strip with its samples, and its patient. Raises `AskError`."""
-    found = await view.ask.get(f"{API}/strips/{quote(strip, safe='')}")
-    return found, await view.ask.get(f"{API}/patients/{quote(found['patient'], safe='')}")
+    """A strip with its samples, and its patient. Raises `ApiError`."""
+    found = await view.api.get(f"{API}/strips/{quote(strip, safe='')}")
+    return found, await view.api.get(f"{API}/patients/{quote(found['patient'], safe='')}")
 
 
 def queue_row(strip: Json) -> dict[str, Any]:

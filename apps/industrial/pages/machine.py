@@ -15,7 +15,7 @@ from apps.industrial.domain import UNITS
 from apps.industrial.pages import charts
 from apps.industrial.pages.sensor_charts import RunSensors
 from apps.industrial.pages.work_order_form import ORDERS, OrderForm, told_end, verdict
-from common.pages import AskError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
+from common.pages import ApiError, Badge, Chart, Column, Table, Text, Tile, View, action, card, empty
 from common.time_notes import time_note
 
 POINTS_LIMIT = 500
@@ -60,13 +60,13 @@ class MachinePage:
         """Build the page, and keep it up to date."""
         self._view.name(self._machine)
         try:
-            state, _ = await asyncio.gather(self._view.ask.get(self._path), self._read_runs(None))
+            state, _ = await asyncio.gather(self._view.api.get(self._path), self._read_runs(None))
             if self._chosen not in (CURRENT, *self._runs):
                 await self._read_run(self._chosen)
             if self._chosen not in self._runs:
                 self._chosen = CURRENT
             node = await self._node(state["node"])
-        except AskError as error:
+        except ApiError as error:
             known = "Machines that have reported are listed on the page Machines."
             empty(str(error), known if error.status == 404 else "Open the page again in a moment.")
             return
@@ -128,25 +128,25 @@ class MachinePage:
 
     async def _node(self, name: str) -> dict[str, Any]:
         try:
-            return await self._view.ask.get(f"/v1/nodes/{quote(name, safe='')}")
-        except AskError as error:
+            return await self._view.api.get(f"/v1/nodes/{quote(name, safe='')}")
+        except ApiError as error:
             if error.status != 404:
                 raise
             return {}
 
     async def _read_runs(self, before: int | None) -> None:
-        page = await self._view.ask.get(f"{self._path}/runs", limit=RUNS, cursor=before)
+        page = await self._view.api.get(f"{self._path}/runs", limit=RUNS, cursor=before)
         self._runs |= {run["run"]: run for run in page["items"]}
         self._older_runs = page["next"]
 
     async def _read_run(self, run: int | None) -> None:
         """Read about one run only, the newest where it is None."""
         before = None if run is None else run + 1
-        page = await self._view.ask.get(f"{self._path}/runs", limit=1, cursor=before)
+        page = await self._view.api.get(f"{self._path}/runs", limit=1, cursor=before)
         self._runs |= {run["run"]: run for run in page["items"]}
 
     async def _read_more_runs(self) -> None:
-        with suppress(AskError):  # the next refresh says so on the banner
+        with suppress(ApiError):  # the banner shows it at the next refresh
             await self._read_runs(self._older_runs)
             self._show_choice()
 
@@ -154,7 +154,7 @@ class MachinePage:
         if run != self._drawn_run:
             self._drawn_run, self._points = run, []
         query = {"after_cycle": self._points[-1]["cycle"]} if self._points else {"newest": True}
-        found = await self._view.ask.get(f"{self._path}/runs/{run}", limit=POINTS_LIMIT, **query)
+        found = await self._view.api.get(f"{self._path}/runs/{run}", limit=POINTS_LIMIT, **query)
         if run != self._drawn_run:
             return  # another run was chosen meanwhile
         known = self._points[-1]["cycle"] if self._points else 0
@@ -162,24 +162,24 @@ class MachinePage:
         self._points = [*self._points, *new][-POINTS_LIMIT:]
 
     async def _closed(self, run: int) -> dict[str, Any] | None:
-        page = await self._view.ask.get(ORDERS, machine=self._machine, run=run, limit=1)
+        page = await self._view.api.get(ORDERS, machine=self._machine, run=run, limit=1)
         return next(iter(page["items"]), None)
 
     # ---------------------------------------------------------------------------------- bringing up
 
     async def _choose(self, event: Any) -> None:
         self._chosen = event.value
-        with suppress(AskError):
+        with suppress(ApiError):
             await self._refresh()
 
     async def _refresh_all(self) -> None:
-        with suppress(AskError):
+        with suppress(ApiError):
             await self._refresh()
             await self._refresh_orders()
 
     async def _refresh(self) -> None:
         known = max(self._runs, default=CURRENT)
-        state, _ = await asyncio.gather(self._view.ask.get(self._path), self._read_run(None))
+        state, _ = await asyncio.gather(self._view.api.get(self._path), self._read_run(None))
         if max(self._runs, default=CURRENT) != known:
             self._show_choice()
         run = state["run"] if self._chosen == CURRENT else self._chosen
@@ -201,7 +201,7 @@ class MachinePage:
         await self._values.show(run, run == state["run"])
 
     async def _refresh_orders(self) -> None:
-        page = await self._view.ask.get(
+        page = await self._view.api.get(
             ORDERS, machine=self._machine, limit=ORDERS_SHOWN, cursor=self._order_pages[-1]
         )
         self._older_orders = page["next"]
@@ -212,13 +212,13 @@ class MachinePage:
     async def _more_orders(self) -> None:
         if self._older_orders is not None:
             self._order_pages.append(self._older_orders)
-        with suppress(AskError):
+        with suppress(ApiError):
             await self._refresh_orders()
 
     async def _newer_orders(self) -> None:
         if len(self._order_pages) > 1:
             self._order_pages.pop()
-        with suppress(AskError):
+        with suppress(ApiError):
             await self._refresh_orders()
 
     def _run_names(self) -> dict[int, str]:

@@ -13,7 +13,7 @@ from apps.industrial.domain import RUL_CAP_CYCLES
 from apps.industrial.pages import charts
 from apps.industrial.pages.machine import MachinePage, life_of, machine_href
 from apps.industrial.pages.work_order_form import label_form
-from common.pages import Chart, Column, Site, Table, Tile, Turning, View, VirtualNodes, card
+from common.pages import Chart, Column, Pager, Site, Table, Tile, View, VirtualNodes, card
 from common.time_notes import time_note
 
 API = "/v1/apps/industrial"
@@ -56,7 +56,7 @@ def add_pages(site: Site) -> None:
 
 async def show_machines(view: View) -> None:
     """Build the front page."""
-    nodes = VirtualNodes(view.ask)
+    nodes = VirtualNodes(view.api)
 
     with ui.element("div").classes("tiles"):
         count, due, least, unknown, novel, faulty = (
@@ -76,15 +76,15 @@ async def show_machines(view: View) -> None:
             what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             "edgeloop node run --app industrial --source ... --enrolment NAME.json",
         )
-        turning = Turning(lambda: refresh())
+        pager = Pager(lambda: refresh())
 
     async def refresh() -> None:
         summary, page = await asyncio.gather(
-            view.ask.get(f"{API}/summary"),
-            view.ask.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=turning.cursor),
+            view.api.get(f"{API}/summary"),
+            view.api.get(f"{API}/machines", limit=PAGE_MACHINES, cursor=pager.cursor),
         )
         items = page["items"]
-        turning.show(page)
+        pager.show(page)
         virtual = await nodes.among([machine["node"] for machine in items])
         count.show(f"{summary['machines']:,}", "that have reported")
         alarms, unlike = summary["due"], summary["novel"]

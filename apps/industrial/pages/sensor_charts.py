@@ -9,7 +9,7 @@ from nicegui import ui
 
 from apps.industrial.domain import USED_CHANNELS
 from apps.industrial.pages import charts
-from common.pages import AskError, Chart, Text, View, empty
+from common.pages import ApiError, Chart, Text, View, empty
 
 SMALL_CHART_PX = 110
 _SMALL_CHARTS = (
@@ -28,11 +28,11 @@ class RunSensors:
         self._box = ui.element("div").classes("stack")
 
     async def show(self, run: int, goes_on: bool) -> None:
-        """Draw the sensors of ``run``; ``goes_on`` where it has not ended. Raises `AskError`."""
+        """Draw the sensors of ``run``; ``goes_on`` where it has not ended. Raises `ApiError`."""
         if self._drawn is not None and self._drawn[0] == run and self._drawn[1]:
             return
         group = f"{self._machine}/run-{run}"
-        found = await self._view.ask.get("/v1/samples", app="industrial", group=group, limit=1)
+        found = await self._view.api.get("/v1/samples", app="industrial", group=group, limit=1)
         sample = next(iter(found["items"]), None)
         drawn = (run, sample["id"] if sample else "")
         if drawn == self._drawn:
@@ -60,9 +60,9 @@ class RunSensors:
         problem = "they are not those of a turbofan's sensors"
         run = None
         try:
-            content = await self._view.ask.get(f"/v1/samples/{sample['id']}/content")
+            content = await self._view.api.get(f"/v1/samples/{sample['id']}/content")
             run = charts.SensorRun.of(sample, content)
-        except AskError as error:
+        except ApiError as error:
             problem = str(error)
         if drawn != self._drawn:
             return  # another run was chosen meanwhile

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from apps.industrial.pages import charts
-from common.pages import AskError, Chart, Text, View, action
+from common.pages import ApiError, Chart, Text, View, action
 from common.pages.site import Refresh
 
 ORDERS = "/v1/apps/industrial/work-orders"
@@ -69,7 +69,7 @@ class OrderForm:
         outcomes: list[dict[str, Any]] = []
 
         async def post() -> None:
-            outcomes.append(await self._view.ask.post(ORDERS, order))
+            outcomes.append(await self._view.api.post(ORDERS, order))
 
         if await self._view.act(post(), "Work order closed."):
             self._told.text = verdict(outcomes[0])
@@ -85,9 +85,9 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
     Text("h3", f"{machine}, run {number}")
     last = 1
     try:
-        content = await view.ask.get(f"/v1/samples/{sample['id']}/content")
-        closed = await view.ask.get(ORDERS, machine=machine, run=number, limit=1)
-    except AskError as error:
+        content = await view.api.get(f"/v1/samples/{sample['id']}/content")
+        closed = await view.api.get(ORDERS, machine=machine, run=number, limit=1)
+    except ApiError as error:
         Text("p", f"This run cannot be shown: {error}").classes("hint")
         return
     run = charts.SensorRun.of(sample, content)

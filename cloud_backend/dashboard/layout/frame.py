@@ -1,4 +1,4 @@
-"""The frame around every page: the rail, the theme, the banner."""
+"""The frame around every page: navigation, theme, banner."""
 
 from __future__ import annotations
 
@@ -12,43 +12,48 @@ from nicegui import ui
 
 from cloud_backend.dashboard.layout import navigation
 from cloud_backend.dashboard.layout.navigation import THEME_COOKIE
-from common.pages import Ask, AskError, LabelForm, Text, View
+from common.pages import ApiClient, ApiError, LabelForm, Text, View
 from common.pages.site import Banner, Build, SubjectPath
 
-WATCH_S = 2.0
+STATUS_POLL_S = 2.0
 SLOW_MS = 1000.0
-"""A database that takes longer over the simplest question is told of."""
+"""Latency of ``SELECT 1`` above which the banner calls the database slow."""
 PAGE_TIMEOUT_S = 10.0
 
 
 class Frame:
-    """Adds pages below ``/ui/<base>``, as a `Site`; those of a dashboard share what apps bring."""
+    """The dashboard's `Site`: adds pages below ``/ui/<base>``.
 
-    def __init__(self, client: httpx.AsyncClient, rail: list[tuple[str, str, str]], base: str = "") -> None:
+    The frames of one dashboard share the navigation entries, label forms and subject pages of all apps.
+    """
+
+    def __init__(
+        self, client: httpx.AsyncClient, entries: list[tuple[str, str, str]], base: str = ""
+    ) -> None:
         self._client = client
-        self._rail = rail
+        self._entries = entries
         self._base = base
         self.forms: dict[str, LabelForm] = {}
-        """The apps' label forms, by app."""
+        """Label forms by app."""
         self._subjects: dict[str, SubjectPath] = {}
 
     def of_app(self, app: str) -> Frame:
-        """The `Site` that ``app`` is given."""
-        frame = Frame(self._client, self._rail, f"apps/{app}")
+        """The `Site` of ``app``."""
+        frame = Frame(self._client, self._entries, f"apps/{app}")
         frame.forms, frame._subjects = self.forms, self._subjects
         return frame
 
     def page(self, path: str, title: str, *, icon: str = "") -> Callable[[Build], Build]:
-        """Add a page; one with an icon also stands in the rail. See `common.pages.Site`."""
+        """Add a page; one with an icon gets a navigation entry. See `common.pages.Site`."""
         whole = "/".join(filter(None, (self._base, path)))
         if icon:
-            self._rail.append((whole, title, icon))
+            self._entries.append((whole, title, icon))
 
         def add(build: Build) -> Build:
-            async def visit(request: Request, **given: Any) -> None:
+            async def visit(request: Request, **parameters: Any) -> None:
                 view, main = self._draw(request, title)
                 with main:
-                    await build(view, **given)
+                    await build(view, **parameters)
 
             kind = inspect.Parameter.KEYWORD_ONLY
             of_path = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
@@ -62,30 +67,30 @@ class Frame:
         return add
 
     def label_form(self, form: LabelForm) -> None:
-        """Keep an app's label form."""
+        """Set the label form of the app."""
         self.forms[self._base.rpartition("/")[2]] = form
 
     def subject_page(self, path: SubjectPath) -> None:
-        """Keep where an app's subjects have their pages."""
+        """Set the path of the pages of the app's subjects."""
         self._subjects[self._base.rpartition("/")[2]] = path
 
     def subject_path(self, event_type: str, subject: str) -> str:
-        """Where the subject of an event has its page; empty where its app has none for it."""
+        """Path of the page of an event's subject; empty without one."""
         find = self._subjects.get(event_type.partition(".")[0])
         return find(subject) if find else ""
 
     def front_pages(self, app: str) -> list[tuple[str, str]]:
-        """Path and title of the pages of ``app`` that stand in the rail."""
-        return [(place, title) for place, title, _ in self._rail if f"{place}/".startswith(f"apps/{app}/")]
+        """Path and title of the navigation entries of ``app``."""
+        return [(path, title) for path, title, _ in self._entries if f"{path}/".startswith(f"apps/{app}/")]
 
     def _draw(self, request: Request, title: str) -> tuple[View, ui.element]:
-        """Draw the frame of one visit; the second item is where its page belongs."""
+        """Draw the frame of one visit; returns the visit and the element for its page."""
         principal = request.state.principal
         theme = request.cookies.get(THEME_COOKIE)
         ui.dark_mode(None if theme not in ("dark", "light") else theme == "dark")
-        ui.add_body_html(navigation.draw(self._rail, request.url.path, principal.name))
+        ui.add_body_html(navigation.draw(self._entries, request.url.path, principal.name))
         main = ui.element("div").classes("page").props("id=page tabindex=-1 inert")  # NiceGUI has the <main>
-        # What is typed or pressed before the connection stands may get lost, or arrive in another order.
+        # Input before the websocket is connected could get lost or reordered.
         ui.context.client.on_connect(lambda: main.props(remove="inert"))
         with main:
             with ui.element("div").classes("banner").props("role=alert") as box:
@@ -93,23 +98,23 @@ class Frame:
             box.set_visibility(False)
             with ui.element("div").classes("page-head") as head:
                 heading = Text("h1", title)
-            ask = Ask(self._client, request.state.token)
-            view = View(ask, Banner(box, text, {}), principal.name, head, heading)
-            ui.timer(WATCH_S, view.watch(_trouble))
+            api = ApiClient(self._client, request.state.token)
+            view = View(api, Banner(box, text, {}), principal.name, head, heading)
+            ui.timer(STATUS_POLL_S, view.watch(_cloud_problem))
         return view, main
 
 
-async def _trouble(ask: Ask) -> str:
-    """What does not work in the cloud, in words for whoever looks at a page."""
+async def _cloud_problem(api: ApiClient) -> str:
+    """The banner's text about the cloud's health; empty while it works."""
     try:
-        status = await ask.get("/v1/status")
-    except AskError as error:
+        status = await api.get("/v1/status")
+    except ApiError as error:
         return f"The cloud is unwell: {error}"
     broker, database = status["broker"], status.get("database", {})
     if not broker["alive"] or not broker["connected"]:
-        return "The broker does not answer: nodes keep what they have and send it later."
+        return "The broker does not answer: nodes buffer their events and resend them later."
     if status["ingest"].get("database") == "unwell":
-        return "The database takes nothing: nodes keep what they have and send it later."
+        return "The database does not accept writes: nodes buffer their events and resend them later."
     if database.get("latency_ms", 0.0) > SLOW_MS:
-        return f"The database is slow: {database['latency_ms']:.0f} ms for the simplest question."
+        return f"The database is slow: {database['latency_ms']:.0f} ms for the simplest query."
     return ""

@@ -1,7 +1,7 @@
-"""The part of the frame that is plain HTML: the rail, the bar of narrow screens, a first heading.
+"""Static HTML of the frame: navigation, top bar of narrow screens, placeholder heading.
 
-It stands in the page's own source, so a browser paints it before the scripts that bring the page itself have
-run. It keeps working without them: links lead on, the menu opens, one can sign out.
+It is part of the page's source, so a browser paints it before the page's scripts have run. Links, menu and
+sign-out work without them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 MOUNT = "/ui"
-RAIL = (
+ENTRIES = (
     ("fleet", "Fleet", "lan"),
     ("apps", "Apps", "apps"),
     ("alerts", "Alerts", "notifications"),
@@ -20,10 +20,10 @@ RAIL = (
     ("data", "Data", "storage"),
     ("settings", "Settings", "settings"),
 )
-"""Path, name and icon of each place in the rail; every app adds its own below them."""
+"""Path, name and icon of each navigation entry; apps append theirs."""
 THEME_COOKIE = "edgeloop-theme"
 DRAWN_MARK = "edgeloop-page-drawn"
-"""The mark in the browser's performance timeline at which the page itself stands in the frame."""
+"""Mark in the browser's performance timeline: the page has replaced its placeholder."""
 _THEME = f"""<script>
   {{
     const kept = document.cookie.match(/(?:^|; ){THEME_COOKIE}=(dark|light)/)?.[1];
@@ -38,11 +38,11 @@ _THEME = f"""<script>
     document.body.classList.toggle("body--light", !dark);
     window.Quasar?.Dark.set(dark);
   }}
-  function toggleRail(button) {{
-    button.setAttribute("aria-expanded", document.body.classList.toggle("rail-open"));
+  function toggleNavigation(button) {{
+    button.setAttribute("aria-expanded", document.body.classList.toggle("navigation-open"));
   }}
 </script>"""
-"""The theme is set before anything is painted, as Quasar will set it once it runs."""
+"""Sets the theme before the first paint, as Quasar does later."""
 _FIRST = f"""<div id="first" class="page" aria-hidden="true"><div class="page-head"><h1></h1></div></div>
 <script>
   document.querySelector("#first h1").textContent = document.title.replace(/ · edgeloop$/, "");
@@ -53,18 +53,18 @@ _FIRST = f"""<div id="first" class="page" aria-hidden="true"><div class="page-he
     watching.disconnect();
   }}).observe(document.body, {{ childList: true, subtree: true }});
 </script>"""
-"""The page's heading until the page itself is there; it goes in the same frame in which that comes."""
+"""Placeholder heading; removed in the same animation frame in which the page appears."""
 
 
-def draw(rail: Sequence[tuple[str, str, str]], path: str, person: str) -> str:
-    """The frame around the page at ``path`` for ``person``; ``rail`` has path, name, icon of each place."""
-    entries: list[str] = []
-    here = max((place for place, _, _ in rail if is_current(path, place)), key=len, default=None)
-    for number, (place, name, icon) in enumerate(rail):
-        if number == len(RAIL):
-            entries.append('<div class="rail-head">Pages of the apps</div>')
+def draw(entries: Sequence[tuple[str, str, str]], path: str, person: str) -> str:
+    """HTML of the frame around the page at ``path``; ``entries`` are path, name and icon of each."""
+    links: list[str] = []
+    here = max((place for place, _, _ in entries if is_current(path, place)), key=len, default=None)
+    for number, (place, name, icon) in enumerate(entries):
+        if number == len(ENTRIES):
+            links.append('<div class="navigation-head">Pages of the apps</div>')
         current = ' aria-current="page"' if place == here else ""
-        entries.append(
+        links.append(
             f'<a class="entry" href="{MOUNT}/{escape(place)}"{current}>'
             f'<i class="q-icon material-icons notranslate" aria-hidden="true">{escape(icon)}</i>'
             f"<span>{escape(name)}</span></a>"
@@ -72,24 +72,24 @@ def draw(rail: Sequence[tuple[str, str, str]], path: str, person: str) -> str:
     brand = f'<a class="brand" href="{MOUNT}/fleet">edgeloop</a>'
     return f"""{_THEME}
 <a class="skip" href="#page">Skip to the page</a>
-<nav id="rail" class="rail" aria-label="Places">
-  {brand}{"".join(entries)}
-  <div class="rail-foot">
+<nav id="navigation" class="navigation" aria-label="Main">
+  {brand}{"".join(links)}
+  <div class="navigation-foot">
     <span>Signed in as {escape(person)}</span>
     <button type="button" class="action small" onclick="toggleTheme()">Light or dark</button>
     <form method="post" action="/sign-out"><button type="submit" class="action small">Sign out</button></form>
   </div>
 </nav>
 <header class="topbar">
-  <button type="button" class="action small" aria-expanded="false" aria-controls="rail"
-    onclick="toggleRail(this)">Menu</button>
+  <button type="button" class="action small" aria-expanded="false" aria-controls="navigation"
+    onclick="toggleNavigation(this)">Menu</button>
   {brand}
 </header>
 {_FIRST}"""
 
 
 def is_current(path: str, place: str) -> bool:
-    """Whether the page at ``path`` belongs to ``place``."""
+    """Whether the page at ``path`` belongs to the entry at ``place``."""
     own = path.removeprefix(f"{MOUNT}/").strip("/")
     if place == "apps":
         return own == place

@@ -14,7 +14,7 @@ from nicegui import ui
 from cloud_backend.dashboard.layout.frame import Frame
 from cloud_backend.dashboard.parts import formatting
 from cloud_backend.dashboard.parts.dialogs import ask_reason
-from common.pages import AskError, Badge, Column, Table, View, action, card
+from common.pages import ApiError, Badge, Column, Table, View, action, card
 from common.time_notes import time_note
 
 PAGE_ALERTS = 20
@@ -54,7 +54,7 @@ def add_pages(site: Frame) -> None:
 
         async def refresh() -> None:
             fleet, *_ = await asyncio.gather(
-                view.ask.get("/v1/fleet"), *(alerts.refresh() for alerts in lists)
+                view.api.get("/v1/fleet"), *(alerts.refresh() for alerts in lists)
             )
             waiting = fleet["open_alarms"]
             alarms.show(formatting.plural(waiting, "open alarm"), "bad" if waiting else "good")
@@ -64,7 +64,7 @@ def add_pages(site: Frame) -> None:
         async def chosen() -> None:
             for alerts in lists:
                 alerts.start_again()
-            with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells
+            with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
                 await refresh()
 
         choice.on_value_change(chosen)
@@ -121,14 +121,14 @@ class AlertList:
 
     async def _show_older(self) -> None:
         shown = self._shown
-        with contextlib.suppress(AskError):
+        with contextlib.suppress(ApiError):
             page = await self._page(shown.cursor)
             shown.older += page["items"]
             shown.cursor = page["next"]
             self._show()
 
     async def _page(self, cursor: str | None) -> Any:
-        return await self._view.ask.get(
+        return await self._view.api.get(
             "/v1/alerts",
             limit=PAGE_ALERTS,
             priority=self._priority,
@@ -162,13 +162,13 @@ class AlertList:
         who = f"It is noted that {self._view.person} has seen it, and when."
         if await ask_reason(title, who, "Acknowledge", send, label="Note (what you do about it)"):
             self.start_again()
-            with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells
+            with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
                 await self.refresh()
 
     async def _send(self, alerts: Sequence[str], note: str) -> None:
         for alert in alerts:
             node, epoch, seq = (quote(part, safe="") for part in alert.split("/"))
-            await self._view.ask.post(f"/v1/alerts/{node}/{epoch}/{seq}/acknowledge", {"note": note})
+            await self._view.api.post(f"/v1/alerts/{node}/{epoch}/{seq}/acknowledge", {"note": note})
 
 
 def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nicegui import ui
 from cloud_backend.dashboard.layout.frame import Frame
 from cloud_backend.dashboard.pages.fleet import model_page
 from cloud_backend.dashboard.parts import formatting
-from common.pages import Column, Facts, Table, Text, View, card, empty
+from common.pages import Column, Details, Table, Text, View, card, empty
 
 VERSION_COLUMNS = (
     Column("version", "Version on nodes", kind="link"),
@@ -35,7 +35,7 @@ def add_pages(site: Frame) -> None:
         nothing.set_visibility(False)
 
         async def refresh() -> None:
-            status, fleet = await asyncio.gather(view.ask.get("/v1/status"), view.ask.get("/v1/fleet"))
+            status, fleet = await asyncio.gather(view.api.get("/v1/status"), view.api.get("/v1/fleet"))
             nothing.set_visibility(not status["apps"])
             for name, app in status["apps"].items():
                 if name not in cards:
@@ -51,7 +51,7 @@ class AppCard:
 
     def __init__(self, name: str, pages: Sequence[tuple[str, str]]) -> None:
         self._name = name
-        self._facts = Facts({})
+        self._details = Details({})
         self._versions = Table(
             f"Versions of {name} on nodes",
             VERSION_COLUMNS,
@@ -68,7 +68,7 @@ class AppCard:
 
     def show(self, app: Mapping[str, Any], versions: Mapping[str, int]) -> None:
         """Show what ``GET /v1/status`` says of the app, and which version its nodes run."""
-        self._facts.show(
+        self._details.show(
             {
                 "In production": app["production"] or "nothing yet",
                 "Nodes": formatting.count(app["nodes"]),

@@ -31,7 +31,7 @@ def add_pages(site: Site) -> None:
         hint = "Changes that people or the admin's token asked for, and sign-ins. Lines stay for good."
         with ui.element("div").classes("grid"), card("What operators did", hint, wide=True):
             lines = PagedTable(
-                view.ask,
+                view.api,
                 "/v1/audit-trail",
                 Table("What operators did", COLUMNS, nothing="Nobody has done anything yet."),
                 audit_row,

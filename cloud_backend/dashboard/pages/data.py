@@ -11,7 +11,7 @@ from nicegui import ui
 
 from cloud_backend.dashboard.pages.fleet import source_of
 from cloud_backend.dashboard.parts import charts, formatting
-from common.pages import Ask, AskError, Chart, Column, Site, Table, Tile, View, action, card
+from common.pages import ApiClient, ApiError, Chart, Column, Site, Table, Tile, View, action, card
 
 DAYS = {7: "7 days", 14: "14 days", 30: "30 days", 90: "90 days"}
 PAGE_ROWS = 50
@@ -56,7 +56,7 @@ def add_pages(site: Site) -> None:
         hint = "The audit: events and samples that reached the cloud, against all that the node has sensed."
         with card("What left each node", hint, wide=True):
             accounts = PagedTable(
-                view.ask,
+                view.api,
                 "/v1/audit",
                 Table(
                     "What left each node",
@@ -70,7 +70,7 @@ def add_pages(site: Site) -> None:
             "Quarantine", "What arrived and could not be taken. It never stops a node's stream.", wide=True
         ):
             quarantine = PagedTable(
-                view.ask,
+                view.api,
                 "/v1/quarantine",
                 Table("Quarantine", QUARANTINE_COLUMNS, nothing="Everything that arrived was taken."),
                 quarantine_row,
@@ -79,7 +79,7 @@ def add_pages(site: Site) -> None:
         async def refresh() -> None:
             chosen = int(days.value or 14)
             answer, fleet = await asyncio.gather(
-                view.ask.get("/v1/volumes", days=chosen), view.ask.get("/v1/fleet")
+                view.api.get("/v1/volumes", days=chosen), view.api.get("/v1/fleet")
             )
             volumes = answer["items"]
             by_count.show(charts.volume_by_day(volumes, "events"))
@@ -95,7 +95,7 @@ def add_pages(site: Site) -> None:
             await asyncio.gather(accounts.refresh(days=chosen), quarantine.refresh())
 
         async def chosen() -> None:
-            with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells
+            with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
                 await refresh()
 
         days.on_value_change(chosen)
@@ -106,9 +106,9 @@ class PagedTable:
     """A table of one page of a list of the API, with buttons to go on and back to its start."""
 
     def __init__(
-        self, ask: Ask, path: str, table: Table, row: Callable[[Mapping[str, Any]], dict[str, Any]]
+        self, api: ApiClient, path: str, table: Table, row: Callable[[Mapping[str, Any]], dict[str, Any]]
     ) -> None:
-        self._ask = ask
+        self._api = api
         self._path = path
         self._table = table
         self._row = row
@@ -125,7 +125,7 @@ class PagedTable:
         """Bring the page that is shown up to date."""
         self._query = query
         cursor = self._cursor
-        page = await self._ask.get(self._path, limit=PAGE_ROWS, cursor=cursor, **query)
+        page = await self._api.get(self._path, limit=PAGE_ROWS, cursor=cursor, **query)
         if cursor != self._cursor:
             return
         self._next = page["next"]
@@ -141,7 +141,7 @@ class PagedTable:
 
     async def _to(self, cursor: str | None) -> None:
         self._cursor = cursor
-        with contextlib.suppress(AskError):
+        with contextlib.suppress(ApiError):
             await self.refresh(**self._query)
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import formatting
-from common.pages import Ask, AskError, Column, Site, Table, Tile, View, action, card
+from common.pages import ApiClient, ApiError, Column, Site, Table, Tile, View, action, card
 
 PAGE_NODES = 100
 FEED_EVENTS = 6
@@ -63,7 +63,7 @@ def add_pages(site: Site) -> None:
             )
         with card("Nodes", wide=True):
             nodes = Nodes(
-                view.ask,
+                view.api,
                 {
                     "service": service if service in SERVICE else "",
                     "state": state if state in STATES else "",
@@ -75,8 +75,8 @@ def add_pages(site: Site) -> None:
 
         async def refresh() -> None:
             fleet, events, _ = await asyncio.gather(
-                view.ask.get("/v1/fleet"),
-                view.ask.get("/v1/events/recent", limit=FEED_EVENTS, least_priority="event"),
+                view.api.get("/v1/fleet"),
+                view.api.get("/v1/events/recent", limit=FEED_EVENTS, least_priority="event"),
                 nodes.refresh(),
             )
             tiles.show(fleet)
@@ -142,8 +142,8 @@ class Tiles:
 class Nodes:
     """The list of nodes, with its filter, which is also in the page's address."""
 
-    def __init__(self, ask: Ask, chosen: Mapping[str, str]) -> None:
-        self._ask = ask
+    def __init__(self, api: ApiClient, chosen: Mapping[str, str]) -> None:
+        self._api = api
         self._pages = 1
         self._ticks = 0
         self._accounts: dict[str, Mapping[str, Any]] = {}
@@ -209,7 +209,7 @@ class Nodes:
         nodes: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(pages):
-            answer = await self._ask.get("/v1/nodes", limit=PAGE_NODES, cursor=cursor, **asked)
+            answer = await self._api.get("/v1/nodes", limit=PAGE_NODES, cursor=cursor, **asked)
             await self._refresh_accounts(cursor, asked)
             nodes += answer["items"]
             cursor = answer["next"]
@@ -225,7 +225,7 @@ class Nodes:
             if time.monotonic() < self._accounts_due_s:
                 return
             self._accounts_due_s = time.monotonic() + ACCOUNTS_EVERY_S
-        answer = await self._ask.get("/v1/audit", limit=PAGE_NODES, cursor=cursor, days=1, **asked)
+        answer = await self._api.get("/v1/audit", limit=PAGE_NODES, cursor=cursor, days=1, **asked)
         self._accounts |= {each["node"]: each for each in answer["items"]}
 
     async def _changed(self) -> None:
@@ -240,7 +240,7 @@ class Nodes:
 
     async def _refresh_now(self) -> None:
         self._ticks = -1
-        with contextlib.suppress(AskError):  # the next tick meets it as well, and the banner tells
+        with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
             await self.refresh()
 
 

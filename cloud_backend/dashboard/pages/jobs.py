@@ -10,9 +10,9 @@ from nicegui import ui
 
 from cloud_backend.dashboard.pages.model import crumbs
 from cloud_backend.dashboard.parts import comparison, formatting
-from cloud_backend.dashboard.parts.dialogs import ask_sure
+from cloud_backend.dashboard.parts.dialogs import confirm
 from cloud_backend.dashboard.parts.lineage import job_path, version_path
-from common.pages import AskError, Badge, Column, Facts, Site, Table, Text, View, action, card, empty
+from common.pages import ApiError, Badge, Column, Details, Site, Table, Text, View, action, card, empty
 from common.pages.blocks import Tone
 
 LOG_BYTES = 32 * 1024
@@ -56,8 +56,8 @@ def add_pages(site: Site) -> None:
     async def show(view: View, app: str, id: str) -> None:
         view.name(id)
         try:
-            await view.ask.get(job_api(app, id))
-        except AskError as error:
+            await view.api.get(job_api(app, id))
+        except ApiError as error:
             if error.status not in (404, 422):
                 raise
             empty(f"{app} has no job {id}.", "The page Learning lists the jobs.", "search_off")
@@ -78,12 +78,12 @@ def job_api(app: str, id: str) -> str:
 
 
 async def cancel(view: View, app: str, id: str) -> None:
-    """Ask, and cancel a job."""
+    """ApiClient, and cancel a job."""
 
     async def send() -> bool:
-        return await view.act(view.ask.post(f"{job_api(app, id)}/cancel"), f"{id} is asked to stop.")
+        return await view.act(view.api.post(f"{job_api(app, id)}/cancel"), f"{id} is asked to stop.")
 
-    await ask_sure(f"Cancel {id}?", "What it has learned so far is lost.", "Cancel the job", send)
+    await confirm(f"Cancel {id}?", "What it has learned so far is lost.", "Cancel the job", send)
 
 
 class JobPanel:
@@ -106,7 +106,7 @@ class JobPanel:
             self._track.props["aria-label"] = "Progress of the job"
             self._share = -1
             self._links = ui.element("div").classes("row-of")
-            self._facts = Facts({})
+            self._details = Details({})
             self._gate_head = Text("h3", "What the gate found")
             self._gate = Table("Candidate against production", GATE_COLUMNS)
             with ui.element("details") as self._more:
@@ -121,11 +121,11 @@ class JobPanel:
 
     async def refresh(self, app: str, id: str) -> None:
         """Show the job ``id`` as it is now; its log only while it may still grow."""
-        job = await self._view.ask.get(job_api(app, id))
+        job = await self._view.api.get(job_api(app, id))
         self._show(job)
         seen = (id, job["state"])
         if job["state"] in OPEN or seen != self._log_of:
-            text = await self._view.ask.text(f"{job_api(app, id)}/log", last_bytes=LOG_BYTES)
+            text = await self._view.api.text(f"{job_api(app, id)}/log", last_bytes=LOG_BYTES)
             self._log.text = log_tail(text)
             self._log_of = seen
 
@@ -147,7 +147,7 @@ class JobPanel:
             self._bar.style(f"width: {share}%")
             self._track.props["aria-valuenow"] = share
             self._track.update()
-        self._facts.show(facts_of(job))
+        self._details.show(details_of(job))
         gauge = comparison.gauge_of([job])
         gate = job["gate"]
         for part in (self._gate_head, self._gate, self._more):
@@ -162,7 +162,7 @@ class JobPanel:
         await cancel(self._view, *self._job)
 
 
-def facts_of(job: Mapping[str, Any]) -> dict[str, str]:
+def details_of(job: Mapping[str, Any]) -> dict[str, str]:
     """What a job was asked for and what it learned from."""
     gate = job["gate"]
     held_out, training = (formatting.number(gate, name) for name in ("held_out_samples", "training_samples"))

@@ -38,7 +38,7 @@ def add_pages(site: FormSite) -> None:
 
 
 async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
-    status = await view.ask.get("/v1/status")
+    status = await view.api.get("/v1/status")
     apps: Mapping[str, Mapping[str, Any]] = status["apps"]
     chosen = app or first_app(apps)
     if chosen not in apps:
@@ -47,8 +47,8 @@ async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
         return
     if len(apps) > 1:
         with ui.element("nav").classes("row-of").props('aria-label="Apps"'):
-            for name, facts in apps.items():
-                link = Text("a", facts["title"]).classes("badge" + (" info" if name == chosen else ""))
+            for name, each in apps.items():
+                link = Text("a", each["title"]).classes("badge" + (" info" if name == chosen else ""))
                 link.props["href"] = f"/ui/learning/{quote(name, safe='')}"
                 if name == chosen:
                     link.props["aria-current"] = "page"
@@ -65,7 +65,7 @@ async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
         training = Training(view, chosen)
 
     async def refresh_queue() -> None:
-        now, _ = await asyncio.gather(view.ask.get("/v1/status"), queue.refresh())
+        now, _ = await asyncio.gather(view.api.get("/v1/status"), queue.refresh())
         waiting.show(*queue.waiting_tile())
         production.show(now["apps"][chosen]["production"] or "none", apps[chosen]["title"])
 

@@ -12,14 +12,14 @@ from nicegui import ui
 from cloud_backend.dashboard.parts import comparison, lineage
 from cloud_backend.dashboard.parts.comparison_panel import Comparison, job_of
 from cloud_backend.dashboard.parts.dialogs import CAN_GO_OUT, ask_reason, ask_rollout
-from cloud_backend.dashboard.parts.manifest import COLUMNS_SHOWN, facts_of, origins, tensor_rows
+from cloud_backend.dashboard.parts.manifest import COLUMNS_SHOWN, details_of, origins, tensor_rows
 from cloud_backend.dashboard.parts.waves import history_row
 from common.pages import (
-    AskError,
+    ApiError,
     Badge,
     Chart,
     Column,
-    Facts,
+    Details,
     Site,
     Table,
     Text,
@@ -68,8 +68,8 @@ def add_pages(site: Site) -> None:
         view.name(version)
         place = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}"
         try:
-            found = await view.ask.get(place)
-        except AskError as error:
+            found = await view.api.get(place)
+        except ApiError as error:
             if error.status not in (404, 422):
                 raise
             empty(f"{app} has no version {version}.", "The page Models lists the versions.", "search_off")
@@ -86,7 +86,7 @@ async def approve(view: View, app: str, version: str) -> bool:
             ui.notify("An approval by hand needs a reason.", type="negative")
             return False
         body = {"by": view.person, "reason": reason}
-        return await view.act(view.ask.post(place, body), f"{version} is approved by {view.person}.")
+        return await view.act(view.api.post(place, body), f"{version} is approved by {view.person}.")
 
     return await ask_reason(
         f"Approve {version}?",
@@ -101,9 +101,9 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
     app, version, manifest = found["app"], found["version"], found["manifest"]
     about = f"/v1/apps/{quote(app, safe='')}"
     chain, jobs, job = await asyncio.gather(
-        view.ask.get(f"{place}/lineage"),
-        view.ask.get(f"{about}/jobs", limit=20),
-        job_of(view.ask, found),
+        view.api.get(f"{place}/lineage"),
+        view.api.get(f"{about}/jobs", limit=20),
+        job_of(view.api, found),
     )
     judged = [job] if job else []
     gauge = comparison.gauge_of([*judged, *jobs["items"]])
@@ -119,12 +119,12 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
     with ui.element("div").classes("row-of"):
         for name, href in origins(found):
             Text("a", name).props["href"] = href
-    facts = Facts({})
+    details = Details({})
     with ui.element("div").classes("grid uneven"):
         with card("Measured", measured_hint(gauge)):
             _show_measured(found, gauge)
         with card("Against another version"):
-            panel = Comparison(view.ask, about, found, job, gauge)
+            panel = Comparison(view.api, about, found, job, gauge)
         with card("Lineage", lineage.sentence(chain["chain"]), wide=True):
             _show_lineage(app, chain["chain"])
         with card("Rollouts of this version"):
@@ -139,12 +139,12 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
 
     async def refresh() -> None:
         now, listed = await asyncio.gather(
-            view.ask.get(place), view.ask.get(f"{about}/rollouts", limit=ROLLOUTS)
+            view.api.get(place), view.api.get(f"{about}/rollouts", limit=ROLLOUTS)
         )
         own = [row for row in listed["items"] if row["version"] == version]
         badge.show(now["state"], STATE_TONES.get(now["state"], ""))
         verdict.text = state_sentence(now, job, own)
-        facts.show(facts_of(now))
+        details.show(details_of(now))
         out.set_visibility(now["state"] in CAN_GO_OUT and bool(now["created_ns"]))
         promote.set_visibility(now["state"] in ("candidate", "refused"))
         rollouts.show([history_row(row) for row in own])

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from cloud_backend.dashboard.layout.per_app import Older, show_lanes
+from cloud_backend.dashboard.layout.per_app import MoreButton, show_per_app
 from cloud_backend.dashboard.pages import model
 from cloud_backend.dashboard.pages.model import STATE_TONES, approve
 from cloud_backend.dashboard.parts import formatting
@@ -40,7 +40,7 @@ def add_pages(site: Site) -> None:
 
     @site.page("models", "Models")
     async def show(view: View) -> None:
-        await show_lanes(view, Shelf, SLOWER_S)
+        await show_per_app(view, Shelf, SLOWER_S)
 
 
 class Shelf:
@@ -62,13 +62,13 @@ class Shelf:
                 what_to_do=f"Train one on the page Learning, or add one: edgeloop model add {app} FOLDER",
             )
             self._table.on_action(self._act)
-            self._older = Older(self.refresh)
+            self._older = MoreButton(self.refresh)
 
     async def refresh(self) -> None:
         """Bring the list up to date."""
         page, jobs = await asyncio.gather(
-            self._view.ask.get(f"{self._place}/models", limit=self._older.shown),
-            self._view.ask.get(f"{self._place}/jobs", limit=JUDGED_JOBS),
+            self._view.api.get(f"{self._place}/models", limit=self._older.shown),
+            self._view.api.get(f"{self._place}/jobs", limit=JUDGED_JOBS),
         )
         gauge = gauge_of(jobs["items"])
         models: Sequence[Mapping[str, Any]] = page["items"]

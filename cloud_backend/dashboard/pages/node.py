@@ -12,16 +12,16 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import charts, formatting
-from cloud_backend.dashboard.parts.dialogs import ask_sure
+from cloud_backend.dashboard.parts.dialogs import confirm
 from cloud_backend.dashboard.parts.enrolment_form import show_enrolment
 from cloud_backend.dashboard.parts.node_commands import Commands
 from common.pages import (
-    Ask,
-    AskError,
+    ApiClient,
+    ApiError,
     Badge,
     Chart,
     Column,
-    Facts,
+    Details,
     Site,
     Table,
     Text,
@@ -71,8 +71,8 @@ def add_pages(site: Site) -> None:
         view.name(node)
         place = f"/v1/nodes/{quote(node, safe='')}"
         try:
-            await view.ask.get(place)
-        except AskError as error:
+            await view.api.get(place)
+        except ApiError as error:
             if error.status in (404, 422):
                 advice = "The page Fleet lists the nodes; Settings enrols one."
                 empty(f"There is no node {node}.", advice, "search_off")
@@ -90,7 +90,7 @@ async def _show_node(view: View, node: str, place: str) -> None:
         with card("Backlog", "Events that waited in the outbox for the cloud."):
             backlog = Chart("Events in the outbox over time", charts.backlog_over_time([]), height_px=200)
         with card("Timeline", "Events, alarms, drift, adoptions and problems."):
-            timeline = Timeline(view.ask, place)
+            timeline = Timeline(view.api, place)
         with card("Live", f"The newest {LIVE_EVENTS} events of any kind."):
             live = Table("Newest events", EVENT_COLUMNS, nothing="The node has sent nothing yet.")
             live.style(SCROLLED)
@@ -105,35 +105,35 @@ async def _show_node(view: View, node: str, place: str) -> None:
         with card(
             "What left this node", f"As the cloud counted it in {DAYS} days. All else stayed on the node."
         ):
-            left = Facts({})
+            left = Details({})
             volumes = Chart("Events by day and type", charts.volume_by_day([], "bytes"), height_px=200)
         with card("Problems", "What the cloud saw go wrong with this node's messages."):
             problems = Table("Problems", PROBLEM_COLUMNS, nothing="None so far.")
         with card("About"):
-            about = Facts({})
+            about = Details({})
         with card("This device", "What to do when it is replaced, or gone for good.", wide=True):
             service = Service(view, node)
 
     async def refresh() -> None:
-        facts, newest, _ = await asyncio.gather(
-            view.ask.get(place),
-            view.ask.get(f"{place}/events", limit=LIVE_EVENTS, order="newest"),
+        state, newest, _ = await asyncio.gather(
+            view.api.get(place),
+            view.api.get(f"{place}/events", limit=LIVE_EVENTS, order="newest"),
             timeline.refresh(),
         )
-        badges.show(facts, time.time_ns())
-        tiles.show(facts)
-        commands.show(facts, timeline.newest)
-        service.show(facts)
+        badges.show(state, time.time_ns())
+        tiles.show(state)
+        commands.show(state, timeline.newest)
+        service.show(state)
         live.show([event_row(event) for event in newest["items"]])
-        about.show(facts_of(facts))
-        problems.show([problem_row(problem) for problem in facts["problems"]])
+        about.show(details_of(state))
+        problems.show([problem_row(problem) for problem in state["problems"]])
 
     async def refresh_slowly() -> None:
         history, steps, days, accounts = await asyncio.gather(
-            view.ask.get(f"{place}/health-history", limit=HISTORY_POINTS),
-            view.ask.get(f"{place}/adoptions", limit=ADOPTIONS),
-            view.ask.get("/v1/volumes", days=DAYS, node=node),
-            view.ask.get("/v1/audit", days=DAYS, name=node, limit=1),
+            view.api.get(f"{place}/health-history", limit=HISTORY_POINTS),
+            view.api.get(f"{place}/adoptions", limit=ADOPTIONS),
+            view.api.get("/v1/volumes", days=DAYS, node=node),
+            view.api.get("/v1/audit", days=DAYS, name=node, limit=1),
         )
         latency.show(charts.latency_over_time(history["items"]))
         backlog.show(charts.backlog_over_time(history["items"]))
@@ -141,7 +141,7 @@ async def _show_node(view: View, node: str, place: str) -> None:
         volumes.show(charts.volume_by_day(days["items"], "bytes"))
         for account in accounts["items"]:
             if account["node"] == node:
-                left.show(account_facts(account))
+                left.show(account_details(account))
                 tiles.show_account(account)
 
     await view.live(refresh)
@@ -198,7 +198,7 @@ class Service:
         self._retire.set_visibility(not node["retired_ns"])
 
     async def _replace(self) -> None:
-        await ask_sure(
+        await confirm(
             f"Give the name {self._node} to a new device?",
             "The credentials of the present device end at once. What it sent stays.",
             "Replace",
@@ -209,7 +209,7 @@ class Service:
         made: list[Mapping[str, Any]] = []
 
         async def send() -> None:
-            made.append(await self._view.ask.post(f"{self._place}/replace", {}))
+            made.append(await self._view.api.post(f"{self._place}/replace", {}))
 
         self._file.clear()
         done = await self._view.act(send(), f"{self._node} has a new enrolment.")
@@ -218,11 +218,11 @@ class Service:
         return done
 
     async def _ask_retire(self) -> None:
-        await ask_sure(
+        await confirm(
             f"Retire {self._node}?",
             "Its credentials are revoked for good. Its history stays; counts and rollouts go on without it.",
             "Retire",
-            lambda: self._view.act(self._view.ask.post(f"{self._place}/retire"), f"{self._node} is retired."),
+            lambda: self._view.act(self._view.api.post(f"{self._place}/retire"), f"{self._node} is retired."),
         )
 
 
@@ -270,8 +270,8 @@ class Tiles:
 class Timeline:
     """The node's events above telemetry, newest first; older ones come on request."""
 
-    def __init__(self, ask: Ask, place: str) -> None:
-        self._ask = ask
+    def __init__(self, api: ApiClient, place: str) -> None:
+        self._api = api
         self._place = f"{place}/events"
         self._events: list[Mapping[str, Any]] = []
         self._cursor: str | None = None
@@ -295,14 +295,14 @@ class Timeline:
         self._show()
 
     async def _show_older(self) -> None:
-        with contextlib.suppress(AskError):  # the next refresh meets it as well, and the banner tells
+        with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
             page = await self._page(self._cursor)
             self._cursor = page["next"]
             self._events += page["items"]
             self._show()
 
     async def _page(self, cursor: str | None) -> Any:
-        return await self._ask.get(
+        return await self._api.get(
             self._place, limit=TIMELINE_EVENTS, order="newest", least_priority="event", cursor=cursor
         )
 
@@ -359,7 +359,7 @@ def problem_row(problem: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def account_facts(account: Mapping[str, Any]) -> dict[str, str]:
+def account_details(account: Mapping[str, Any]) -> dict[str, str]:
     """What left a node, in words, from what ``GET /v1/audit`` gives."""
     return {
         "Events": f"{formatting.count(account['events'])}, {formatting.size(account['event_bytes'])}",
@@ -389,7 +389,7 @@ def disk_use(health: Mapping[str, Any]) -> str:
     return f"{formatting.size(per_day)} a day"
 
 
-def facts_of(node: Mapping[str, Any]) -> dict[str, str]:
+def details_of(node: Mapping[str, Any]) -> dict[str, str]:
     """What else there is to know about a node, from what ``GET /v1/nodes/{node}`` gives."""
     health = node["health"]
     counts = {

@@ -11,13 +11,13 @@ from urllib.parse import quote
 from nicegui import ui
 from nicegui.element import Element
 
-from cloud_backend.dashboard.layout.per_app import Older, show_lanes
+from cloud_backend.dashboard.layout.per_app import MoreButton, show_per_app
 from cloud_backend.dashboard.pages.model import crumbs
 from cloud_backend.dashboard.parts import formatting
 from cloud_backend.dashboard.parts.dialogs import ask_rollout
 from cloud_backend.dashboard.parts.lineage import version_path
 from cloud_backend.dashboard.parts.waves import Changes, Waves, history_row, rollout_api, rollout_path, shares
-from common.pages import AskError, Column, Facts, Site, Table, Text, View, action, card, empty
+from common.pages import ApiError, Column, Details, Site, Table, Text, View, action, card, empty
 
 STEPS = 100
 ACTIVE = ("running", "halted")
@@ -46,15 +46,15 @@ def add_pages(site: Site) -> None:
 
     @site.page("rollouts", "Rollouts")
     async def show(view: View) -> None:
-        await show_lanes(view, AppRollouts)
+        await show_per_app(view, AppRollouts)
 
     @site.page("rollouts/{app}/{id}", "Rollout")
     async def show_one(view: View, app: str, id: str) -> None:
         view.name(id)
         place = rollout_api(app, id)
         try:
-            row = await view.ask.get(place)
-        except AskError as error:
+            row = await view.api.get(place)
+        except ApiError as error:
             if error.status not in (404, 422):
                 raise
             empty(f"{app} has no rollout {id}.", "The page Rollouts lists them.", "search_off")
@@ -85,11 +85,11 @@ class AppRollouts:
                 nothing="Nothing was rolled out yet: every node runs the model that it came with.",
                 what_to_do="Train a candidate on the page Learning; once approved, it starts here.",
             )
-            self._older = Older(self.refresh)
+            self._older = MoreButton(self.refresh)
 
     async def refresh(self) -> None:
         """Bring the running rollout and the history up to date."""
-        page = await self._view.ask.get(self._place, limit=self._older.shown)
+        page = await self._view.api.get(self._place, limit=self._older.shown)
         rows = page["items"]
         self._table.show([history_row(row) for row in rows])
         self._older.show(page)
@@ -101,7 +101,7 @@ class AppRollouts:
         """Show this rollout's waves: the one on its way, or how the last one ended."""
         if row is None:
             return
-        progress = await self._view.ask.get(f"{rollout_api(row['app'], row['id'])}/progress")
+        progress = await self._view.api.get(f"{rollout_api(row['app'], row['id'])}/progress")
         if row["id"] != self._active or self._waves is None:
             self._active = row["id"]
             self._box.clear()
@@ -124,32 +124,32 @@ async def _show_rollout(view: View, place: str, row: Mapping[str, Any]) -> None:
     with card("What it is", wide=True):
         with ui.element("div").classes("row-of"):
             Text("a", f"Model {row['version']}").props["href"] = version_path(app, row["version"])
-        facts = Facts({})
+        details = Details({})
     with card("What nodes reported", f"The newest {STEPS} steps of adoption.", wide=True):
         steps = Table("Steps", STEP_COLUMNS, nothing="No node has reported yet.")
 
     async def refresh() -> None:
         now, progress, newest = await asyncio.gather(
-            view.ask.get(place),
-            view.ask.get(f"{place}/progress"),
-            view.ask.get(f"/v1/apps/{quote(app, safe='')}/rollouts", limit=1),
+            view.api.get(place),
+            view.api.get(f"{place}/progress"),
+            view.api.get(f"/v1/apps/{quote(app, safe='')}/rollouts", limit=1),
         )
         changes.show(now, newest=newest["items"][0]["id"] == now["id"])
         waves.show(now, progress, time.time_ns())
-        facts.show(facts_of(now))
+        details.show(details_of(now))
         listed, total = len(progress["nodes"]), progress["nodes_total"]
         cut.text = f"{listed} of {total} nodes are listed, trouble first; all are counted."
         cut.set_visibility(listed < total)
 
     async def refresh_steps() -> None:
-        found = (await view.ask.get(f"{place}/adoptions", limit=STEPS))["items"]
+        found = (await view.api.get(f"{place}/adoptions", limit=STEPS))["items"]
         steps.show([step_row(step, n) for n, step in enumerate(sorted(found, key=lambda s: -s["time_ns"]))])
 
     await view.live(refresh)
     await view.live(refresh_steps, 2.0)
 
 
-def facts_of(row: Mapping[str, Any]) -> dict[str, str]:
+def details_of(row: Mapping[str, Any]) -> dict[str, str]:
     """What a rollout is, as names and values."""
     bound = {name: values for name, values in row["constraint"].items() if values}
     only = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in bound.items())

@@ -12,7 +12,7 @@ from nicegui import ui
 from cloud_backend.dashboard.layout.navigation import MOUNT, THEME_COOKIE
 from cloud_backend.dashboard.parts import formatting
 from cloud_backend.dashboard.parts.enrolment_form import EnrolmentForm
-from common.pages import Badge, Facts, Site, Text, View, card
+from common.pages import Badge, Details, Site, Text, View, card
 
 EVERY_S = 2.0
 COUNTS = {
@@ -37,12 +37,12 @@ def add_pages(site: Site) -> None:
         origin = _origin()
         with ui.element("div").classes("grid"):
             with card("You"):
-                you = Facts({})
+                you = Details({})
                 _draw_theme()
             with card("The cloud"):
                 with ui.element("div").classes("row-of"):
                     broker, database, ingest = Badge(), Badge(), Badge()
-                cloud = Facts({})
+                cloud = Details({})
             with card("Enrol a node", "A node needs this file to trust and reach the cloud.", wide=True):
                 EnrolmentForm(view)
             with card("The API", "All that these pages do, they do by it."):
@@ -53,13 +53,13 @@ def add_pages(site: Site) -> None:
             with card("Audit trail", "Who changed what, when, and from where."):
                 ui.link("Open the audit trail", f"{MOUNT}/settings/audit")
             with card("What ingest has counted", "Since the cloud's last start.", wide=True):
-                counted = Facts({})
+                counted = Details({})
 
         async def refresh() -> None:
-            status, session = await asyncio.gather(view.ask.get("/v1/status"), view.ask.get("/v1/session"))
-            you.show(session_facts(session))
-            cloud.show(cloud_facts(status))
-            counted.show(ingest_facts(status["ingest"]))
+            status, session = await asyncio.gather(view.api.get("/v1/status"), view.api.get("/v1/session"))
+            you.show(session_details(session))
+            cloud.show(cloud_details(status))
+            counted.show(ingest_details(status["ingest"]))
             works = status["broker"]["alive"] and status["broker"]["connected"]
             broker.show("broker works" if works else "broker does not answer", "good" if works else "bad")
             kept = status["ingest"].get("database") != "unwell"
@@ -72,7 +72,7 @@ def add_pages(site: Site) -> None:
         await view.live(refresh, EVERY_S)
 
 
-def session_facts(session: Mapping[str, Any]) -> dict[str, str]:
+def session_details(session: Mapping[str, Any]) -> dict[str, str]:
     """Who is signed in and until when, from what ``GET /v1/session`` gives."""
     expires_ns = session["expires_ns"]
     return {
@@ -82,7 +82,7 @@ def session_facts(session: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def cloud_facts(status: Mapping[str, Any]) -> dict[str, str]:
+def cloud_details(status: Mapping[str, Any]) -> dict[str, str]:
     """What the cloud is, from what ``GET /v1/status`` gives."""
     broker, database = status["broker"], status["database"]
     return {
@@ -98,7 +98,7 @@ def cloud_facts(status: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def ingest_facts(ingest: Mapping[str, Any]) -> dict[str, str]:
+def ingest_details(ingest: Mapping[str, Any]) -> dict[str, str]:
     """What ingest has counted, by name."""
     return {
         in_words(name): (formatting.size if "bytes" in name else formatting.count)(

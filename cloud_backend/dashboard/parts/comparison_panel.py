@@ -9,7 +9,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import comparison
-from common.pages import Ask, AskError, Column, Table, Text
+from common.pages import ApiClient, ApiError, Column, Table, Text
 
 OTHERS = 100
 """Most versions that are offered to compare with."""
@@ -20,20 +20,20 @@ class Comparison:
 
     def __init__(
         self,
-        ask: Ask,
+        api: ApiClient,
         about: str,
         found: Mapping[str, Any],
         job: Mapping[str, Any] | None,
         gauge: comparison.Gauge,
     ) -> None:
-        self._ask, self._about, self._found, self._job, self._gauge = ask, about, found, job, gauge
+        self._api, self._about, self._found, self._job, self._gauge = api, about, found, job, gauge
         self._choice = ui.select([], label="Compare with", on_change=self._show).props("outlined dense")
         self._ground = Text("p", "").classes("hint")
         self._box = ui.element("div").classes("stack")
 
     async def fill(self) -> None:
         """Offer the other versions, and show the first comparison."""
-        models = (await self._ask.get(f"{self._about}/models", limit=OTHERS))["items"]
+        models = (await self._api.get(f"{self._about}/models", limit=OTHERS))["items"]
         own = self._found["version"]
         others = {m["version"]: f"{m['version']} ({m['state']})" for m in models if m["version"] != own}
         if not others:
@@ -47,9 +47,9 @@ class Comparison:
         if not version:
             return
         try:
-            other = await self._ask.get(f"{self._about}/models/{quote(version, safe='')}")
-            other_job = await job_of(self._ask, other)
-        except AskError as error:
+            other = await self._api.get(f"{self._about}/models/{quote(version, safe='')}")
+            other_job = await job_of(self._api, other)
+        except ApiError as error:
             self._ground.text = f"This comparison cannot be made now: {error}"
             return
         if self._choice.value != version:
@@ -97,13 +97,13 @@ def first_other(found: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -
     return found["parent"] if found["parent"] in names else names[0]
 
 
-async def job_of(ask: Ask, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+async def job_of(api: ApiClient, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The job that made a version, if this cloud knows it."""
     if not found["job"]:
         return None
     try:
-        return await ask.get(f"/v1/apps/{quote(found['app'], safe='')}/jobs/{quote(found['job'], safe='')}")
-    except AskError as error:
+        return await api.get(f"/v1/apps/{quote(found['app'], safe='')}/jobs/{quote(found['job'], safe='')}")
+    except ApiError as error:
         if error.status not in (404, 422):
             raise
         return None

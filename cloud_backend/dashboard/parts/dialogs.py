@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from common.pages import AskError, Text, View, action
+from common.pages import ApiError, Text, View, action
 
 REASON_CHARACTERS = 500
 DEFAULT_WAVES = "34, 100"
@@ -51,7 +51,7 @@ async def ask_reason(
     return done
 
 
-async def ask_sure(title: str, text: str, button: str, do: Callable[[], Awaitable[bool]]) -> bool:
+async def confirm(title: str, text: str, button: str, do: Callable[[], Awaitable[bool]]) -> bool:
     """Ask whether something shall be done that cannot be undone, and do it."""
     with ui.dialog() as dialog, ui.element("div").classes("card"):
         dialog.props["aria-label"] = title
@@ -77,8 +77,8 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
     """Ask what to roll out and how, start it, and go to its page."""
     place = f"/v1/apps/{quote(app, safe='')}"
     try:
-        offered = versions_offered((await view.ask.get(f"{place}/models", limit=VERSIONS_OFFERED))["items"])
-    except AskError as error:
+        offered = versions_offered((await view.api.get(f"{place}/models", limit=VERSIONS_OFFERED))["items"])
+    except ApiError as error:
         ui.notify(str(error), type="negative")
         return
     if version and version not in offered:
@@ -108,7 +108,7 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
             wrong.text = ""
 
             async def send() -> None:
-                started.append((await view.ask.post(f"{place}/rollouts", body))["id"])
+                started.append((await view.api.post(f"{place}/rollouts", body))["id"])
 
             if await view.act(send(), f"{body['version']} is on its way."):
                 dialog.submit(True)

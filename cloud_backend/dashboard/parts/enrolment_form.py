@@ -10,10 +10,10 @@ from urllib.parse import quote
 from nicegui import ui
 from nicegui.element import Element
 
-from cloud_backend.dashboard.parts.dialogs import ask_sure
+from cloud_backend.dashboard.parts.dialogs import confirm
 from cloud_backend.runtime.addresses import host_of, is_local
 from common.messages import NAME_PATTERN
-from common.pages import AskError, Text, View, action
+from common.pages import ApiError, Text, View, action
 
 _RULE = "Lower case letters, digits and . _ - ; at most 63"
 
@@ -41,7 +41,7 @@ class EnrolmentForm:
         if not await self._is_enrolled(node):
             await self._send(node, site)
             return
-        await ask_sure(
+        await confirm(
             f"{node} is enrolled already",
             "It would get new credentials. The old ones end at once: the node needs the new file.",
             "New credentials",
@@ -52,18 +52,18 @@ class EnrolmentForm:
         self._place.clear()
         made: list[Mapping[str, Any]] = []
 
-        async def ask() -> None:
-            made.append(await self._view.ask.post("/v1/nodes", {"node": node, "site": site}))
+        async def send() -> None:
+            made.append(await self._view.api.post("/v1/nodes", {"node": node, "site": site}))
 
-        done = await self._view.act(ask(), f"{node} is enrolled.")
+        done = await self._view.act(send(), f"{node} is enrolled.")
         if done:
             show_enrolment(self._place, made[0])
         return done
 
     async def _is_enrolled(self, node: str) -> bool:
         try:
-            await self._view.ask.get(f"/v1/nodes/{quote(node, safe='')}")
-        except AskError:
+            await self._view.api.get(f"/v1/nodes/{quote(node, safe='')}")
+        except ApiError:
             return False
         return True
 

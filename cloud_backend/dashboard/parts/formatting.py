@@ -40,9 +40,9 @@ STEP_TONES: Mapping[str, Tone] = {
 }
 
 
-def number(facts: Any, name: str) -> float | None:
+def number(values: Any, name: str) -> float | None:
     """The finite number under ``name``; None for anything else."""
-    value = facts.get(name) if isinstance(facts, Mapping) else None
+    value = values.get(name) if isinstance(values, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
         return None
     return float(value) if math.isfinite(value) else None

@@ -11,13 +11,13 @@ COLUMNS_SHOWN = 8
 """Most columns of a tensor that are named in its row."""
 
 
-def facts_of(found: Mapping[str, Any]) -> dict[str, str]:
+def details_of(found: Mapping[str, Any]) -> dict[str, str]:
     """What the manifest says of a version, as names and values."""
     manifest = found["manifest"]
     made = manifest.get("lineage", {})
     drift = manifest.get("drift")
     latency = formatting.number(manifest.get("limits", {}), "latency_ms")
-    facts = {
+    details = {
         "Task": manifest.get("task", formatting.NONE),
         "Trained": made.get("trained_at") or formatting.NONE,
         "Approved by": found["approved_by"] or "nobody",
@@ -33,10 +33,10 @@ def facts_of(found: Mapping[str, Any]) -> dict[str, str]:
         "Manifest": f"sha256 {found['manifest_digest'][:16]}…",
     }
     if found.get("approval_reason"):
-        facts["Reason of the approval"] = found["approval_reason"]
+        details["Reason of the approval"] = found["approval_reason"]
     if not found["job"]:
-        facts["Made by"] = origin(found)
-    return {name: str(value) for name, value in facts.items()}
+        details["Made by"] = origin(found)
+    return {name: str(value) for name, value in details.items()}
 
 
 def origin(found: Mapping[str, Any]) -> str:

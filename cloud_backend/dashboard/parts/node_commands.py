@@ -15,7 +15,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import formatting
-from cloud_backend.dashboard.parts.dialogs import ask_sure
+from cloud_backend.dashboard.parts.dialogs import confirm
 from common.pages import Badge, Text, View, action
 from common.pages.blocks import Tone
 
@@ -109,14 +109,14 @@ class Commands:
     async def _tell(self, look: Look) -> bool:
         asked_ns = time.time_ns()
         body = {"action": look} | ({"version": self._version} if look == "revert" and self._version else {})
-        doing = self._view.ask.post(f"/v1/nodes/{quote(self._node, safe='')}/hint", body)
+        doing = self._view.api.post(f"/v1/nodes/{quote(self._node, safe='')}/hint", body)
         told = await self._view.act(doing, f"{self._node} was told.")
         if told:
             self._look, self._asked_ns = look, asked_ns
         return told
 
     async def _revert(self) -> None:
-        await ask_sure(
+        await confirm(
             f"Take {self._node} back from {self._version or 'its model'}?",
             "The node goes back to the model that it ran before, which it has verified. It does not take "
             "this version again until a newer deployment names it.",

@@ -12,7 +12,7 @@ from nicegui import ui
 
 from cloud_backend.dashboard.parts import formatting
 from cloud_backend.dashboard.parts.dialogs import drop
-from common.pages import Ask, AskError, Column, Facts, LabelForm, Table, Text, View, action
+from common.pages import ApiClient, ApiError, Column, Details, LabelForm, Table, Text, View, action
 from common.pages.blocks import Tone
 from common.pages.site import Refresh
 
@@ -77,7 +77,7 @@ class Queue:
     async def refresh(self) -> None:
         """Bring the queue up to date."""
         choice = str(self._choice.value)
-        samples, more = await newest(self._view.ask, self._app, self._shown, _FILTERS[choice])
+        samples, more = await newest(self._view.api, self._app, self._shown, _FILTERS[choice])
         if choice != "no":
             await self._count_waiting()
         elif samples or self._looked:
@@ -85,7 +85,7 @@ class Queue:
         else:  # at the first look: whoever comes here sees what there is
             self._waiting = waiting(0, more)
             choice = self._choice.value = "all"
-            samples, more = await newest(self._view.ask, self._app, self._shown, None)
+            samples, more = await newest(self._view.api, self._app, self._shown, None)
         self._looked = True
         await self._learn_nodes({sample["node"] for sample in samples})
         if choice != self._choice.value:
@@ -104,7 +104,7 @@ class Queue:
         return value, note, ""
 
     async def _count_waiting(self) -> None:
-        page = await self._view.ask.get(
+        page = await self._view.api.get(
             "/v1/samples", app=self._app, order="newest", labelled="false", limit=COUNTED
         )
         self._waiting = waiting(len(page["items"]), page["next"] is not None)
@@ -114,8 +114,8 @@ class Queue:
 
         async def learn(name: str) -> None:
             try:
-                node = await self._view.ask.get(f"/v1/nodes/{quote(name, safe='')}")
-            except AskError:
+                node = await self._view.api.get(f"/v1/nodes/{quote(name, safe='')}")
+            except ApiError:
                 return  # it is asked for again with the next refresh
             self._virtual[name] = node["virtual"]
 
@@ -132,7 +132,7 @@ class Queue:
     async def _refresh_quietly(self) -> None:
         try:
             await self.refresh()
-        except AskError as error:
+        except ApiError as error:
             ui.notify(str(error), type="negative")
 
     async def _label(self, id: str, _column: str) -> None:
@@ -140,10 +140,10 @@ class Queue:
         if sample is None:
             return
         try:
-            known = await self._view.ask.get(
+            known = await self._view.api.get(
                 f"/v1/apps/{quote(self._app, safe='')}/labels", group=sample["group"], limit=LABELS_SHOWN
             )
-        except AskError as error:
+        except ApiError as error:
             ui.notify(str(error), type="negative")
             return
         with ui.dialog() as dialog, ui.element("div").classes("card"):
@@ -156,7 +156,9 @@ class Queue:
                 dialog.submit(False)
 
             Text("h2", f"Label {sample['group']}")
-            Facts(facts_of(sample, self._virtual.get(sample["node"], False), attributes=self._form is None))
+            Details(
+                details_of(sample, self._virtual.get(sample["node"], False), attributes=self._form is None)
+            )
             Table("Why it was chosen", REASON_COLUMNS).show(reason_rows(sample))
             if known["items"]:
                 Table("Labels that it has", LABEL_COLUMNS).show([label_row(each) for each in known["items"]])
@@ -181,7 +183,7 @@ async def plain_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
             wrong.text = str(error)
             return
         wrong.text = ""
-        doing = view.ask.post(f"/v1/apps/{quote(sample['app'], safe='')}/labels", label)
+        doing = view.api.post(f"/v1/apps/{quote(sample['app'], safe='')}/labels", label)
         if await view.act(doing, f"{sample['group']} is labelled."):
             await stored()
 
@@ -189,13 +191,13 @@ async def plain_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
 
 
 async def newest(
-    ask: Ask, app: str, wanted: int, labelled: str | None
+    api: ApiClient, app: str, wanted: int, labelled: str | None
 ) -> tuple[list[Mapping[str, Any]], bool]:
     """The newest ``wanted`` samples of an app, and whether there may be more."""
     found: list[Mapping[str, Any]] = []
     cursor: str | None = None
     for _ in range(PAGES):
-        page = await ask.get(
+        page = await api.get(
             "/v1/samples",
             app=app,
             order="newest",
@@ -278,7 +280,7 @@ def label_row(label: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def facts_of(sample: Mapping[str, Any], virtual: bool, *, attributes: bool) -> dict[str, str]:
+def details_of(sample: Mapping[str, Any], virtual: bool, *, attributes: bool) -> dict[str, str]:
     """What is known of a sample beside its content; ``attributes`` are left to an app's own form."""
     plain: Sequence[tuple[str, Any]] = [
         (name, value)

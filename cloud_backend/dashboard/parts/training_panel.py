@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from cloud_backend.dashboard.layout.per_app import Older
+from cloud_backend.dashboard.layout.per_app import MoreButton
 from cloud_backend.dashboard.pages.jobs import (
     JOB_COLUMNS,
     JOB_TONES,
@@ -55,11 +55,11 @@ class Training:
             what_to_do="Label some samples above, then start a training job.",
         )
         self._table.on_action(self._cancel)
-        self._older = Older(self.refresh)
+        self._older = MoreButton(self.refresh)
 
     async def refresh(self) -> None:
         """Bring the jobs up to date."""
-        page = await self._view.ask.get(self._place, limit=self._older.shown)
+        page = await self._view.api.get(self._place, limit=self._older.shown)
         self._jobs = page["items"]
         self._table.show([job_row(job) for job in self._jobs])
         self._older.show(page)
@@ -94,7 +94,7 @@ class Training:
             self._wrong.set_visibility(True)
             return
         self._wrong.set_visibility(False)
-        if await self._view.act(self._view.ask.post(self._place, body), "The job is queued."):
+        if await self._view.act(self._view.api.post(self._place, body), "The job is queued."):
             await self.refresh()
 
     async def _cancel(self, id: str, _column: str) -> None:

@@ -149,7 +149,7 @@ class Changes:
     async def _send(self, change: str, reason: str, done: str) -> bool:
         place = rollout_api(self._row["app"], self._row["id"])
         body = {"reason": reason or f"by {self._view.person}"}
-        return await self._view.act(self._view.ask.post(f"{place}/{change}", body), done)
+        return await self._view.act(self._view.api.post(f"{place}/{change}", body), done)
 
 
 def sentence(row: Mapping[str, Any], now_ns: int) -> str:

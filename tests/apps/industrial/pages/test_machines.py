@@ -20,7 +20,7 @@ from apps.industrial.pages.machine import (
 )
 from apps.industrial.pages.machines import machine_row
 from apps.industrial.pages.work_order_form import told_end, verdict
-from common.pages import Ask, VirtualNodes
+from common.pages import ApiClient, VirtualNodes
 
 
 def machine(**more: Any) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def test_nodes_are_asked_for_one_by_one_only_where_the_fleet_is_mixed(
     async def ask_twice() -> tuple[set[str], set[str]]:
         client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://cloud")
         async with client:
-            nodes = VirtualNodes(Ask(client, "token"))
+            nodes = VirtualNodes(ApiClient(client, "token"))
             return await nodes.among(["a", "b"]), await nodes.among(["b", "a"])
 
     assert asyncio.run(ask_twice()) == (virtual, virtual)

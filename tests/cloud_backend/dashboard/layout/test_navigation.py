@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_backend.dashboard.layout.navigation import RAIL, draw, is_current
+from cloud_backend.dashboard.layout.navigation import ENTRIES, draw, is_current
 
 MARKUP = '<img src=x onerror="window.broken=1">'
 
 
 def test_the_frame_stands_in_the_pages_source_with_every_place() -> None:
-    source = draw([*RAIL, ("apps/tally", "Tallies", "tag")], "/ui/alerts", "Robin")
-    for place, name, _ in RAIL:
+    source = draw([*ENTRIES, ("apps/tally", "Tallies", "tag")], "/ui/alerts", "Robin")
+    for place, name, _ in ENTRIES:
         assert f'href="/ui/{place}"' in source
         assert f"<span>{name}</span>" in source
     assert source.index("Pages of the apps") < source.index("<span>Tallies</span>")
@@ -18,12 +18,12 @@ def test_the_frame_stands_in_the_pages_source_with_every_place() -> None:
     assert 'href="/ui/alerts" aria-current="page"' in source
 
 
-def test_no_rail_head_stands_over_no_pages_of_apps() -> None:
-    assert "Pages of the apps" not in draw(RAIL, "/ui/fleet", "Robin")
+def test_no_navigation_head_stands_over_no_pages_of_apps() -> None:
+    assert "Pages of the apps" not in draw(ENTRIES, "/ui/fleet", "Robin")
 
 
 def test_of_an_apps_places_the_nearest_one_is_the_current_one() -> None:
-    places = [*RAIL, ("apps/tally", "Tallies", "tag"), ("apps/tally/review", "Review", "tag")]
+    places = [*ENTRIES, ("apps/tally", "Tallies", "tag"), ("apps/tally/review", "Review", "tag")]
     for path in ("apps/tally/review", "apps/tally"):
         source = draw(places, f"/ui/{path}", "Robin")
         assert source.count('aria-current="page"') == 1
@@ -31,7 +31,7 @@ def test_of_an_apps_places_the_nearest_one_is_the_current_one() -> None:
 
 
 def test_names_in_the_frame_are_text() -> None:
-    source = draw([*RAIL, ("apps/x", MARKUP, MARKUP)], "/ui/fleet", MARKUP)
+    source = draw([*ENTRIES, ("apps/x", MARKUP, MARKUP)], "/ui/fleet", MARKUP)
     assert "<img" not in source
     assert source.count("&lt;img") == 3
 
@@ -46,5 +46,5 @@ def test_names_in_the_frame_are_text() -> None:
     ],
 )
 def test_a_page_belongs_to_one_place(path: str, place: str) -> None:
-    places = [*(each for each, _, _ in RAIL), "apps/tally"]
+    places = [*(each for each, _, _ in ENTRIES), "apps/tally"]
     assert [each for each in places if is_current(path, each)] == [place]

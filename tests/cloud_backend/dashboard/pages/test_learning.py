@@ -10,7 +10,7 @@ import pytest
 
 from cloud_backend.dashboard.pages import jobs, learning
 from cloud_backend.dashboard.parts import sample_queue, training_panel
-from common.pages import Ask
+from common.pages import ApiClient
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -70,8 +70,8 @@ def test_reasons_are_bars_the_strongest_first() -> None:
 
 
 def test_attributes_are_left_to_an_apps_own_form() -> None:
-    assert set(sample_queue.facts_of(a_sample(), True, attributes=False)) == {"Subject", "Node"}
-    plain = sample_queue.facts_of(a_sample(), True, attributes=True)
+    assert set(sample_queue.details_of(a_sample(), True, attributes=False)) == {"Subject", "Node"}
+    plain = sample_queue.details_of(a_sample(), True, attributes=True)
     assert plain == {"Subject": "engine-1", "Node": "engine-1, virtual", "run": "4", "version": "1.0.0"}
 
 
@@ -107,7 +107,7 @@ def newest(pages: list[list[int]], wanted: int) -> tuple[list[Any], bool, int]:
     async def find() -> tuple[list[Any], bool]:
         transport = httpx.MockTransport(answer)
         async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as client:
-            return await sample_queue.newest(Ask(client, "token"), "industrial", wanted, "false")
+            return await sample_queue.newest(ApiClient(client, "token"), "industrial", wanted, "false")
 
     return *asyncio.run(find()), len(asked)
 
@@ -157,12 +157,12 @@ def test_a_row_of_a_job() -> None:
     assert jobs.job_row(a_job(state="cancelled", message="cancelled"))["message"] == ""
 
 
-def test_facts_of_a_job_before_and_after_the_gate() -> None:
-    assert jobs.facts_of(a_job(state="queued", parent=""))["From"] == "known when it starts"
-    assert jobs.facts_of(a_job())["Learned from"] == "known once it is judged"
-    assert jobs.facts_of(a_job(state="failed"))["Learned from"] == "–"
-    facts = jobs.facts_of(a_job(state="done", gate=GATE, parameters={"trees": 200}))
-    assert (facts["Learned from"], facts["Parameters"]) == ("36 samples", "trees 200")
+def test_details_of_a_job_before_and_after_the_gate() -> None:
+    assert jobs.details_of(a_job(state="queued", parent=""))["From"] == "known when it starts"
+    assert jobs.details_of(a_job())["Learned from"] == "known once it is judged"
+    assert jobs.details_of(a_job(state="failed"))["Learned from"] == "–"
+    details = jobs.details_of(a_job(state="done", gate=GATE, parameters={"trees": 200}))
+    assert (details["Learned from"], details["Parameters"]) == ("36 samples", "trees 200")
 
 
 def test_links_of_a_job_lead_to_its_candidate_once_there_is_one() -> None:

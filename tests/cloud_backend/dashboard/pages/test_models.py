@@ -1,4 +1,4 @@
-"""Models: rows, a version's facts, and its lineage as a drawing and as text."""
+"""Models: rows, a version's details, and its lineage as a drawing and as text."""
 
 from __future__ import annotations
 
@@ -88,15 +88,15 @@ def test_production_is_said_with_its_figure() -> None:
     assert models.production_sentence([a_model()], Gauge("rmse")) == ""
 
 
-def test_facts_of_a_manifest() -> None:
-    facts = manifest.facts_of(a_model())
-    assert facts["Promises"] == "at most 5.0 ms a run"
-    assert facts["Watches for drift"] == "novelty over 1, which was so in 1.0 % of the training data"
-    assert "Made by" not in facts
+def test_details_of_a_manifest() -> None:
+    details = manifest.details_of(a_model())
+    assert details["Promises"] == "at most 5.0 ms a run"
+    assert details["Watches for drift"] == "novelty over 1, which was so in 1.0 % of the training data"
+    assert "Made by" not in details
     bare = a_model(job="", manifest={"licence": HOSTILE})
-    assert manifest.facts_of(bare)["Made by"] == "added from outside"
-    assert manifest.facts_of(bare)["Licence"] == HOSTILE
-    assert manifest.facts_of(bare)["Promises"] == "nothing"
+    assert manifest.details_of(bare)["Made by"] == "added from outside"
+    assert manifest.details_of(bare)["Licence"] == HOSTILE
+    assert manifest.details_of(bare)["Promises"] == "nothing"
 
 
 def test_tensors_in_rows() -> None:

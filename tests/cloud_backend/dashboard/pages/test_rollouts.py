@@ -162,10 +162,10 @@ def test_history_tells_how_it_went() -> None:
     assert waves.history_row(a_rollout())["took"] == ""
 
 
-def test_facts_name_whom_a_rollout_means() -> None:
-    assert rollouts.facts_of(a_rollout())["Only"] == "all nodes of the app"
+def test_details_name_whom_a_rollout_means() -> None:
+    assert rollouts.details_of(a_rollout())["Only"] == "all nodes of the app"
     bound = a_rollout(constraint={"sites": ["hall"], "nodes": ["n1", "n2"], "tags": []})
-    assert rollouts.facts_of(bound)["Only"] == "sites hall; nodes n1, n2"
+    assert rollouts.details_of(bound)["Only"] == "sites hall; nodes n1, n2"
 
 
 def test_steps_that_went_wrong_stand_out() -> None:

@@ -1,4 +1,4 @@
-"""Rows and facts of the pages Fleet, Node, Alerts, Apps, Data and Settings, from what the API gives."""
+"""Rows and details of the pages Fleet, Node, Alerts, Apps, Data and Settings, from what the API gives."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def test_a_node_that_has_never_reported() -> None:
 def test_health_of_any_kind_makes_a_row() -> None:
     odd = a_node(health={"latency_p50_ms": HOSTILE, "outbox_events": [], "bytes_sent": {}, "bytes_raw": None})
     assert fleet.node_row(odd)["backlog"] == formatting.NONE
-    assert node.facts_of(odd)["Memory"] == formatting.NONE
+    assert node.details_of(odd)["Memory"] == formatting.NONE
 
 
 def test_a_source_that_ended_or_fails_is_shown() -> None:
     ended = {"source_state": "ended", "source_detail": "60 readings were usable"}
     row = fleet.node_row(a_node(health=ended))
     assert (row["source"], row["source_tone"]) == ("virtual, source ended", "warn")
-    assert node.facts_of(a_node(health=ended))["Source"] == "ended: 60 readings were usable"
+    assert node.details_of(a_node(health=ended))["Source"] == "ended: 60 readings were usable"
     failed = fleet.node_row(a_node(virtual=False, health={"source_state": "failed"}))
     assert (failed["source"], failed["source_tone"]) == ("real, source fails", "bad")
     assert (
@@ -103,16 +103,16 @@ def test_a_node_that_says_it_is_not_ok_is_shown_as_such() -> None:
     lost = {"ok": False, "problems": ["3 events were lost", "the source fails: unplugged"]}
     row = fleet.node_row(a_node(health=lost))
     assert (row["state"], row["state_tone"]) == ("online, not ok", "bad")
-    said = node.facts_of(a_node(health=lost))["Problems on the node"]
+    said = node.details_of(a_node(health=lost))["Problems on the node"]
     assert said == "3 events were lost; the source fails: unplugged"
     well = a_node(health={"ok": True, "problems": []})
     assert (fleet.node_row(well)["state"], fleet.node_row(well)["state_tone"]) == ("online", "good")
     gone = fleet.node_row(a_node(health=lost, retired_ns=1))
     assert (gone["state"], gone["state_tone"]) == ("retired", "")
-    assert node.facts_of(well)["Problems on the node"] == "none"
+    assert node.details_of(well)["Problems on the node"] == "none"
     for odd in ({}, {"ok": 0, "problems": HOSTILE}, {"ok": None, "problems": [HOSTILE]}):
         assert fleet.node_row(a_node(health=odd))["state"] == "online"
-        assert node.facts_of(a_node(health=odd))["Problems on the node"] == formatting.NONE
+        assert node.details_of(a_node(health=odd))["Problems on the node"] == formatting.NONE
 
 
 def test_hostile_names_cannot_leave_a_link() -> None:
@@ -214,7 +214,7 @@ def test_the_audit_sets_what_left_a_node_against_what_it_sensed() -> None:
     assert (row["events"], row["event_bytes"], row["samples"]) == ("24,043", "3.0 MB", "31")
     assert (row["sent"], row["sent_text"], row["source"]) == (0.71, "71 % of 1.0 kB", "real")
     assert data.account_row({**account, "bytes_raw": 0})["sent"] is None
-    assert node.account_facts(account)["Samples"] == "31, 261 kB"
+    assert node.account_details(account)["Samples"] == "31, 261 kB"
 
 
 def test_what_was_quarantined_is_shown_on_one_line() -> None:
@@ -233,10 +233,10 @@ def test_what_was_quarantined_is_shown_on_one_line() -> None:
     assert row["reason"] == HOSTILE
 
 
-def test_facts_of_the_session_and_of_the_cloud() -> None:
+def test_details_of_the_session_and_of_the_cloud() -> None:
     session = {"name": "Anna", "kind": "session", "expires_ns": 1_795_535_000_000_000_000}
-    assert settings.session_facts(session)["Until"] == "2026-11-24 15:43 UTC"
-    token = settings.session_facts({"name": "admin", "kind": "token", "expires_ns": None})
+    assert settings.session_details(session)["Until"] == "2026-11-24 15:43 UTC"
+    token = settings.session_details({"name": "admin", "kind": "token", "expires_ns": None})
     assert token["By"] == "the API token of the admin"
     status = {
         "edgeloop": "0.1.0",
@@ -244,11 +244,11 @@ def test_facts_of_the_session_and_of_the_cloud() -> None:
         "database": {"kind": "sqlite", "latency_ms": 0.48},
         "counts": {"nodes": 4, "committed": 54_011, "sample_bytes_received": 805_000},
     }
-    facts = settings.cloud_facts(status)
-    assert facts["Broker"] == "mosquitto at h:1883"
-    assert facts["Database"] == "sqlite, answers in 0.48 ms"
-    assert (facts["Events committed"], facts["Their size"]) == ("54,011", "805 kB")
-    assert settings.ingest_facts({"batches_received": 3, "database": "well"}) == {"Batches received": "3"}
+    details = settings.cloud_details(status)
+    assert details["Broker"] == "mosquitto at h:1883"
+    assert details["Database"] == "sqlite, answers in 0.48 ms"
+    assert (details["Events committed"], details["Their size"]) == ("54,011", "805 kB")
+    assert settings.ingest_details({"batches_received": 3, "database": "well"}) == {"Batches received": "3"}
 
 
 def test_the_enrolment_file_is_what_a_node_reads() -> None:
@@ -272,11 +272,11 @@ def test_the_enrolment_file_is_what_a_node_reads() -> None:
 
 def test_why_a_node_cannot_check_for_updates_stands_on_its_page() -> None:
     updates = {"problem": "", "detail": "", "root": 1, "metadata": 12, "serial": 3}
-    assert node.facts_of(a_node(health={"updates": updates}))["Updates"] == "deployment 3, metadata 12"
+    assert node.details_of(a_node(health={"updates": updates}))["Updates"] == "deployment 3, metadata 12"
     behind = updates | {"problem": "rollback", "detail": "timestamp version 3 is older than 12"}
-    told = node.facts_of(a_node(update_problem="rollback", health={"updates": behind}))["Updates"]
+    told = node.details_of(a_node(update_problem="rollback", health={"updates": behind}))["Updates"]
     assert told == "cannot be checked for (rollback): timestamp version 3 is older than 12"
-    assert node.facts_of(a_node(health={"updates": HOSTILE}))["Updates"] == formatting.NONE
+    assert node.details_of(a_node(health={"updates": HOSTILE}))["Updates"] == formatting.NONE
 
 
 def test_a_retired_node_is_shown_as_such() -> None:
