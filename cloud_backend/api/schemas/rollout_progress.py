@@ -19,7 +19,7 @@ from cloud_backend.ota.node_status import (
     standings,
     states,
 )
-from cloud_backend.ota.rollouts import reports_of
+from cloud_backend.ota.rollout_rows import reports_of
 from cloud_backend.ota.waves import Outcome
 from cloud_backend.store.tables import Adoption, Node, RolloutRow
 from common.config.cloud import RolloutSettings

@@ -13,6 +13,7 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from cloud_backend.api import create_api
+from cloud_backend.ota.rollouts import Rollouts
 from cloud_backend.registry import Registry
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.runtime.server import build
@@ -55,8 +56,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[C
             clock=whole.clock,
         )
         stack.callback(jobs.close)
-        whole.rollouts._registry = registry  # the rollouts of the installed apps' registry know no learner
-        yield dataclasses.replace(whole, apps=apps, registry=registry, jobs=jobs)
+        rollouts = Rollouts(
+            whole.engine, whole.repository, registry, settings.rollout, whole.consumer.hint, whole.clock
+        )
+        yield dataclasses.replace(whole, apps=apps, registry=registry, jobs=jobs, rollouts=rollouts)
 
 
 @pytest.fixture(scope="module")

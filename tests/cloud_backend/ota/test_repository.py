@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from tuf.api.metadata import Metadata
 
-from cloud_backend.ota import repository as repository_module
-from cloud_backend.ota.repository import KEPT_VERSIONS, Repository
+from cloud_backend.ota.metadata_set import KEPT_VERSIONS
+from cloud_backend.ota.repository import Repository
+from common import durable
 from common.bundle import Bundle
 from common.connection import Address, Connection
 from common.deployment import Deployment, Wave, bundle_target, deployment_target
@@ -63,7 +64,7 @@ def verify(repository: Repository, tmp_path: Path, root: dict[str, Any] | None =
         )
         trusted.refresh(Floors())
         for app in repository.apps():
-            for path in repository._role(app).signed.targets:
+            for path in repository.metadata_set.role(app).signed.targets:
                 target = trusted.target(path)
                 assert target is not None
                 trusted.fetch(target, tmp_path / "fetched")
@@ -264,7 +265,7 @@ def test_a_rotation_of_the_root_that_crashes_at_any_file_can_be_done_again(
     repository = open_repository()
     pinned, first = repository.root(), root_keys(repository)
     with monkeypatch.context() as patched:
-        patched.setattr(repository_module.durable, "write", crashing_at(number))
+        patched.setattr(durable, "write", crashing_at(number))
         with suppress(Crash):
             repository.rotate("root")
     again = open_repository()
@@ -344,7 +345,7 @@ def test_a_publication_that_crashes_at_any_file_is_as_if_it_had_not_begun(
     repository.publish(APP, bundle(tmp_path), deployment(1, "v1"))
     newer = bundle(tmp_path, "v2", gain=1.5)
     with monkeypatch.context() as patched:
-        patched.setattr(repository_module.durable, "write", crashing_at(number))
+        patched.setattr(durable, "write", crashing_at(number))
         with pytest.raises(Crash):
             repository.publish(APP, newer, deployment(2, "v2"), keep=["v1"])
     verify(repository, tmp_path)
@@ -359,7 +360,7 @@ def test_a_publication_that_crashes_at_any_file_is_as_if_it_had_not_begun(
 @pytest.mark.parametrize("number", range(15))
 def test_a_first_start_that_crashes_at_any_file_is_continued(open_repository, tmp_path, monkeypatch, number):
     with monkeypatch.context() as patched:
-        patched.setattr(repository_module.durable, "write", crashing_at(number))
+        patched.setattr(durable, "write", crashing_at(number))
         with pytest.raises(Crash):
             open_repository()
     repository = open_repository()
@@ -372,7 +373,7 @@ def test_a_rotation_that_crashes_at_any_file_is_finished(open_repository, tmp_pa
     repository = open_repository()
     pinned = repository.root()
     with monkeypatch.context() as patched:
-        patched.setattr(repository_module.durable, "write", crashing_at(number))
+        patched.setattr(durable, "write", crashing_at(number))
         with pytest.raises(Crash):
             repository.rotate("timestamp")
     again = open_repository()
@@ -404,16 +405,16 @@ def test_a_damaged_root_is_said_and_not_replaced(open_repository):
         open_repository()
 
 
-def test_a_lost_key_is_said(open_repository, tmp_path):
+def test_a_lost_key_is_an_error(open_repository, tmp_path):
     repository = open_repository()
     (tmp_path / "secrets" / "tuf" / "sums-1.pem").unlink()
-    with pytest.raises(RegistryError, match="no private key"):
+    with pytest.raises(RegistryError, match="private key of the role sums is missing"):
         repository.publish(APP, bundle(tmp_path), deployment(1, "v1"))
 
 
 def test_target_paths_are_the_contracts_ones(open_repository, tmp_path):
     repository = open_repository()
     repository.publish(APP, bundle(tmp_path), deployment(1, "v1"))
-    names = set(repository._role(APP).signed.targets)
+    names = set(repository.metadata_set.role(APP).signed.targets)
     assert deployment_target(APP) in names
     assert bundle_target(APP, "v1", "manifest.json") in names

@@ -101,9 +101,9 @@ def test_a_download_cut_in_one_look_goes_on_in_the_next(node, site, name):
 
 def test_a_bundle_that_nobody_signed_is_missing(node, site):
     site.publish("v2")
-    role = site.repository._role(APP).signed
+    role = site.repository.metadata_set.role(APP).signed
     role.targets = {path: t for path, t in role.targets.items() if not path.endswith(MANIFEST)}
-    site.repository._write(APP)
+    site.repository.metadata_set.write(APP)
     node.look()
     assert refusal(node) == "missing"
 
@@ -120,9 +120,9 @@ def test_a_manifest_from_the_future_is_final(node, site):
     future = seal(bundle.path, msgspec.structs.replace(bundle.manifest, files={}))
     content = (future.path / MANIFEST).read_bytes().replace(b'"app"', b'"format": 9, "app"', 1)
     site.publish("v2", bundle=future)
-    target = site.repository._add_target(f"{APP}/bundles/v2/{MANIFEST}", content)
-    site.repository._role(APP).signed.targets[target.path] = target
-    site.repository._write(APP)
+    target = site.repository.target_files.add(f"{APP}/bundles/v2/{MANIFEST}", content)
+    site.repository.metadata_set.role(APP).signed.targets[target.path] = target
+    site.repository.metadata_set.write(APP)
     node.look()
     assert refusal(node) == "incompatible"
     assert node.slots.state.is_refused("v2", 1)
@@ -132,9 +132,11 @@ def test_a_bundle_that_is_another_version_is_refused(node, site):
     site.publish("v2")
     other = make_bundle(site.folder / "v3", version="v3", app=APP)
     for name in other.files():
-        target = site.repository._add_target(f"{APP}/bundles/v2/{name}", (other.path / name).read_bytes())
-        site.repository._role(APP).signed.targets[target.path] = target
-    site.repository._write(APP)
+        target = site.repository.target_files.add(
+            f"{APP}/bundles/v2/{name}", (other.path / name).read_bytes()
+        )
+        site.repository.metadata_set.role(APP).signed.targets[target.path] = target
+    site.repository.metadata_set.write(APP)
     node.look()
     assert refusal(node) == "mixed"
 
@@ -158,9 +160,9 @@ def test_a_document_that_is_too_large_is_not_fetched(node, site):
 def test_a_version_that_leaves_its_folder_is_malformed(node, site):
     publish(site)
     document = msgspec.json.encode(Deployment(app=APP, serial=9, rollout="r", base_version="../../etc"))
-    target = site.repository._add_target(f"{APP}/deployment.json", document)
-    site.repository._role(APP).signed.targets = {target.path: target}
-    site.repository._write(APP)
+    target = site.repository.target_files.add(f"{APP}/deployment.json", document)
+    site.repository.metadata_set.role(APP).signed.targets = {target.path: target}
+    site.repository.metadata_set.write(APP)
     node.look()
     assert refusal(node) == "malformed"
 
@@ -237,9 +239,9 @@ def test_space_is_looked_at_before_every_file(node, site, monkeypatch):
 def test_a_document_that_vanished_is_said(node, site):
     publish(site)
     node.look()
-    role = site.repository._role(APP).signed
+    role = site.repository.metadata_set.role(APP).signed
     role.targets = {}
-    site.repository._write(APP)
+    site.repository.metadata_set.write(APP)
     node.look()
     assert refusal(node) == "missing"
 
