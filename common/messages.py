@@ -98,8 +98,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     ``type`` is dotted and starts with the app's name (``industrial.rul``); ``subject`` names what it is
     about (a machine, a camera, a patient's pseudonym); ``time_ns`` is the capture time of the reading
-    behind it, UTC nanoseconds; ``data`` holds JSON values, units in their names. Integers directly under keys
-    that end in ``_ns`` are times by the clock of ``time_ns``, and are corrected with it (`moved_stamps`).
+    behind it, UTC nanoseconds; ``data`` is a struct or a mapping of JSON values, units in their names
+    (`common.app.events`). Integers directly under keys that end in ``_ns`` are times by the clock of
+    ``time_ns``, and are corrected with it (`moved_stamps`).
     ``recorded`` marks a time that a recording has, not one by the node's clock.
     """
 
@@ -107,7 +108,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     subject: str
     time_ns: int
     priority: Priority
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] | msgspec.Struct
     recorded: bool = False
 
 

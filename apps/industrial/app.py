@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from apps.industrial.domain import USED_CHANNELS
+from apps.industrial.events import MaintenanceCleared
 from common.app.spec import AppSpec
 
 
@@ -38,9 +39,10 @@ SPEC = AppSpec(
     train="apps.industrial.training.job",
     virtual="apps.industrial.virtual.turbofan:open_source",
     virtual_kinds=("turbofan",),
+    events="apps.industrial.events:EVENTS",
     pages="apps.industrial.pages.machines:add_pages",
     capacity="max_machines",
     ranges="apps.industrial.domain:RANGES",
     channels=USED_CHANNELS,
-    alarm_ends=("industrial.maintenance_cleared",),
+    alarm_ends=(MaintenanceCleared.TYPE,),
 )

@@ -16,6 +16,7 @@ import msgspec
 
 from common.app.cloud import CloudApp
 from common.app.edge import EdgeApp, EdgeContext, Source
+from common.app.events import EventTypes
 from common.app.training import Training
 from common.errors import ConfigError
 
@@ -24,6 +25,7 @@ from common.errors import ConfigError
 class AppSpec:
     """An app, as found by its entry point. The strings are ``"module:attribute"``, imported on use.
 
+    ``events``   the `EventTypes` that the app sends
     ``edge``     callable ``(EdgeContext) -> EdgeApp``
     ``cloud``    callable ``() -> CloudApp``
     ``train``    a `Training` (a module with ``gate``, ``train`` and ``evaluate`` is one)
@@ -51,6 +53,7 @@ class AppSpec:
     train: str
     virtual: str
     virtual_kinds: tuple[str, ...]
+    events: str = ""
     pages: str | None = None
     pseudonyms: bool = False
     capacity: str = ""
@@ -58,6 +61,10 @@ class AppSpec:
     channels: tuple[str, ...] = ()
     rates_hz: tuple[float, float] | None = None
     alarm_ends: tuple[str, ...] = ()
+
+    def load_events(self) -> EventTypes:
+        """None are declared where ``events`` is empty."""
+        return resolve_name(self.events) if self.events else EventTypes(self.name)
 
     def load_edge(self) -> Callable[[EdgeContext], EdgeApp]:
         """Raises `ConfigError` where a library that the app needs is not installed."""

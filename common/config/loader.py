@@ -74,7 +74,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 def explain(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[Setting]:
     """Every setting of ``kind`` with its default and the line of help that stands below it in the code."""
-    helps = _helps(kind)
+    helps = field_docs(kind)
     for field in msgspec.structs.fields(kind):
         inner = field.type
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
@@ -85,8 +85,8 @@ def explain(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[Setting]:
             yield Setting(f"{prefix}{field.name}", default, helps.get(field.name, ""))
 
 
-def _helps(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """The string below each field, as documentation tools read it."""
+def field_docs(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """The string below each field, by field, as documentation tools read it."""
     body = ast.parse(inspect.getsource(kind)).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}

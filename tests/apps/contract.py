@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from common.app.cloud import ReceivedEvent
 from common.app.edge import EdgeContext, Reading, Sample
 from common.app.spec import AppSpec, installed_apps
 from common.bundle import open_bundle
-from common.messages import Event
+from common.messages import Event, decode_event, encode_event
 from common.model.inference import load_model
 from common.model.profile import find_profile
 
@@ -43,4 +44,20 @@ def comparable(result: Event | Sample) -> Any:
         result.group,
         dict(result.reasons),
         {k: v.tobytes() for k, v in result.arrays.items()},
+    )
+
+
+def as_received(event: Event) -> ReceivedEvent:
+    """An event as the cloud's side of the app gets it."""
+    wire = decode_event(encode_event(event, source="/s/n", epoch="e", seq=1))
+    return ReceivedEvent(
+        site="s",
+        node="n",
+        epoch=wire.epoch,
+        seq=wire.seq,
+        type=wire.type,
+        subject=wire.subject,
+        time_ns=event.time_ns,
+        priority=event.priority,
+        body=bytes(wire.data),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from common.app.edge import EdgeApp, EdgeContext, Reading
+from common.app.events import fields_of
 from common.app.spec import AppSpec
 from common.edge.processing.state import decode_state, encode_state
 from common.errors import CapacityReached
@@ -122,7 +123,7 @@ def test_a_subject_is_forgotten_by_time_and_gives_its_room_to_a_newcomer(
     given, refused = by_subject(app, arrived)
     assert not refused
     gone = [event for event in given["subject-0"] if isinstance(event, Event)]
-    assert any(event.type.endswith("forgotten") or "forgotten" in event.data.values() for event in gone)
+    assert any(event.type.endswith("forgotten") or "forgotten" in fields_of(event).values() for event in gone)
     assert by_subject(app, old[40:41])[1] == ["subject-0"], "it is a newcomer now"
 
 

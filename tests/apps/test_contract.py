@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from common.app.edge import EdgeApp, EdgeContext, Reading, Sample
+from common.app.events import fields_of
 from common.app.spec import AppSpec
 from common.bundle import open_bundle
 from common.errors import ReadingError
 from common.messages import Event, encode_event
-from tests.apps.contract import comparable, context_of, installed, virtual_readings
+from tests.apps.contract import as_received, comparable, context_of, installed, virtual_readings
 
 READINGS = 400
 
@@ -127,10 +128,30 @@ def test_events_fit_the_wire_and_carry_the_model_version(
     for result in run(spec.load_edge()(context), readings):
         if isinstance(result, Event):
             assert result.type.startswith(f"{spec.name}.")
-            assert result.data["version"] == context.model.manifest.version
+            data = fields_of(result)
+            assert data["version"] == context.model.manifest.version
             body = encode_event(result, source="/s/n", epoch="e", seq=1)
-            assert not any(isinstance(v, float) and not math.isfinite(v) for v in result.data.values())
+            assert not any(isinstance(v, float) and not math.isfinite(v) for v in data.values())
             assert len(body) < 4096
         else:
             assert all(0 <= score <= 1 for score in result.reasons.values())
             msgspec.json.encode(result.attributes)
+
+
+def test_every_event_is_declared_and_decoded_as_it_was_made(
+    spec: AppSpec, context: EdgeContext, readings: list[Reading]
+) -> None:
+    declared = spec.load_events()
+    if not spec.events:
+        pytest.skip(f"{spec.name} has no declaration of its events")
+    made = [r for r in run(spec.load_edge()(context), readings) if isinstance(r, Event)]
+    assert made
+    for event in made:
+        assert declared.decode(as_received(event)) == event.data
+
+
+def test_the_readme_prints_the_events_as_they_are_declared(spec: AppSpec) -> None:
+    if not spec.events:
+        pytest.skip(f"{spec.name} has no declaration of its events")
+    table = spec.load_events().table()
+    assert table in (spec.starter.parent / "README.md").read_text("utf-8"), f"its table is now\n{table}"

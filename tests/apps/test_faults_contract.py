@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from common.app.edge import EdgeApp, EdgeContext, Reading
+from common.app.events import fields_of
 from common.app.spec import AppSpec
 from common.edge.processing.state import decode_state, encode_state
 from common.errors import ReadingError
@@ -119,5 +120,5 @@ def test_impossible_values_are_reported_by_sensor_and_never_clear_an_alarm(
                 if isinstance(result, Event)
             ]
             assert not [event for event in events if event.type.endswith("_cleared")], channel
-            faults = [event.data["sensor"] for event in events if event.type.endswith(".sensor_fault")]
+            faults = [fields_of(event)["sensor"] for event in events if event.type.endswith(".sensor_fault")]
             assert faults == [channel]

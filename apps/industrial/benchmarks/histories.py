@@ -50,14 +50,14 @@ class Said:
         """Run the edge app over the ``rows`` of a run."""
         truth = run.rul_cycles()
         asked = like_test(len(truth))
-        for row, data in zip(rows.tolist(), published_rul(run, model, rows), strict=True):
+        for row, estimate in zip(rows.tolist(), published_rul(run, model, rows), strict=True):
             if not asked.start <= row < asked.stop:
                 continue
-            if data["rul_cycles"] is None:
+            if estimate is None:
                 self.withheld += 1
                 continue
-            self.inside.append(bool(data["lower_cycles"] <= truth[row] <= data["upper_cycles"]))
-            self.squares.append(float(data["rul_cycles"] - truth[row]) ** 2)
+            self.inside.append(bool(estimate.lower_cycles <= truth[row] <= estimate.upper_cycles))
+            self.squares.append(float(estimate.rul_cycles - truth[row]) ** 2)
 
     def figures(self, name: str) -> dict[str, float]:
         """Coverage, RMSE (where a RUL was given) and the share that was withheld."""

@@ -8,17 +8,25 @@ conflict-tolerant inserts, so projecting again changes nothing. The routes are i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter
 from sqlmodel import Session, SQLModel
 
 from apps.industrial.cloud.routes import make_router
 from apps.industrial.cloud.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint, insert_into
+from apps.industrial.events import (
+    EVENTS,
+    MaintenanceCleared,
+    MaintenanceDue,
+    Rul,
+    SensorFaultBegan,
+    SensorFaultEnded,
+)
 from common.app.cloud import ReceivedEvent
+from common.app.events import EventData
 
 WORD_LIMIT, TEXT_LIMIT = 40, 300
 """Most characters of a word and of a sentence that are kept."""
@@ -37,19 +45,20 @@ class IndustrialCloud:
     def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
         points: list[dict[str, Any]] = []
         machines: dict[str, dict[str, Any]] = {}
-        others: list[ReceivedEvent] = []
+        others: list[tuple[ReceivedEvent, EventData]] = []
         for event in events:
-            if event.type == "industrial.rul":
-                point, reason = _point(event)
+            data = EVENTS.decode(event)
+            if isinstance(data, Rul):
+                point = _point(event, data)
                 points.append(point)
                 machines[event.subject] = point | {
                     "site": event.site,
                     "node": event.node,
-                    "rank": UNKNOWN_RANK if point["lower_cycles"] is None else point["lower_cycles"],
-                    "reason": reason,
+                    "rank": UNKNOWN_RANK if data.lower_cycles is None else data.lower_cycles,
+                    "reason": data.reason[:TEXT_LIMIT],
                 }
-            elif event.type in _PROJECTED:
-                others.append(event)
+            elif data is not None:
+                others.append((event, data))
         if points:
             connection = session.connection()
             connection.execute(insert_into(session, RulPoint).on_conflict_do_nothing(), points)
@@ -63,60 +72,26 @@ class IndustrialCloud:
                 ),
                 list(machines.values()),
             )
-        for event in others:
-            _PROJECTED[event.type](session, event)
+        for event, data in others:
+            match data:
+                case MaintenanceDue():
+                    _raise_alarm(session, event, data)
+                case MaintenanceCleared():
+                    _clear_alarm(session, event, data)
+                case SensorFaultBegan():
+                    _begin_fault(session, event, data)
+                case SensorFaultEnded():
+                    _end_fault(session, event, data)
+                case _:  # kept, without a table
+                    pass
 
     def router(self, deps: Any) -> APIRouter:
         return make_router(deps)
 
 
-class _Rul(msgspec.Struct, frozen=True):
-    """Data of ``industrial.rul``."""
-
-    run: int
-    cycle: int
-    rul_cycles: float | None
-    lower_cycles: float | None
-    upper_cycles: float | None
-    novelty: float
-    version: str
-    withheld: str = ""
-    reason: str = ""
-
-
-class _Due(msgspec.Struct, frozen=True):
-    """Data of ``industrial.maintenance_due``."""
-
-    run: int
-    cycle: int
-    horizon_cycles: float
-    sensors: list[str]
-    sensor_cycles: list[float]
-    version: str
-
-
-class _Cleared(msgspec.Struct, frozen=True):
-    """Data of ``industrial.maintenance_cleared``."""
-
-    run: int
-    cycle: int
-    reason: str = ""
-
-
-class _SensorFault(msgspec.Struct, frozen=True):
-    """Data of ``industrial.sensor_fault`` and ``industrial.sensor_fault_ended``."""
-
-    sensor: str
-    text: str = ""
-
-
-_decode_rul = msgspec.json.Decoder(_Rul).decode
-
-
-def _point(event: ReceivedEvent) -> tuple[dict[str, Any], str]:
-    """The row of a cycle, and why its RUL is withheld."""
-    rul = _decode_rul(event.body)
-    point = {
+def _point(event: ReceivedEvent, rul: Rul) -> dict[str, Any]:
+    """The row of a cycle."""
+    return {
         "machine": event.subject,
         "run": rul.run,
         "cycle": rul.cycle,
@@ -129,11 +104,9 @@ def _point(event: ReceivedEvent) -> tuple[dict[str, Any], str]:
         "time_ns": event.time_ns,
         "time_quality": event.time_quality,
     }
-    return point, rul.reason[:TEXT_LIMIT]
 
 
-def _raise_alarm(session: Session, event: ReceivedEvent) -> None:
-    due = msgspec.json.decode(event.body, type=_Due)
+def _raise_alarm(session: Session, event: ReceivedEvent, due: MaintenanceDue) -> None:
     alarm = {
         "machine": event.subject,
         "run": due.run,
@@ -152,8 +125,7 @@ def _raise_alarm(session: Session, event: ReceivedEvent) -> None:
     )
 
 
-def _clear_alarm(session: Session, event: ReceivedEvent) -> None:
-    cleared = msgspec.json.decode(event.body, type=_Cleared)
+def _clear_alarm(session: Session, event: ReceivedEvent, cleared: MaintenanceCleared) -> None:
     raised = MaintenanceAlarm
     session.execute(
         sa.update(raised)
@@ -168,15 +140,13 @@ def _clear_alarm(session: Session, event: ReceivedEvent) -> None:
     )
 
 
-def _begin_fault(session: Session, event: ReceivedEvent) -> None:
-    fault = msgspec.json.decode(event.body, type=_SensorFault)
+def _begin_fault(session: Session, event: ReceivedEvent, fault: SensorFaultBegan) -> None:
     faults = _faults(session, event.subject)
     if len(faults) < FAULTS_LIMIT:
         _set_faults(session, event.subject, faults | {fault.sensor[:WORD_LIMIT]: fault.text[:TEXT_LIMIT]})
 
 
-def _end_fault(session: Session, event: ReceivedEvent) -> None:
-    ended = msgspec.json.decode(event.body, type=_SensorFault)
+def _end_fault(session: Session, event: ReceivedEvent, ended: SensorFaultEnded) -> None:
     faults = _faults(session, event.subject)
     faults.pop(ended.sensor[:WORD_LIMIT], None)
     _set_faults(session, event.subject, faults)
@@ -189,11 +159,3 @@ def _faults(session: Session, machine: str) -> dict[str, str]:
 
 def _set_faults(session: Session, machine: str, faults: dict[str, str]) -> None:
     session.execute(sa.update(Machine).where(Machine.machine == machine).values(sensor_faults=faults))  # type: ignore[arg-type]
-
-
-_PROJECTED: dict[str, Callable[[Session, ReceivedEvent], None]] = {
-    "industrial.maintenance_due": _raise_alarm,
-    "industrial.maintenance_cleared": _clear_alarm,
-    "industrial.sensor_fault": _begin_fault,
-    "industrial.sensor_fault_ended": _end_fault,
-}

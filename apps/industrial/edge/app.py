@@ -35,14 +35,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.industrial import events
 from apps.industrial.app import IndustrialSettings
 from apps.industrial.domain import CHANNELS, USED_CHANNELS
 from apps.industrial.edge.features import RunFeatures, contributions
 from apps.industrial.edge.knowledge import LEAST_ELSEWHERE, Knowledge, Spell, Withheld, faulty, mixed_regimes
-from apps.industrial.edge.sensor_faults import Checked, SensorStates, restored
+from apps.industrial.edge.sensor_faults import Checked, SensorFault, SensorStates, restored
 from common.app.edge import EdgeContext, Reading, Sample, State
+from common.app.events import make_event
 from common.errors import ReadingError
-from common.messages import Event, Priority
+from common.messages import Event
 from common.subjects import Forgotten, SubjectMap
 
 HISTORY_CYCLES = 600
@@ -108,6 +110,7 @@ class IndustrialEdge:
         self._settings: IndustrialSettings = context.settings
         self._knowledge = Knowledge.of(context.model.manifest)
         self._model = self._knowledge.asked(context.model)
+        self._version = context.model.manifest.version
         self._machines = SubjectMap[MachineState](
             self._settings.max_machines,
             self._settings.forget_machine_after_days * 86_400,
@@ -146,17 +149,25 @@ class IndustrialEdge:
         for gone in self._machines.keep(reading.subject, reading.captured_ns, machine):
             results.extend(self._forget(gone))
 
-        data: dict[str, Any] = {"run": machine.run, "cycle": cycle}
         results.extend(self._sensor_events(reading, machine, checked))
         results.extend(self._spell_events(reading, machine, withheld))
-        bounds = {"rul_cycles": rul, "lower_cycles": lower, "upper_cycles": upper}
-        data |= {name: None if withheld else round(value, 2) for name, value in bounds.items()}
-        data["novelty"] = round(novelty, 3)
-        if withheld is not None:
-            data |= {"withheld": withheld.why, "reason": withheld.text}
-        results.append(self._event("rul", reading, Priority.TELEMETRY, data))
+        estimate = {
+            "rul_cycles": round(rul, 2),
+            "lower_cycles": round(lower, 2),
+            "upper_cycles": round(upper, 2),
+        }
+        data = events.Rul(
+            run=machine.run,
+            cycle=cycle,
+            **(estimate if withheld is None else dict.fromkeys(estimate)),
+            novelty=round(novelty, 3),
+            withheld=withheld.why if withheld else "",
+            reason=withheld.text if withheld else "",
+            version=self._version,
+        )
+        results.append(make_event(data, reading.subject, reading.captured_ns))
         if withheld is None:
-            results.extend(self._alarm(reading, machine, features, data))
+            results.extend(self._alarm(reading, machine, features, estimate, data.novelty))
         return results
 
     def snapshot(self) -> State:
@@ -165,76 +176,114 @@ class IndustrialEdge:
     def restore(self, state: State) -> None:
         self._machines.restore(state, _restored)
 
-    def _event(self, name: str, reading: Reading, priority: Priority, data: Mapping[str, Any]) -> Event:
-        version = self._model.manifest.version
-        return Event(
-            f"industrial.{name}", reading.subject, reading.captured_ns, priority, {**data, "version": version}
-        )
-
     def _sensor_events(self, reading: Reading, machine: MachineState, checked: Checked) -> Iterable[Event]:
-        place = {"run": machine.run, "cycle": machine.cycle}
         for fault in checked.began:
-            yield self._event("sensor_fault", reading, Priority.EVENT, place | msgspec.structs.asdict(fault))
+            yield make_event(
+                events.SensorFaultBegan(
+                    run=machine.run,
+                    cycle=machine.cycle,
+                    sensor=fault.sensor,
+                    why=fault.why,
+                    value=fault.value,
+                    since_cycle=fault.since_cycle,
+                    text=fault.text,
+                    version=self._version,
+                ),
+                reading.subject,
+                reading.captured_ns,
+            )
         for fault in checked.ended:
-            ended = {"sensor": fault.sensor, "why": fault.why, "since_cycle": fault.since_cycle}
-            yield self._event("sensor_fault_ended", reading, Priority.EVENT, place | ended)
+            yield self._fault_ended(reading, machine, fault)
+
+    def _fault_ended(
+        self, reading: Reading, machine: MachineState, fault: SensorFault, reason: str = ""
+    ) -> Event:
+        data = events.SensorFaultEnded(
+            run=machine.run,
+            cycle=machine.cycle,
+            reason=reason,
+            sensor=fault.sensor,
+            why=fault.why,
+            since_cycle=fault.since_cycle,
+            version=self._version,
+        )
+        return make_event(data, reading.subject, reading.captured_ns)
 
     def _spell_events(
         self, reading: Reading, machine: MachineState, withheld: Withheld | None
     ) -> Iterable[Event]:
-        place = {"run": machine.run, "cycle": machine.cycle}
+        run, cycle, version = machine.run, machine.cycle, self._version
         machine.spell, began, ended = machine.spell.after(withheld)
         if began is not None:
-            told = {"withheld": began.why, "reason": began.text}
-            yield self._event("rul_withheld", reading, Priority.EVENT, place | told)
+            data = events.RulWithheld(
+                run=run, cycle=cycle, withheld=began.why, reason=began.text, version=version
+            )
+            yield make_event(data, reading.subject, reading.captured_ns)
         if ended:
-            yield self._event("rul_resumed", reading, Priority.EVENT, place)
+            resumed = events.RulResumed(run=run, cycle=cycle, version=version)
+            yield make_event(resumed, reading.subject, reading.captured_ns)
 
     def _alarm(
-        self, reading: Reading, machine: MachineState, features: NDArray[np.float32], data: dict[str, Any]
+        self,
+        reading: Reading,
+        machine: MachineState,
+        features: NDArray[np.float32],
+        estimate: Mapping[str, float],
+        novelty: float,
     ) -> Iterable[Event]:
         horizon = self._settings.maintenance_horizon_cycles
-        lower = data["lower_cycles"]
-        trusted = not faulty(machine.sensors) and data["novelty"] <= 1.0
+        lower = estimate["lower_cycles"]
+        trusted = not faulty(machine.sensors) and novelty <= 1.0
         machine.under_horizon = machine.under_horizon + 1 if lower < horizon else 0
+        run, cycle, version = machine.run, machine.cycle, self._version
         if not machine.due and machine.under_horizon >= self._settings.alarm_confirm_cycles:
             machine.due = True
             explained = contributions(self._model, features)[: self._settings.explanation_sensors]
-            data = data | {
-                "horizon_cycles": horizon,
-                "sensors": [name for name, _ in explained],
-                "sensor_cycles": [round(cycles, 1) for _, cycles in explained],
-            }
-            yield self._event("maintenance_due", reading, Priority.ALARM, data)
+            due = events.MaintenanceDue(
+                run=run,
+                cycle=cycle,
+                **estimate,
+                novelty=novelty,
+                horizon_cycles=horizon,
+                sensors=[name for name, _ in explained],
+                sensor_cycles=[round(cycles, 1) for _, cycles in explained],
+                version=version,
+            )
+            yield make_event(due, reading.subject, reading.captured_ns)
         elif machine.due and trusted and lower >= horizon + self._settings.alarm_hysteresis_cycles:
             machine.due = False
-            yield self._event("maintenance_cleared", reading, Priority.EVENT, data | {"reason": "recovered"})
+            cleared = events.MaintenanceCleared(
+                run=run, cycle=cycle, **estimate, novelty=novelty, reason="recovered", version=version
+            )
+            yield make_event(cleared, reading.subject, reading.captured_ns)
 
     def _restarted(self, reading: Reading, ended: MachineState, begun: MachineState, cycle: int) -> Event:
-        text = f"cycle {cycle} after {ended.cycle}: a new run has begun, counted as run {begun.run}"
-        data = {
-            "run": begun.run,
-            "cycle": cycle,
-            "ended_run": ended.run,
-            "ended_cycle": ended.cycle,
-            "text": text,
-        }
-        return self._event("run_restarted", reading, Priority.EVENT, data)
+        data = events.RunRestarted(
+            run=begun.run,
+            cycle=cycle,
+            ended_run=ended.run,
+            ended_cycle=ended.cycle,
+            text=f"cycle {cycle} after {ended.cycle}: a new run has begun, counted as run {begun.run}",
+            version=self._version,
+        )
+        return make_event(data, reading.subject, reading.captured_ns)
 
     def _end_run(self, reading: Reading, machine: MachineState) -> Iterable[Event | Sample]:
-        ended = {"run": machine.run, "cycle": machine.cycle, "reason": "run ended"}
         if machine.due:
-            yield self._event("maintenance_cleared", reading, Priority.EVENT, ended)
+            cleared = events.MaintenanceCleared(
+                run=machine.run, cycle=machine.cycle, reason="run ended", version=self._version
+            )
+            yield make_event(cleared, reading.subject, reading.captured_ns)
         for fault in machine.sensors.faults.values():
-            over = {"sensor": fault.sensor, "why": fault.why, "since_cycle": fault.since_cycle}
-            place = {"run": machine.run, "cycle": machine.cycle, "reason": "run ended"}
-            yield self._event("sensor_fault_ended", reading, Priority.EVENT, place | over)
+            yield self._fault_ended(reading, machine, fault, "run ended")
         yield self._sample(reading.subject, reading.captured_ns, machine)
 
     def _forget(self, gone: Forgotten[MachineState]) -> Iterable[Event | Sample]:
-        machine, version = gone.state, self._model.manifest.version
-        last = {"run": machine.run, "cycle": machine.cycle, "alarm": machine.due, "version": version}
-        yield Event("industrial.machine_forgotten", gone.subject, gone.captured_ns, Priority.EVENT, last)
+        machine = gone.state
+        data = events.MachineForgotten(
+            run=machine.run, cycle=machine.cycle, alarm=machine.due, version=self._version
+        )
+        yield make_event(data, gone.subject, gone.captured_ns)
         yield self._sample(gone.subject, gone.captured_ns, machine)
 
     def _sample(self, name: str, time_ns: int, machine: MachineState) -> Sample:
@@ -250,7 +299,7 @@ class IndustrialEdge:
                 "first_cycle": machine.cycle - len(past) + 1,
                 "last_cycle": machine.cycle,
                 "channels": list(CHANNELS),
-                "version": self._model.manifest.version,
+                "version": self._version,
             },
         )
 

@@ -285,9 +285,9 @@ def published_figures(bundle: Bundle, engines: Sequence[Run], which: str) -> dic
     for run in engines:
         rows = list(published_rul(run, model))
         given = [
-            (data["rul_cycles"] - truth, data["lower_cycles"] <= truth <= data["upper_cycles"])
-            for data, truth in zip(rows, run.rul_cycles(), strict=True)
-            if data["rul_cycles"] is not None
+            (each.rul_cycles - truth, each.lower_cycles <= truth <= each.upper_cycles)
+            for each, truth in zip(rows, run.rul_cycles(), strict=True)
+            if each is not None
         ]
         withheld.append(1 - len(given) / len(rows))
         if given:

@@ -6,21 +6,22 @@ from typing import Any
 
 import msgspec
 
+from apps.industrial.events import MaintenanceCleared, MaintenanceDue, Rul
 from common.app.cloud import ReceivedEvent
-from common.messages import Priority
+from common.app.events import EventData
 
 
-def received(seq: int, type: str = "rul", machine: str = "engine-1", **data: Any) -> ReceivedEvent:
+def received(seq: int, data: EventData, machine: str = "engine-1") -> ReceivedEvent:
     return ReceivedEvent(
         site="plant",
         node="node-1",
         epoch="e1",
         seq=seq,
-        type=f"industrial.{type}",
+        type=data.TYPE,
         subject=machine,
         time_ns=seq * 10**9,
-        priority=Priority.TELEMETRY,
-        body=msgspec.json.encode({"version": "v1", **data}),
+        priority=data.PRIORITY,
+        body=msgspec.json.encode(data),
     )
 
 
@@ -28,13 +29,25 @@ def rul(
     seq: int, cycle: int, rul_cycles: float, machine: str = "engine-1", run: int = 0, **more: Any
 ) -> ReceivedEvent:
     values = {"rul_cycles": rul_cycles, "lower_cycles": rul_cycles - 5, "upper_cycles": rul_cycles + 5}
-    return received(seq, machine=machine, run=run, cycle=cycle, **{"novelty": 0.4, **values, **more})
+    values |= {"novelty": 0.4, "version": "v1"} | more
+    return received(seq, Rul(run=run, cycle=cycle, **values), machine)
+
+
+def unknown(seq: int, cycle: int, machine: str = "engine-1") -> ReceivedEvent:
+    data = Rul(
+        run=0, cycle=cycle, rul_cycles=None, lower_cycles=None, upper_cycles=None, novelty=9.0,
+        withheld="novel", reason="unlike anything", version="v1",
+    )  # fmt: skip
+    return received(seq, data, machine)
 
 
 def due(seq: int, cycle: int, run: int = 0, machine: str = "engine-1") -> ReceivedEvent:
-    sensors = {"sensors": ["Ps30", "phi"], "sensor_cycles": [9.5, 4.0]}
-    return received(seq, "maintenance_due", machine, run=run, cycle=cycle, horizon_cycles=25.0, **sensors)
+    data = MaintenanceDue(
+        run=run, cycle=cycle, rul_cycles=24.0, lower_cycles=19.0, upper_cycles=29.0, novelty=0.4,
+        horizon_cycles=25.0, sensors=["Ps30", "phi"], sensor_cycles=[9.5, 4.0], version="v1",
+    )  # fmt: skip
+    return received(seq, data, machine)
 
 
 def cleared(seq: int, cycle: int, run: int = 0, machine: str = "engine-1") -> ReceivedEvent:
-    return received(seq, "maintenance_cleared", machine, run=run, cycle=cycle, reason="recovered")
+    return received(seq, MaintenanceCleared(run=run, cycle=cycle, reason="recovered", version="v1"), machine)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from apps.industrial.app import SPEC, IndustrialSettings
 from apps.industrial.domain import CHANNELS, RUL_CAP_CYCLES
 from apps.industrial.edge.app import IndustrialEdge
+from apps.industrial.events import MaintenanceDue, Rul
 from apps.industrial.training.dataset import find_cmapss, load_engines
 from apps.industrial.virtual.turbofan import simulate_run
 from common.app.edge import EdgeContext, Reading
@@ -104,13 +105,13 @@ def check_in_turn(runs: Mapping[str, NDArray[np.float64]]) -> None:
         return IndustrialEdge(EdgeContext(IndustrialSettings(), model))
 
     together = of_each(app(), in_turn(runs))
-    warned = [name for name in runs if any(e.type == "industrial.maintenance_due" for e in together[name])]
+    warned = [name for name in runs if any(isinstance(e.data, MaintenanceDue) for e in together[name])]
     assert len(warned) >= 0.9 * len(runs)
     squares: list[float] = []
     for name, values in runs.items():
         assert together[name] == of_each(app(), cycles_of(name, values))[name]
         truth = np.minimum(len(values) - np.arange(1, len(values) + 1), RUL_CAP_CYCLES)
-        said = [e.data["rul_cycles"] for e in together[name] if e.type == "industrial.rul"]
+        said = [e.data.rul_cycles for e in together[name] if isinstance(e.data, Rul)]
         squares += [(s - t) ** 2 for s, t in zip(said, truth, strict=True) if s is not None]
     assert np.sqrt(np.mean(squares)) < 15
 

@@ -89,13 +89,17 @@ REAL: list[tuple[str, str, dict[str, Any]]] = [
         {
             "run": 1,
             "cycle": 31,
+            "rul_cycles": 40.0,
+            "lower_cycles": 29.0,
+            "upper_cycles": 51.0,
+            "novelty": 0.1,
             "horizon_cycles": 30.0,
             "sensors": ["T24"],
             "sensor_cycles": [2.5],
             "version": "1",
         },
     ),
-    ("industrial.maintenance_cleared", "engine-1", {"run": 1, "cycle": 33, "reason": "x"}),
+    ("industrial.maintenance_cleared", "engine-1", {"run": 1, "cycle": 33, "reason": "x", "version": "1"}),
     (
         "ecg.rates",
         "p-1",

@@ -9,7 +9,8 @@ from sqlmodel import Session, select
 from apps.industrial.cloud.projection import IndustrialCloud
 from apps.industrial.cloud.routes import summary_of
 from apps.industrial.cloud.tables import Machine, MaintenanceAlarm, RulPoint
-from tests.apps.industrial.received import cleared, due, received, rul
+from apps.industrial.events import RulWithheld, SensorFaultBegan, SensorFaultEnded
+from tests.apps.industrial.received import cleared, due, received, rul, unknown
 
 APP = IndustrialCloud()
 
@@ -65,11 +66,7 @@ def test_an_alarm_is_kept_with_where_it_was_raised_and_ended(session: Session) -
 
 
 def test_what_is_not_known_has_no_numbers_and_comes_first(session: Session) -> None:
-    unknown = received(
-        3, "rul", "engine-2", run=0, cycle=1, rul_cycles=None, lower_cycles=None, upper_cycles=None,
-        novelty=9.0, withheld="novel", reason="unlike anything", version="v1",
-    )  # fmt: skip
-    APP.project(session, [rul(1, 1, 40), due(2, 1), unknown])
+    APP.project(session, [rul(1, 1, 40), due(2, 1), unknown(3, 1, "engine-2")])
     found = session.exec(select(Machine).order_by(Machine.rank)).all()
     assert [(machine.machine, machine.rul_cycles, machine.withheld) for machine in found] == [
         ("engine-2", None, "novel"),
@@ -85,13 +82,8 @@ def test_what_is_not_known_has_no_numbers_and_comes_first(session: Session) -> N
 
 
 def test_an_alarm_stands_while_the_remaining_life_is_not_known(session: Session) -> None:
-    unknown = received(
-        3, "rul", "engine-1", run=0, cycle=2, rul_cycles=None, lower_cycles=None, upper_cycles=None,
-        novelty=9.0, withheld="novel", reason="unlike anything", version="v1",
-    )  # fmt: skip
-    place = {"run": 0, "cycle": 2, "version": "v1"}
-    told = received(4, "rul_withheld", "engine-1", withheld="novel", reason="unlike anything", **place)
-    APP.project(session, [rul(1, 1, 20), due(2, 1), unknown, told])
+    why = RulWithheld(run=0, cycle=2, withheld="novel", reason="unlike anything", version="v1")
+    APP.project(session, [rul(1, 1, 20), due(2, 1), unknown(3, 2), received(4, why)])
     machine = session.get(Machine, "engine-1")
     assert machine is not None
     assert (machine.rul_cycles, machine.due, machine.explanation) == (None, True, "Ps30,phi")
@@ -101,14 +93,16 @@ def test_an_alarm_stands_while_the_remaining_life_is_not_known(session: Session)
 
 
 def test_sensor_faults_stand_until_they_end(session: Session) -> None:
-    place = {"run": 0, "cycle": 2, "why": "range", "value": 0.0, "since_cycle": 2, "version": "v1"}
-    fault = received(2, "sensor_fault", "engine-1", sensor="T24", text="T24 reads 0", **place)
-    APP.project(session, [rul(1, 1, 40), fault, rul(3, 2, 40)])
+    fault = SensorFaultBegan(
+        run=0, cycle=2, sensor="T24", why="range", value=0.0, since_cycle=2, text="T24 reads 0", version="v1"
+    )
+    APP.project(session, [rul(1, 1, 40), received(2, fault), rul(3, 2, 40)])
     machine = session.get(Machine, "engine-1")
     assert machine is not None
     assert machine.sensor_faults == {"T24": "T24 reads 0"}
     assert summary_of(session).faulty == 1
-    APP.project(session, [received(4, "sensor_fault_ended", "engine-1", sensor="T24", **place)])
+    ended = SensorFaultEnded(run=0, cycle=9, sensor="T24", why="range", since_cycle=2, version="v1")
+    APP.project(session, [received(4, ended)])
     session.refresh(machine)
     assert machine.sensor_faults == {}
     assert summary_of(session).faulty == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,17 @@ from apps.industrial.domain import CHANNELS, NOMINAL, SCALE, USED
 from apps.industrial.edge.app import HISTORY_CYCLES, IndustrialEdge
 from apps.industrial.edge.features import FEATURES, LEAST_LATE_CYCLES
 from apps.industrial.edge.knowledge import STALE_CYCLES
+from apps.industrial.events import (
+    MachineForgotten,
+    MaintenanceCleared,
+    MaintenanceDue,
+    Rul,
+    RulResumed,
+    RulWithheld,
+    RunRestarted,
+    SensorFaultBegan,
+    SensorFaultEnded,
+)
 from apps.industrial.virtual.turbofan import simulate_run
 from common.app.edge import Arrays, EdgeContext, Reading, Sample
 from common.bundle import open_bundle
@@ -21,6 +33,7 @@ from common.messages import Event, Priority
 from common.model.inference import load_model
 from common.model.profile import find_profile
 
+Data = TypeVar("Data")
 SETTINGS = IndustrialSettings(
     maintenance_horizon_cycles=30, alarm_hysteresis_cycles=10, alarm_confirm_cycles=3, explanation_sensors=2
 )
@@ -62,17 +75,23 @@ def types(results: Sequence[Event | Sample]) -> list[str]:
     return [r.type for r in results if isinstance(r, Event) and r.type != "industrial.rul"]
 
 
+def sent(results: Sequence[Event | Sample], kind: type[Data]) -> list[Data]:
+    """The data of the events of one type."""
+    return [r.data for r in results if isinstance(r, Event) and isinstance(r.data, kind)]
+
+
 def test_the_alarm_needs_confirmation_and_ends_only_well_above_the_horizon() -> None:
     lower = [29, 29, 31, 29, 29, 29, 29, 35, 39, 41, 29, 29]
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted(lower)))
     results = [feed(app, [cycle(i + 1)]) for i in range(len(lower))]
     due, cleared = ["industrial.maintenance_due"], ["industrial.maintenance_cleared"]
     assert [types(r) for r in results] == [[], [], [], [], [], due, [], [], [], cleared, [], []]
-    alarm = results[5][1]
-    assert isinstance(alarm, Event)
-    assert alarm.priority is Priority.ALARM
-    assert alarm.data["horizon_cycles"] == 30
-    assert len(alarm.data["sensors"]) == len(alarm.data["sensor_cycles"]) == 2
+    event = results[5][1]
+    assert isinstance(event, Event)
+    assert event.priority is Priority.ALARM
+    (alarm,) = sent(results[5], MaintenanceDue)
+    assert alarm.horizon_cycles == 30
+    assert len(alarm.sensors) == len(alarm.sensor_cycles) == 2
 
 
 def test_a_run_that_ends_ends_its_alarm_and_starts_afresh() -> None:
@@ -80,7 +99,7 @@ def test_a_run_that_ends_ends_its_alarm_and_starts_afresh() -> None:
     feed(app, [cycle(i) for i in range(1, 6)])
     results = feed(app, [cycle(1, run=1)])
     assert types(results) == ["industrial.maintenance_cleared"]
-    assert results[0].data["reason"] == "run ended"  # type: ignore[union-attr]
+    assert sent(results, MaintenanceCleared)[0].reason == "run ended"
     assert types(feed(app, [cycle(2, run=1)])) == []
     assert types(feed(app, [cycle(3, run=1)])) == ["industrial.maintenance_due"]
 
@@ -147,10 +166,6 @@ def test_a_dead_sensor_that_the_model_does_not_use_blinds_nobody() -> None:
     assert len(feed(app, [cycle(1, P2=float("nan"))])) == 1
 
 
-def said(results: Sequence[Event | Sample], name: str) -> list[Event]:
-    return [r for r in results if isinstance(r, Event) and r.type == f"industrial.{name}"]
-
-
 # ------------------------------------------------------------------------------------------- sensors
 
 
@@ -163,14 +178,14 @@ def test_a_lying_sensor_is_reported_not_used_and_does_not_clear_the_alarm(value:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted(lower)))
     assert types(feed(app, [cycle(i) for i in range(1, 6)])) == ["industrial.maintenance_due"]
     lying = feed(app, [cycle(i, T24=value) for i in range(6, 10)])
-    (fault,) = said(lying, "sensor_fault")
-    assert (fault.data["sensor"], fault.data["why"], fault.data["since_cycle"]) == ("T24", why, 6)
-    assert fault.data["value"] == (value if np.isfinite(value) else None)
-    assert "T24" in fault.data["text"]
+    (fault,) = sent(lying, SensorFaultBegan)
+    assert (fault.sensor, fault.why, fault.since_cycle) == ("T24", why, 6)
+    assert fault.value == (value if np.isfinite(value) else None)
+    assert "T24" in fault.text
     assert types(lying) == ["industrial.sensor_fault"], "the alarm stays, and nothing is repeated"
     well = feed(app, [cycle(i) for i in range(10, 16)])
-    (over,) = said(well, "sensor_fault_ended")
-    assert (over.data["sensor"], over.data["since_cycle"], over.data["cycle"]) == ("T24", 6, 14)
+    (over,) = sent(well, SensorFaultEnded)
+    assert (over.sensor, over.since_cycle, over.cycle) == ("T24", 6, 14)
     history = app.snapshot()["subjects"][0]["state"]["history"][:, CHANNELS.index("T24")]
     assert np.flatnonzero(np.isnan(history)).tolist() == [5, 6, 7, 8]
 
@@ -180,25 +195,25 @@ def test_a_frozen_sensor_is_a_fault_and_what_is_constant_by_nature_is_not() -> N
     constant = {"P15": 21.61, "epr": 1.3, "farB": 0.03}
     feed(app, [cycle(i, **constant) for i in range(1, 21)])
     results = feed(app, [cycle(i, T50=1400.0, **constant) for i in range(21, 41)])
-    (fault,) = said(results, "sensor_fault")
-    assert (fault.data["sensor"], fault.data["why"], fault.data["value"]) == ("T50", "stuck", 1400.0)
-    assert (fault.data["since_cycle"], fault.data["cycle"]) == (21, 30)
+    (fault,) = sent(results, SensorFaultBegan)
+    assert (fault.sensor, fault.why, fault.value) == ("T50", "stuck", 1400.0)
+    assert (fault.since_cycle, fault.cycle) == (21, 30)
 
 
 def test_without_a_sensor_for_some_cycles_the_remaining_life_is_not_known() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 40)))
     feed(app, [cycle(i) for i in range(1, 21)])
     lost = feed(app, [cycle(i, W31=float("nan")) for i in range(21, 31)])
-    points = [event.data for event in said(lost, "rul")]
-    given = [point["rul_cycles"] is not None for point in points]
+    points = sent(lost, Rul)
+    given = [point.rul_cycles is not None for point in points]
     assert given == [True] * STALE_CYCLES + [False] * (10 - STALE_CYCLES)
-    assert {(p["lower_cycles"], p["upper_cycles"], p["withheld"]) for p in points if "withheld" in p} == {
+    assert {(p.lower_cycles, p.upper_cycles, p.withheld) for p in points if p.withheld} == {
         (None, None, "sensors")
     }
-    assert "W31" in points[-1]["reason"]
-    assert len(said(lost, "rul_withheld")) == 1
+    assert "W31" in points[-1].reason
+    assert len(sent(lost, RulWithheld)) == 1
     back = feed(app, [cycle(i) for i in range(31, 38)])
-    assert [event.data["cycle"] for event in said(back, "rul_resumed")] == [35]
+    assert [event.cycle for event in sent(back, RulResumed)] == [35]
 
 
 def test_all_sensors_dead_keeps_the_alarm_and_says_so() -> None:
@@ -206,9 +221,9 @@ def test_all_sensors_dead_keeps_the_alarm_and_says_so() -> None:
     feed(app, [cycle(i) for i in range(1, 5)])
     dead = [replace(cycle(i), values=np.full(len(CHANNELS), np.nan)) for i in range(5, 30)]
     results = feed(app, dead)
-    assert len(said(results, "sensor_fault")) == len(USED)
-    assert not said(results, "maintenance_cleared")
-    assert said(results, "rul")[-1].data["rul_cycles"] is None
+    assert len(sent(results, SensorFaultBegan)) == len(USED)
+    assert not sent(results, MaintenanceCleared)
+    assert sent(results, Rul)[-1].rul_cycles is None
 
 
 def test_an_absent_column_is_a_fault_and_not_a_refusal() -> None:
@@ -217,9 +232,9 @@ def test_an_absent_column_is_a_fault_and_not_a_refusal() -> None:
     places = [CHANNELS.index(name) for name in names]
     without = [replace(cycle(i), values=cycle(i).values[places], channels=names) for i in range(1, 9)]
     results = feed(app, without)
-    (fault,) = said(results, "sensor_fault")
-    assert (fault.data["sensor"], fault.data["why"]) == ("phi", "missing")
-    assert {event.data["withheld"] for event in said(results, "rul")} == {"sensors"}
+    (fault,) = sent(results, SensorFaultBegan)
+    assert (fault.sensor, fault.why) == ("phi", "missing")
+    assert {event.withheld for event in sent(results, Rul)} == {"sensors"}
 
 
 # ------------------------------------------------------------------------------------ what is not known
@@ -228,19 +243,19 @@ def test_an_absent_column_is_a_fault_and_not_a_refusal() -> None:
 def test_another_regime_is_not_known_and_is_not_learnt_from() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 40)))
     high = feed(app, [cycle(i, altitude_kft=42.0, mach=0.84) for i in range(1, 6)])
-    points = [event.data for event in said(high, "rul")]
-    assert {(point["rul_cycles"], point["withheld"]) for point in points} == {(None, "regime")}
-    assert "altitude_kft is 42 kft" in points[0]["reason"]
-    assert len(said(high, "rul_withheld")) == 1
-    assert said(feed(app, [cycle(6)]), "rul")[0].data["rul_cycles"] is None, "too few cycles at sea level"
+    points = sent(high, Rul)
+    assert {(point.rul_cycles, point.withheld) for point in points} == {(None, "regime")}
+    assert "altitude_kft is 42 kft" in points[0].reason
+    assert len(sent(high, RulWithheld)) == 1
+    assert sent(feed(app, [cycle(6)]), Rul)[0].rul_cycles is None, "too few cycles at sea level"
 
 
 def test_what_is_unlike_anything_known_has_no_remaining_life() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([5.0] * 9, novelty=60_000.0)))
     results = feed(app, [cycle(i) for i in range(1, 8)])
-    assert {event.data["withheld"] for event in said(results, "rul")} == {"novel"}
-    assert "another machine" in said(results, "rul_withheld")[0].data["reason"]
-    assert not said(results, "maintenance_due")
+    assert {event.withheld for event in sent(results, Rul)} == {"novel"}
+    assert "another machine" in sent(results, RulWithheld)[0].reason
+    assert not sent(results, MaintenanceDue)
 
 
 def test_an_alarm_stands_while_the_remaining_life_is_withheld() -> None:
@@ -255,18 +270,18 @@ def test_an_alarm_stands_while_the_remaining_life_is_withheld() -> None:
     again.restore(app.snapshot())
     still = feed(again, [cycle(i, altitude_kft=42.0, mach=0.84) for i in range(8, 11)])
     back = feed(again, [cycle(i) for i in range(11, 23)])
-    assert not said([*still, *back], "maintenance_cleared"), "nor by a restart meanwhile"
-    assert not said([*still, *back], "maintenance_due"), "it is one alarm"
+    assert not sent([*still, *back], MaintenanceCleared), "nor by a restart meanwhile"
+    assert not sent([*still, *back], MaintenanceDue), "it is one alarm"
     well = feed(again, [cycle(i) for i in range(23, 35)])
-    assert len(said(well, "maintenance_cleared")) == 1, "only a known remaining life ends it"
+    assert len(sent(well, MaintenanceCleared)) == 1, "only a known remaining life ends it"
 
 
 def test_a_history_that_begins_late_has_no_remaining_life_until_it_is_long_enough() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 40)))
     results = feed(app, [cycle(i) for i in range(60, 90)])
-    given = [event.data["rul_cycles"] is not None for event in said(results, "rul")]
+    given = [event.rul_cycles is not None for event in sent(results, Rul)]
     assert given == [False] * (LEAST_LATE_CYCLES - 1) + [True] * (31 - LEAST_LATE_CYCLES)
-    assert "begins late" in said(results, "rul_withheld")[0].data["reason"]
+    assert "begins late" in sent(results, RulWithheld)[0].reason
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -277,20 +292,19 @@ def test_a_cycle_that_starts_again_is_a_new_run_and_is_reported(first: int) -> N
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([10] * 40)))
     old = [cycle(i) for i in range(1, 20)]
     results = feed(app, [*old, *(cycle(i) for i in range(first, first + 3))])
-    (restarted,) = said(results, "run_restarted")
-    assert {key: restarted.data[key] for key in ("run", "cycle", "ended_run", "ended_cycle")} == {
-        "run": 1, "cycle": first, "ended_run": 0, "ended_cycle": 19,
-    }  # fmt: skip
-    assert said(results, "maintenance_cleared")[0].data["reason"] == "run ended"
-    assert [event.data["run"] for event in said(results, "rul")] == [0] * 19 + [1] * 3
-    again = said(feed(app, [cycle(1, run=1)]), "rul")
-    assert again[0].data["run"] == 2, "a run that the source names comes after those that were counted"
+    (restarted,) = sent(results, RunRestarted)
+    assert (restarted.run, restarted.cycle) == (1, first)
+    assert (restarted.ended_run, restarted.ended_cycle) == (0, 19)
+    assert sent(results, MaintenanceCleared)[0].reason == "run ended"
+    assert [event.run for event in sent(results, Rul)] == [0] * 19 + [1] * 3
+    again = sent(feed(app, [cycle(1, run=1)]), Rul)
+    assert again[0].run == 2, "a run that the source names comes after those that were counted"
 
 
 def test_a_source_without_cycle_numbers_has_its_readings_counted() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 40)))
     unnamed = [replace(cycle(i), attributes={}, position=7 * i) for i in range(1, 6)]
-    assert [event.data["cycle"] for event in said(feed(app, unnamed), "rul")] == [1, 2, 3, 4, 5]
+    assert [event.cycle for event in sent(feed(app, unnamed), Rul)] == [1, 2, 3, 4, 5]
 
 
 def test_a_machine_without_readings_is_forgotten_and_its_run_offered_for_learning() -> None:
@@ -302,9 +316,8 @@ def test_a_machine_without_readings_is_forgotten_and_its_run_offered_for_learnin
     forgotten, sample = gone
     assert isinstance(forgotten, Event)
     assert (forgotten.type, forgotten.priority) == ("industrial.machine_forgotten", Priority.EVENT)
-    assert {key: forgotten.data[key] for key in ("run", "cycle", "alarm")} == {
-        "run": 0, "cycle": 2, "alarm": False,
-    }  # fmt: skip
+    assert isinstance(forgotten.data, MachineForgotten)
+    assert (forgotten.data.run, forgotten.data.cycle, forgotten.data.alarm) == (0, 2, False)
     assert isinstance(sample, Sample)
     assert sample.group == "engine-1/run-0"
 
@@ -319,11 +332,9 @@ def test_the_starter_warns_of_a_failing_virtual_engine_in_time_and_says_why() ->
             Reading("engine-1", i, i, values, CHANNELS, None, {"run": 0, "cycle": i})
             for i, values in enumerate(run.values, 1)
         ]
-        alarms = [
-            r for r in feed(app, readings) if isinstance(r, Event) and r.type == "industrial.maintenance_due"
-        ]
+        alarms = sent(feed(app, readings), MaintenanceDue)
         assert alarms, f"no alarm before engine {seed} failed"
-        assert alarms[0].data["sensor_cycles"][0] > 0
-        lead_times.append(run.failure_cycle - alarms[0].data["cycle"])
+        assert alarms[0].sensor_cycles[0] > 0
+        lead_times.append(run.failure_cycle - alarms[0].cycle)
     assert min(lead_times) >= 10
     assert max(lead_times) <= 80
