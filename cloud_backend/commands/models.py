@@ -220,7 +220,7 @@ def evaluate(
     spec = find_app(app_name)
     if place is not None:
         check_folder(place)
-    opened = open_bundle(bundle or spec.starter, app=app_name)
+    opened = open_bundle(bundle or spec.starter, app=spec.name)
     try:
         metrics = spec.load_train().evaluate(opened, [], place)
     except DatasetError as error:
@@ -231,7 +231,7 @@ def evaluate(
         ) from error
     if data is not None and not metrics.data:
         raise DatasetError(
-            f"{app_name} measures no data set, so nothing of {data} was measured: leave --data out"
+            f"{spec.name} measures no data set, so nothing of {data} was measured: leave --data out"
         )
     rows = [_figure(name, figure, metrics.data) for name, figure in metrics.figures.items()]
     rows += [_figure(name, figure, metrics.data) | {"slice": True} for name, figure in metrics.slices.items()]
@@ -242,7 +242,7 @@ def evaluate(
     if not json:
         named_in = " (named in EDGELOOP_DATA)" if data is None and metrics.data else ""
         typer.echo(f"Measured on: {metrics.data or 'no data set'}{named_in}")
-    print_rows(rows, columns, json=json, title=f"{app_name} {opened.version}")
+    print_rows(rows, columns, json=json, title=f"{spec.name} {opened.version}")
 
 
 def _figure(name: str, figure: Any, data: str) -> dict[str, Any]:

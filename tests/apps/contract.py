@@ -7,7 +7,7 @@ from typing import Any
 
 from common.app.cloud import ReceivedEvent
 from common.app.edge import EdgeContext, Reading, Sample
-from common.app.spec import AppSpec, installed_apps
+from common.app.spec import AppSpec, find_app, installed_apps
 from common.bundle import open_bundle
 from common.messages import Event, decode_event, encode_event
 from common.model.inference import load_model
@@ -15,8 +15,8 @@ from common.model.profile import find_profile
 
 
 def installed() -> dict[str, AppSpec]:
-    """Every registered app by name, in order."""
-    return dict(sorted(installed_apps().items()))
+    """Every registered app by name, in order, and the template."""
+    return dict(sorted((installed_apps() | {"template": find_app("apps.template.app:SPEC")}).items()))
 
 
 def context_of(spec: AppSpec) -> EdgeContext:

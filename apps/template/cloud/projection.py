@@ -1,0 +1,58 @@
+"""The cloud's side of the template app: machines by risk, from the newest events of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from sqlmodel import Session, SQLModel
+
+from apps.template.cloud.routes import make_router
+from apps.template.cloud.tables import Machine
+from apps.template.events import ALARM, ALARM_CLEARED, RISK, Risk
+from common.app.cloud import ReceivedEvent
+
+_decode = msgspec.json.Decoder(Risk).decode
+
+
+class TemplateCloud:
+    """`common.app.cloud.CloudApp` of the template app."""
+
+    schema_version = 1
+
+    def tables(self) -> Sequence[type[SQLModel]]:
+        return (Machine,)
+
+    def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
+        for event in events:
+            if event.type in (RISK, ALARM, ALARM_CLEARED):
+                _project(session, event, _decode(event.body))
+        session.flush()
+
+    def router(self, deps: Any) -> APIRouter:
+        return make_router(deps)
+
+
+def _project(session: Session, event: ReceivedEvent, data: Risk) -> None:
+    machine = session.get(Machine, event.subject)
+    if machine is None:
+        machine = Machine(
+            machine=event.subject,
+            site=event.site,
+            node=event.node,
+            risk=data.risk,
+            novelty=data.novelty,
+            version=data.version,
+            time_ns=event.time_ns,
+            time_quality=event.time_quality,
+        )
+        session.add(machine)
+    if event.type == RISK:
+        if event.time_ns >= machine.time_ns:
+            machine.site, machine.node, machine.version = event.site, event.node, data.version
+            machine.risk, machine.novelty = data.risk, data.novelty
+            machine.time_ns, machine.time_quality = event.time_ns, event.time_quality
+    elif event.time_ns >= machine.alarm_ns:
+        machine.alarm, machine.alarm_ns = event.type == ALARM, event.time_ns

@@ -1,0 +1,25 @@
+"""The template app's projection: one row a machine."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlmodel import Field as Column
+from sqlmodel import SQLModel
+
+
+class Machine(SQLModel, table=True):
+    """The latest state of one machine."""
+
+    __tablename__ = "template_machine"
+    machine: str = Column(primary_key=True)
+    site: str
+    node: str
+    risk: float
+    novelty: float
+    version: str
+    alarm: bool = False
+    time_ns: int = Column(sa_type=sa.BigInteger)
+    time_quality: str = ""
+    """`common.messages.TimeQuality` of ``time_ns``."""
+    alarm_ns: int = Column(default=0, sa_type=sa.BigInteger)
+    """Time of the newest event that raised or ended the alarm."""
