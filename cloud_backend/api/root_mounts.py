@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_backend.api.problem import MEDIA_TYPE
-from common.app.cloud import CloudApp, Mount, RootMounts
+from common.app.cloud import CloudApp, Mount, RootMounts, RouteDeps
 from common.errors import ConfigError
 
 _PATH = re.compile(r"/[a-z][a-z0-9-]*")
 _TAKEN = frozenset({"/v1", "/ui", "/tuf", "/sign-in", "/sign-out", "/healthz", "/metrics", "/docs"})
 
 
-def mounts_of(apps: Mapping[str, CloudApp], deps: Any) -> dict[str, Mount]:
+def mounts_of(apps: Mapping[str, CloudApp], deps: RouteDeps) -> dict[str, Mount]:
     """Every app's mounts by path. Raises `ConfigError` for a path that is taken."""
     found: dict[str, Mount] = {}
     for name, app in apps.items():

@@ -15,12 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
 from common.app.training import Label
 from common.messages import Priority
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from sqlmodel import Session, SQLModel
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -47,10 +51,45 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return msgspec.json.decode(self.body, type=dict[str, Any])
 
 
-class CloudApp(Protocol):
-    """The cloud's side of an app. ``session`` is a SQLModel session.
+class RouteDeps(Protocol):
+    """What the cloud gives an app for its routes."""
 
-    What it may offer besides is in `common.app`.
+    @property
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """Settings of all apps by name (``apps.<app>``), not checked yet."""
+        ...
+
+    @property
+    def session(self) -> Any:
+        """FastAPI dependency, as a default: a `sqlmodel.Session` for the request."""
+        ...
+
+    @property
+    def admin(self) -> Any:
+        """FastAPI dependency: the admin's principal; everybody else gets 403."""
+        ...
+
+    def add_label(self, session: Session, label: Label) -> None:
+        """Keep a label; the caller commits."""
+        ...
+
+    def labels(
+        self,
+        session: Session,
+        app: str,
+        *,
+        subject: str | None = None,
+        group: str | None = None,
+        kinds: Sequence[str] = (),
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[int, Label]]:
+        """Labels of an app with their ids, newest first; with ``before``, those with a lower id."""
+        ...
+
+
+class CloudApp(Protocol):
+    """The cloud's side of an app.
 
     Its tables are projections: they can be dropped and made again from the events and labels, so they
     need no migrations; raise ``schema_version`` when they change and the cloud rebuilds them.
@@ -58,21 +97,16 @@ class CloudApp(Protocol):
 
     schema_version: int
 
-    def tables(self) -> Sequence[Any]:
+    def tables(self) -> Sequence[type[SQLModel]]:
         """SQLModel table classes, each named ``<app>_...``."""
         ...
 
-    def project(self, session: Any, events: Sequence[ReceivedEvent]) -> None:
+    def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
         """Bring the tables up to date. Idempotent; runs in the transaction that commits ``events``."""
         ...
 
-    def router(self, deps: Any) -> Any:
-        """A FastAPI router with the app's routes, mounted under ``/v1/apps/<app>``.
-
-        ``deps`` offers ``session`` and ``admin`` dependencies, ``add_label(session, Label)``, and
-        ``labels(session, app, subject=, group=, kinds=, before=, limit=)``: labels with their ids, newest
-        first, those with an id below ``before``.
-        """
+    def router(self, deps: RouteDeps) -> APIRouter:
+        """The app's routes, mounted under ``/v1/apps/<app>``."""
         ...
 
 
@@ -80,7 +114,7 @@ class CloudApp(Protocol):
 class LabelProjection(Protocol):
     """A `CloudApp` whose tables also come from labels."""
 
-    def project_labels(self, session: Any, labels: Sequence[Label]) -> None:
+    def project_labels(self, session: Session, labels: Sequence[Label]) -> None:
         """Bring the tables up to date. Idempotent; what it cannot read of a label it leaves.
 
         Called in the transaction that adds a label through the API, and with all labels, oldest first, after
@@ -93,12 +127,12 @@ class LabelProjection(Protocol):
 class Mount:
     """Routes beside ``/v1``, with an error format of their own.
 
-    ``router`` is a FastAPI router. ``error`` makes of a status and a text the status, the media type and the
+    ``error`` makes of a status and a text the status, the media type and the
     body that are answered instead of a problem document, whoever refused (also the guard). ``open_paths``,
     below the mount's, can be read by everybody.
     """
 
-    router: Any
+    router: APIRouter
     error: Callable[[int, str], tuple[int, str, bytes]]
     open_paths: frozenset[str] = frozenset()
 
@@ -107,11 +141,8 @@ class Mount:
 class RootMounts(Protocol):
     """A `CloudApp` that speaks a standard whose paths are at the cloud's root."""
 
-    def mounts(self, deps: Any) -> Mapping[str, Mount]:
-        """Mounts by path (``/fhir``), behind the same access as all routes.
-
-        ``deps`` as for ``router``; its ``settings`` are those of all apps (``apps.<app>``), not checked yet.
-        """
+    def mounts(self, deps: RouteDeps) -> Mapping[str, Mount]:
+        """Mounts by path (``/fhir``), behind the same access as all routes."""
         ...
 
 
@@ -133,7 +164,7 @@ class CloudContext:
     nanoseconds.
     """
 
-    session: Callable[..., AbstractContextManager[Any]]
+    session: Callable[..., AbstractContextManager[Session]]
     settings: Mapping[str, Any]
     clock: Callable[[], int]
 

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from common.app.cloud import ReceivedEvent
+from common.app.cloud import ReceivedEvent, RouteDeps
 from common.app.edge import EdgeContext, Reading
 from common.app.spec import AppSpec
 from common.bundle import Bundle, Limits, Lineage, Manifest, TensorSpec, seal, write_golden
@@ -90,7 +90,7 @@ class MeterCloud:
     def project(self, session: Any, events: Sequence[ReceivedEvent]) -> None:
         """Nothing to bring up to date."""
 
-    def router(self, deps: Any) -> Any:  # noqa: ARG002
+    def router(self, deps: RouteDeps) -> Any:  # noqa: ARG002
         from fastapi import APIRouter
 
         return APIRouter()

@@ -41,7 +41,7 @@ from apps.ecg.cloud.tables import (
     Strip,
     insert_into,
 )
-from common.app.cloud import Chore, CloudContext, Mount, ReceivedEvent
+from common.app.cloud import Chore, CloudContext, Mount, ReceivedEvent, RouteDeps
 from common.app.training import Label
 from common.config.loader import convert
 from common.time_notes import doubt_of
@@ -85,10 +85,10 @@ class EcgCloud:
         """Bring the review queue up to date (`common.app.cloud.LabelProjection`)."""
         mark_changed(session, project_labels(session, labels))
 
-    def router(self, deps: Any) -> APIRouter:
+    def router(self, deps: RouteDeps) -> APIRouter:
         return make_router(deps, self.project_labels)
 
-    def mounts(self, deps: Any) -> Mapping[str, Mount]:
+    def mounts(self, deps: RouteDeps) -> Mapping[str, Mount]:
         """FHIR at ``/fhir`` (`common.app.cloud.RootMounts`)."""
         settings = convert(EcgCloudSettings, deps.settings.get("ecg", {}), "apps.ecg")
         return {"/fhir": make_mount(deps, public_metadata=settings.fhir_public_metadata)}

@@ -23,13 +23,14 @@ from apps.ecg.cloud.reviews import Review, labels_of
 from apps.ecg.cloud.strips import parse_strip_id
 from apps.ecg.cloud.tables import DAY_NS, Patient, Strip
 from apps.ecg.events import EARLIEST_NS, LATEST_NS
+from common.app.cloud import RouteDeps
 from common.app.training import Label
 
 _NO_SAMPLES = defer(Strip.samples)  # type: ignore[arg-type]
 
 
-def make_router(deps: Any, project_labels: Callable[[Session, Sequence[Label]], None]) -> APIRouter:
-    """The routes; ``deps`` as `common.app.cloud.CloudApp.router` describes it."""
+def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Label]], None]) -> APIRouter:
+    """The routes."""
     router = APIRouter(tags=["ecg"])
 
     @router.get("/patients")

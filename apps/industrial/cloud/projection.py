@@ -25,7 +25,7 @@ from apps.industrial.events import (
     SensorFaultBegan,
     SensorFaultEnded,
 )
-from common.app.cloud import ReceivedEvent
+from common.app.cloud import ReceivedEvent, RouteDeps
 from common.app.events import EventData
 
 WORD_LIMIT, TEXT_LIMIT = 40, 300
@@ -85,7 +85,7 @@ class IndustrialCloud:
                 case _:  # kept, without a table
                     pass
 
-    def router(self, deps: Any) -> APIRouter:
+    def router(self, deps: RouteDeps) -> APIRouter:
         return make_router(deps)
 
 

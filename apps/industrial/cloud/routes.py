@@ -27,6 +27,7 @@ from apps.industrial.cloud.work_orders import (
     label_of,
     outcome_of,
 )
+from common.app.cloud import RouteDeps
 
 ALARMS_LIMIT = 20
 """Most alarms of one run that are told."""
@@ -125,8 +126,8 @@ class OutcomePage(BaseModel):
     next: int | None
 
 
-def make_router(deps: Any) -> APIRouter:
-    """The routes; ``deps`` as `common.app.cloud.CloudApp.router` describes it."""
+def make_router(deps: RouteDeps) -> APIRouter:
+    """The routes."""
     router = APIRouter(tags=["industrial"])
 
     @router.get("/summary")

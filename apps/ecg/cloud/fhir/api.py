@@ -11,7 +11,6 @@ import importlib.util
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -21,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from apps.ecg.cloud.fhir.lookup import read
 from apps.ecg.cloud.fhir.paging import find
 from apps.ecg.cloud.fhir.search import PARAMETERS, parse
-from common.app.cloud import Mount
+from common.app.cloud import Mount, RouteDeps
 
 MEDIA_TYPE = "application/fhir+json"
 FORM_LIMIT_BYTES = 16 * 1024
@@ -64,7 +63,7 @@ def error(status: int, text: str) -> tuple[int, str, bytes]:
     return status, f"{MEDIA_TYPE}; charset=utf-8", json.dumps(body).encode()
 
 
-def make_mount(deps: Any, *, public_metadata: bool = False) -> Mount:
+def make_mount(deps: RouteDeps, *, public_metadata: bool = False) -> Mount:
     """The API below its path; without the extra ``fhir`` it says what to install."""
     open_paths = frozenset({"/metadata"}) if public_metadata else frozenset[str]()
     return Mount(_router(deps) if is_installed() else _absent(), error, open_paths)
@@ -80,7 +79,7 @@ def _absent() -> APIRouter:
     return router
 
 
-def _router(deps: Any) -> APIRouter:
+def _router(deps: RouteDeps) -> APIRouter:
     from apps.ecg.cloud.fhir import bundles
 
     router = APIRouter()

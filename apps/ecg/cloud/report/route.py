@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import date
-from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -14,14 +13,15 @@ from apps.ecg.cloud import queries
 from apps.ecg.cloud.report.report import STRIPS, Report, ReportStrip, render
 from apps.ecg.cloud.strips import decode_samples
 from apps.ecg.cloud.tables import DAY_NS, Patient, Strip
+from common.app.cloud import RouteDeps
 
 FINE_S, COARSE_S, FINE_HOURS = 10, 60, 3
 """Seconds of a point of the trend: fine where the day has only some hours."""
 TREND_POINTS = 1500
 
 
-def report_router(deps: Any) -> APIRouter:
-    """The routes; ``deps`` as `common.app.cloud.CloudApp.router` describes it."""
+def report_router(deps: RouteDeps) -> APIRouter:
+    """The routes."""
     router = APIRouter(tags=["ecg"])
 
     @router.get(
