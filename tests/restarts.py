@@ -79,7 +79,7 @@ class Decider:
 
     def crash(self) -> None:
         """Let go of everything that is not committed."""
-        self.outbox._disconnect()
+        self.outbox._file.close()
 
 
 def app_events(outbox: Outbox, app: str) -> dict[int, tuple[str, str, str, Any]]:

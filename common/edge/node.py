@@ -571,7 +571,7 @@ class Node:
         """Bring the metrics up to date that are not counted as it happens. Runs for each scrape."""
         metrics, health = self.metrics, self.adoption.health()
         metrics.outbox_events.set(self.outbox.events)
-        metrics.outbox_bytes.set(self.outbox.bytes)
+        metrics.outbox_bytes.set(self.outbox.size_bytes)
         metrics.connected.set(self.uplink is not None and self.uplink.connected)
         metrics.drift.set(self.processing.drifting)
         metrics.model.clear()

@@ -48,7 +48,7 @@ def mend_earlier_times(folder: Path, outbox: Outbox, clock: NodeClock, boot: str
             quality = TimeQuality.CORRECTED if clock.plausible else TimeQuality.UNSYNCHRONISED
             by_it = before.offset_ns, clock() - shift_ns + TOLERANCE_NS
             first = before.first_seq if before.epoch == outbox.epoch else 1
-            count = outbox.correct_times(quality, shift_ns=shift_ns, first_seq=first, between=by_it)
+            count = outbox.correct_times(quality, shift_ns=shift_ns, first_seq=first, between_ns=by_it)
             reason = f"the clock was set by {shift_ns / 1e9:.0f} s since"
         else:
             count, reason = 0, ""
@@ -77,7 +77,7 @@ def _check_order(before: Anchor, outbox: Outbox, clock: NodeClock) -> int:
 
 def _mark_ahead(outbox: Outbox, clock: NodeClock) -> int:
     """Mark times that lie ahead of the clock as unknown. Returns how many."""
-    return outbox.correct_times(TimeQuality.UNKNOWN, between=(clock() + AHEAD_LIMIT_NS, LARGEST_NUMBER))
+    return outbox.correct_times(TimeQuality.UNKNOWN, between_ns=(clock() + AHEAD_LIMIT_NS, LARGEST_NUMBER))
 
 
 def take_over(folder: Path, outbox: Outbox, clock: NodeClock) -> str:

@@ -32,7 +32,8 @@ from common.broker_tls import tls_context
 from common.clock import Clock
 from common.config.node import Enrolment, UplinkSettings
 from common.connection import Address
-from common.edge.delivery.outbox import Outbox, Pending
+from common.edge.delivery.outbox import Outbox
+from common.edge.delivery.recent_rows import Pending
 from common.edge.delivery.send_window import Answer, SendWindow
 from common.edge.problems import Problems
 from common.errors import BatchError, MessageError, OutboxError, SealError

@@ -25,6 +25,7 @@ import msgspec
 from common.app.edge import Reading, Sample
 from common.clock import Clock
 from common.edge.delivery.outbox import Outbox
+from common.edge.delivery.recovery import Recovery
 from common.edge.losses import Kind, Losses
 from common.edge.problems import Problems
 from common.edge.processing.drift import DriftDetector
@@ -170,8 +171,8 @@ class Processing:
 
     def restore(self) -> None:
         """Take over what an earlier process has committed: a checkpoint, and the readings behind it."""
-        rescue = self._outbox.salvaged
-        if self._outbox.replaced and not (rescue and rescue.state_whole):
+        recovery = self._outbox.recovery
+        if recovery is not None and not recovery.state_whole:
             self._losses.add(Kind.STATE)
         try:
             saved, journal = self._outbox.saved_state(), self._outbox.journal()
@@ -364,7 +365,7 @@ class Processing:
             self._metrics.dropped.inc(replaced)
             detail = "readings of a live source that a newer one replaced before the app took them"
             self.problems.add("replaced", detail, self._node, replaced)
-        if (given_up := sum(self._outbox.dropped.copy().values()) - self._given_up_reported) > 0:
+        if (given_up := sum(self._outbox.dropped.values()) - self._given_up_reported) > 0:
             self._given_up_reported += given_up
             self._losses.add(Kind.EVENTS, given_up)
         if dropped_notes := self._adoption.dropped_notes - self._dropped_notes_reported:
@@ -387,12 +388,12 @@ class Processing:
             "latency_p99_ms": round(health.latency_p99_ms, 4),
             "queue": len(self._queue),
             "outbox_events": self._outbox.events,
-            "outbox_bytes": self._outbox.bytes,
+            "outbox_bytes": self._outbox.size_bytes,
             "dropped": self._queue.dropped,
             "unusable": self.problems.count("unusable"),
             "refused_subjects": self.refused.subjects,
             "refused_readings": self.refused.readings,
-            "given_up": dict(self._outbox.dropped),
+            "given_up": self._outbox.dropped,
             "drift": self.drifting,
             "bytes_raw": self.raw_bytes,
             "soak_ok": health.soak_ok,
@@ -430,22 +431,19 @@ class Processing:
         self._count(events)
         if problem is not None:
             self._recovered(problem)
-        if self._outbox.replaced:
-            self._tell_replaced()
+        if self._outbox.recovery is not None:
+            self._report_recovery(self._outbox.recovery)
         self._committed(events, last_seq)
 
-    def _tell_replaced(self) -> None:
-        rescue, detail = self._outbox.salvaged, f"the damaged outbox was moved to {self._outbox.replaced}"
-        if rescue is None or not rescue.certain:
+    def _report_recovery(self, recovery: Recovery) -> None:
+        if not recovery.certain:
             self._losses.add(Kind.OUTBOX)
-        if rescue is not None:
-            detail += f": {rescue.kept} events were saved, {rescue.lost} lost"
-            if not rescue.certain:
-                detail += ", and perhaps more"
-            if not rescue.state_whole:
-                detail += "; what the app knew is lost in part"
+        detail = f"the damaged outbox was moved to {recovery.moved_to}: {recovery.kept} events were saved, "
+        detail += f"{recovery.lost} lost" + ("" if recovery.certain else ", and perhaps more")
+        if not recovery.state_whole:
+            detail += "; the app's state is lost in part"
         self._tell_outbox("corrupt", detail)
-        self._outbox.replaced = ""
+        self._outbox.recovery = None
         self._progress.demand()
 
     def _wait_for_room(self) -> None:

@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from common.edge.delivery.outbox import PAGE_BYTES, Outbox, Pending
+from common.edge.delivery.outbox import Outbox
+from common.edge.delivery.outbox_file import PAGE_BYTES
+from common.edge.delivery.recent_rows import Pending
 from common.errors import OutboxError, OutboxFull
 from common.messages import GAP_TYPE, Gap, Priority, WireEvent, decode_event
 from tests.builders import FIRST_NS, make_event
@@ -93,8 +96,8 @@ def test_state_position_and_events_survive_together(open_outbox) -> None:
 
 def test_a_commit_is_synced_to_disk(open_outbox) -> None:
     outbox = open_outbox()
-    assert outbox._writer.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
-    assert outbox._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert outbox._file.writer.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+    assert outbox._file.writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_only_an_ack_deletes_and_seq_goes_on_after_it(open_outbox) -> None:
@@ -104,7 +107,7 @@ def test_only_an_ack_deletes_and_seq_goes_on_after_it(open_outbox) -> None:
     assert [event.seq for event in all_of(outbox)] == [5, 6, 7, 8, 9, 10]
     assert outbox.oldest() == 5
     outbox.acked(10)
-    assert (outbox.events, outbox.bytes, outbox.oldest()) == (0, 0, 11)
+    assert (outbox.events, outbox.size_bytes, outbox.oldest()) == (0, 0, 11)
     outbox.close()
     assert open_outbox().commit([make_event()]) == 11
 
@@ -114,7 +117,7 @@ def test_the_budget_gives_up_the_lowest_priority_oldest_first_and_says_so(open_o
     text = {"text": "x" * 1000}
     for number in range(160):
         outbox.commit([make_event(number, priority=Priority(number % 4), data=text)])
-        assert outbox.bytes <= SMALL
+        assert outbox.size_bytes <= SMALL
     assert covered(outbox) == list(range(1, 161))
     kept = [event for event in all_of(outbox) if event.type != GAP_TYPE]
     names = [event.priority for event in kept]
@@ -210,13 +213,13 @@ def test_text_that_is_no_unicode_does_not_stop_the_stream(open_outbox) -> None:
 def test_events_take_the_name_that_the_node_gets_later(open_outbox) -> None:
     outbox = open_outbox(source="/local/host")
     outbox.commit([make_event(n) for n in range(1500)], None, 5)
-    size = outbox.bytes
+    size = outbox.size_bytes
     outbox.close()
     enrolled = open_outbox(source="/site-1/node-1")
     events = all_of(enrolled)
     assert {event.source for event in events} == {"/site-1/node-1"}
     assert [event.seq for event in events] == list(range(1, 1501))
-    assert enrolled.bytes == size + 1500 * (len("/site-1/node-1") - len("/local/host"))
+    assert enrolled.size_bytes == size + 1500 * (len("/site-1/node-1") - len("/local/host"))
     assert enrolled.position() == 5
 
 
@@ -263,9 +266,9 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_takes_over(
     path.write_bytes(content)
     again = open_outbox()
     assert (again.epoch == epoch) == (damage != "nonsense")
-    assert again.replaced
-    assert Path(again.replaced).name.startswith("outbox.sqlite.corrupt-")
-    assert Path(again.replaced).read_bytes() == bytes(content)
+    assert again.recovery
+    assert Path(again.recovery.moved_to).name.startswith("outbox.sqlite.corrupt-")
+    assert Path(again.recovery.moved_to).read_bytes() == bytes(content)
     assert again.commit([make_event()]) == (1 if damage == "nonsense" else 501)
     if damage != "nonsense":
         assert (again.saved_state(), again.position()) == (b"state", 42)
@@ -283,7 +286,7 @@ def test_damage_that_shows_while_it_runs_loses_nothing_of_the_commit(open_outbox
         other.execute("UPDATE meta SET stream = stream")
         other.commit()
     assert outbox.commit([make_event()], b"new", 2) == 2001
-    assert outbox.replaced
+    assert outbox.recovery
     assert covered(outbox) == list(range(1, 2002))
     assert (outbox.saved_state(), outbox.position()) == (b"new", 2)
 
@@ -354,7 +357,7 @@ def test_the_file_stays_near_its_budget_however_long_the_cloud_is_gone(open_outb
     outbox = open_outbox(budget)
     for number in range(60):
         outbox.commit([make_event(number, data={"t": "x" * 300}) for _ in range(200)])
-    assert outbox.bytes <= budget
+    assert outbox.size_bytes <= budget
     outbox.close()
     assert (tmp_path / "outbox.sqlite").stat().st_size < 1.5 * budget
 
@@ -398,3 +401,42 @@ def test_an_ack_waits_for_a_running_commit_only_if_told_to(open_outbox) -> None:
     other.join()
     assert outbox.acked(1, wait=False)
     assert outbox.events == 0
+
+
+class FailingAfterCommit:
+    """A connection whose next COMMIT reaches the disk, then raises, as for a late error of the sync."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        cursor = self._connection.execute(statement, *parameters)
+        if statement == "COMMIT" and not self._failed:
+            self._failed = True
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+        return cursor
+
+
+def test_a_commit_that_fails_after_it_reached_the_disk_counts_once(open_outbox) -> None:
+    outbox = open_outbox()
+    outbox.commit([make_event(1)])
+    outbox._file.writer = FailingAfterCommit(outbox._file.writer)
+    assert outbox.commit([make_event(2), make_event(3)]) == 3
+    assert outbox.commit([make_event(4)]) == 4
+    assert [event.seq for event in all_of(outbox)] == [1, 2, 3, 4]
+    assert (outbox.events, outbox.recovery) == (4, None)
+
+
+def test_an_event_evicted_by_its_own_commit_is_sent_as_a_gap(open_outbox) -> None:
+    outbox = open_outbox(SMALL)
+    text = {"text": "x" * 1000}
+    outbox.commit([make_event(n, priority=Priority.TELEMETRY, data=text) for n in range(160)])
+    assert covered(outbox) == list(range(1, 161))
+    (seq, gap), *_ = gaps(outbox)
+    assert (seq, gap.counts["telemetry"]) == (1, outbox.dropped["telemetry"])

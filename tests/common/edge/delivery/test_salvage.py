@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.edge.delivery.outbox import PAGE_BYTES, Outbox
+from common.edge.delivery.outbox import Outbox
+from common.edge.delivery.outbox_file import PAGE_BYTES
 from common.errors import MessageError, OutboxError
 from common.messages import GAP_TYPE, Gap, WireEvent, decode_event
 from tests.builders import FIRST_NS, make_event
@@ -105,7 +106,7 @@ def readable_in(path: Path) -> set[int]:
 def test_an_undamaged_file_is_not_touched(tmp_path: Path) -> None:
     epoch = fill(tmp_path, closed=False)
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
-        assert (outbox.epoch, outbox.replaced, outbox.salvaged) == (epoch, "", None)
+        assert (outbox.epoch, outbox.recovery) == (epoch, None)
         assert numbers(rows(outbox)) == list(range(1, EVENTS + 1))
         assert (outbox.saved_state(), outbox.position()) == (b"state", 261)
         assert len(outbox.journal()) == 14
@@ -122,16 +123,16 @@ def test_a_page_of_events_costs_the_events_of_that_page_only(tmp_path: Path, fil
         assert outbox.epoch == epoch, "it is certain which seqs there were"
         assert no_holes(events)
         assert numbers(events) == sorted(numbers(events))
-        assert set(numbers(events)) >= readable_in(path.parent / Path(outbox.replaced).name)
+        assert set(numbers(events)) >= readable_in(path.parent / Path(outbox.recovery.moved_to).name)
         assert 0 < lost(events) <= 12
         assert len(numbers(events)) + lost(events) == EVENTS
-        assert outbox.salvaged is not None
-        assert (outbox.salvaged.kept, outbox.salvaged.lost) == (EVENTS - lost(events), lost(events))
+        assert outbox.recovery is not None
+        assert (outbox.recovery.kept, outbox.recovery.lost) == (EVENTS - lost(events), lost(events))
         assert outbox.dropped == {"unknown": lost(events)}
         assert (outbox.saved_state(), outbox.position(), len(outbox.journal())) == (b"state", 261, 14)
         assert outbox.commit([make_event()]) == EVENTS + 1
     with closing(open_outbox(path)) as again:
-        assert (again.replaced, again.last_seq, again.epoch) == ("", EVENTS + 1, epoch)
+        assert (again.recovery, again.last_seq, again.epoch) == (None, EVENTS + 1, epoch)
 
 
 def test_damage_above_the_events_costs_none_of_them(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_damage_above_the_events_costs_none_of_them(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     damage(path, PAGE_BYTES, noise(PAGE_BYTES))  # Page 2: the root of the table of events.
     with closing(open_outbox(path)) as outbox:
-        assert outbox.replaced
+        assert outbox.recovery
         assert numbers(rows(outbox)) == list(range(1, EVENTS + 1))
 
 
@@ -150,7 +151,7 @@ def test_a_damaged_header_costs_nothing(tmp_path: Path, header: bytes) -> None:
     epoch = fill(tmp_path)
     damage(tmp_path / "outbox.sqlite", 0, header)
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
-        assert (outbox.epoch, bool(outbox.replaced)) == (epoch, True)
+        assert (outbox.epoch, bool(outbox.recovery)) == (epoch, True)
         assert numbers(rows(outbox)) == list(range(1, EVENTS + 1))
         assert (outbox.saved_state(), outbox.position(), len(outbox.journal())) == (b"state", 261, 14)
 
@@ -159,7 +160,7 @@ def test_a_damaged_format_number_is_damage(tmp_path: Path) -> None:
     fill(tmp_path)
     damage(tmp_path / "outbox.sqlite", 44, b"\xff" * 4)
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
-        assert outbox.replaced
+        assert outbox.recovery
         assert numbers(rows(outbox)) == list(range(1, EVENTS + 1))
 
 
@@ -182,7 +183,7 @@ def test_an_empty_file_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     left = readable_in(tmp_path / "outbox.sqlite")
     assert left, "the log has them"
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
-        assert outbox.replaced
+        assert outbox.recovery
         assert set(numbers(rows(outbox))) == left
 
 
@@ -193,8 +194,8 @@ def test_a_bad_frame_in_the_log_costs_its_page_and_begins_an_epoch(tmp_path: Pat
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
         events = rows(outbox)
         assert outbox.epoch != epoch, "the cloud may know seqs that the node does not"
-        assert outbox.salvaged is not None
-        assert not outbox.salvaged.certain
+        assert outbox.recovery is not None
+        assert not outbox.recovery.certain
         assert len(numbers(events)) > EVENTS - 10
         assert no_holes(events)
         assert {event.epoch for event in events} == {outbox.epoch}
@@ -205,7 +206,7 @@ def test_a_commit_that_a_crash_cut_short_is_no_damage(tmp_path: Path) -> None:
     log = tmp_path / "outbox.sqlite-wal"
     os.truncate(log, log.stat().st_size - 1000)
     with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
-        assert (outbox.epoch, outbox.replaced) == (epoch, "")
+        assert (outbox.epoch, outbox.recovery) == (epoch, None)
         assert numbers(rows(outbox)) == list(range(1, 261))
 
 
@@ -223,17 +224,17 @@ def test_damage_that_shows_to_the_uplink_first_is_mended_by_the_next_commit(tmp_
     with closing(open_outbox(path)) as outbox:
         for first in range(1, 4001, 100):
             outbox.commit([make_event(n, data={"n": n, "t": "x" * 1500}) for n in range(first, first + 100)])
-        outbox._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        outbox._file.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         pages = path.stat().st_size // PAGE_BYTES
         damage(path, (pages // 4) * PAGE_BYTES, b"\xff" * PAGE_BYTES)
-        outbox._reader.execute("PRAGMA cache_size = 0")
-        outbox._recent = ()
+        outbox._file.reader.execute("PRAGMA cache_size = 0")
+        outbox._recent.clear()
         with pytest.raises(OutboxError, match="cannot be read"):
             outbox.pending(0, 10**6, 10**9)
         epoch = outbox.epoch
         assert outbox.commit([make_event(1, data={"n": 4001})]) == 4001
         events = rows(outbox)
-        assert (outbox.epoch, bool(outbox.replaced)) == (epoch, True)
+        assert (outbox.epoch, bool(outbox.recovery)) == (epoch, True)
         assert no_holes(events)
         assert 0 < lost(events) < 5
 
@@ -266,7 +267,7 @@ def test_every_readable_event_survives_random_damage(
         saved = numbers(events)
         assert saved == sorted(set(saved)), "in order, none doubled"
         assert [row.seq for row in kept[1:]] == [row.last_seq + 1 for row in kept[:-1]], "no holes"
-        if outbox.replaced and outbox.salvaged is not None and outbox.salvaged.certain:
+        if outbox.recovery is not None and outbox.recovery.certain:
             assert outbox.epoch == epoch
             assert len(kept) - len(gaps(events)) + lost(events) == EVENTS - acked
             assert len(events) == len(kept), "what cannot be read is a gap"
