@@ -11,7 +11,7 @@ from fastapi.security import HTTPBearer
 from cloud_backend.api import problem
 from cloud_backend.api.auth import sign_in, sign_in_links
 from cloud_backend.api.auth.middleware import BodyLimit, TokenGuard
-from cloud_backend.api.dependencies import AppDeps
+from cloud_backend.api.dependencies import AppDependencies
 from cloud_backend.api.json_bodies import JsonBodies
 from cloud_backend.api.page_headers import PageHeaders
 from cloud_backend.api.ranges import OneRange
@@ -88,11 +88,11 @@ def create_api(cloud: Cloud) -> FastAPI:
     problem.install(api)
     for module in ROUTERS:
         api.include_router(module.router)
+    deps = AppDependencies(cloud.settings.apps)
     for name, projection in cloud.projections.items():
-        api.include_router(
-            projection.router(AppDeps()), prefix=f"/v1/apps/{name}", responses=problem.responses(404, 422)
-        )
-    mounts = mounts_of(cloud.projections, AppDeps(cloud.settings.apps))
+        responses = problem.responses(404, 422)
+        api.include_router(projection.router(deps), prefix=f"/v1/apps/{name}", responses=responses)
+    mounts = mounts_of(cloud.projections, deps)
     for path, mount in mounts.items():
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.mount("/tuf/metadata", UpdateFiles(cloud.repository.metadata, immutable=False), name="tuf-metadata")

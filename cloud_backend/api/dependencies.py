@@ -1,50 +1,51 @@
-"""What routes depend on: the cloud's parts, a session, who asks, and an app that exists."""
+"""FastAPI dependencies of routes: the cloud, a session, the principal, an installed app.
+
+`AppDependencies` is the part of them that an app's routes receive (`common.app.cloud.RouteDeps`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 from sqlalchemy import select
 from sqlmodel import Session, col
 
+from cloud_backend.access.tokens import Principal
 from cloud_backend.api.problem import problem
+from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import LabelRow
+from cloud_backend.training.samples import SampleStore
 from common.app.training import Label
 from common.messages import NAME_PATTERN
-
-if TYPE_CHECKING:
-    from cloud_backend.access.tokens import Principal
-    from cloud_backend.runtime.cloud import Cloud
-    from cloud_backend.training.samples import SampleStore
 
 NAME = rf"^{NAME_PATTERN.pattern}$"
 
 
-def _cloud(request: Request) -> Any:
+def _cloud(request: Request) -> Cloud:
     return request.app.state.cloud
 
 
 def _session(request: Request) -> Iterator[Session]:
-    """A transaction; one that takes no lock where the request only reads."""
+    """A transaction; read-only, without a lock, for GET and HEAD."""
     engine = request.app.state.cloud.engine
     with Session(read_only(engine) if request.method in ("GET", "HEAD") else engine) as session:
         yield session
 
 
-def _principal(request: Request) -> Any:
+def _principal(request: Request) -> Principal:
     return request.state.principal
 
 
 def own_name(principal: Principal, name: str | None) -> str:
-    """The name under which ``principal`` acts: a person's own; the admin's token may name somebody.
+    """The name under which ``principal`` acts: a person's own; the admin's token may act for anybody.
 
-    Raises a 403 problem for another person's name. The audit trail has the principal in either case.
+    Raises a 403 problem for another person's name. The audit trail records the principal in either case.
     """
     if name and name != principal.name and principal.expires_ns is not None:
-        raise problem(403, f"you are signed in as {principal.name}: you cannot act as {name!r}")
+        raise problem(403, f"signed in as {principal.name}: acting as {name!r} is not allowed")
     return name or str(principal.name)
 
 
@@ -53,27 +54,23 @@ def _known_app(
 ) -> str:
     if app not in request.app.state.cloud.apps:
         known = ", ".join(sorted(request.app.state.cloud.apps)) or "none"
-        raise problem(404, f"no app is called {app!r}; installed: {known}")
+        raise problem(404, f"unknown app {app!r}; installed: {known}")
     return app
 
 
-def _samples(request: Request) -> Any:
+def _samples(request: Request) -> SampleStore:
     return request.app.state.cloud.jobs.samples
 
 
-if TYPE_CHECKING:
-    CloudDep = Cloud
-    SamplesDep = SampleStore
-else:
-    CloudDep = Annotated[Any, Depends(_cloud)]
-    SamplesDep = Annotated[Any, Depends(_samples)]
+CloudDep = Annotated[Cloud, Depends(_cloud)]
+SamplesDep = Annotated[SampleStore, Depends(_samples)]
 SessionDep = Annotated[Session, Depends(_session)]
-PrincipalDep = Annotated[Any, Depends(_principal)]
+PrincipalDep = Annotated[Principal, Depends(_principal)]
 AppName = Annotated[str, Depends(_known_app)]
 
 
 def add_label(session: Session, label: Label) -> None:
-    """Keep a label; the caller commits."""
+    """Store a label; the caller commits."""
     session.add(
         LabelRow(
             app=label.app,
@@ -97,7 +94,7 @@ def labels_of(
     before: int | None = None,
     limit: int = 100,
 ) -> list[tuple[int, Label]]:
-    """Labels of an app with their ids, newest first; those with an id below ``before``, where it is given."""
+    """Labels of an app with their ids, newest first; ``before``: only those with a lower id."""
     query = select(LabelRow).where(col(LabelRow.app) == app)
     for column, wanted in ((LabelRow.subject, subject), (LabelRow.group, group)):
         if wanted is not None:
@@ -110,26 +107,36 @@ def labels_of(
     return [(row.id or 0, Label(**row.model_dump(exclude={"id"}))) for row in rows]
 
 
-def _admin(request: Request) -> Any:
-    """The admin; the guard has let nobody else through."""
-    if request.state.principal.kind != "admin":
-        raise problem(403, "this needs the admin's token")
-    return request.state.principal
+def _admin(request: Request) -> Principal:
+    """The principal of an operator; the middleware already refused nodes."""
+    principal = _principal(request)
+    if principal.kind != "admin":
+        raise problem(403, "operators only: send the admin's token or a session's")
+    return principal
 
 
-class AppDeps:
-    """What an app's router gets (`CloudApp.router`): dependencies for defaults, and labels."""
+class AppDependencies:
+    """The dependencies of app routers (`common.app.cloud.RouteDeps`)."""
 
     session = Depends(_session)
     admin = Depends(_admin)
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self.settings = settings or {}
+        self.settings: Mapping[str, Mapping[str, Any]] = settings or {}
 
     @staticmethod
     def add_label(session: Session, label: Label) -> None:
         add_label(session, label)
 
     @staticmethod
-    def labels(session: Session, app: str, **which: Any) -> list[tuple[int, Label]]:
-        return labels_of(session, app, **which)
+    def labels(
+        session: Session,
+        app: str,
+        *,
+        subject: str | None = None,
+        group: str | None = None,
+        kinds: Sequence[str] = (),
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[int, Label]]:
+        return labels_of(session, app, subject=subject, group=group, kinds=kinds, before=before, limit=limit)

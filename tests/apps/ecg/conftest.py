@@ -13,7 +13,7 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from apps.ecg.cloud.projection import EcgCloud
-from cloud_backend.api.dependencies import AppDeps
+from cloud_backend.api.dependencies import AppDependencies
 from common.app.cloud import ReceivedEvent
 
 Tell = Callable[[Sequence[ReceivedEvent]], None]
@@ -41,7 +41,7 @@ def client(engine: Engine, cloud_app: EcgCloud) -> Iterator[TestClient]:
     """The app's routes, asked by Dr Ada unless the header ``as`` says otherwise."""
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
-    api.include_router(cloud_app.router(AppDeps()))
+    api.include_router(cloud_app.router(AppDependencies()))
 
     @api.middleware("http")
     async def let_in(request: Request, go_on: Any) -> Any:

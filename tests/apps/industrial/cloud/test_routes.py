@@ -14,7 +14,7 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from apps.industrial.cloud.projection import IndustrialCloud
-from cloud_backend.api.dependencies import AppDeps
+from cloud_backend.api.dependencies import AppDependencies
 from common.app.cloud import ReceivedEvent
 from common.app.training import Label
 from tests.apps.industrial.received import cleared, due, rul
@@ -27,7 +27,7 @@ Tell = Callable[[list[ReceivedEvent]], None]
 def client(engine: Engine) -> Iterator[TestClient]:
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
-    api.include_router(APP.router(AppDeps()))
+    api.include_router(APP.router(AppDependencies()))
 
     @api.middleware("http")
     async def let_in(request: Request, go_on: Any) -> Any:
@@ -152,7 +152,7 @@ def test_work_orders_of_one_machine_and_of_one_run(client: TestClient) -> None:
 def test_labels_that_end_no_run_are_no_work_orders(client: TestClient, engine: Engine) -> None:
     with Session(engine) as session:
         for body in ({"cycle": "many"}, {}):
-            AppDeps.add_label(
+            AppDependencies.add_label(
                 session, Label("industrial", "engine-1", "engine-1/run-0", "failure", body, "person", 1)
             )
         session.commit()

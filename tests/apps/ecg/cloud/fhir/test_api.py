@@ -17,7 +17,7 @@ from apps.ecg.cloud.projection import EcgCloud
 from cloud_backend.access.tokens import Principal
 from cloud_backend.api import problem
 from cloud_backend.api.auth.middleware import BodyLimit, TokenGuard
-from cloud_backend.api.dependencies import AppDeps
+from cloud_backend.api.dependencies import AppDependencies
 from cloud_backend.api.root_mounts import MountedErrors, mounts_of, open_paths_of
 from common.errors import AccessDenied
 from tests.apps.ecg.conftest import Tell
@@ -47,7 +47,7 @@ def make_api(engine: Engine, **settings: Any) -> FastAPI:
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
     problem.install(api)
-    mounts = mounts_of({"ecg": EcgCloud()}, AppDeps({"ecg": settings}))  # type: ignore[dict-item]
+    mounts = mounts_of({"ecg": EcgCloud()}, AppDependencies({"ecg": settings}))  # type: ignore[dict-item]
     for path, mount in mounts.items():
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.add_middleware(BodyLimit, sample_limit_bytes=1)
