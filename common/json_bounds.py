@@ -17,6 +17,8 @@ NESTING_LIMIT = 64
 """Deepest nesting of arrays and objects."""
 DIGITS_LIMIT = 32
 """Most digits of an integer."""
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for hostile input: wrong JSON, wrong UTF-8, endless nesting."""
 UNREADABLE = "unreadable"
 """Key under which `shown` gives the reason for what it cannot show."""
 
@@ -24,7 +26,7 @@ _decoder = msgspec.json.Decoder()
 _DIGITS = bytes(48 if 48 <= code <= 57 else 32 for code in range(256))
 _LONG_RUN = b"0" * (DIGITS_LIMIT + 1)
 _LARGEST = 10**DIGITS_LIMIT
-_FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+_FAILURES = (*MALFORMED, ValueError)
 
 
 def read(text: bytes | str) -> Any:

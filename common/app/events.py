@@ -29,6 +29,7 @@ import msgspec
 
 from common.config.loader import field_docs
 from common.errors import ConfigError, MessageError
+from common.json_bounds import MALFORMED
 from common.messages import Event, Priority
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class EventTypes:
             return None
         try:
             return decode(event.body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except MALFORMED as error:
             raise MessageError(f"the data of {event.type} cannot be read: {error}") from error
 
     def table(self) -> str:
