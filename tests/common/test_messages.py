@@ -160,10 +160,10 @@ def test_json_that_is_no_batch_is_a_batch_error(plain: bytes) -> None:
         messages.decode_batch(zstandard.compress(plain))
 
 
-def test_a_batch_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> None:
+def test_a_batch_that_is_too_large_when_decompressed_is_refused_before_it_is_decompressed() -> None:
     bomb = zstandard.compress(b" " * (messages.BATCH_PLAIN_LIMIT_BYTES + 1))
     assert len(bomb) < 10_000
-    with pytest.raises(BatchError, match="unpacks"):
+    with pytest.raises(BatchError, match="decompressed size"):
         messages.decode_batch(bomb)
 
 
