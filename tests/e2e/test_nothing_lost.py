@@ -44,7 +44,7 @@ DISK_FULL_S = 3.0
 CAUGHT_UP_EVENTS = 500
 """A connected node that keeps fewer drains when it stops; of any other, a rest waits for its next start."""
 STOPS = 5
-"""Stops of a node until its outbox is empty: a connection may be lost, or an ack late, in the moment of one."""
+"""Stops of a node until its outbox is empty: a connection may be lost, or an ack late, during one."""
 FULL_DISK_BYTES = 4096
 """No file of the cloud may be written past this size: less than one transaction, or than its log."""
 
