@@ -12,6 +12,7 @@ from cloud_backend.api import problem
 from cloud_backend.api.auth import sign_in, sign_in_links
 from cloud_backend.api.auth.middleware import BodyLimit, TokenGuard
 from cloud_backend.api.dependencies import AppDependencies
+from cloud_backend.api.event_schemas import describe_events
 from cloud_backend.api.json_bodies import JsonBodies
 from cloud_backend.api.page_headers import PageHeaders
 from cloud_backend.api.ranges import OneRange
@@ -112,4 +113,5 @@ def create_api(cloud: Cloud) -> FastAPI:
     api.add_middleware(OneRange)
     if mounts:
         api.add_middleware(MountedErrors, mounts=mounts)
+    describe_events(api, cloud.apps)
     return api
