@@ -57,9 +57,9 @@ class SendWindow:
     Times are seconds of any steady clock.
     """
 
-    def __init__(self, settings: UplinkSettings, acked: int, chance: random.Random) -> None:
+    def __init__(self, settings: UplinkSettings, acked: int, rng: random.Random) -> None:
         self._settings = settings
-        self._chance = chance
+        self._rng = rng
         self._batches: deque[Batch] = deque()
         self._limit = settings.batch_events
         self._hold_until_s = 0.0
@@ -96,7 +96,7 @@ class SendWindow:
         self._backlog_end = last_seq if last_seq - self.acked > self._settings.batch_events else 0
         self._tokens, self._refilled_s = 0.0, now_s
         if self._catching_up:
-            self.hold(now_s, self._chance.random() * 2 * self._settings.reconnect_first_s)
+            self.hold(now_s, self._rng.random() * 2 * self._settings.reconnect_first_s)
 
     def hold(self, now_s: float, seconds: float) -> None:
         """Send nothing for a while."""
