@@ -25,12 +25,13 @@ from sqlalchemy import Engine
 from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.ingest.admission import Admission
 from cloud_backend.ingest.broker_connection import BrokerConnection
-from cloud_backend.ingest.commit import Answer, Committer
+from cloud_backend.ingest.commit import Committer
 from cloud_backend.ingest.inbox import Inbox
 from cloud_backend.ingest.node_problems import Kind, NodeProblems, keep_problems
 from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.received import Message, Reconnected, read_batch, read_status
 from cloud_backend.ingest.sessions import StatusSessions
+from cloud_backend.ingest.transaction import NodeAck
 from cloud_backend.ingest.unsealing import Unsealer, first_line
 from cloud_backend.store.engine import is_outage
 from common.clock import Clock
@@ -181,7 +182,7 @@ class Consumer:
         if not self._admission.is_notice_due(node, time.monotonic()):
             return
         ack = Ack("", 0, limited=name_of(payload), limited_s=self._settings.limited_s)
-        self._answer(Answer(site, node, ack))
+        self._ack(NodeAck(site, node, ack))
 
     def report_problem(self, node: str, kind: Kind, detail: str) -> None:
         """Count a problem of a node that another part found, for its page. Any thread may call."""
@@ -202,14 +203,14 @@ class Consumer:
 
     def _commit(self) -> None:
         while group := self._inbox.take(self._settings.transaction_events):
-            for answer in self._commit_when_well(group):
-                self._answer(answer)
+            for ack in self._commit_when_well(group):
+                self._ack(ack)
 
-    def _commit_when_well(self, group: Sequence[Message]) -> Sequence[Answer]:
+    def _commit_when_well(self, group: Sequence[Message]) -> Sequence[NodeAck]:
         wait_s = self._settings.retry_first_s
         while True:
             try:
-                answers = self._committer.commit(group)
+                acks = self._committer.commit(group)
             except Exception as error:  # noqa: BLE001  this thread must outlive whatever a group does
                 if not is_outage(error):
                     _log.exception("a group of messages was dropped")
@@ -229,10 +230,10 @@ class Consumer:
             if self._unwell.is_set():
                 self._unwell.clear()
                 _log.info("the outage of the database is over")
-            return answers
+            return acks
 
-    def _answer(self, answer: Answer) -> None:
-        self._publish(answer.site, answer.node, topics(answer.site, answer.node).ack, encode(answer.ack))
+    def _ack(self, ack: NodeAck) -> None:
+        self._publish(ack.site, ack.node, topics(ack.site, ack.node).ack, encode(ack.ack))
 
     def _publish(self, site: str, node: str, topic: str, body: bytes) -> None:
         seal = self._keys.seal(site, node)

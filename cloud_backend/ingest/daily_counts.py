@@ -1,7 +1,7 @@
 """What arrived, by node, UTC day and event type: counted in the transaction that stores it.
 
 A batch is tallied without I/O (`Tally`); at the end of the transaction one row for each key is added to
-(`Volumes.keep`). The day is that of the arrival, so a node's wrong clock does not matter. Types are
+(`DailyCounts.keep`). The day is that of the arrival, so a node's wrong clock does not matter. Types are
 whatever a node calls its events: of one node and day at most `TYPES_LIMIT` have a row of their own, the
 rest are `OTHER` together.
 """
@@ -54,7 +54,7 @@ class Tally:
         self.events.setdefault(key, Counter()).update(counts)
 
 
-class Volumes:
+class DailyCounts:
     """Adds tallies to the table. What it remembers between transactions only spares reading it."""
 
     def __init__(self, dialect: str) -> None:

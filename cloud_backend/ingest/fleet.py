@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from cloud_backend.ingest.received import StatusArrival
+from cloud_backend.ingest.received import ReceivedStatus
 from cloud_backend.store.tables import Adoption, Node
 from common.app.cloud import ReceivedEvent
+from common.app.projection import insert_into
 
 PREFIX = "edgeloop"
 VERSION_LIMIT = 2**53
@@ -128,11 +128,11 @@ def _log(connection: Connection, adoptions: list[dict[str, Any]]) -> None:
     apps = dict(connection.execute(query).all())
     for row in adoptions:
         row["app"] = row["app"] or apps.get(row["node"], "")
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(Adoption)
+    insert = insert_into(connection, Adoption)
     connection.execute(insert.on_conflict_do_nothing(), adoptions)
 
 
-def note_status(connection: Connection, statuses: Sequence[StatusArrival]) -> None:
+def note_status(connection: Connection, statuses: Sequence[ReceivedStatus]) -> None:
     """Take over who says to be online or offline."""
     newest = {arrival.node: arrival for arrival in statuses}
     for node, arrival in sorted(newest.items()):

@@ -14,14 +14,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cloud_backend.ingest.received import Arrival, Message, Reconnected, StatusArrival
+from cloud_backend.ingest.received import Message, ReceivedBatch, ReceivedStatus, Reconnected
 
 
 @dataclass(slots=True)
 class _Queue:
     """What waits of one node."""
 
-    messages: deque[Arrival] = field(default_factory=deque)
+    messages: deque[ReceivedBatch] = field(default_factory=deque)
     bytes: int = 0
     served: float = 0.0
     """Its virtual time: where the cost of what it was served has brought it."""
@@ -42,7 +42,7 @@ class Inbox:
         self._queues: dict[str, _Queue] = {}
         self._turns: list[tuple[float, str]] = []
         self._now = 0.0
-        self._statuses: dict[str, StatusArrival] = {}
+        self._statuses: dict[str, ReceivedStatus] = {}
         self._reconnected = False
         self._events = self._bytes = 0
         self._closed = False
@@ -66,7 +66,7 @@ class Inbox:
     def put(self, message: Message, timeout_s: float) -> bool:
         """Add ``message``, waiting up to ``timeout_s`` for room; False where there is none or it closes."""
         with self._changed:
-            if isinstance(message, Arrival):
+            if isinstance(message, ReceivedBatch):
                 deadline = time.monotonic() + timeout_s
                 while self._is_full(message):
                     remaining_s = deadline - time.monotonic()
@@ -123,7 +123,7 @@ class Inbox:
         """Memory that what waits takes, roughly."""
         return self._bytes
 
-    def _is_full(self, message: Arrival) -> bool:
+    def _is_full(self, message: ReceivedBatch) -> bool:
         if not self._events:
             return False
         times = 1 if message.node in self._queues else 2
@@ -136,7 +136,7 @@ class Inbox:
         if isinstance(message, Reconnected):
             self._reconnected = True
             self._statuses.clear()  # All are said again.
-        elif isinstance(message, StatusArrival):
+        elif isinstance(message, ReceivedStatus):
             self._statuses.pop(message.node, None)
             self._statuses[message.node] = message
         else:
@@ -149,7 +149,7 @@ class Inbox:
             self._events += message.size
             self._bytes += message.cost_bytes
 
-    def _in_turn(self) -> Iterator[Arrival]:
+    def _in_turn(self) -> Iterator[ReceivedBatch]:
         """The next message, again and again; each is to be removed before the next is asked for."""
         while self._turns:
             served, node = self._turns[0]
@@ -159,7 +159,7 @@ class Inbox:
                 continue
             yield queue.messages[0]
 
-    def _remove(self, message: Arrival) -> None:
+    def _remove(self, message: ReceivedBatch) -> None:
         queue = self._queues[message.node]
         queue.messages.popleft()
         queue.bytes -= message.cost_bytes

@@ -11,9 +11,9 @@ from collections import OrderedDict
 from typing import Any, Literal
 
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud_backend.store.tables import NodeProblem
+from common.app.projection import insert_into
 
 Kind = Literal["rejected", "limited", "identity_shared", "forked", "unprojected", "refused"]
 DETAIL_CHARACTERS = 500
@@ -50,7 +50,7 @@ def keep_problems(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Add to the table what `NodeProblems.take` gave."""
     if not rows:
         return
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(NodeProblem)
+    insert = insert_into(connection, NodeProblem)
     new = insert.excluded
     connection.execute(
         insert.on_conflict_do_update(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud_backend.store.tables import Quarantined
+from common.app.projection import insert_into
 from common.messages import digest
 
 REASON_LIMIT = 500
@@ -31,7 +31,7 @@ def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int
     """Add ``refusals``; the same body again is only counted. Returns how many rows gave way."""
     if not refusals:
         return 0
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(Quarantined)
+    insert = insert_into(connection, Quarantined)
     newest: dict[str, dict[str, object]] = {}
     for refusal in refusals:
         key = digest(refusal.body)

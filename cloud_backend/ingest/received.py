@@ -36,7 +36,7 @@ _QUALITIES = frozenset(TimeQuality)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ReceivedBatch:
     """A batch as it came in: ``batch`` is None where it could not be read, for ``reason``."""
 
     site: str
@@ -63,7 +63,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class StatusArrival:
+class ReceivedStatus:
     """A node's status message; a retained one tells an old state, not that the node is there now."""
 
     site: str
@@ -90,20 +90,20 @@ def cost_bytes(payload: bytes) -> int:
     return len(payload) + OBJECTS_COST * plain_size(payload)
 
 
-Message = Arrival | StatusArrival | Reconnected
+Message = ReceivedBatch | ReceivedStatus | Reconnected
 
 
-def read_batch(site: str, node: str, payload: bytes, arrived_ns: int) -> Arrival:
+def read_batch(site: str, node: str, payload: bytes, arrived_ns: int) -> ReceivedBatch:
     """Decode a payload of a node's ``up`` topic; never raises."""
     try:
         batch = decode_batch(payload)
         check_cover(batch.head, batch.events, batch.malformed)
     except BatchError as error:
-        return Arrival(site, node, payload, arrived_ns, None, str(error))
-    return Arrival(site, node, payload, arrived_ns, batch)
+        return ReceivedBatch(site, node, payload, arrived_ns, None, str(error))
+    return ReceivedBatch(site, node, payload, arrived_ns, batch)
 
 
-def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained: bool) -> StatusArrival:
+def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained: bool) -> ReceivedStatus:
     """Decode a payload of a node's ``status`` topic. Raises `MessageError`."""
     status = decode(payload, Status)
     if status.state not in ("online", "offline"):
@@ -111,7 +111,7 @@ def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained:
     for name in (status.app, status.version):
         if name and not NAME_PATTERN.fullmatch(name):
             raise MessageError(f"{name[:40]!r} is not the name of an app or version")
-    return StatusArrival(site, node, status, arrived_ns, retained)
+    return ReceivedStatus(site, node, status, arrived_ns, retained)
 
 
 class Rows(NamedTuple):
@@ -154,7 +154,7 @@ class Projected:
 def make_rows(
     events: Sequence[WireEvent],
     *,
-    arrival: Arrival,
+    received: ReceivedBatch,
     stream_id: int,
     offset_ns: int,
     tolerance_ns: int,
@@ -165,16 +165,16 @@ def make_rows(
 
     The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
     a plausible time from a node whose clock is not set. A clock that is right within ``tolerance_ns`` as it
-    sends was right for what it marked as unsynchronised. A time that lies ahead of the arrival, corrected or
-    not, is by another clock: it stays as it is, and is unknown. A recording's may lie anywhere.
+    sends was right for what it marked as unsynchronised. A time later than the arrival, corrected or not, is
+    by another clock: it stays as it is, and is unknown. A recording's may lie anywhere.
 
     An event of another node, without a readable time or priority, or with text that no database keeps is
     malformed: it goes to quarantine, and the stream goes on.
     """
-    site, node, received_ns = arrival.site, arrival.node, arrival.arrived_ns
+    site, node, received_ns = received.site, received.node, received.arrived_ns
     source = f"/{site}/{node}"
     offset_ms = offset_ns // 1_000_000 if offset_ns else None
-    sent_ns = arrival.batch.head.sent_ns if arrival.batch is not None else received_ns
+    sent_ns = received.batch.head.sent_ns if received.batch is not None else received_ns
     unset = sent_ns < EARLIEST_CLOCK_NS
     right = not offset_ns and abs(received_ns - sent_ns) <= tolerance_ns
     latest_ns = received_ns + AHEAD_LIMIT_NS + tolerance_ns
@@ -223,7 +223,7 @@ def make_rows(
         extend((stream_id, event.seq, kind, subject, time_ns, received_ns, priority, moved_ms, quality, body))
         append_to = lists[kind]
         if append_to is not None:
-            received = ReceivedEvent(
+            projected_event = ReceivedEvent(
                 site=site,
                 node=node,
                 epoch=event.epoch,
@@ -235,7 +235,7 @@ def make_rows(
                 body=moved_stamps(bytes(event.data), (moved_ms or 0) * 1_000_000),
                 time_quality=quality or "",
             )
-            append_to[0].append(received)
+            append_to[0].append(projected_event)
             append_to[1].append(place)
     return Rows(values, malformed)
 

@@ -25,26 +25,26 @@ from common.messages import GAP_TYPE, BatchHead, Gap, Malformed, WireEvent
 _TYPE_OF = attrgetter("type")
 
 
-class Take(NamedTuple):
+class Accept(NamedTuple):
     """Store the events above ``after``; ``lost_from`` is the first seq that is gone for good (0: none)."""
 
     after: int
     lost_from: int = 0
 
 
-class Leave(NamedTuple):
+class Skip(NamedTuple):
     """Store nothing; the mark stays."""
 
 
-def judge(high_water_mark: int, head: BatchHead) -> Take | Leave:
+def judge(high_water_mark: int, head: BatchHead) -> Accept | Skip:
     """What to do with a batch of a stream that stands at ``high_water_mark`` (0 for a new one)."""
     if head.last <= high_water_mark:
-        return Leave()
+        return Skip()
     if head.first <= high_water_mark + 1:
-        return Take(high_water_mark)
+        return Accept(high_water_mark)
     if head.first == head.oldest:
-        return Take(head.first - 1, lost_from=high_water_mark + 1)
-    return Leave()
+        return Accept(head.first - 1, lost_from=high_water_mark + 1)
+    return Skip()
 
 
 def check_cover(head: BatchHead, events: Sequence[WireEvent], malformed: Sequence[Malformed]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from cloud_backend.ingest.received import StatusArrival
+from cloud_backend.ingest.received import ReceivedStatus
 
 SESSIONS_LIMIT = 8
 """Most sessions of a node that are remembered."""
@@ -58,7 +58,7 @@ class StatusSessions:
         self._number = 0
         self._lock = threading.Lock()
 
-    def is_current(self, arrival: StatusArrival) -> bool:
+    def is_current(self, arrival: ReceivedStatus) -> bool:
         """Whether a status is of the newest session, or begins one.
 
         The last will of a session before, and a status that somebody sends again, are neither.

@@ -2,19 +2,16 @@
 
 - States: ``queued`` → ``running`` → ``done`` (approved by the gate), ``refused`` (by the gate),
   ``failed`` or ``cancelled``. The last four are final.
-- A job that was running when the cloud died is taken up again: by its result if it has one, else it is
-  queued once more, and fails if that was its second interruption.
-- Cancel and timeout ask the worker to stop, and make it stop `GRACE_S` later.
+- A job that was running when the cloud died is resumed: by its result if it has one, else it is queued
+  once more, and fails at its second interruption.
+- Cancel and timeout terminate the worker, and kill it `GRACE_S` later.
 - Every candidate that was judged goes to the registry, as approved or refused; what fails leaves a
   reason and a log.
-- What production or an ancestor of it was trained on is not held out: `held_out` judges both models on
-  samples that neither has seen.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import threading
 import time
@@ -24,34 +21,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from sqlalchemy import Engine, select, update
 from sqlmodel import Session, col
 
 from cloud_backend.registry import Registry
 from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import JobRow, LabelRow, Node, SampleRow
+from cloud_backend.store.tables import JobRow
 from cloud_backend.training import job as files
 from cloud_backend.training.executors import Executor, Run, make_executor
+from cloud_backend.training.job_spec import JobSpecs
 from cloud_backend.training.samples import SampleStore
-from cloud_backend.training.split import held_out
-from common.app.training import Label
-from common.bundle import Bundle
 from common.clock import Clock
 from common.config.cloud import TrainingSettings
-from common.errors import EdgeloopError, RegistryError, TrainingError
+from common.errors import EdgeloopError, TrainingError
 
-JOB_ID = re.compile(r"job-[0-9a-f]{12}")
 GRACE_S = 10.0
-"""How long a worker may take to stop when asked."""
+"""Time for a worker to stop before it is killed."""
 ATTEMPTS = 2
-"""How often a job is started when the cloud dies under it."""
-SAMPLE_LIMIT = 20_000
-LABEL_LIMIT = 100_000
-"""Most samples and labels in a job: the newest."""
+"""Number of starts of a job that stops of the cloud interrupt."""
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 QUEUE_LIMIT = 100
-"""Most jobs that wait."""
+"""Limit of queued jobs."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,11 +54,25 @@ class _Running:
     kill_at_s: float = 0.0
     progress: files.Progress | None = None
 
+    def stop_when_due(self, *, cancelled: bool, timeout_s: float, grace_s: float) -> None:
+        """Terminate the worker of a cancelled or overdue job, and kill it ``grace_s`` later."""
+        now_s = time.monotonic()
+        if not self.stop_reason:
+            if cancelled:
+                self.stop_reason = "cancelled"
+            elif now_s - self.started_s > timeout_s:
+                self.stop_reason = f"stopped: it took longer than {timeout_s:g} s"
+            if self.stop_reason:
+                self.kill_at_s = now_s + grace_s
+                self.run.terminate()
+        elif now_s > self.kill_at_s:
+            self.run.kill()
+
 
 class Jobs:
     """Training jobs. ``submit`` and ``cancel`` from any thread; ``tick`` from one.
 
-    ``folder`` keeps one folder per job; ``data_path`` is where the apps' data sets lie, if anywhere;
+    ``folder`` has one folder per job; ``data_path`` is the folder of the apps' data sets, if there is one;
     ``app_entries`` names `AppSpec`s (``"module:attribute"``) that are not installed by entry point.
     """
 
@@ -92,9 +96,8 @@ class Jobs:
         self._folder = folder
         self._settings = settings
         self.samples = samples or SampleStore(engine, folder.parent / "samples", clock=clock)
-        self._data_path = data_path
+        self._specs = JobSpecs(engine, registry, folder, self.samples, data_path, app_entries or {})
         self._executor = executor or make_executor(settings.ray_address)
-        self._app_entries = dict(app_entries or {})
         self._clock = clock
         self._running: dict[str, _Running] = {}
         self._cancels: set[str] = set()
@@ -136,11 +139,8 @@ class Jobs:
             if row is None:
                 raise TrainingError(f"there is no job {id!r}")
             if row.state == "queued":
-                row.state, row.message, row.ended_ns = (
-                    "cancelled",
-                    "cancelled before it started",
-                    self._clock(),
-                )
+                row.state, row.message = "cancelled", "cancelled before it started"
+                row.ended_ns = self._clock()
                 session.commit()
             elif row.state == "running":
                 self._cancels.add(id)
@@ -148,11 +148,11 @@ class Jobs:
                 raise TrainingError(f"job {id} has already ended: it is {row.state}")
 
     def log_path(self, id: str) -> Path:
-        """Where the log of a job lies."""
+        """File of a job's log."""
         return self._folder / id / files.LOG
 
     def tick(self) -> None:
-        """Look after what runs, and start what waits. Cheap when there is nothing to do."""
+        """Watch the running jobs and start queued ones. Cheap when there is nothing to do."""
         if not self._recovered:
             self._recover()
             self._recovered = True
@@ -162,7 +162,7 @@ class Jobs:
             pass
 
     def close(self) -> None:
-        """Stop what runs; it is queued again, and starts with the next life of the cloud."""
+        """Stop the running jobs; they are queued again for the next start of the cloud."""
         for running in self._running.values():
             running.run.terminate()
         deadline_s = time.monotonic() + self._grace_s / 2
@@ -173,7 +173,7 @@ class Jobs:
                 running.run.kill()
                 running.run.poll()
             result = files.read_result(self._folder / id)
-            if result is None or result.state == "failed":  # else the next life finds the result
+            if result is None or result.state == "failed":  # else the next start finds the result
                 message = "interrupted: the cloud was stopped"
                 self._change(
                     id, state="queued", message=message, progress=0.0, attempts=col(JobRow.attempts) - 1
@@ -212,80 +212,14 @@ class Jobs:
             session.commit()  # before the start: a job that runs is never found as queued
         folder = self._folder / row.id
         try:
-            folder.mkdir(exist_ok=True)
-            shutil.rmtree(folder / files.BUNDLE, ignore_errors=True)
-            for name in (files.RESULT, files.PROGRESS):
-                (folder / name).unlink(missing_ok=True)
-            files.write_struct(folder / files.SPEC, self._spec(row))
+            _empty(folder)
+            parent = self._specs.parent(row)
+            self._change(row.id, parent=parent.version if parent else "")
+            files.write_struct(folder / files.SPEC, self._specs.make(row, parent))
             self._running[row.id] = _Running(self._executor.start(folder), time.monotonic())
         except (EdgeloopError, OSError) as error:
             self._end(row.id, "failed", str(error))
         return True
-
-    def _spec(self, row: JobRow) -> files.JobSpec:
-        try:
-            parent = self._registry.production(row.app)
-        except RegistryError as error:
-            _log.info("job %s trains a first model: %s", row.id, error)
-            parent = None
-        self._change(row.id, parent=parent.version if parent else "")
-        trained_on, unknown = self._trained_on(row.app, parent.version) if parent else (set(), [])
-        with Session(read_only(self._engine)) as session:
-            spec = self._spec_of(session, row, parent, trained_on)
-        return msgspec.structs.replace(spec, unknown_training=unknown)
-
-    def _trained_on(self, app: str, version: str) -> tuple[set[str], list[str]]:
-        """Groups that a version and its ancestors were trained on, and those of them that left no record."""
-        groups: set[str] = set()
-        unknown: list[str] = []
-        for link in self._registry.lineage(app, version):
-            if link["known"] and "samples" not in link["data"]:
-                continue  # it learned from data sets alone
-            job = str(link.get("job", ""))
-            try:
-                if not JOB_ID.fullmatch(job):  # it names a folder, and a bundle from outside may say anything
-                    raise TrainingError(f"{job!r} is no job of this cloud")
-                spec = files.read_spec(self._folder / job / files.SPEC)
-            except TrainingError:
-                unknown.append(link["version"])
-                continue
-            groups |= {sample.group for sample in spec.samples if not sample.held_out}
-        return groups, unknown
-
-    def _spec_of(
-        self, session: Session, row: JobRow, parent: Bundle | None, trained_on: set[str]
-    ) -> files.JobSpec:
-        stored = session.scalars(
-            select(SampleRow)
-            .where(col(SampleRow.app) == row.app, col(SampleRow.complete))
-            .order_by(col(SampleRow.received_ns).desc())
-            .limit(SAMPLE_LIMIT)
-        ).all()
-        labels = session.scalars(
-            select(LabelRow)
-            .where(col(LabelRow.app) == row.app)
-            .order_by(col(LabelRow.id).desc())
-            .limit(LABEL_LIMIT)
-        ).all()
-        virtual = set(session.scalars(select(Node.name).where(col(Node.virtual))))
-        groups = {sample.group for sample in stored}
-        labelled = {label.group for label in labels} & groups
-        judging = held_out(row.app, labelled, groups - labelled, trained_on)
-        return files.JobSpec(
-            id=row.id,
-            app=row.app,
-            app_entry=self._app_entries.get(row.app, ""),
-            version=row.version,
-            seed=row.seed,
-            parameters=row.parameters,
-            parent=str(parent.path.resolve()) if parent else "",
-            data_path=str(self._data_path.resolve()) if self._data_path else "",
-            samples=[
-                _sample_file(s, self.samples.path(s.digest), s.group in judging, s.node in virtual)
-                for s in reversed(stored)
-            ],
-            labels=[_label(label) for label in reversed(labels)],
-        )
 
     def _watch(self, id: str, running: _Running) -> None:
         ended = running.run.poll()
@@ -299,17 +233,9 @@ class Jobs:
             running.progress = progress
             self._change(id, progress=progress.fraction, message=progress.message)
         _bound_log(self.log_path(id))
-        now_s = time.monotonic()
-        if not running.stop_reason:
-            if id in self._cancels:
-                running.stop_reason = "cancelled"
-            elif now_s - running.started_s > self._settings.timeout_s:
-                running.stop_reason = f"stopped: it took longer than {self._settings.timeout_s:g} s"
-            if running.stop_reason:
-                running.kill_at_s = now_s + self._grace_s
-                running.run.terminate()
-        elif now_s > running.kill_at_s:
-            running.run.kill()
+        running.stop_when_due(
+            cancelled=id in self._cancels, timeout_s=self._settings.timeout_s, grace_s=self._grace_s
+        )
 
     def _finish(self, id: str, ended: str, stop_reason: str) -> None:
         result = files.read_result(self._folder / id)
@@ -342,38 +268,20 @@ class Jobs:
             session.commit()
 
 
-def _sample_file(row: SampleRow, path: Path, judging: bool, virtual: bool) -> files.SampleFile:
-    return files.SampleFile(
-        digest=row.digest,
-        path=str(path.resolve()),
-        subject=row.subject,
-        group=row.group,
-        captured_ns=row.captured_ns,
-        reasons=row.reasons,
-        attributes=row.attributes,
-        held_out=judging,
-        virtual=virtual,
-    )
-
-
-def _label(row: LabelRow) -> Label:
-    return Label(
-        app=row.app,
-        subject=row.subject,
-        group=row.group,
-        kind=row.kind,
-        body=row.body,
-        source=row.source,
-        created_ns=row.created_ns,
-    )
+def _empty(folder: Path) -> None:
+    """Remove the results of an earlier start from a job's folder."""
+    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder / files.BUNDLE, ignore_errors=True)
+    for name in (files.RESULT, files.PROGRESS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _bound_log(path: Path) -> None:
-    """Start the log again when it has grown too long; the worker appends, so it goes on in the new one."""
+    """Truncate the log beyond its limit; the worker opened it to append, so it continues in the rest."""
     try:
         if path.stat().st_size > LOG_LIMIT_BYTES:
             with path.open("r+b") as log:
                 log.truncate(0)
-                log.write(b"(the log had grown too long; what came before was dropped)\n")
+                log.write(b"(the log was over its limit; earlier lines were dropped)\n")
     except FileNotFoundError:
         pass

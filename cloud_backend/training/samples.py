@@ -1,14 +1,14 @@
 """Samples as nodes upload them: in pieces, resumable, never trusted. Rules:
 
-- A sample is announced with its size and SHA-256; the digest is its id. Announcing it again says how
-  far it has come, so an upload goes on after any interruption, and a sample is stored once.
-- A piece continues at the offset that was reached; any other offset is a conflict that tells the right
-  one. Bytes count once they are on disk; what a lost connection left of a piece counts as well.
-- With the last byte the content is checked: another digest, or content that is not a sample, is
-  removed and refused. What is not a sample leaves its first bytes in quarantine.
+- A sample is announced with its size and SHA-256; the digest is its id. Announcing it again returns its
+  progress, so an upload continues after any interruption, and a sample is stored once.
+- A piece continues at the reached offset; any other offset is a conflict that names the right one. Bytes
+  count once they are on disk, those of an interrupted piece as well.
+- The last byte is followed by a check of the content: another digest, or content that is not a sample, is
+  removed and refused. The first bytes of what is not a sample go to quarantine.
 - Samples are unpacked one at a time, and checked without being held in memory.
-- Bounded: the size of a sample, the open uploads and the stored bytes of a node; an upload that
-  stands still for a day is dropped.
+- Bounded: the size of a sample, the space on the disk, and each node's uploads
+  (`cloud_backend.training.upload_rows`).
 
 Folder: ``partial/<digest>`` while it arrives, ``<first two digits>/<digest>.npz`` afterwards.
 """
@@ -21,66 +21,25 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from sqlalchemy import Engine, func, select, update
-from sqlmodel import Session, col
+from sqlalchemy import Engine
 
-from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import Node, Quarantined, SampleRow, UploadCount
+from cloud_backend.training.upload_rows import OPEN_UPLOADS, Announced, Upload, UploadRows
 from common import durable
 from common.bundle import file_digest
 from common.clock import Clock
-from common.errors import (
-    SampleError,
-    SampleRefused,
-    UploadConflict,
-    UploadNoSpace,
-    UploadsOpen,
-    UploadTooLarge,
-    UploadUnknown,
-)
+from common.errors import SampleError, SampleRefused, UploadConflict, UploadNoSpace, UploadTooLarge
 from common.samples import check_sample, decode_sample
 
 QUARANTINE_BYTES = 4096
-"""How much of a refused sample is kept for a look."""
+"""Length of the start of a refused sample that is kept."""
 RESERVE_BYTES = 256 * 1024 * 1024
 """Free space that samples leave to the database and everything else on the disk."""
-OPEN_UPLOADS = 32
-"""Most unfinished uploads of a node."""
-EXPIRY_NS = 24 * 3600 * 1_000_000_000
 EXPIRY_LOOK_NS = 600 * 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What a node says about a sample before it sends it."""
-
-    app: str
-    subject: str
-    group: str
-    captured_ns: int
-    reasons: Mapping[str, float]
-    attributes: Mapping[str, Any]
-    size: int
-    sha256: str
-    recorded: bool = False
-    """Whether its times (``captured_ns``, attributes ``*_ns``) are a recording's, not a node's clock's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """How far an upload is."""
-
-    id: str
-    node: str
-    offset: int
-    size: int
-    complete: bool
 
 
 class SampleStore:
@@ -96,11 +55,9 @@ class SampleStore:
         open_uploads: int = OPEN_UPLOADS,
         clock: Clock = time.time_ns,
     ) -> None:
-        self._engine = engine
         self._folder = folder
         self.limit_bytes = limit_bytes
-        self._node_limit_bytes = node_limit_bytes
-        self._open_uploads = open_uploads
+        self._rows = UploadRows(engine, clock, node_limit_bytes=node_limit_bytes, open_uploads=open_uploads)
         self._clock = clock
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
@@ -109,8 +66,12 @@ class SampleStore:
         (folder / "partial").mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
-        """Where a complete sample lies."""
+        """File of a complete sample."""
         return self._folder / digest[:2] / f"{digest}.npz"
+
+    def partial(self, digest: str) -> Path:
+        """File of an incomplete sample."""
+        return self._folder / "partial" / digest
 
     def read(self, digest: str, *, limit_bytes: int) -> dict[str, NDArray[Any]]:
         """Arrays of a complete sample, one reader at a time. Raises `SampleError`, `FileNotFoundError`."""
@@ -118,56 +79,26 @@ class SampleStore:
             return decode_sample(self.path(digest), limit_bytes=limit_bytes)
 
     def begin(self, node: str, announced: Announced) -> Upload:
-        """Announce a sample, or ask how far it is.
+        """Announce a sample; the upload's progress.
 
         Raises `UploadTooLarge`, `UploadConflict`, `UploadsOpen`, `UploadNoSpace`.
         """
         if announced.size > self.limit_bytes:
-            raise UploadTooLarge(f"a sample of {announced.size} bytes; at most {self.limit_bytes} are taken")
+            raise UploadTooLarge(f"a sample of {announced.size} bytes; the limit is {self.limit_bytes}")
         self._expire()
-        with self._lock, Session(self._engine) as session:
-            row = session.get(SampleRow, announced.sha256)
-            if row is None:
-                offset_ns = 0 if announced.recorded else _clock_offset_ns(session, node)
-                self._check_room(session, node, announced.size)
-                self._check_disk(announced.size)
-                row = SampleRow(
-                    digest=announced.sha256,
-                    app=announced.app,
-                    node=node,
-                    subject=announced.subject,
-                    group=announced.group,
-                    captured_ns=announced.captured_ns + offset_ns,
-                    reasons=dict(announced.reasons),
-                    attributes=_moved(announced.attributes, offset_ns),
-                    size=announced.size,
-                    received_ns=self._clock(),
-                )
-                session.add(row)
-                session.commit()
-            elif row.app != announced.app or row.size != announced.size:
-                raise UploadConflict(
-                    f"sample {announced.sha256} is already announced for {row.app} with {row.size} bytes"
-                )
-            elif row.node != node and not row.complete:
-                raise UploadConflict(f"another node is uploading sample {announced.sha256}: try again later")
-            upload = _upload(row)
-        return self._settle_idle(upload)
+        return self._settle_idle(
+            self._rows.announce(node, announced, lambda: self._check_disk(announced.size))
+        )
 
     def state(self, node: str | None, digest: str) -> Upload:
-        """How far an upload is; ``node`` None may see all. Raises `UploadUnknown`."""
-        with Session(read_only(self._engine)) as session:
-            row = session.get(SampleRow, digest)
-            if row is None or (node is not None and row.node != node):
-                raise UploadUnknown(f"there is no upload {digest[:64]}: announce the sample first")
-            upload = _upload(row)
-        return self._settle_idle(upload)
+        """Progress of an upload; ``node`` None may see all. Raises `UploadUnknown`."""
+        return self._settle_idle(self._rows.get(node, digest))
 
     @contextlib.contextmanager
     def piece(self, node: str | None, digest: str, offset: int) -> Iterator[Piece]:
-        """Take one piece at ``offset``. At the end, ``piece.upload`` tells how far the upload is.
+        """Take one piece at ``offset``. At the end, ``piece.upload`` has the progress.
 
-        What was written counts even if the block ends in an error, so a lost connection loses little.
+        Written bytes count even if the block ends in an error, so a lost connection loses little.
         Raises `UploadUnknown`, `UploadConflict`; at the end `SampleRefused`.
         """
         piece = self.open_piece(node, digest, offset)
@@ -191,26 +122,20 @@ class SampleStore:
                 )
             return Piece(self, upload)
         except BaseException:
-            self._release(digest)
+            self.release(digest)
             raise
 
-    def partial(self, digest: str) -> Path:
-        return self._folder / "partial" / digest
+    def advance(self, upload: Upload, offset: int) -> Upload:
+        """Count the bytes up to ``offset``, and finish an upload that has them all. For `Piece`."""
+        return self._settle(self._rows.advance(upload, offset))
 
-    def _advance(self, upload: Upload, offset: int) -> Upload:
-        """Make the bytes up to ``offset`` count, and finish the upload if they are all there."""
-        with self._lock, Session(self._engine) as session:
-            session.execute(
-                update(SampleRow)
-                .where(col(SampleRow.digest) == upload.id)
-                .values(offset=offset, received_ns=self._clock())
-            )
-            _count(session, upload.node, bytes_received=offset - upload.offset)
-            session.commit()
-        return self._settle(Upload(upload.id, upload.node, offset, upload.size, False))
+    def release(self, digest: str) -> None:
+        """End the exclusive use of an upload. For `Piece`."""
+        with self._lock:
+            self._busy.discard(digest)
 
     def _settle_idle(self, upload: Upload) -> Upload:
-        """`_settle`, unless a piece is being written: whoever writes it, settles it."""
+        """`_settle`, unless a piece is being written: its writer settles the upload."""
         with self._lock:
             if upload.id in self._busy:
                 return upload
@@ -218,7 +143,7 @@ class SampleStore:
         try:
             return self._settle(upload)
         finally:
-            self._release(upload.id)
+            self.release(upload.id)
 
     def _settle(self, upload: Upload) -> Upload:
         """Finish an upload that has all its bytes; also after a crash between the steps."""
@@ -226,32 +151,20 @@ class SampleStore:
             return upload
         partial, final = self.partial(upload.id), self.path(upload.id)
         if upload.offset < upload.size:
-            if upload.offset and not partial.exists():
-                self._forget_offset(upload.id)
-                return Upload(upload.id, upload.node, 0, upload.size, False)
-            return upload
+            return self._rows.restart(upload) if upload.offset and not partial.exists() else upload
         if not partial.exists() and not final.exists():
-            self._forget_offset(upload.id)
-            return Upload(upload.id, upload.node, 0, upload.size, False)
+            return self._rows.restart(upload)
         if partial.exists():
             self._verify(upload, partial)
             final.parent.mkdir(exist_ok=True)
             os.replace(partial, final)
             durable.sync_folder(final.parent)
-        with self._lock, Session(self._engine) as session:
-            changed = session.execute(
-                update(SampleRow)
-                .where(col(SampleRow.digest) == upload.id, col(SampleRow.complete).is_(False))
-                .values(complete=True, received_ns=self._clock())
-            )
-            if changed.rowcount:  # type: ignore[attr-defined]
-                _count(session, upload.node, samples=1, bytes_stored=upload.size)
-            session.commit()
-        return Upload(upload.id, upload.node, upload.size, upload.size, True)
+        return self._rows.complete(upload)
 
     def _verify(self, upload: Upload, partial: Path) -> None:
         if file_digest(partial) != upload.id:
-            self._drop(upload, None, "")
+            self._rows.drop(upload)
+            partial.unlink(missing_ok=True)
             raise SampleRefused(f"the bytes of sample {upload.id} have another SHA-256: send it again")
         try:
             with self._decoding:
@@ -259,24 +172,9 @@ class SampleStore:
         except SampleError as error:
             with partial.open("rb") as file:
                 head = file.read(QUARANTINE_BYTES)
-            self._drop(upload, head, str(error))
+            self._rows.drop(upload, head, str(error))
+            partial.unlink(missing_ok=True)
             raise SampleRefused(f"sample {upload.id} is refused: {error}") from error
-
-    def _drop(self, upload: Upload, head: bytes | None, reason: str) -> None:
-        with self._lock, Session(self._engine) as session:
-            row = session.get(SampleRow, upload.id)
-            if row is not None:
-                session.delete(row)
-            _count(session, upload.node, refused=1)
-            if head is not None:
-                _quarantine(session, upload, head, f"sample: {reason}", self._clock())
-            session.commit()
-        self.partial(upload.id).unlink(missing_ok=True)
-
-    def _forget_offset(self, digest: str) -> None:
-        with self._lock, Session(self._engine) as session:
-            session.execute(update(SampleRow).where(col(SampleRow.digest) == digest).values(offset=0))
-            session.commit()
 
     def _check_disk(self, size: int) -> None:
         free = shutil.disk_usage(self._folder).free
@@ -285,49 +183,23 @@ class SampleStore:
                 f"{free} bytes are free on the cloud's disk; the last {RESERVE_BYTES} are not for samples"
             )
 
-    def _check_room(self, session: Session, node: str, size: int) -> None:
-        waiting, expected = session.execute(
-            select(func.count(), func.coalesce(func.sum(col(SampleRow.size)), 0))
-            .select_from(SampleRow)
-            .where(col(SampleRow.node) == node, col(SampleRow.complete).is_(False))
-        ).one()
-        if waiting >= self._open_uploads:
-            raise UploadsOpen(
-                f"{node} has {waiting} unfinished uploads, as many as a node may: finish one first; one that "
-                "stands still is dropped after a day"
-            )
-        count = session.get(UploadCount, node)
-        stored = (count.bytes_stored if count else 0) + expected
-        if stored + size > self._node_limit_bytes:
-            raise UploadNoSpace(
-                f"{node} has {stored} bytes stored or on their way; of a node, at most "
-                f"{self._node_limit_bytes} are kept (http.node_samples_bytes)"
-            )
-
     def _expire(self) -> None:
         now_ns = self._clock()
-        if now_ns < self._next_expiry_ns:
-            return
-        self._next_expiry_ns = now_ns + EXPIRY_LOOK_NS
-        with self._lock, Session(self._engine) as session:
-            stale = session.scalars(
-                select(SampleRow)
-                .where(col(SampleRow.complete).is_(False), col(SampleRow.received_ns) < now_ns - EXPIRY_NS)
-                .limit(1000)
-            ).all()
-            for row in stale:
-                if row.digest not in self._busy:
-                    self.partial(row.digest).unlink(missing_ok=True)
-                    session.delete(row)
-            session.commit()
+        if now_ns >= self._next_expiry_ns:
+            self._next_expiry_ns = now_ns + EXPIRY_LOOK_NS
+            self._rows.drop_expired(self._drop_content)
 
-    def _release(self, digest: str) -> None:
+    def _drop_content(self, digest: str) -> bool:
+        """Remove the bytes of an incomplete upload, unless a piece is being written."""
         with self._lock:
-            self._busy.discard(digest)
+            if digest in self._busy:
+                return False
+            self.partial(digest).unlink(missing_ok=True)
+            return True
 
 
 class Piece:
-    """One piece being written. ``upload`` is how far the upload was, and after `close` how far it is."""
+    """One piece being written. ``upload`` is the progress before it, and after `close` with it."""
 
     def __init__(self, store: SampleStore, upload: Upload) -> None:
         self._store = store
@@ -356,52 +228,12 @@ class Piece:
                 file.flush()
                 os.fsync(file.fileno())
             if self._written:
-                self.upload = self._store._advance(self.upload, self.upload.offset + self._written)
+                self.upload = self._store.advance(self.upload, self.upload.offset + self._written)
             return self.upload
         finally:
-            self._store._release(self.upload.id)
+            self._store.release(self.upload.id)
 
 
 def digest_of(content: bytes) -> str:
     """The id of a sample with this content."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _moved(attributes: Mapping[str, Any], by_ns: int) -> dict[str, Any]:
-    """The attributes with integers under ``*_ns`` moved, as in events (`common.messages.moved_stamps`)."""
-    return {
-        name: value + by_ns if name.endswith("_ns") and type(value) is int else value
-        for name, value in attributes.items()
-    }
-
-
-def _clock_offset_ns(session: Session, node: str) -> int:
-    """The correction that events of the node get at present, so that its samples stay beside them."""
-    row = session.get(Node, node)
-    return ((row.clock_offset_ms if row else None) or 0) * 1_000_000
-
-
-def _upload(row: SampleRow) -> Upload:
-    return Upload(row.digest, row.node, row.offset, row.size, row.complete)
-
-
-def _count(session: Session, node: str, **more: int) -> None:
-    """Add to the account of a node; runs under the store's lock."""
-    count = session.get(UploadCount, node)
-    if count is None:
-        count = UploadCount(node=node)
-        session.add(count)
-    for name, value in more.items():
-        setattr(count, name, getattr(count, name) + value)
-
-
-def _quarantine(session: Session, upload: Upload, head: bytes, reason: str, now_ns: int) -> None:
-    known = session.scalar(select(Quarantined).where(col(Quarantined.digest) == upload.id))
-    if known is not None:
-        known.count += 1
-        return
-    session.add(
-        Quarantined(
-            site="", node=upload.node, digest=upload.id, reason=reason[:500], body=head, received_ns=now_ns
-        )
-    )

@@ -19,7 +19,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from cloud_backend.store.tables import LabelRow
-from cloud_backend.training.samples import Announced, SampleStore, digest_of
+from cloud_backend.training.samples import SampleStore, digest_of
+from cloud_backend.training.upload_rows import Announced
 from common.app.spec import AppSpec
 from common.app.training import Figure, GateRule, LabelledSample, Metrics, TrainContext
 from common.bundle import Bundle

@@ -39,9 +39,9 @@ from apps.ecg.cloud.tables import (
     RaisedAlarm,
     RateWindow,
     Strip,
-    insert_into,
 )
 from common.app.cloud import Chore, CloudContext, Mount, ReceivedEvent, RouteDeps
+from common.app.projection import insert_into
 from common.app.training import Label
 from common.config.loader import convert
 from common.time_notes import doubt_of

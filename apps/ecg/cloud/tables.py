@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field as Column
-from sqlmodel import Session, SQLModel
+from sqlmodel import SQLModel
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -310,9 +309,3 @@ def begin_of(at_ns: Any, length_ns: int) -> Any:
     # Spelled out, for PostgreSQL groups by what it reads as the same; % keeps the sign of what it divides.
     length = sa.literal_column(str(length_ns), sa.BigInteger)
     return at_ns - (at_ns % length + length) % length
-
-
-def insert_into(session: Session, table: type[SQLModel]) -> Any:
-    """An insert with the ``on_conflict_...`` of the session's database."""
-    dialect = session.get_bind().dialect.name
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table.__table__)  # type: ignore[attr-defined]

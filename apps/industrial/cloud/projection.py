@@ -16,7 +16,7 @@ from fastapi import APIRouter
 from sqlmodel import Session, SQLModel
 
 from apps.industrial.cloud.routes import make_router
-from apps.industrial.cloud.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint, insert_into
+from apps.industrial.cloud.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint
 from apps.industrial.events import (
     EVENTS,
     MaintenanceCleared,
@@ -27,6 +27,7 @@ from apps.industrial.events import (
 )
 from common.app.cloud import ReceivedEvent, RouteDeps
 from common.app.events import EventData
+from common.app.projection import insert_into
 
 WORD_LIMIT, TEXT_LIMIT = 40, 300
 """Most characters of a word and of a sentence that are kept."""

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field as Column
-from sqlmodel import Session, SQLModel
+from sqlmodel import SQLModel
 
 UNKNOWN_RANK = -1.0
 """Machines of unknown remaining life come before all others."""
@@ -84,9 +81,3 @@ class MaintenanceAlarm(SQLModel, table=True):
     """Why it ended."""
     time_ns: int = Column(sa_type=sa.BigInteger)
     time_quality: str = ""
-
-
-def insert_into(session: Session, table: type[SQLModel]) -> Any:
-    """An insert with the ``on_conflict_...`` of the session's database."""
-    dialect = session.get_bind().dialect.name
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table.__table__)  # type: ignore[attr-defined]

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal_column, or_, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SessionDep
@@ -20,6 +19,7 @@ from cloud_backend.api.paging import Page, Paging, cursor_of, showable
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.schemas.alerts import Acknowledge, AlertPublic
 from cloud_backend.store.tables import Adoption, AlertAck, StoredEvent, Stream
+from common.app.projection import insert_into
 from common.messages import Priority
 
 router = APIRouter(prefix="/v1/alerts", tags=["events"])
@@ -106,7 +106,7 @@ def acknowledge(
         known = AlertAck(
             stream_id=event.stream_id, seq=seq, by=principal.name, note=body.note, acked_ns=cloud.clock()
         )
-        insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(AlertAck)
+        insert = insert_into(session, AlertAck)
         session.execute(insert.values(**known.model_dump()).on_conflict_do_nothing())
         known = session.get(AlertAck, (event.stream_id, seq)) or known
     alert = AlertPublic.about(event, stream, known)

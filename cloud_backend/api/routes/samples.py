@@ -29,7 +29,7 @@ from cloud_backend.api.schemas.samples import (
 )
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import LabelRow, Node, NodeSubject, SampleRow, UploadCount
-from cloud_backend.training.samples import Announced, Upload
+from cloud_backend.training.upload_rows import Announced, Upload
 from common.errors import UploadsOpen
 
 router = APIRouter(prefix="/v1", tags=["samples"])

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 from sqlmodel import Session
 
 from cloud_backend.access.wire_keys import derive_key
-from cloud_backend.ingest.received import Arrival, read_batch
+from cloud_backend.ingest.received import ReceivedBatch, read_batch
 from cloud_backend.store.tables import Node, StoredEvent, Stream
 from common import messages
 from common.messages import Event, Priority
@@ -67,7 +67,7 @@ class SimulatedNode:
             turn=turn,
         )
 
-    def arrival(self, *arguments: Any, arrived_ns: int = NOW_NS, **more: Any) -> Arrival:
+    def received(self, *arguments: Any, arrived_ns: int = NOW_NS, **more: Any) -> ReceivedBatch:
         """`batch` as it arrives in the cloud."""
         return read_batch(SITE, self.name, self.batch(*arguments, **more), arrived_ns)
 

@@ -28,7 +28,7 @@ def test_what_arrives_twice_counts_once(engine: Engine) -> None:
     enrol(engine, "node-1", "node-2")
     ingest, one, two = committer(engine), SimulatedNode(), SimulatedNode("node-2")
     for _ in range(2):
-        ingest.commit([one.arrival(1, 9), two.arrival(1, 3), one.arrival(5, 12)])
+        ingest.commit([one.received(1, 9), two.received(1, 3), one.received(5, 12)])
     assert volumes(engine) == {
         (TODAY, "node-1", "test.value"): (12, 9 * len('{"seq":1}') + 3 * len('{"seq":10}')),
         (TODAY, "node-2", "test.value"): (3, 3 * len('{"seq":1}')),
@@ -39,9 +39,9 @@ def test_days_and_types_have_rows_of_their_own(engine: Engine) -> None:
     enrol(engine, "node-1")
     ingest, node = committer(engine), SimulatedNode()
     bodies = [node.body(1), node.body(2, "test.alarm", priority=Priority.ALARM, data={"text": "für"})]
-    ingest.commit([node.arrival(1, 2, bodies)])
-    ingest.commit([node.arrival(3, 4, arrived_ns=NOW_NS + DAY_NS)])
-    committer(engine).commit([node.arrival(5, 6, arrived_ns=NOW_NS + DAY_NS)])
+    ingest.commit([node.received(1, 2, bodies)])
+    ingest.commit([node.received(3, 4, arrived_ns=NOW_NS + DAY_NS)])
+    committer(engine).commit([node.received(5, 6, arrived_ns=NOW_NS + DAY_NS)])
     assert volumes(engine) == {
         (TODAY, "node-1", "test.value"): (1, 9),
         (TODAY, "node-1", "test.alarm"): (1, len('{"text":"für"}'.encode())),
@@ -56,9 +56,9 @@ def test_types_without_end_are_counted_together(engine: Engine, group: int) -> N
     for first in range(1, count + 1, group):
         last = min(count, first + group - 1)
         ingest.commit(
-            [node.arrival(first, last, [node.body(s, f"test.{s}") for s in range(first, last + 1)])]
+            [node.received(first, last, [node.body(s, f"test.{s}") for s in range(first, last + 1)])]
         )
-    ingest.commit([node.arrival(count + 1, count + 1, [node.body(count + 1, "test.1")])])
+    ingest.commit([node.received(count + 1, count + 1, [node.body(count + 1, "test.1")])])
     found = volumes(engine)
     assert len(found) == TYPES_LIMIT + 1
     assert found[TODAY, "node-1", OTHER][0] == 40
@@ -69,8 +69,8 @@ def test_types_without_end_are_counted_together(engine: Engine, group: int) -> N
 def test_a_batch_that_is_not_stored_is_not_counted(engine: Engine) -> None:
     enrol(engine, "node-1")
     ingest, node = committer(engine), SimulatedNode()
-    ingest.commit([node.arrival(1, 1)])
+    ingest.commit([node.received(1, 1)])
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE event RENAME TO away")
-    ingest.commit([node.arrival(2, 9)])
+    ingest.commit([node.received(2, 9)])
     assert volumes(engine) == {(TODAY, "node-1", "test.value"): (1, 9)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from cloud_backend.ingest.inbox import Inbox
-from cloud_backend.ingest.received import Arrival, Reconnected, StatusArrival
+from cloud_backend.ingest.received import ReceivedBatch, ReceivedStatus, Reconnected
 from common.messages import Status
 from tests.cloud_backend.ingest.nodes import SimulatedNode
 from tests.waiting import PATIENCE_S
@@ -13,8 +13,8 @@ from tests.waiting import PATIENCE_S
 NODE = SimulatedNode()
 
 
-def of(first: int, count: int) -> Arrival:
-    return NODE.arrival(first, first + count - 1)
+def of(first: int, count: int) -> ReceivedBatch:
+    return NODE.received(first, first + count - 1)
 
 
 def test_groups_keep_the_order_and_their_size() -> None:
@@ -79,7 +79,7 @@ def test_a_node_that_floods_waits_behind_itself() -> None:
     inbox, victim = Inbox(10_000), SimulatedNode("victim")
     for first in range(1, 1001, 10):
         assert inbox.put(of(first, 10), 0)
-    mine = victim.arrival(1, 10)
+    mine = victim.received(1, 10)
     assert inbox.put(mine, 0)
     assert mine in inbox.take(20)
 
@@ -89,7 +89,7 @@ def test_what_a_node_costs_later_counts_too() -> None:
     for first in range(1, 41, 10):
         inbox.put(of(first, 10), 0)
     inbox.charge("node-1", 10**9)
-    theirs = [victim.arrival(first, first + 9) for first in range(1, 101, 10)]
+    theirs = [victim.received(first, first + 9) for first in range(1, 101, 10)]
     for message in theirs:
         inbox.put(message, 0)
     assert inbox.take(100) == theirs
@@ -105,9 +105,9 @@ def test_bytes_are_bounded_for_all_and_for_each() -> None:
     assert inbox.has_room("victim", cost)
     assert 2 * cost < inbox.bytes < 4 * cost
     for number in range(2):
-        assert inbox.put(victim.arrival(1 + 10 * number, 10 + 10 * number), 0)
+        assert inbox.put(victim.received(1 + 10 * number, 10 + 10 * number), 0)
     assert inbox.has_room("victim", 0)
-    assert not inbox.put(SimulatedNode("third").arrival(1, 100), 0)
+    assert not inbox.put(SimulatedNode("third").received(1, 100), 0)
     inbox.take(1000)
     assert (len(inbox), inbox.bytes) == (0, 0)
     assert inbox.has_room("node-1", cost)
@@ -117,14 +117,14 @@ def test_of_statuses_only_the_newest_waits() -> None:
     inbox = Inbox(10)
     for number in range(10_000):
         state = "online" if number % 2 else "offline"
-        assert inbox.put(StatusArrival("plant", f"node-{number % 3}", Status(state, ""), number, False), 0)
+        assert inbox.put(ReceivedStatus("plant", f"node-{number % 3}", Status(state, ""), number, False), 0)
     group = inbox.take(10)
-    assert [message.arrived_ns for message in group if isinstance(message, StatusArrival)] == [
+    assert [message.arrived_ns for message in group if isinstance(message, ReceivedStatus)] == [
         9997,
         9998,
         9999,
     ]
-    inbox.put(StatusArrival("plant", "node-1", Status("online", ""), 1, False), 0)
+    inbox.put(ReceivedStatus("plant", "node-1", Status("online", ""), 1, False), 0)
     inbox.put(Reconnected(), 0)
     assert inbox.take(10) == [Reconnected()], "all statuses are said again after a reconnection"
 
@@ -134,7 +134,7 @@ def test_who_fills_the_inbox_beside_others_is_refused_and_keeps_nobody_out() -> 
     assert inbox.put(of(1, 10), 0)
     assert inbox.has_room("node-1", 1, alone=True)
     assert not inbox.put(of(11, 5), 0)
-    assert inbox.put(victim.arrival(1, 5), 0)
-    assert not inbox.put(victim.arrival(6, 10), 0)
+    assert inbox.put(victim.received(1, 5), 0)
+    assert not inbox.put(victim.received(6, 10), 0)
     assert not inbox.has_room("node-1", 1, alone=False)
     assert inbox.has_room("third", 1, alone=False)

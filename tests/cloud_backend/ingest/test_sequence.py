@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cloud_backend.ingest.sequence import Leave, Take, above, check_cover, judge
+from cloud_backend.ingest.sequence import Accept, Skip, above, check_cover, judge
 from common import messages
 from common.errors import BatchError
 from common.messages import BatchHead, Malformed, WireEvent, decode_event
@@ -23,22 +23,22 @@ def head(first: int, last: int, oldest: int = 1) -> BatchHead:
 @pytest.mark.parametrize(
     ("mark", "batch", "verdict"),
     [
-        (0, head(1, 10), Take(0)),
-        (10, head(11, 20), Take(10)),
-        (10, head(5, 20), Take(10)),
-        (10, head(1, 10), Leave()),
-        (10, head(3, 4), Leave()),
-        (10, head(12, 20), Leave()),
-        (0, head(2, 2), Leave()),
-        (0, head(101, 200, oldest=101), Take(100, lost_from=1)),
-        (50, head(101, 200, oldest=101), Take(100, lost_from=51)),
-        (50, head(201, 300, oldest=101), Leave()),
-        (100, head(101, 200, oldest=101), Take(100)),
-        (150, head(101, 200, oldest=101), Take(150)),
+        (0, head(1, 10), Accept(0)),
+        (10, head(11, 20), Accept(10)),
+        (10, head(5, 20), Accept(10)),
+        (10, head(1, 10), Skip()),
+        (10, head(3, 4), Skip()),
+        (10, head(12, 20), Skip()),
+        (0, head(2, 2), Skip()),
+        (0, head(101, 200, oldest=101), Accept(100, lost_from=1)),
+        (50, head(101, 200, oldest=101), Accept(100, lost_from=51)),
+        (50, head(201, 300, oldest=101), Skip()),
+        (100, head(101, 200, oldest=101), Accept(100)),
+        (150, head(101, 200, oldest=101), Accept(150)),
     ],
 )
 def test_a_batch_is_taken_where_it_continues_the_stream(
-    mark: int, batch: BatchHead, verdict: Take | Leave
+    mark: int, batch: BatchHead, verdict: Accept | Skip
 ) -> None:
     assert judge(mark, batch) == verdict
 
@@ -79,7 +79,7 @@ class Streams(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(self.batches) - 1), "which")
         batch = self.batches[index] if keep else self.batches.pop(index)
         verdict = judge(self.mark, batch)
-        if isinstance(verdict, Take):
+        if isinstance(verdict, Accept):
             if verdict.lost_from:
                 self.lost += range(verdict.lost_from, verdict.after + 1)
             self.taken += range(max(verdict.after + 1, batch.first), batch.last + 1)
@@ -123,7 +123,7 @@ class Streams(RuleBasedStateMachine):
             before = self.oldest
             self.batches.append(head(self.oldest, self.produced, self.oldest))
             verdict = judge(self.mark, self.batches.pop())
-            assert isinstance(verdict, Take) or self.mark >= self.produced
+            assert isinstance(verdict, Accept) or self.mark >= self.produced
             self.mark = max(self.mark, self.produced)
             self.oldest = self.mark + 1
             assert self.oldest > before

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, select
 from sqlmodel import Session
 
 from cloud_backend.store.tables import Node, Quarantined, SampleRow, UploadCount
-from cloud_backend.training.samples import EXPIRY_NS, Announced, SampleStore, digest_of
+from cloud_backend.training.samples import SampleStore, digest_of
+from cloud_backend.training.upload_rows import EXPIRY_NS, Announced
 from common.errors import (
     SampleRefused,
     UploadConflict,

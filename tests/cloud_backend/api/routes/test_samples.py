@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import Node, NodeSubject
-from cloud_backend.training.samples import OPEN_UPLOADS
+from cloud_backend.training.upload_rows import OPEN_UPLOADS
 from common.samples import encode_sample
 from tests.cloud_backend.api.test_routes import PROBLEM, all_items, announcement, sample_of, send
 from tests.cloud_backend.conftest import either_database as database
