@@ -1,6 +1,7 @@
 """The ``edgeloop`` command. Rooms add their commands by the entry point group ``edgeloop.commands``.
 
-Each entry point names a `typer.Typer`; the entry's name is the command's (``cloud``, ``node``, ...).
+Each entry point names a `typer.Typer`, or a function for a command without subcommands; the entry's name is
+the command's (``cloud``, ``node``, ...).
 Command modules import heavy libraries inside their functions, so that ``edgeloop node`` is quick and
 works where only the edge is installed. Exit codes: 0 done, 1 failed, 2 wrong use. With ``--json`` a
 command prints one object a line.
@@ -57,7 +58,11 @@ def build() -> typer.Typer:
     )
     root.callback()(lambda: None)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        root.add_typer(entry.load(), name=entry.name)
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            root.add_typer(command, name=entry.name)
+        else:
+            root.command(entry.name)(command)
     return root
 
 

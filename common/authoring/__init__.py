@@ -1,0 +1,1 @@
+"""What the author of an app needs: `new_app` makes an app, `check` holds it to its contract."""

@@ -1,0 +1,58 @@
+"""``edgeloop new-app``: make an app."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+
+def parse_parameters(given: list[str]) -> dict[str, Any]:
+    """Training parameters from ``NAME=VALUE``; VALUE is JSON or text."""
+    parameters: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            parameters[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            parameters[name] = value
+    return parameters
+
+
+def new_app(
+    name: Annotated[str, typer.Argument(help="Name of the new app, such as pump_room.")],
+    like: Annotated[str, typer.Option(help="App to copy; or module:attribute.")] = "template",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder of the project (./NAME), or the folder apps of a checkout of edgeloop."
+        ),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title in the dashboard; from the name by default.")] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set for the starter; virtual data by default."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="Training parameter NAME=VALUE of the starter. Repeatable.")
+    ] = None,
+) -> None:
+    """Make a new app: a copy of another one with every name changed, and a starter trained by its own job."""
+    from common.authoring.new_app import new_app as make
+
+    project = make(
+        name,
+        like=like,
+        out=out,
+        title=title,
+        data_path=data,
+        parameters=parse_parameters(parameter or []),
+        progress=lambda fraction, message: typer.echo(f"{fraction:4.0%} {message}", err=True),
+    )
+    where = os.path.relpath(project)
+    typer.echo(f"{name} is in {where}. Next: pip install -e {where} && edgeloop app check {name}")
