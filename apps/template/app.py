@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from apps.template.domain import CHANNELS
+from apps.template.events import AlarmCleared
 from common.app.spec import AppSpec
 
 
@@ -34,8 +35,9 @@ SPEC = AppSpec(
     train="apps.template.training.job",
     virtual="apps.template.virtual.machine:open_source",
     virtual_kinds=("machine",),
+    events="apps.template.events:EVENTS",
     pages="apps.template.pages.machines:add_pages",
     capacity="max_machines",
     channels=CHANNELS.names,
-    alarm_ends=("template.alarm_cleared",),
+    alarm_ends=(AlarmCleared.TYPE,),
 )

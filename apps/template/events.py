@@ -1,28 +1,52 @@
-"""Events of the template app: made on the node, decoded in the cloud."""
+"""Events of the template app. The subject of each is a machine; ``version`` is that of the model."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-RISK = "template.risk"
-ALARM = "template.alarm"
-ALARM_CLEARED = "template.alarm_cleared"
-MACHINE_FORGOTTEN = "template.machine_forgotten"
+from common.app.events import EventData, EventTypes
+from common.messages import Priority
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Risk(msgspec.Struct, frozen=True):
-    """Data of ``template.risk``, ``template.alarm`` and ``template.alarm_cleared``."""
+class Risk(EventData, frozen=True, kw_only=True):
+    """Probability of a fault, with each reading."""
 
-    risk: float
-    """Probability of a fault, in [0, 1]."""
+    TYPE = "template.risk"
+    PRIORITY = Priority.TELEMETRY
+    risk: Share
     novelty: float
-    """Above 1: unlike the readings that the model was trained on."""
+    """1: the 99th percentile of the readings that the model was trained on"""
     version: str
 
 
-class MachineForgotten(msgspec.Struct, frozen=True):
-    """Data of ``template.machine_forgotten``."""
+class Alarm(EventData, frozen=True, kw_only=True):
+    """The risk has been at the threshold for the readings in a row that confirm it."""
 
-    last_ns: int
-    """Capture time of the last reading."""
+    TYPE = "template.alarm"
+    PRIORITY = Priority.ALARM
+    risk: Share
     version: str
+
+
+class AlarmCleared(EventData, frozen=True, kw_only=True):
+    """The risk has been at half of the threshold, or below, for as many readings."""
+
+    TYPE = "template.alarm_cleared"
+    PRIORITY = Priority.EVENT
+    risk: Share
+    version: str
+
+
+class MachineForgotten(EventData, frozen=True, kw_only=True):
+    """No reading for `forget_machine_after_days`; an alarm that is up stays up in the cloud."""
+
+    TYPE = "template.machine_forgotten"
+    PRIORITY = Priority.EVENT
+    version: str
+
+
+EVENTS = EventTypes("template", Risk, Alarm, AlarmCleared, MachineForgotten)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
 from fastapi import APIRouter
 from sqlmodel import Session, SQLModel
 
 from apps.template.cloud.routes import make_router
 from apps.template.cloud.tables import Machine
-from apps.template.events import ALARM, ALARM_CLEARED, RISK, Risk
-from common.app.cloud import ReceivedEvent
-
-_decode = msgspec.json.Decoder(Risk).decode
+from apps.template.events import EVENTS, Alarm, AlarmCleared, Risk
+from common.app.cloud import ReceivedEvent, RouteDeps
 
 
 class TemplateCloud:
@@ -27,32 +23,24 @@ class TemplateCloud:
 
     def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
         for event in events:
-            if event.type in (RISK, ALARM, ALARM_CLEARED):
-                _project(session, event, _decode(event.body))
+            data = EVENTS.decode(event)
+            if isinstance(data, (Risk, Alarm, AlarmCleared)):
+                _project(session, event, data)
         session.flush()
 
-    def router(self, deps: Any) -> APIRouter:
+    def router(self, deps: RouteDeps) -> APIRouter:
         return make_router(deps)
 
 
-def _project(session: Session, event: ReceivedEvent, data: Risk) -> None:
+def _project(session: Session, event: ReceivedEvent, data: Risk | Alarm | AlarmCleared) -> None:
     machine = session.get(Machine, event.subject)
     if machine is None:
-        machine = Machine(
-            machine=event.subject,
-            site=event.site,
-            node=event.node,
-            risk=data.risk,
-            novelty=data.novelty,
-            version=data.version,
-            time_ns=event.time_ns,
-            time_quality=event.time_quality,
-        )
+        machine = Machine(machine=event.subject, site=event.site, node=event.node, version=data.version)
         session.add(machine)
-    if event.type == RISK:
+    if isinstance(data, Risk):
         if event.time_ns >= machine.time_ns:
             machine.site, machine.node, machine.version = event.site, event.node, data.version
             machine.risk, machine.novelty = data.risk, data.novelty
             machine.time_ns, machine.time_quality = event.time_ns, event.time_quality
     elif event.time_ns >= machine.alarm_ns:
-        machine.alarm, machine.alarm_ns = event.type == ALARM, event.time_ns
+        machine.alarm, machine.alarm_ns = isinstance(data, Alarm), event.time_ns

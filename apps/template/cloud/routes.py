@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
 from apps.template.cloud.tables import Machine
+from common.app.cloud import RouteDeps
 
 
 class MachinePage(BaseModel):
@@ -18,8 +17,8 @@ class MachinePage(BaseModel):
     next: str | None
 
 
-def make_router(deps: Any) -> APIRouter:
-    """The routes; ``deps`` are the cloud's dependencies (`common.app.cloud.CloudApp.router`)."""
+def make_router(deps: RouteDeps) -> APIRouter:
+    """The routes, on what the cloud gives an app."""
     router = APIRouter()
 
     @router.get("/machines")

@@ -14,12 +14,12 @@ class Machine(SQLModel, table=True):
     machine: str = Column(primary_key=True)
     site: str
     node: str
-    risk: float
-    novelty: float
+    risk: float = 0.0
+    novelty: float = 0.0
     version: str
     alarm: bool = False
-    time_ns: int = Column(sa_type=sa.BigInteger)
+    time_ns: int = Column(default=0, sa_type=sa.BigInteger)
     time_quality: str = ""
     """`common.messages.TimeQuality` of ``time_ns``."""
     alarm_ns: int = Column(default=0, sa_type=sa.BigInteger)
-    """Time of the newest event that raised or ended the alarm."""
+    """Time of the event that raised or ended the alarm last."""

@@ -11,19 +11,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.template.app import TemplateSettings
 from apps.template.domain import CHANNELS, WINDOW_READINGS
-from apps.template.events import ALARM, ALARM_CLEARED, MACHINE_FORGOTTEN, RISK, MachineForgotten, Risk
+from apps.template.events import Alarm, AlarmCleared, MachineForgotten, Risk
 from common.app.edge import EdgeContext, Reading, Sample, State
-from common.messages import Event, Priority
+from common.app.events import make_event
+from common.messages import Event
 from common.subjects import SubjectMap
 
 
@@ -62,11 +61,12 @@ class TemplateEdge:
         version = self._model.manifest.version
 
         machine = known or _new_machine(reading.captured_ns)
-        data = msgspec.structs.asdict(Risk(round(risk, 4), round(novelty, 3), version))
-        results: list[Event | Sample] = [self._event(RISK, reading, Priority.TELEMETRY, data)]
+        data = Risk(risk=round(risk, 4), novelty=round(novelty, 3), version=version)
+        results: list[Event | Sample] = [make_event(data, reading.subject, reading.captured_ns)]
         if self._alarm_changes(machine, risk):
-            kind, priority = (ALARM, Priority.ALARM) if machine.alarm else (ALARM_CLEARED, Priority.EVENT)
-            results.append(self._event(kind, reading, priority, data))
+            change = Alarm if machine.alarm else AlarmCleared
+            raised = change(risk=data.risk, version=version)
+            results.append(make_event(raised, reading.subject, reading.captured_ns))
         machine.window = np.concatenate([machine.window, values[np.newaxis]])
         reasons = np.array([[min(1.0, novelty / 2), 1.0 - abs(2 * risk - 1)]], np.float32)
         machine.reasons = np.concatenate([machine.reasons, reasons])
@@ -76,10 +76,7 @@ class TemplateEdge:
         if len(machine.window) == 1:
             machine.began_ns = reading.captured_ns
         for gone in self._machines.keep(reading.subject, reading.captured_ns, machine):
-            forgotten = msgspec.structs.asdict(MachineForgotten(gone.captured_ns, version))
-            results.append(
-                Event(MACHINE_FORGOTTEN, gone.subject, reading.captured_ns, Priority.EVENT, forgotten)
-            )
+            results.append(make_event(MachineForgotten(version=version), gone.subject, gone.captured_ns))
         return results
 
     def snapshot(self) -> State:
@@ -100,10 +97,6 @@ class TemplateEdge:
             return False
         machine.alarm, machine.crossed = not machine.alarm, 0
         return True
-
-    @staticmethod
-    def _event(kind: str, reading: Reading, priority: Priority, data: Mapping[str, Any]) -> Event:
-        return Event(kind, reading.subject, reading.captured_ns, priority, data)
 
 
 def _new_machine(captured_ns: int) -> Machine:

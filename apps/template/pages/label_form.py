@@ -7,15 +7,15 @@ from typing import Any
 from nicegui import ui
 
 from apps.template.domain import CHANNELS, CONDITION
-from common.pages import AskError, Chart, Text, View, action
+from common.pages import ApiError, Chart, Text, View, action
 from common.pages.site import Refresh
 
 
 async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
     """Show the readings of one sample, and take whether the machine was faulty."""
     try:
-        rows = (await view.ask.get(f"/v1/samples/{sample['id']}/content"))["arrays"]["values"]
-    except (AskError, KeyError) as error:
+        rows = (await view.api.get(f"/v1/samples/{sample['id']}/content"))["arrays"]["values"]
+    except (ApiError, KeyError) as error:
         Text("p", f"This sample cannot be shown: {error}").classes("hint")
         return
     Chart(f"Readings of {sample['group']}", chart(rows), height_px=200)
@@ -29,7 +29,7 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
             "kind": CONDITION,
             "body": {"faulty": faulty.value},
         }
-        if await view.act(view.ask.post("/v1/apps/template/labels", label), "Labelled."):
+        if await view.act(view.api.post("/v1/apps/template/labels", label), "Labelled."):
             await stored()
 
     action("Save the label", save, tone="main", icon="check")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from apps.template.pages.label_form import label_form
-from common.pages import Column, Site, Table, Turning, View, VirtualNodes, card
+from common.pages import Column, Pager, Site, Table, View, VirtualNodes, card
 from common.time_notes import time_note
 
 PAGE_MACHINES = 25
@@ -35,7 +35,7 @@ def add_pages(site: Site) -> None:
 
 async def show_machines(view: View) -> None:
     """Build the page."""
-    nodes = VirtualNodes(view.ask)
+    nodes = VirtualNodes(view.api)
     with card("Machines", "By name.", wide=True):
         table = Table(
             "Machines",
@@ -44,10 +44,10 @@ async def show_machines(view: View) -> None:
             what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             "edgeloop node run --app template --source virtual:machine --enrolment NAME.json",
         )
-        pager = Turning(lambda: refresh())
+        pager = Pager(lambda: refresh())
 
     async def refresh() -> None:
-        page = await view.ask.get("/v1/apps/template/machines", limit=PAGE_MACHINES, cursor=pager.cursor)
+        page = await view.api.get("/v1/apps/template/machines", limit=PAGE_MACHINES, cursor=pager.cursor)
         pager.show(page)
         virtual = await nodes.among([row["node"] for row in page["items"]])
         table.show([machine_row(row, row["node"] in virtual) for row in page["items"]])

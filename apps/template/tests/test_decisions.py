@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apps.template.app import SPEC
 from apps.template.domain import CONDITION, WINDOW_READINGS
-from apps.template.events import ALARM, ALARM_CLEARED
+from apps.template.events import Alarm, AlarmCleared
 from apps.template.training.job import evaluate, gate, train
 from common.app.edge import EdgeContext, Sample
 from common.app.training import Label, LabelledSample, TrainContext
@@ -50,13 +50,13 @@ def test_the_alarm_is_raised_in_a_fault_and_ends_after_it() -> None:
     results = decided("imbalance:60-100", 150)
     alarms = [(r.type, n) for n, r in enumerate(results) if isinstance(r, Event) and "alarm" in r.type]
     (raised, raised_at), (cleared, cleared_at) = alarms
-    assert (raised, cleared) == (ALARM, ALARM_CLEARED)
+    assert (raised, cleared) == (Alarm.TYPE, AlarmCleared.TYPE)
     assert 60 <= raised_at < 75
     assert 100 <= cleared_at < 115
 
 
 def test_a_machine_without_a_fault_raises_no_alarm() -> None:
-    assert not [r for r in decided("", 150) if isinstance(r, Event) and r.type == ALARM]
+    assert not [r for r in decided("", 150) if isinstance(r, Event) and r.type == Alarm.TYPE]
 
 
 def test_a_window_of_an_unknown_fault_scores_higher_than_one_of_a_known_state() -> None:
