@@ -129,7 +129,7 @@ def test_a_followed_file_gives_rows_as_they_are_finished(logger: Logger, follow)
         file.write("e,2")
         file.flush()
         logger.written = 24
-        wait_for(lambda: reader.source._trail.unfinished, "the torn row was looked at")
+        wait_for(lambda: reader.source._files.unfinished, "the torn row was read")
         file.write("3\n")
     reader.wait(4)
     logger.rows(1)
@@ -390,7 +390,7 @@ def test_what_cannot_be_found_again_is_told(logger: Logger, memory: Path) -> Non
     logger.path.unlink()
     logger.path.write_text(HEADER + "e,100\n")
     told, _ = source_at(logger.path, memory).readings(last)
-    assert "rows behind its line 11, if there were any, are lost" in str(told)
+    assert "rows after its line 11, if there were any, are lost" in str(told)
 
 
 def test_the_cut_row_of_a_file_that_was_rotated_away_is_told(logger: Logger, follow) -> None:
