@@ -1,9 +1,9 @@
 """Rows of sensor values from a CSV file: ``csv:FILE?subject=engine-1&delimiter=;&decimal=comma``.
 
 The first row names the columns (rules: `hardware.sensors.csv_table`). An empty cell is NaN; the app decides
-whether that is usable. Without a column ``captured``, rows are ``period_s`` apart, starting now; in a followed
-file they carry the time at which they were read. Times of the column ``captured`` are recorded times, also in
-a followed file: errors of the node's clock do not apply to them.
+whether that is usable. Without a column ``captured``, rows are ``period_s`` apart, starting now; in a
+followed file they carry the time at which they were read. Times of the column ``captured`` are recorded, also
+in a followed file: errors of the node's clock do not apply to them.
 
 - A row is read once its line break is there. A last row without one is reported and not read, unless
   ``last_row=read``.
