@@ -10,7 +10,7 @@ import keyword
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import invalidate_caches
@@ -232,7 +232,7 @@ def _register(pyproject: Path, name: str) -> None:
 
 
 @contextmanager
-def _importable(folder: Path, package: str) -> Iterator[None]:
+def _importable(folder: Path, package: str) -> Generator[None]:
     """``package`` in ``folder`` can be imported; afterwards its modules are forgotten."""
     sys.path.insert(0, str(folder))
     invalidate_caches()

@@ -51,14 +51,14 @@ class GraphBuilder:
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == "ai.onnx.ml" for node in self._nodes):
             opsets.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
-        tensors = [
+        takes, gives = (
             [
                 helper.make_tensor_value_info(tensor, TensorProto.FLOAT, list(shape))
                 for tensor, shape in side.items()
             ]
             for side in (inputs, outputs)
-        ]
-        graph = helper.make_graph(self._nodes, name, *tensors, self._initializers)
+        )
+        graph = helper.make_graph(self._nodes, name, takes, gives, self._initializers)
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edgeloop"
         )

@@ -9,7 +9,7 @@ from apps.template.app import SPEC
 from apps.template.domain import CONDITION, WINDOW_READINGS
 from apps.template.events import Alarm, AlarmCleared
 from apps.template.training.job import evaluate, gate, train
-from common.app.edge import EdgeContext, Sample
+from common.app.edge import EdgeContext, Reading, Sample
 from common.app.training import Label, LabelledSample, TrainContext
 from common.bundle import open_bundle
 from common.messages import Event
@@ -23,8 +23,12 @@ def decided(fault: str, readings: int, seed: int = 5) -> list[Event | Sample]:
     """Results of a node on a virtual machine with this fault."""
     app = SPEC.load_edge()(EdgeContext(SPEC.settings(), load_model(STARTER, find_profile("cpu"))))
     source = SPEC.load_virtual()("machine", {"seed": str(seed), "fault": fault}, 0.0)
-    given = itertools.islice(source.readings(None), readings)
-    return [result for reading in given for result in app.process(reading, reading.captured_ns)]
+    return [
+        result
+        for reading in itertools.islice(source.readings(None), readings)
+        if isinstance(reading, Reading)
+        for result in app.process(reading, reading.captured_ns)
+    ]
 
 
 def labelled(fault: str, faulty: bool, first_seed: int) -> list[LabelledSample]:
@@ -68,7 +72,7 @@ def test_a_window_of_an_unknown_fault_scores_higher_than_one_of_a_known_state() 
 def test_a_fault_that_was_labelled_is_learnt_and_the_known_one_kept(tmp_path: Path) -> None:
     lessons = labelled("overheating:0-64", True, 30) + labelled("", False, 40)
     exam = labelled("overheating:0-64", True, 50) + labelled("", False, 60)
-    context = TrainContext("2.0.0", STARTER, lessons, tmp_path, None, 0, {}, lambda *_: None)
+    context = TrainContext("2.0.0", STARTER, lessons, tmp_path, None, 0, {}, lambda _share, _message: None)
     before, after = evaluate(STARTER, exam, None), evaluate(train(context), exam, None)
     assert after.slices["field"].value > before.slices["field"].value + 0.3
     assert after.slices["virtual"].value > before.slices["virtual"].value - gate.slice_tolerance
