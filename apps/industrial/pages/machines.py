@@ -11,7 +11,8 @@ from nicegui import ui
 
 from apps.industrial.domain import RUL_CAP_CYCLES
 from apps.industrial.pages import charts
-from apps.industrial.pages.machine import MachinePage, life_of, machine_href
+from apps.industrial.pages.machine import MachinePage
+from apps.industrial.pages.machine_text import life_of, machine_href
 from apps.industrial.pages.work_order_form import label_form
 from common.pages import Chart, Column, Pager, Site, Table, Tile, View, VirtualNodes, card
 from common.time_notes import time_note

@@ -8,14 +8,14 @@ from typing import Any
 from nicegui import ui
 
 from apps.industrial.pages import charts
+from apps.industrial.pages.closed_work_orders import WORK_ORDERS, error_text, finding_text
 from common.pages import ApiError, Chart, Text, View, action
 from common.pages.site import Refresh
 
-ORDERS = "/v1/apps/industrial/work-orders"
 _KINDS = {"failure": "Failure: it failed at this cycle", "inspection": "Inspection: it has cycles left"}
 
 
-class OrderForm:
+class WorkOrderForm:
     """Takes what turned out to be true about one run, stores it, and says how far off the edge was."""
 
     def __init__(self, view: View, stored: Refresh) -> None:
@@ -47,7 +47,7 @@ class OrderForm:
         self._suggested = cycle
         about = f"Run {run} of {machine}, seen up to cycle {cycle}."
         if closed is not None:
-            about += f" Closed already: {told_end(closed)}. A further order replaces it for learning."
+            about += f" Closed already: {finding_text(closed)}. A further order replaces it for learning."
         self._about.text = about
 
     async def _send(self) -> None:
@@ -69,10 +69,10 @@ class OrderForm:
         outcomes: list[dict[str, Any]] = []
 
         async def post() -> None:
-            outcomes.append(await self._view.api.post(ORDERS, order))
+            outcomes.append(await self._view.api.post(WORK_ORDERS, order))
 
         if await self._view.act(post(), "Work order closed."):
-            self._told.text = verdict(outcomes[0])
+            self._told.text = error_text(outcomes[0])
             await self._stored()
 
 
@@ -86,7 +86,7 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
     last = 1
     try:
         content = await view.api.get(f"/v1/samples/{sample['id']}/content")
-        closed = await view.api.get(ORDERS, machine=machine, run=number, limit=1)
+        closed = await view.api.get(WORK_ORDERS, machine=machine, run=number, limit=1)
     except ApiError as error:
         Text("p", f"This run cannot be shown: {error}").classes("hint")
         return
@@ -99,30 +99,5 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
         about = f"Cycles {run.first_cycle} to {last}. Moved most, in units of their noise: {moved}."
         Text("p", about).classes("hint")
         Chart(f"The most telling sensors of {machine}, run {number}", charts.telling(run), height_px=200)
-    form = OrderForm(view, stored)
+    form = WorkOrderForm(view, stored)
     form.show(machine, int(number), last, next(iter(closed["items"]), None))
-
-
-def told_end(outcome: Mapping[str, Any]) -> str:
-    """What a work order says of the end of its run."""
-    if outcome["kind"] == "failure":
-        return f"failure at cycle {outcome['cycle']}"
-    return f"inspection at cycle {outcome['cycle']}, {outcome['remaining_cycles']} cycles left"
-
-
-def verdict(outcome: Mapping[str, Any]) -> str:
-    """How far off the edge was on a closed run."""
-    withheld = outcome["withheld"]
-    if not outcome["points"] and withheld:
-        return f"In none of {withheld} cycles was the remaining life known."
-    if not outcome["points"]:
-        return "No node had watched this run, so there is no prediction to compare with."
-    bias = outcome["bias_cycles"]
-    if abs(bias) < 0.5:
-        leaning = "on average neither too high nor too low"
-    else:
-        leaning = f"on average {abs(bias):.1f} too {'high' if bias > 0 else 'low'}"
-    return (
-        f"Over {outcome['points']} cycles the edge was off by {outcome['rmse_cycles']:.1f} cycles (RMSE), "
-        f"{leaning}." + (f" In {withheld} cycles it was not known." if withheld else "")
-    )

@@ -8,18 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from apps.industrial.pages.machine import (
+from apps.industrial.pages.closed_work_orders import error_text, finding_text, order_row
+from apps.industrial.pages.machine_text import (
     doubts_of,
     horizon_of,
     last_cycle_of,
     machine_href,
-    order_row,
     sensor_rows,
     span_of,
     why,
 )
 from apps.industrial.pages.machines import machine_row
-from apps.industrial.pages.work_order_form import told_end, verdict
 from common.pages import ApiClient, VirtualNodes
 
 
@@ -82,18 +81,18 @@ def test_a_machine_that_is_well_has_no_alarm() -> None:
     [(2.06, "2.1 too high"), (-3.0, "3.0 too low"), (0.2, "neither too high nor too low")],
 )
 def test_a_closed_run_tells_how_far_off_the_edge_was(bias: float, leaning: str) -> None:
-    told = verdict(order(bias_cycles=bias))
+    told = error_text(order(bias_cycles=bias))
     assert told.startswith("Over 90 cycles the edge was off by 6.9 cycles")
     assert leaning in told
 
 
 def test_a_run_that_no_node_watched_has_nothing_to_compare_with() -> None:
     unwatched = order(points=0, rmse_cycles=None, bias_cycles=None)
-    assert "No node had watched" in verdict(unwatched)
+    assert "No node had watched" in error_text(unwatched)
     unknown = unwatched | {"withheld": 90}
-    assert verdict(unknown) == "In none of 90 cycles was the remaining life known."
+    assert error_text(unknown) == "In none of 90 cycles was the remaining life known."
     assert order_row(unknown)["error"] == "not known"
-    assert verdict(order(withheld=7)).endswith("In 7 cycles it was not known.")
+    assert error_text(order(withheld=7)).endswith("In 7 cycles it was not known.")
     assert (order_row(unwatched)["error"], order_row(unwatched)["bias"]) == ("not watched", "")
 
 
@@ -102,7 +101,8 @@ def test_a_work_order_is_a_row_with_the_first_line_of_its_note() -> None:
     assert (row["fault"], row["error"], row["bias"]) == ("fan", "6.9 cycles", "+2.1")
     assert row["run_href"] == f"{machine_href('engine-1')}?run=3"
     assert (
-        told_end(order(kind="inspection", remaining_cycles=12)) == "inspection at cycle 100, 12 cycles left"
+        finding_text(order(kind="inspection", remaining_cycles=12))
+        == "inspection at cycle 100, 12 cycles left"
     )
 
 

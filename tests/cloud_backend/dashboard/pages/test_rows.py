@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from apps.industrial.pages.machine import machine_href
+from apps.industrial.pages.machine_text import machine_href
 from cloud_backend.dashboard.layout.frame import Frame
 from cloud_backend.dashboard.pages import alerts, apps, data, fleet, node, settings
 from cloud_backend.dashboard.parts import enrolment_form, formatting
