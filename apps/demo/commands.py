@@ -1,4 +1,4 @@
-"""``edgeloop demo``: the show."""
+"""``edgeloop demo``: the shows, in a browser, in a terminal or headless."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ app = typer.Typer(help="The whole loop on this machine, live, in a few minutes."
 def demo(
     context: typer.Context,
     headless: Annotated[
-        bool, typer.Option("--headless", help="Plain lines; exit code 1 if a step did not happen.")
+        bool, typer.Option("--headless", help="Print the story as plain lines; exit code 1 if a step fails.")
     ] = False,
     terminal: Annotated[
-        bool, typer.Option("--terminal", help="The story by itself, in the terminal.")
+        bool, typer.Option("--terminal", help="Play the story in the terminal, without input.")
     ] = False,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open a browser, or only print the address.")
+        bool, typer.Option("--browser/--no-browser", help="Open a browser, or print the address only.")
     ] = True,
     minutes: Annotated[
         float,
-        typer.Option(min=0, help="How long to go on in all; 0: to the end of the story, or until Ctrl-C."),
+        typer.Option(min=0, help="Total duration; 0: until the end of the story, or until Ctrl-C."),
     ] = 0.0,
     apps: Annotated[
-        str, typer.Option(help="Apps to show, one after the other, separated by commas.")
+        str, typer.Option(help="Apps to show in sequence, separated by commas.")
     ] = "industrial,ecg",
     data: Annotated[
-        Path | None, typer.Option(help="Folder that keeps what the show makes; it must be new or empty.")
+        Path | None,
+        typer.Option(help="Folder for the data and logs of the show, kept at the end; must be new or empty."),
     ] = None,
 ) -> None:
-    """Start a cloud and three virtual subjects of an app, and show the loop in a browser."""
+    """Start a cloud and three nodes with virtual subjects of an app, and show the loop in a browser."""
     if context.invoked_subcommand is not None:
         return
     from apps.demo.story.shows import find_show
@@ -65,11 +66,11 @@ def demo(
     failed = True
     try:
         if headless or terminal:
-            failed = _tell(
-                folder.absolute(), shows, headless=headless, minutes=minutes, kept=data is not None
+            failed = _run_stories(
+                folder.absolute(), shows, headless=headless, minutes=minutes, keep_data=data is not None
             )
         else:
-            _present(folder.absolute(), shows, minutes=minutes, browser=browser)
+            _serve_panel(folder.absolute(), shows, minutes=minutes, browser=browser)
             failed = False
     except KeyboardInterrupt:
         failed = headless or terminal
@@ -84,8 +85,8 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _present(folder: Path, shows: Sequence[Show], *, minutes: float, browser: bool) -> None:
-    """Show it in a browser, at the presenter's word; one show is on the stage at a time."""
+def _serve_panel(folder: Path, shows: Sequence[Show], *, minutes: float, browser: bool) -> None:
+    """Serve the panel in a browser, under the presenter's control; one show at a time."""
     from apps.demo.panel.serving import listen, serve
     from apps.demo.story.player import Player
     from apps.demo.world.stage import Stage
@@ -97,52 +98,56 @@ def _present(folder: Path, shows: Sequence[Show], *, minutes: float, browser: bo
         Stage(folder, shows[0], cloud_settings=settings) as stage,
         Player(stage) as player,
     ):
-        player.chapter(0)
-        serve(stage, player, shows, listener, origin, seconds=60 * minutes, browser=browser, say=_say)
+        player.play_chapter(0)
+        serve(stage, player, shows, listener, origin, seconds=60 * minutes, browser=browser, write=typer.echo)
 
 
-def _tell(folder: Path, shows: Sequence[Show], *, headless: bool, minutes: float, kept: bool) -> bool:
-    """Tell the stories by themselves, each on a stage of its own; whether one failed."""
+def _run_stories(
+    folder: Path, shows: Sequence[Show], *, headless: bool, minutes: float, keep_data: bool
+) -> bool:
+    """Run the stories without a presenter, each on a stage of its own; True if one failed."""
     from rich.console import Console
 
-    from apps.demo.story.show import ending
+    from apps.demo.story.show import closing_lines
     from apps.demo.story.story import Outcome
 
     until = time.monotonic() + 60 * minutes
     console = Console()
-    told = Outcome(0, 0, 0.0)
+    outcome = Outcome(0, 0, 0.0)
+    show_folder = folder
     for show in shows:
-        place = folder / show.app if len(shows) > 1 else folder
-        _say(f"=== {show.title}: three {show.who}")
-        told = told.and_then(
-            _tell_one(place, show, console, live=not headless, until=until * (show is shows[-1]))
+        show_folder = folder / show.app if len(shows) > 1 else folder
+        typer.echo(f"=== {show.title}: three {show.subject_kind}")
+        explore_until = until if show is shows[-1] else 0.0
+        outcome = outcome.and_then(
+            _run_one_story(show_folder, show, console, live=not headless, explore_until=explore_until)
         )
-        if told.failure:
+        if outcome.failure:
             break
-    for line in ending(told, place, kept=kept or bool(told.failure)):
-        _say(line)
-    return bool(told.failure)
+    for line in closing_lines(outcome, show_folder, keep_data=keep_data or bool(outcome.failure)):
+        typer.echo(line)
+    return bool(outcome.failure)
 
 
-def _tell_one(folder: Path, show: Show, console: Console, *, live: bool, until: float) -> Outcome:
-    from apps.demo.story.show import chapters_of
-    from apps.demo.story.story import PlainNarrator, tell
+def _run_one_story(
+    folder: Path, show: Show, console: Console, *, live: bool, explore_until: float
+) -> Outcome:
+    from apps.demo.story.show import story_chapters
+    from apps.demo.story.story import Narrator, PlainNarrator, run_story
     from apps.demo.world.snapshot import Watcher
     from apps.demo.world.stage import Stage
 
-    with Stage(folder, show) as stage, ExitStack() as telling:
-        chapters = chapters_of(stage, look_around_until=until)
+    with Stage(folder, show) as stage, ExitStack() as closing:
+        chapters = story_chapters(stage, explore_until=explore_until)
         steps = sum(len(chapter.steps) for chapter in chapters)
         if live and console.is_terminal:
             from apps.demo.story.terminal_view import LiveNarrator
 
-            watcher = telling.enter_context(Watcher(stage.nodes, stage.ask, show.app, show.load_look()))
-            narrator: Any = LiveNarrator(console, lambda: watcher.scene, who=show.who, steps=steps)
-            telling.enter_context(narrator)
+            view = show.load_snapshot_view()
+            watcher = closing.enter_context(Watcher(stage.nodes, stage.get, show.app, view))
+            narrator: Narrator = closing.enter_context(
+                LiveNarrator(console, lambda: watcher.snapshot, subject_kind=show.subject_kind, steps=steps)
+            )
         else:
-            narrator = PlainNarrator(_say)
-        return tell(chapters, narrator)
-
-
-def _say(line: str) -> None:
-    typer.echo(line)
+            narrator = PlainNarrator(typer.echo)
+        return run_story(chapters, narrator)

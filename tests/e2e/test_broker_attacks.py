@@ -49,7 +49,7 @@ def await_decisions(cloud: CloudSite, node: EdgeNode, count: int) -> None:
         lambda: stored_count(cloud, "tally.") > count,
         what=f"decisions of {node.name}",
         timeout_s=PATIENCE_S,
-        failed=lambda: node.child.death() or cloud.child.death(),
+        failed=lambda: node.child.exit_report() or cloud.child.exit_report(),
     )
 
 
@@ -92,6 +92,8 @@ def test_idle_connections_keep_no_node_out(make_cloud, make_node) -> None:
             with cloud.client() as client:
                 return len(client.items("/v1/nodes/late/events", type="tally.count")) == 100
 
-        wait_until(late_is_there, what="all of the late node", timeout_s=PATIENCE_S, failed=late.child.death)
+        wait_until(
+            late_is_there, what="all of the late node", timeout_s=PATIENCE_S, failed=late.child.exit_report
+        )
     assert beside > 0.9 * alone
     assert connections_of(victim) == before

@@ -50,7 +50,7 @@ def await_decisions(cloud: CloudSite, *nodes: EdgeNode) -> None:
         all_there,
         what="all decisions of both devices are in the cloud",
         timeout_s=PATIENCE_S,
-        failed=lambda: nodes[0].child.death() or nodes[1].child.death(),
+        failed=lambda: nodes[0].child.exit_report() or nodes[1].child.exit_report(),
     )
 
 

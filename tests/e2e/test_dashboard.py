@@ -66,8 +66,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A cloud and three engines, far enough that each page has something to show."""
     with Stage(tmp_path_factory.mktemp("stage"), ENGINES) as stage:
         stage.ready()
-        stage.wait(lambda: stage.ask("/v1/alerts", limit=1)["items"], "an alarm")
-        stage.wait(lambda: stage.ask("/v1/samples", limit=1)["items"], "a sample")
+        stage.wait(lambda: stage.get("/v1/alerts", limit=1)["items"], "an alarm")
+        stage.wait(lambda: stage.get("/v1/samples", limit=1)["items"], "a sample")
         yield stage
 
 
@@ -134,7 +134,7 @@ def hostile(stage: Stage) -> None:
             Event(f"edgeloop.{MARKUP}", MARKUP, now_ns, Priority.EVENT, {"detail": MARKUP, MARKUP: MARKUP}),
         )
         seen = f"/v1/nodes/{node.name}/events"
-        stage.wait(lambda: len(stage.ask(seen)["items"]) == 7, "what the hostile node sent")
+        stage.wait(lambda: len(stage.get(seen)["items"]) == 7, "what the hostile node sent")
     label = {"subject": MARKUP, "group": MARKUP, "kind": MARKUP, "body": {MARKUP: MARKUP}, "source": MARKUP}
     stage.client.post(stage.app_path("labels"), label)
     order = {"machine": MARKUP, "run": 1, "kind": "failure", "cycle": 7, "note": MARKUP}
@@ -302,7 +302,7 @@ def choose(field: Locator, option: str) -> None:
 
 def ended_job(stage: Stage) -> dict[str, Any] | None:
     """The newest training job, once it has ended."""
-    jobs = stage.ask(stage.app_path("jobs"), limit=1)["items"]
+    jobs = stage.get(stage.app_path("jobs"), limit=1)["items"]
     return jobs[0] if jobs and jobs[0]["ended_ns"] else None
 
 
@@ -370,7 +370,7 @@ def revert(page: Page, stage: Stage) -> None:
     page.get_by_role("button", name="Revert").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Revert").click()
     rollouts = stage.app_path("rollouts")
-    stage.wait(lambda: stage.ask(rollouts, limit=1)["items"][0]["state"] == "reverted", "the reversal")
+    stage.wait(lambda: stage.get(rollouts, limit=1)["items"][0]["state"] == "reverted", "the reversal")
     page.get_by_text("reverted").first.wait_for()
 
 

@@ -110,7 +110,7 @@ def test_a_node_runs_from_its_bundle_with_no_cloud(python: Path, tmp_path: Path)
             return metrics(node).get("edgeloop_readings_total", 0) >= READINGS
 
         wait_until(
-            done, what=f"{READINGS} readings without a cloud", timeout_s=PATIENCE_S, failed=child.death
+            done, what=f"{READINGS} readings without a cloud", timeout_s=PATIENCE_S, failed=child.exit_report
         )
         port = (node.data / "telemetry.port").read_text().strip()
         assert answers(f"http://127.0.0.1:{port}/healthz")

@@ -33,7 +33,7 @@ def rate_per_s(cloud: CloudSite, node: EdgeNode) -> float:
         lambda: stored_count(cloud, "tally.") >= first + WINDOW_EVENTS,
         what="the victim's decisions",
         timeout_s=PATIENCE_S,
-        failed=lambda: node.child.death() or cloud.child.death(),
+        failed=lambda: node.child.exit_report() or cloud.child.exit_report(),
     )
     return (stored_count(cloud, "tally.") - first) / (time.monotonic() - began_s)
 

@@ -77,7 +77,7 @@ class Havoc:
             lambda: self.cloud.file.broker_pid != old,
             what="the cloud starts its broker again",
             timeout_s=PATIENCE_S,
-            failed=self.cloud.child.death,
+            failed=self.cloud.child.exit_report,
         )
         self.cloud.await_ready()
 
@@ -96,7 +96,7 @@ class Havoc:
         stuck = stored_count(self.cloud, "tally.")
         ends = time.monotonic() + DISK_FULL_S
         wait_until(lambda: time.monotonic() > ends, what="the disk was full", timeout_s=DISK_FULL_S + 5)
-        assert self.cloud.alive, self.cloud.child.death()
+        assert self.cloud.alive, self.cloud.child.exit_report()
         self.grown_while_full = stored_count(self.cloud, "tally.") - stuck
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
@@ -142,14 +142,14 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
             lambda node=node: committed_position(node) >= READINGS,
             what=f"{READINGS} readings of {node.name}",
             timeout_s=PATIENCE_S,
-            failed=node.child.death,
+            failed=node.child.exit_report,
         )
     for node in nodes:
         wait_until(
             lambda node=node: is_caught_up(node),
             what=f"{node.name} has caught up",
             timeout_s=PATIENCE_S,
-            failed=node.child.death,
+            failed=node.child.exit_report,
         )
     for number, node in enumerate(nodes):
         for _ in range(STOPS):

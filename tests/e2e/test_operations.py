@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from apps.demo.world.processes import edgeloop, wait_until
-from apps.demo.world.world import CloudSite, EdgeNode, variables
+from apps.demo.world.world import CloudSite, EdgeNode, environment_variables
 from cloud_backend.broker.child import free_port
 from cloud_backend.broker.choice import find_mosquitto
 from cloud_backend.ota.repository import Repository
@@ -329,7 +329,9 @@ def test_a_cloud_on_a_wildcard_enrols_under_addresses_that_others_reach(children
     assert enrolled["works_on"] != "this machine only"
     line = ["node", "run", "--app", APP, "--source", SOURCE, "--data", str(tmp_path / "node")]
     node = children.start(
-        "node-1", edgeloop(*line, "--enrolment", str(out)), environment=ENVIRONMENT | variables(NODE)
+        "node-1",
+        edgeloop(*line, "--enrolment", str(out)),
+        environment=ENVIRONMENT | environment_variables(NODE),
     )
 
     fleet = Fleet(cloud, tmp_path / "models")
@@ -420,7 +422,9 @@ def test_an_external_broker_with_tls_serves_the_fleet(children, tmp_path):
     children.start("mosquitto", [mosquitto, "-c", str(files / "mosquitto.conf")])
     line = ["node", "run", "--app", APP, "--source", SOURCE, "--data", str(tmp_path / "node")]
     children.start(
-        "node-1", edgeloop(*line, "--enrolment", str(out)), environment=ENVIRONMENT | variables(NODE)
+        "node-1",
+        edgeloop(*line, "--enrolment", str(out)),
+        environment=ENVIRONMENT | environment_variables(NODE),
     )
     until(lambda: fleet.stored("node-1", type="tally.count") > 20, "events arrive by TLS")
     assert fleet.ask("/v1/status")["broker"]["problem"] == ""

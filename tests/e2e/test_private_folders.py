@@ -28,7 +28,7 @@ def test_no_file_of_a_running_cloud_and_node_is_open_to_others(make_cloud, make_
         lambda: stored_count(cloud, "tally.") >= 200,
         what="200 events in the cloud",
         timeout_s=60,
-        failed=node.child.death,
+        failed=node.child.exit_report,
     )
     assert open_paths(cloud.folder) == []
     assert open_paths(node.data) == []

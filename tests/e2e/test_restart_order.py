@@ -23,7 +23,7 @@ def await_all(cloud: CloudSite, node: EdgeNode, count: int = EVENTS) -> None:
         lambda: stored_count(cloud, "tally.") >= count,
         what=f"{count} events in the cloud",
         timeout_s=PATIENCE_S,
-        failed=node.child.death,
+        failed=node.child.exit_report,
     )
 
 
@@ -61,7 +61,9 @@ def node(make_node, cloud: CloudSite) -> EdgeNode:
 def test_a_node_that_starts_before_its_cloud_delivers_once_it_is_there(cloud: CloudSite, node: EdgeNode):
     cloud.stop()
     node.start(SOURCE)
-    wait_until(lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.death)
+    wait_until(
+        lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.exit_report
+    )
     cloud.start()
     await_all(cloud, node)
     check_all_there(cloud, node)
@@ -98,7 +100,9 @@ def test_a_node_that_is_stopped_drains_to_the_cloud(cloud: CloudSite, node: Edge
 def test_a_node_that_stops_while_its_cloud_is_gone_keeps_what_it_has(cloud: CloudSite, node: EdgeNode):
     assert cloud.stop() == 0
     node.start(SOURCE)
-    wait_until(lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.death)
+    wait_until(
+        lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.exit_report
+    )
     assert node.stop() == 0
     assert kept(node) > 100
     cloud.start()

@@ -1,6 +1,6 @@
-"""The acts of the show on a real stage, in another order than the story's, and again after a reset.
+"""Manual actions on a real stage, in another order than the story's, and the panel in a browser.
 
-Each test takes the stage as it finds it: no test needs another one, as no act needs another one.
+The tests share one stage and depend on no order, as the actions do.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import pytest
 import urllib3
 
 from apps.demo.screenshots.browser import DESKTOP, find_chromium, open_browser
-from apps.demo.story.player import Player, ToldChapter
+from apps.demo.story.player import ChapterProgress, Player
 from apps.demo.story.shows import ENGINES, PATIENTS
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, tail, wait_until
 from apps.demo.world.stage import Stage
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-ACT_S = 150.0
+ACTION_S = 150.0
 RESET_S = 20.0
 
 
@@ -34,92 +34,95 @@ def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
         yield player
 
 
-def played(player: Player, act: Callable[..., None], *given: object) -> None:
-    act(*given)
-    player.wait(ACT_S)
+def play(player: Player, control: Callable[..., None], *arguments: object) -> None:
+    control(*arguments)
+    player.wait(ACTION_S)
 
 
-def by_hand(player: Player, name: str, choice: str = "") -> ToldChapter:
-    played(player, player.by_hand, name, choice)
-    told = player.told.by_hand
-    assert told is not None
+def run_action(player: Player, name: str, choice: str = "") -> ChapterProgress:
+    play(player, player.run_action, name, choice)
+    progress = player.state.action
+    assert progress is not None
     print(
-        told.title, told.state, *(f"  {line.seconds:.1f} s {line.evidence}" for line in told.lines), sep="\n"
+        progress.title,
+        progress.state,
+        *(f"  {each.seconds:.1f} s {each.evidence}" for each in progress.results),
+        sep="\n",
     )
-    print(told.reason)
-    return told
+    print(progress.reason)
+    return progress
 
 
-def chapter(player: Player, number: int) -> ToldChapter:
-    played(player, player.chapter, number)
-    told = player.told.chapters[number]
-    print(told)
-    return told
+def chapter(player: Player, number: int) -> ChapterProgress:
+    play(player, player.play_chapter, number)
+    progress = player.state.chapters[number]
+    print(progress)
+    return progress
 
 
-def test_a_bad_model_is_stopped_before_anything_was_ever_rolled_out(player: Player):
-    told = by_hand(player, "bad-model", "wrong")
-    assert told.state == "done", told.reason
-    assert "is not in the registry" in told.lines[0].evidence
+def test_a_bad_model_is_stopped_before_the_first_rollout(player: Player):
+    progress = run_action(player, "bad-model", "wrong")
+    assert progress.state == "done", progress.reason
+    assert "was refused by the registry" in progress.results[0].evidence
 
 
-def test_any_node_is_unplugged_and_plugged_in_again_and_again(player: Player):
+def test_any_network_is_cut_and_restored_repeatedly(player: Player):
     for machine in (ENGINES.subjects[2], ENGINES.subjects[0]):
-        assert by_hand(player, "unplug", machine).state == "done"
-        assert player.told.unplugged == (machine,)
-        told = by_hand(player, "plug-in", machine)
-        assert told.state == "done", told.reason
-        assert "0 missing, 0 doubled" in told.lines[-1].evidence
+        assert run_action(player, "unplug", machine).state == "done"
+        assert player.state.unplugged == (machine,)
+        progress = run_action(player, "plug-in", machine)
+        assert progress.state == "done", progress.reason
+        assert "0 missing, 0 duplicated" in progress.results[-1].evidence
 
 
-def test_the_loop_turns_by_hand_with_a_node_that_was_left_unplugged(player: Player):
-    assert by_hand(player, "unplug", ENGINES.subjects[0]).state == "done"
-    told = by_hand(player, "inject", "lpt")
-    assert told.state == "done", told.reason
-    assert not player.told.unplugged
-    assert by_hand(player, "work-orders").state == "done"
-    told = by_hand(player, "learn")
-    assert told.state == "done", told.reason
-    assert "passed" in told.lines[-1].evidence
-    told = by_hand(player, "roll-out")
-    assert told.state == "done", told.reason
-    told = by_hand(player, "inject", "lpt")
-    assert "has learnt lpt" in told.lines[-1].evidence
+def test_a_manual_learning_round_restores_an_unplugged_node(player: Player):
+    assert run_action(player, "unplug", ENGINES.subjects[0]).state == "done"
+    progress = run_action(player, "inject", "lpt")
+    assert progress.state == "done", progress.reason
+    assert not player.state.unplugged
+    assert run_action(player, "work-orders").state == "done"
+    progress = run_action(player, "learn")
+    assert progress.state == "done", progress.reason
+    assert "passed" in progress.results[-1].evidence
+    progress = run_action(player, "roll-out")
+    assert progress.state == "done", progress.reason
+    progress = run_action(player, "inject", "lpt")
+    assert "has learnt lpt" in progress.results[-1].evidence
 
 
-def test_the_count_leaves_nodes_that_go_on(player: Player):
-    told = chapter(player, len(player.told.chapters) - 1)
-    assert told.state == "done", told.reason
-    assert "0 lost, 0 doubled" in told.lines[0].evidence
+def test_the_count_leaves_running_nodes(player: Player):
+    progress = chapter(player, len(player.state.chapters) - 1)
+    assert progress.state == "done", progress.reason
+    assert "0 lost, 0 duplicated" in progress.results[0].evidence
     assert chapter(player, 1).state == "done"
 
 
-def test_a_reset_gives_a_fresh_stage_in_less_than_20_s_and_an_act_says_what_it_lacks(player: Player):
-    assert by_hand(player, "unplug", ENGINES.subjects[1]).state == "done"
+def test_a_reset_takes_less_than_20_s_and_an_action_names_what_it_lacks(player: Player):
+    assert run_action(player, "unplug", ENGINES.subjects[1]).state == "done"
     began = time.monotonic()
-    played(player, player.reset)
+    play(player, player.reset)
     seconds = time.monotonic() - began
     print(f"reset: {seconds:.1f} s")
-    told = player.told
+    state = player.state
     assert seconds < RESET_S
-    assert [each.state for each in told.chapters] == ["done"] + ["not yet"] * (len(told.chapters) - 1)
-    assert not told.unplugged
-    assert "let the cloud learn first" in by_hand(player, "roll-out").reason
-    assert "no new fault" in by_hand(player, "learn").reason
-    assert "unplug it first" in by_hand(player, "plug-in", ENGINES.subjects[2]).reason
-    assert by_hand(player, "unplug", ENGINES.subjects[1]).state == "done"
+    assert [each.state for each in state.chapters] == ["done"] + ["not started"] * (len(state.chapters) - 1)
+    assert not state.unplugged
+    assert "start learning first" in run_action(player, "roll-out").reason
+    assert "no new fault" in run_action(player, "learn").reason
+    assert "unplug it first" in run_action(player, "plug-in", ENGINES.subjects[2]).reason
+    assert run_action(player, "unplug", ENGINES.subjects[1]).state == "done"
 
 
-def test_one_act_at_a_time_and_a_stopped_one_says_so(player: Player):
-    player.by_hand("inject", "bearing")
+def test_one_action_at_a_time_and_a_stopped_one_fails(player: Player):
+    player.run_action("inject", "bearing")
     with pytest.raises(ShowError, match="Inject a fault is running"):
         player.next()
     player.stop()
     player.wait(PATIENCE_S)
-    told = player.told.by_hand
-    assert told is not None
-    assert re.search("stopped", told.reason)
-    wait_until(lambda: not player.told.busy, what="the presenter may choose again", timeout_s=PATIENCE_S)
+    progress = player.state.action
+    assert progress is not None
+    assert re.search("stopped", progress.reason)
+    wait_until(lambda: not player.state.running, what="nothing runs", timeout_s=PATIENCE_S)
 
 
 # ------------------------------------------------------------------------------------------------ the panel
@@ -131,9 +134,9 @@ def address(show: Child) -> str:
     def printed() -> list[str]:
         return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
 
-    return wait_until(printed, what="the show prints its address", timeout_s=PATIENCE_S, failed=show.death)[
-        -1
-    ]
+    return wait_until(
+        printed, what="the show prints its address", timeout_s=PATIENCE_S, failed=show.exit_report
+    )[-1]
 
 
 def test_the_panel_changes_the_show_plays_a_chapter_and_resets_beside_the_dashboard(
@@ -147,7 +150,9 @@ def test_the_panel_changes_the_show_plays_a_chapter_and_resets_beside_the_dashbo
     with open_browser() as browser:
         page = browser.new_page(viewport=DESKTOP)
         page.set_default_timeout(60_000)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type == "error" else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         first = address(show)
         page.goto(first)
@@ -160,7 +165,7 @@ def test_the_panel_changes_the_show_plays_a_chapter_and_resets_beside_the_dashbo
         page.get_by_role("button", name="Play chapter 3").press("Enter")
         dashboard.get_by_role("heading", name=PATIENTS.subjects[1]).wait_for()
         chapters.nth(2).get_by_text("done", exact=True).wait_for()
-        assert "0 missing, 0 doubled" in chapters.nth(2).inner_text()
+        assert "0 missing, 0 duplicated" in chapters.nth(2).inner_text()
         assert serious(page) == []
         page.get_by_role("button", name=ENGINES.title, exact=True).click()
         chapters.nth(0).get_by_text("three virtual engines").wait_for()

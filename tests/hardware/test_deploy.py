@@ -179,7 +179,7 @@ def test_a_node_runs_from_what_its_image_installs(install: Callable[[str], Path]
             lambda: is_healthy("node", programs, data),
             what="the health check passes",
             timeout_s=PATIENCE_S,
-            failed=child.death,
+            failed=child.exit_report,
         )
         assert child.stop() == 0
     assert not is_healthy("node", programs, data)
@@ -199,6 +199,6 @@ def test_a_cloud_runs_from_what_its_image_installs(install: Callable[[str], Path
             port = str(json.loads(ports.read_bytes())["http"]) if ports.exists() else "1"
             return is_healthy("cloud", programs, data, port)
 
-        wait_until(healthy, what="the health check passes", timeout_s=PATIENCE_S, failed=child.death)
+        wait_until(healthy, what="the health check passes", timeout_s=PATIENCE_S, failed=child.exit_report)
         assert child.stop() == 0
         assert not healthy()

@@ -205,7 +205,7 @@ class Loop:
                 lambda: self._committed(node) > workload.warm_events,
                 what=f"{workload.warm_events} events of a warm node",
                 timeout_s=60,
-                failed=node.child.death,
+                failed=node.child.exit_report,
             )
             transactions, first, started = self._transactions(), self._committed(node), time.perf_counter()
             cpu = _cpu_s(node.child.pid), _cpu_s(self._cloud.child.pid)
@@ -321,7 +321,7 @@ class Loop:
             lambda: self._committed(node) > 3,
             what="a node at rest",
             timeout_s=60,
-            failed=node.child.death,
+            failed=node.child.exit_report,
         )
         used, started = _cpu_s(node.child.pid), time.perf_counter()
         wait_until(lambda: time.perf_counter() > started + seconds, what="rest", timeout_s=seconds + 10)
@@ -344,7 +344,7 @@ class Loop:
                 lambda node=node: self._committed(node) > 3,
                 what="a node at rest",
                 timeout_s=120,
-                failed=node.child.death,
+                failed=node.child.exit_report,
             )
         started, before = time.perf_counter(), {app: _written(node) for app, node in nodes.items()}
         wait_until(lambda: time.perf_counter() > started + seconds, what="rest", timeout_s=seconds + 10)
@@ -363,7 +363,9 @@ class Loop:
         tap = Tap()
         node = self._node({"ota": {"poll_s": 1.0}}, tap)
         node.start(f"virtual:turbofan?seed={self._made}&name={node.name}")
-        ready = wait_until(lambda: self._look(tap), what="a look", timeout_s=60, failed=node.child.death)
+        ready = wait_until(
+            lambda: self._look(tap), what="a look", timeout_s=60, failed=node.child.exit_report
+        )
         # The first looks fetch metadata; the last of several is one that found nothing new.
         looks = [ready]
         for _ in range(2):
@@ -404,7 +406,9 @@ class Loop:
         """From the request that starts a rollout to ``switched`` and ``confirmed`` of one node."""
         node = self._node(ADOPTION_SETTINGS)
         node.start(f"virtual:turbofan?seed={self._made}&name={node.name}", "--speed", str(ADOPTION_SPEED))
-        wait_until(lambda: self._committed(node) > 100, what="a node", timeout_s=60, failed=node.child.death)
+        wait_until(
+            lambda: self._committed(node) > 100, what="a node", timeout_s=60, failed=node.child.exit_report
+        )
         with self._cloud.client() as client:
             version = "1.0.0-bench"
             client.send_bundle(APP, self._same_model(version))

@@ -1,1 +1,1 @@
-"""The show in a browser: the narrator beside the cloud's own dashboard."""
+"""Panel of a show in a browser: the narrator beside the cloud's own dashboard."""

@@ -1,14 +1,14 @@
-"""Who may see the show's panel: the browser that opened the one-time address, and no page of anybody else.
+"""Access guard of the panel: only a browser that opened a one-time address.
 
-The panel can start processes and hand in models, so on a machine with many users or with a browser full of
-other pages it is closed:
+The panel can start processes and add models, so other users of the machine and other pages of the browser
+have no access:
 
-- ``GET /enter/<token>`` takes the one-time token that was printed, once, and gives a cookie (HttpOnly,
-  SameSite=Strict). Then another token is made, and told where the first one was.
-- Everything else needs that cookie; without it the answer is 401, and a websocket is closed.
-- Websockets and every method but GET and HEAD need an ``Origin`` that is the panel's own.
-- The ``Host`` must be the panel's own too, so no name of a stranger can be made to lead here.
-- The page may be framed by nobody, and frames only the cloud's dashboard on loopback.
+- ``GET /enter/<token>`` accepts the printed token once and sets a cookie (HttpOnly, SameSite=Strict). A new
+  token is then generated and announced.
+- Every other request needs that cookie: otherwise 401, and a websocket is closed.
+- Websockets and all methods except GET and HEAD need the panel's own ``Origin``.
+- The ``Host`` must be the panel's own (DNS rebinding).
+- No page may frame the panel; the panel frames only the cloud's dashboard on loopback.
 
 An ASGI middleware without other I/O.
 """
@@ -24,7 +24,7 @@ from typing import Any
 
 COOKIE = "edgeloop-show"
 BROWSERS = 8
-"""Most browsers that are let in at a time; the one that came first has to leave."""
+"""Maximum number of admitted browsers; the oldest one is dropped."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -43,30 +43,30 @@ _HEADERS = [
     (b"referrer-policy", b"same-origin"),
 ]
 
-# The page goes on by itself: a redirect after a click on another site would come without the strict cookie.
+# A page that refreshes: a redirect after a click on another site would arrive without the strict cookie.
 _ENTERED = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>edgeloop: the show</title>
 <meta http-equiv="refresh" content="0;url=/"></head><body><p><a href="/">To the show</a></p></body></html>"""
 _REFUSED = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>edgeloop: the show</title>
-</head><body><h1>This address does not let you in</h1>
-<p>Open the newest address that <code>edgeloop demo</code> has printed: each is good for one browser.</p>
+</head><body><h1>This address is not valid</h1>
+<p>Open the newest address that <code>edgeloop demo</code> has printed: each is valid for one browser.</p>
 </body></html>"""
 
 
 class PanelGuard:
-    """Wraps the panel's ASGI app; ``tell`` is called with each address that lets a browser in."""
+    """Wraps the panel's ASGI app; ``announce`` receives each address that admits a browser."""
 
-    def __init__(self, app: App, origin: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, app: App, origin: str, announce: Callable[[str], None]) -> None:
         self._app = app
         self._origin = origin
         self._host = origin.partition("://")[2]
-        self._tell = tell
+        self._announce = announce
         self._browsers: OrderedDict[bytes, None] = OrderedDict()
         self._token = ""
         self._renew()
 
     @property
     def address(self) -> str:
-        """The address that lets the next browser in."""
+        """Address that admits the next browser."""
         return f"{self._origin}/enter/{self._token}"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -89,8 +89,8 @@ class PanelGuard:
         await self._app(scope, receive, _with_headers(send))
 
     async def _enter(self, scope: Message, send: Send) -> None:
-        given = scope["path"].removeprefix("/enter/")
-        if not secrets.compare_digest(given.encode(), self._token.encode()):
+        token = scope["path"].removeprefix("/enter/")
+        if not secrets.compare_digest(token.encode(), self._token.encode()):
             await _refuse(scope, send, 401)
             return
         cookie = secrets.token_urlsafe(32)
@@ -103,7 +103,7 @@ class PanelGuard:
 
     def _renew(self) -> None:
         self._token = secrets.token_urlsafe(32)
-        self._tell(self.address)
+        self._announce(self.address)
 
     def _is_known(self, header: str) -> bool:
         try:
@@ -114,7 +114,7 @@ class PanelGuard:
 
 
 def _digest(cookie: str) -> bytes:
-    # What is looked up is a digest, so how long it takes tells nothing about a cookie.
+    # Lookup by digest: its duration reveals nothing about a cookie.
     return hashlib.sha256(cookie.encode()).digest()
 
 

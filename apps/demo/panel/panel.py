@@ -1,8 +1,8 @@
-"""The show in a browser: the narrator at the left, the cloud's own dashboard beside it.
+"""Panel of a show in a browser: the narrator at the left, the cloud's own dashboard beside it.
 
-The panel only tells (`apps.demo.story.player.Told`) and passes on what is pressed. What it shows of the cloud
-is the cloud's dashboard, in a frame, signed in by a one-time link from the public API. NiceGUI keeps its
-pages once per process, so a process has one panel.
+The panel renders `apps.demo.story.player.PlayerState` and calls the player's controls. The dashboard is in a
+frame, signed in by a one-time link from the public API. NiceGUI registers pages per process, so a process has
+one panel.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pathlib import Path
 from nicegui import ui
 
 import common.pages
-from apps.demo.panel.dashboard_frame import Board
-from apps.demo.panel.parts import ChapterRow, Evidence, HandRow, Tick, button, enable
-from apps.demo.story.player import Player, Told
+from apps.demo.panel.dashboard_frame import DashboardFrame
+from apps.demo.panel.parts import ChapterRow, Checkbox, Evidence, ManualActionRow, button, enable
+from apps.demo.story.player import Player, PlayerState
 from apps.demo.story.shows import Show
 from apps.demo.story.story import LOOP
 from apps.demo.world.processes import ShowError
 from apps.demo.world.stage import Stage
 from common.pages import Text
 
-TELL_S = 0.3
+REFRESH_S = 0.3
 STYLES = (Path(common.pages.__file__).with_name("style.css"), Path(__file__).with_name("panel.css"))
 
-# Which tab is open is the window's own business, so it stays in the browser.
+# The open tab is state of the window, so it stays in the browser.
 _OPEN_TAB = """(event) => {
   const chosen = event.currentTarget;
   document.querySelector(".show").dataset.tab = chosen.dataset.tab;
@@ -43,7 +43,7 @@ _MOVE_TAB = """(event) => {
 
 
 def add_page(stage: Stage, player: Player, shows: Sequence[Show]) -> None:
-    """Add the panel as the page ``/``; the presenter chooses among ``shows``."""
+    """Add the panel as the page ``/``; the presenter can switch between ``shows``."""
     for style in STYLES:
         ui.add_css(style, shared=True)
 
@@ -51,16 +51,16 @@ def add_page(stage: Stage, player: Player, shows: Sequence[Show]) -> None:
     def show() -> None:
         ui.dark_mode(None)
         window = Window(stage, player, shows)
-        ui.timer(TELL_S, window.refresh)
+        ui.timer(REFRESH_S, window.refresh)
 
 
 class Window:
-    """One browser window on the show."""
+    """One browser window of the panel."""
 
     def __init__(self, stage: Stage, player: Player, shows: Sequence[Show]) -> None:
         self._player = player
         self._shows = shows
-        self._told: Told | None = None
+        self._state: PlayerState | None = None
         with ui.element("div").classes("show").props("data-tab=story"):
             self._draw_tabs()
             with ui.element("section").classes("narrator").props("id=story aria-label=Story"):
@@ -68,34 +68,34 @@ class Window:
                     self._draw_head()
                     self._draw_controls()
                 self._rest = ui.element("div").classes("narrator-rest")
-                self._draw_show(player.told)
+                self._draw_show(player.state)
             with ui.element("section").classes("stage").props("id=dashboard aria-label=Dashboard"):
-                self._board = Board(stage)
+                self._dashboard = DashboardFrame(stage)
 
     async def refresh(self) -> None:
-        """Show what has changed since the last time."""
-        told = self._player.told
-        if told != self._told:
-            before, self._told = self._told, told
-            if told.show.app != self._drawn:
-                self._draw_show(told)
-            begun = [place for place, each in enumerate(told.chapters) if each.state == "running"]
-            for place, (row, chapter) in enumerate(zip(self._rows, told.chapters, strict=True)):
-                if begun and place not in begun:
-                    row.fold()  # The narrator speaks of one chapter at a time.
-                row.show(chapter, busy=bool(told.busy))
-            self._by_hand.show(told.by_hand, near=before is not None)
-            self._show_controls(told)
-            self._show_loop(told.shows, before.shows if before else ())
-        if told.clearing:
-            self._board.close()
+        """Render changes since the last refresh."""
+        state = self._player.state
+        if state != self._state:
+            before, self._state = self._state, state
+            if state.show.app != self._drawn:
+                self._draw_show(state)
+            running = any(chapter.state == "running" for chapter in state.chapters)
+            for row, chapter in zip(self._rows, state.chapters, strict=True):
+                if running and chapter.state != "running":
+                    row.fold()  # One chapter is open at a time.
+                row.show(chapter, busy=bool(state.running))
+            self._action_evidence.show(state.action, scroll=before is not None)
+            self._show_controls(state)
+            self._show_loop(state.loop_stages, before.loop_stages if before else ())
+        if state.clearing:
+            self._dashboard.close()
         else:
-            await self._board.refresh(told.stage, told.page if self._follow.value else "")
+            await self._dashboard.refresh(state.stage_number, state.page if self._follow.value else "")
 
     # ------------------------------------------------------------------------------------------- drawing
 
     def _draw_tabs(self) -> None:
-        with ui.element("div").classes("show-tabs").props('role=tablist aria-label="What is shown"'):
+        with ui.element("div").classes("show-tabs").props('role=tablist aria-label="View"'):
             for name, chosen in (("story", True), ("dashboard", False)):
                 tab = Text("button", name.capitalize()).props(
                     f"type=button role=tab data-tab={name} aria-controls={name} "
@@ -108,13 +108,13 @@ class Window:
         with ui.element("header").classes("narrator-head"):
             Text("h1", "edgeloop: the show")
             Text("span", "virtual").classes("badge warn")
-            self._who = Text("p", "").classes("hint")
+            self._subtitle = Text("p", "").classes("hint")
         self._choices: dict[str, Text] = {}
         if len(self._shows) > 1:
-            with ui.element("div").classes("shows").props('role=group aria-label="What is on the stage"'):
+            with ui.element("div").classes("shows").props('role=group aria-label="Show"'):
                 self._choices = {
                     show.app: button(
-                        show.title, lambda show=show: self._press(self._player.reset, show), "small"
+                        show.title, lambda show=show: self._control(self._player.reset, show), "small"
                     )
                     for show in self._shows
                 }
@@ -124,61 +124,65 @@ class Window:
     def _draw_controls(self) -> None:
         player = self._player
         with ui.element("div").classes("controls").props('role=group aria-label="The story"'):
-            self._next = button("Next", lambda: self._press(player.next), "main")
-            self._play = button("Play all", lambda: self._press(player.play))
-            self._stop = button("Stop", lambda: self._press(player.stop))
-            self._reset = button("Reset stage", lambda: self._press(player.reset))
+            self._next = button("Next", lambda: self._control(player.next), "main")
+            self._play = button("Play all", lambda: self._control(player.play_all))
+            self._stop = button("Stop", lambda: self._control(player.stop))
+            self._reset = button("Reset stage", lambda: self._control(player.reset))
         with ui.element("div").classes("status").props("role=status"):
             self._status = Text("p", "")
         with ui.element("div").classes("refusal").props("role=alert"):
             self._refusal = Text("p", "")
         with ui.element("label").classes("follow"):
-            self._follow = Tick()
+            self._follow = Checkbox()
             Text("span", "The dashboard follows the story")
 
-    def _draw_show(self, told: Told) -> None:
-        """Draw what belongs to the show on the stage."""
-        self._drawn = told.show.app
-        who = told.show.who
-        self._who.text = f"{who[0].upper()}{who[1:]}; the cloud and the nodes are real."
+    def _draw_show(self, state: PlayerState) -> None:
+        """Draw the parts that depend on the show."""
+        self._drawn = state.show.app
+        kind = state.show.subject_kind
+        self._subtitle.text = f"{kind.capitalize()}; the cloud and the nodes are real processes."
         for app, choice in self._choices.items():
-            choice.props(f"aria-pressed={str(app == told.show.app).lower()}")
+            choice.props(f"aria-pressed={str(app == state.show.app).lower()}")
         self._rest.clear()
         with self._rest:
-            self._draw_story(told)
-            self._draw_hand()
+            self._draw_story(state)
+            self._draw_manual_actions()
 
-    def _draw_story(self, told: Told) -> None:
+    def _draw_story(self, state: PlayerState) -> None:
         with ui.element("ol").classes("chapters").props('aria-label="Chapters"'):
             self._rows = [
-                ChapterRow(number, chapter, lambda number=number: self._press(self._player.chapter, number))
-                for number, chapter in enumerate(told.chapters)
+                ChapterRow(
+                    number, chapter, lambda number=number: self._control(self._player.play_chapter, number)
+                )
+                for number, chapter in enumerate(state.chapters)
             ]
 
-    def _draw_hand(self) -> None:
-        with ui.element("section").classes("by-hand").props("aria-labelledby=by-hand"):
-            Text("h2", "By hand, in any order").props("id=by-hand")
-            self._hand = [
-                HandRow(act, lambda name, choice: self._press(self._player.by_hand, name, choice))
-                for act in self._player.hand
+    def _draw_manual_actions(self) -> None:
+        with ui.element("section").classes("manual-actions").props("aria-labelledby=manual-actions"):
+            Text("h2", "Manual actions, in any order").props("id=manual-actions")
+            self._action_rows = [
+                ManualActionRow(
+                    action, lambda name, choice: self._control(self._player.run_action, name, choice)
+                )
+                for action in self._player.manual_actions
             ]
-            self._by_hand = Evidence(titled=True)
+            self._action_evidence = Evidence(titled=True)
 
-    # ----------------------------------------------------------------------------------------- what is new
+    # ----------------------------------------------------------------------------------------- updates
 
-    def _show_controls(self, told: Told) -> None:
-        busy = bool(told.busy)
+    def _show_controls(self, state: PlayerState) -> None:
+        busy = bool(state.running)
         for each in (self._next, self._play):
-            enable(each, not busy and bool(told.upcoming))
+            enable(each, not busy and bool(state.next_step))
         for each in (self._reset, *self._choices.values()):
             enable(each, not busy)
         enable(self._stop, busy)
-        for row in self._hand:
-            row.show(busy=busy, unplugged=told.unplugged)
+        for row in self._action_rows:
+            row.show(busy=busy, unplugged=state.unplugged)
         if busy:
-            self._status.text = f"Running: {told.busy}. One act at a time."
+            self._status.text = f"Running: {state.running}."
         else:
-            self._status.text = f"Next: {told.upcoming}." if told.upcoming else "That was the story."
+            self._status.text = f"Next: {state.next_step}." if state.next_step else "End of the story."
 
     def _show_loop(self, now: tuple[str, ...], before: tuple[str, ...]) -> None:
         for name in set(now) ^ set(before):
@@ -187,9 +191,9 @@ class Window:
             else:
                 self._loop[name].classes(remove="now").props(remove="aria-current")
 
-    def _press(self, act: Callable[..., None], *given: object) -> None:
+    def _control(self, control: Callable[..., None], *arguments: object) -> None:
         try:
-            act(*given)
+            control(*arguments)
         except ShowError as error:
             self._refusal.text = str(error)
         else:

@@ -1,4 +1,4 @@
-"""The parts of the show's panel. Each keeps its place, and sends the browser only what has changed."""
+"""Parts of the panel. Each is drawn once and then sends only changes to the browser."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from apps.demo.story.player import Line, ToldChapter
-from apps.demo.story.story import HandAct
+from apps.demo.story.player import ChapterProgress, StepResult
+from apps.demo.story.story import ManualAction
 from common.pages import Text
 
 TABLE_GAP = "   "
-"""What stands between the columns of a table in a step's evidence."""
-TONES = {"not yet": "", "running": "info", "paused": "info", "done": "good", "failed": "bad"}
+"""Column separator of a table in a step's evidence."""
+TONES = {"not started": "", "running": "info", "paused": "info", "done": "good", "failed": "bad"}
 
 
-def button(text: str, pressed: Callable[[], None], kind: str = "") -> Text:
-    """A button. One that `enable` has switched off keeps the focus, so a presenter may go on pressing it."""
-    made = Text("button", text).classes(f"action {kind}").props("type=button")
-    made.on("click", lambda: pressed())
-    return made
+def button(text: str, on_click: Callable[[], None], kind: str = "") -> Text:
+    """A button. It keeps the focus while `enable` has disabled it."""
+    element = Text("button", text).classes(f"action {kind}").props("type=button")
+    element.on("click", lambda: on_click())
+    return element
 
 
-def enable(element: Element, on: bool) -> None:
-    """Show whether a button can be pressed now."""
-    element.props(f"aria-disabled={str(not on).lower()}")
+def enable(element: Element, enabled: bool) -> None:
+    """Show a button as enabled or disabled."""
+    element.props(f"aria-disabled={str(not enabled).lower()}")
 
 
-def bring_near(element: Element) -> None:
-    """Bring it into view: only the narrator's own column moves, and only as far as it must."""
+def scroll_into_view(element: Element) -> None:
+    """Scroll the narrator's column as little as needed to show the element."""
     ui.run_javascript(f"getHtmlElement({element.id}).scrollIntoView({{block: 'nearest'}})")
 
 
-class Tick:
-    """A box that can be ticked; ticked at first."""
+class Checkbox:
+    """A checkbox, initially checked."""
 
     def __init__(self) -> None:
         self.value = True
@@ -47,42 +47,42 @@ class Tick:
 
 
 class Evidence:
-    """What happened in a chapter: a line for each step, the step that runs, or why one did not happen."""
+    """Progress of a chapter: evidence of its passed steps, the running step, or the reason of a failure."""
 
     def __init__(self, *, titled: bool = False) -> None:
-        self._told: tuple[Line, ...] = ()
+        self._results: tuple[StepResult, ...] = ()
         with ui.element("div").classes("evidence") as self._box:
             self._title = Text("h3", "") if titled else None
             self._lines = ui.element("ul").classes("lines")
-            self._doing = Text("p", "").classes("doing")
+            self._current_step = Text("p", "").classes("current-step")
             self._reason = Text("p", "").classes("reason").props("tabindex=0")
 
-    def show(self, chapter: ToldChapter | None, *, near: bool = False) -> None:
-        """Show how far ``chapter`` is; ``near`` brings what is new into view."""
+    def show(self, chapter: ChapterProgress | None, *, scroll: bool = False) -> None:
+        """Render ``chapter``; ``scroll`` brings a new title into view."""
         if chapter is None:
             return
         if self._title is not None and self._title.text != (title := f"{chapter.title}: {chapter.state}"):
             self._title.text = title
-            if near:
-                bring_near(self._box)
-        if chapter.lines[: len(self._told)] != self._told:
+            if scroll:
+                scroll_into_view(self._box)
+        if chapter.results[: len(self._results)] != self._results:
             self._lines.clear()
-            self._told = ()
+            self._results = ()
         with self._lines:
-            for line in chapter.lines[len(self._told) :]:
-                self._add(line)
-        self._told = chapter.lines
-        self._doing.text = f"{chapter.doing} …" if chapter.state == "running" else ""
+            for result in chapter.results[len(self._results) :]:
+                self._add(result)
+        self._results = chapter.results
+        self._current_step.text = f"{chapter.current_step} …" if chapter.state == "running" else ""
         failed = chapter.state == "failed"
-        self._reason.text = f"{chapter.doing}: {chapter.reason}" if failed else ""
+        self._reason.text = f"{chapter.current_step}: {chapter.reason}" if failed else ""
 
-    def _add(self, line: Line) -> None:
-        rows = line.evidence.splitlines()
+    def _add(self, result: StepResult) -> None:
+        rows = result.evidence.splitlines()
         table = [row for row in rows if TABLE_GAP in row]
         with ui.element("li"):
             with ui.element("p"):
-                Text("strong", line.title)
-                Text("span", f" {line.seconds:.1f} s").classes("hint")
+                Text("strong", result.title)
+                Text("span", f" {result.seconds:.1f} s").classes("hint")
             for row in rows:
                 if row not in table:
                     Text("p", row)
@@ -91,10 +91,10 @@ class Evidence:
 
 
 class ChapterRow:
-    """A chapter of the story, with the button that plays it from its start."""
+    """A chapter of the story, with a button that plays it from its start."""
 
-    def __init__(self, number: int, chapter: ToldChapter, play: Callable[[], None]) -> None:
-        self._shown: ToldChapter | None = None
+    def __init__(self, number: int, chapter: ChapterProgress, play: Callable[[], None]) -> None:
+        self._shown: ChapterProgress | None = None
         with ui.element("li").classes("chapter") as self._item:
             with ui.element("details") as self._details:
                 with ui.element("summary"):
@@ -105,16 +105,16 @@ class ChapterRow:
             self._play = button("Play", play, "small")
             self._play.props(f'aria-label="Play chapter {number + 1}"')
 
-    def show(self, chapter: ToldChapter, *, busy: bool) -> None:
-        """Show how far it is; a chapter that runs is open and in view."""
+    def show(self, chapter: ChapterProgress, *, busy: bool) -> None:
+        """Render its progress; a running chapter is open and in view."""
         enable(self._play, not busy)
         if chapter == self._shown:
             return
         before, self._shown = self._shown, chapter
-        happened = (
-            f" {len(chapter.lines)} of {chapter.steps}" if chapter.state in ("running", "paused") else ""
+        passed = (
+            f" {len(chapter.results)} of {chapter.steps}" if chapter.state in ("running", "paused") else ""
         )
-        self._state.text = chapter.state + happened
+        self._state.text = chapter.state + passed
         self._state.classes(replace=f"badge {TONES[chapter.state]}")
         self._evidence.show(chapter)
         if chapter.state in ("running", "failed"):
@@ -122,38 +122,38 @@ class ChapterRow:
             self._item.classes(add="now")
         elif chapter.state != "paused":
             self._item.classes(remove="now")
-        if chapter.state == "not yet":
+        if chapter.state == "not started":
             self.fold()
         elif before is not None or chapter.state == "running":
-            bring_near(self._item)
+            scroll_into_view(self._item)
 
     def fold(self) -> None:
-        """Show its title only."""
+        """Collapse it to its title."""
         self._details.props(remove="open")
 
 
-class HandRow:
-    """An act by hand, with its choice."""
+class ManualActionRow:
+    """A manual action, with its choice."""
 
-    def __init__(self, act: HandAct, press: Callable[[str, str], None]) -> None:
-        self._act = act
-        self._choice = act.choices[0] if act.choices else ""
-        with ui.element("div").classes("hand"):
-            self._button = button(act.title, lambda: press(act.name, self._choice), "small")
+    def __init__(self, action: ManualAction, press: Callable[[str, str], None]) -> None:
+        self._action = action
+        self._choice = action.choices[0] if action.choices else ""
+        with ui.element("div").classes("manual-action"):
+            self._button = button(action.title, lambda: press(action.name, self._choice), "small")
             self._options: dict[str, Text] = {}
-            if act.choices:
-                select = ui.element("select").props(f'aria-label="{act.choose}: {act.title}"')
+            if action.choices:
+                select = ui.element("select").props(f'aria-label="{action.choice_label}: {action.title}"')
                 with select:
-                    for choice in act.choices:
+                    for choice in action.choices:
                         self._options[choice] = Text("option", choice).props(f"value={choice}")
                 select.on("change", self._choose, js_handler="(event) => emit(event.target.value)")
 
     def show(self, *, busy: bool, unplugged: tuple[str, ...]) -> None:
-        """Show whether it can be pressed, and which nodes have no network."""
+        """Enable or disable it, and mark nodes whose network is cut."""
         enable(self._button, not busy)
         for choice, option in self._options.items():
             option.text = f"{choice} (cut)" if choice in unplugged else choice
 
     def _choose(self, event: Any) -> None:
-        if event.args in self._act.choices:
+        if event.args in self._action.choices:
             self._choice = event.args

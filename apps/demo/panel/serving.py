@@ -1,4 +1,4 @@
-"""Serves the show's panel on loopback, for as long as the show goes on."""
+"""Server of the panel, on loopback."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from apps.demo.world.stage import Stage
 
 HOST = "127.0.0.1"
 RECONNECT_S = 10.0
-"""How long a window may be gone before it starts anew: the machine is busy when a model is trained."""
+"""Time within which a window may reconnect without a reload; training keeps the machine busy."""
 DRAIN_S = 1
-"""How long a window may hold up the end of the show."""
+"""Time limit for open requests at the end of the show."""
 
 
 def listen() -> tuple[socket.socket, str]:
-    """The panel's socket, on a port that is free, and its origin."""
+    """A listening socket on a free port, and its origin."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind((HOST, 0))
-    listener.listen()  # From now on a browser that comes early waits instead of being refused.
+    listener.listen()  # An early browser waits instead of being refused.
     return listener, f"http://{HOST}:{listener.getsockname()[1]}"
 
 
@@ -43,11 +43,11 @@ def serve(
     *,
     seconds: float,
     browser: bool,
-    say: Callable[[str], None],
+    write: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, which are handed on, or until ``seconds`` are over (0: no end).
+    """Serve until SIGINT or SIGTERM, which are re-raised, or for ``seconds`` (0: no limit).
 
-    The presenter chooses among ``shows``.
+    ``write`` receives the address for each next browser; the presenter can switch between ``shows``.
     """
     api = FastAPI(openapi_url=None)
     add_page(stage, player, shows)
@@ -62,13 +62,13 @@ def serve(
         show_welcome_message=False,
         reconnect_timeout=RECONNECT_S,
     )
-    told: list[str] = []
+    announced: list[str] = []
 
-    def tell(address: str) -> None:
-        say(f"the show, for another browser: {address}" if told else f"the show: {address}")
-        told.append(address)
+    def announce(address: str) -> None:
+        write(f"the show, for another browser: {address}" if announced else f"the show: {address}")
+        announced.append(address)
 
-    guard = PanelGuard(api, origin, tell)
+    guard = PanelGuard(api, origin, announce)
     config = uvicorn.Config(
         guard, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_S
     )
@@ -86,6 +86,6 @@ def serve(
 
 
 def has_display() -> bool:
-    """Whether a browser could show a window here."""
-    named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return bool(named) or sys.platform in ("darwin", "win32")
+    """Whether this machine has a graphical display."""
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(display) or sys.platform in ("darwin", "win32")

@@ -1,1 +1,1 @@
-"""Pictures of the show and of every page for ``docs``."""
+"""Screenshots of the shows and of every page for ``docs``."""

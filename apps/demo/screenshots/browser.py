@@ -1,4 +1,4 @@
-"""A real browser, for measuring and picturing the pages: an installed Chromium, driven by Playwright."""
+"""An installed Chromium, driven by Playwright, for measurements and screenshots of pages."""
 
 from __future__ import annotations
 
@@ -30,18 +30,16 @@ DRAWN_MS = "performance.getEntriesByName('edgeloop-page-drawn')[0].startTime"
 
 
 def find_chromium() -> str | None:
-    """The program named by ``EDGELOOP_CHROMIUM``, or an installed Chromium or Chrome."""
+    """The program in ``EDGELOOP_CHROMIUM``, or an installed Chromium or Chrome."""
     return os.environ.get("EDGELOOP_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A headless browser. Raises `ShowError` where there is none."""
+    """A headless browser. Raises `ShowError` without a Chromium."""
     program = find_chromium()
     if program is None:
-        raise ShowError(
-            "no Chromium is installed: apt-get install chromium, or name one in EDGELOOP_CHROMIUM"
-        )
+        raise ShowError("no Chromium is installed: apt-get install chromium, or set EDGELOOP_CHROMIUM")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
@@ -56,9 +54,9 @@ def open_browser() -> Iterator[Browser]:
 
 
 def paint_ms(page: Page, url: str) -> tuple[float, float]:
-    """Open ``url``: ms from the start of the navigation to its first painted content, and to the drawn page.
+    """Open ``url``; ms from the start of the navigation to the first paint, and to the drawn page.
 
-    First come the frame and the heading, in the page's own source; then the page with its blocks, which are
+    The first paint shows frame and heading, from the page's source; the drawn page has its blocks, which are
     filled over its live connection.
     """
     page.goto(url)

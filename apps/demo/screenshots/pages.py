@@ -1,4 +1,4 @@
-"""Pictures of every page of the dashboard, at both widths, for the docs and for whoever mends a page."""
+"""Screenshots of every dashboard page at desktop and phone width."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 FRAME = {
     name: name for name in ("fleet", "apps", "alerts", "models", "learning", "rollouts", "data", "settings")
 }
-"""Name of the picture and path below ``/ui`` of each page that is there without any app."""
+"""Pages without an app: name of the screenshot, and path below ``/ui``."""
 WIDTHS = {"": DESKTOP, "-phone": PHONE}
 SETTLE_MS = 2500
-"""Charts are drawn by then."""
+"""Time for charts to be drawn."""
 
 
 def engine_pages(client: CloudClient) -> dict[str, str]:
-    """The frame's pages and those of the engines, as in `FRAME`."""
+    """Pages without an app and those of the engines, as in `FRAME`."""
     app, engine = ENGINES.app, ENGINES.subjects[0]
     version = client.get("/v1/status")["apps"][app]["production"]
     return FRAME | {
@@ -36,7 +36,7 @@ def engine_pages(client: CloudClient) -> dict[str, str]:
 
 
 def patient_pages(client: CloudClient) -> dict[str, str]:
-    """The pages of the patients, as in `FRAME`. There must be a strip."""
+    """Pages of the patients, as in `FRAME`; needs a strip to review."""
     app = PATIENTS.app
     strip = client.get(f"/v1/apps/{app}/review", limit=1)["items"][0]
     return {
@@ -48,7 +48,7 @@ def patient_pages(client: CloudClient) -> dict[str, str]:
 
 
 def take_pages(browser: Browser, client: CloudClient, pages: Mapping[str, str], folder: Path) -> None:
-    """Take ``page-<name>.png`` and ``page-<name>-phone.png`` of ``pages``, as somebody who is signed in."""
+    """Take ``page-<name>.png`` and ``page-<name>-phone.png`` of ``pages``, signed in."""
     for suffix, viewport in WIDTHS.items():
         context = browser.new_context(viewport=viewport)
         page = context.new_page()

@@ -1,8 +1,7 @@
-"""Pictures of the show and of every page for ``docs``, from the show itself: ``make screenshots``.
+"""Screenshots of the shows and of every page for ``docs``: ``make screenshots``.
 
-Starts the show as a presenter would, presses its buttons in a headless Chromium, and keeps what the audience
-sees at the moments that the presenter's sheet speaks of: first of the engines, then of the patients. Takes
-about eight minutes.
+Starts a show, presses its buttons in a headless Chromium, and takes a picture at each moment of the
+presenter's guide (``docs/demo.md``): first of the engines, then of the patients. Takes about eight minutes.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path("docs/img")
 SETTLE_MS = 5000
-"""A page of the dashboard has drawn its charts by then."""
-PATIENCE_MS = 240_000
+"""Time for a dashboard page to draw its charts."""
+TIMEOUT_MS = 240_000
 
 
 class Camera:
@@ -38,7 +37,7 @@ class Camera:
     def __init__(self, page: Page, folder: Path) -> None:
         self._page = page
         self._folder = folder
-        page.set_default_timeout(PATIENCE_MS)
+        page.set_default_timeout(TIMEOUT_MS)
 
     def take(self, name: str) -> None:
         self._page.wait_for_timeout(SETTLE_MS)
@@ -48,33 +47,33 @@ class Camera:
     def play(self, chapter: int) -> None:
         self._page.get_by_role("button", name=f"Play chapter {chapter}", exact=True).click()
 
-    def by_hand(self, act: str) -> None:
-        self._page.get_by_role("button", name=act, exact=True).click()
+    def run_action(self, title: str) -> None:
+        self._page.get_by_role("button", name=title, exact=True).click()
 
     def wait_for(self, text: str) -> None:
-        """Wait until the narrator says it."""
+        """Wait for a text in the narrator's column."""
         self._page.locator(".narrator-rest").get_by_text(re.compile(text)).first.wait_for()
 
     def wait_until_idle(self) -> None:
-        """Wait until what was pressed is over. Raises `ShowError` if it did not happen."""
-        self._page.wait_for_timeout(1000)  # It is running by then.
-        self._page.locator(".status").get_by_text(re.compile("^(Next:|That was)")).wait_for()
+        """Wait until nothing runs. Raises `ShowError` if a step has failed."""
+        self._page.wait_for_timeout(1000)  # It has started by then.
+        self._page.locator(".status").get_by_text(re.compile("^(Next:|End of the story)")).wait_for()
         failed = [each for each in self._page.locator(".reason").all_inner_texts() if each]
         if failed:
             raise ShowError(failed[0])
 
 
 def take_engines(camera: Camera) -> None:
-    """Pictures of the engines, in the order of their story."""
-    camera.wait_for("cycles a second, virtual")
+    """Screenshots of the engines, in the order of their story."""
+    camera.wait_for("cycles per second, virtual")
     camera.take("start")
     camera.play(2)
     camera.wait_until_idle()
     camera.take("edge")
-    camera.by_hand("Unplug the network")
+    camera.run_action("Unplug the network")
     camera.wait_until_idle()
     camera.take("cut")
-    camera.by_hand("Plug it in")
+    camera.run_action("Restore the network")
     camera.wait_until_idle()
     camera.play(4)
     camera.wait_for("runs with fault fan")
@@ -85,7 +84,7 @@ def take_engines(camera: Camera) -> None:
     camera.take("learning")
     camera.wait_until_idle()
     camera.play(6)
-    camera.wait_for("the others still run the old model")
+    camera.wait_for("the other nodes still run the old model")
     camera.take("rollout")
     camera.wait_until_idle()
     camera.take("after")
@@ -94,10 +93,10 @@ def take_engines(camera: Camera) -> None:
     camera.take("bad-models")
 
 
-def take_patients(camera: Camera, take_their_pages: Callable[[], None]) -> None:
-    """Pictures of the patients; of their pages while strips still wait for a clinician."""
-    camera.by_hand(PATIENTS.title)
-    camera.wait_for("as fast as life")
+def take_patients(camera: Camera, take_pages_now: Callable[[], None]) -> None:
+    """Screenshots of the patients; of their pages while strips await a review."""
+    camera.run_action(PATIENTS.title)
+    camera.wait_for("times real time")
     camera.wait_until_idle()
     camera.play(2)
     camera.wait_until_idle()
@@ -105,7 +104,7 @@ def take_patients(camera: Camera, take_their_pages: Callable[[], None]) -> None:
     camera.play(3)
     camera.wait_until_idle()
     camera.take("patients-record")
-    take_their_pages()
+    take_pages_now()
     camera.play(4)
     camera.wait_until_idle()
     camera.play(5)
@@ -132,16 +131,16 @@ def main(folder: Path) -> None:
         with _client(Path(work)) as client:
             take_pages(browser, client, engine_pages(client), folder)
 
-        def take_their_pages() -> None:
+        def take_pages_now() -> None:
             with _client(Path(work)) as client:
                 take_pages(browser, client, patient_pages(client), folder)
 
-        take_patients(Camera(page, folder), take_their_pages)
+        take_patients(Camera(page, folder), take_pages_now)
         show.stop(30)
 
 
 def _client(work: Path) -> CloudClient:
-    """The API of the newest cloud below ``work``; each show has one."""
+    """API client of the newest cloud below ``work``; each show has its own."""
     found = max(work.glob("show/**/cloud/cloud.json"), key=lambda path: path.stat().st_mtime)
     file = msgspec.json.decode(found.read_bytes(), type=CloudFile)
     token = found.parent / "secrets" / "admin-token"
@@ -149,7 +148,7 @@ def _client(work: Path) -> CloudClient:
 
 
 def _take_other(new_page: Callable[[], Page], url: str, folder: Path) -> None:
-    """The same on a phone and in the dark."""
+    """Screenshots at phone width and in dark mode."""
     phone = new_page()
     phone.set_viewport_size(PHONE)
     phone.goto(url)
@@ -165,7 +164,7 @@ def _address(show: Child) -> str:
     def printed() -> list[str]:
         return re.findall(r"http://127\.0\.0\.1:\d+/enter/\S+", show.log.read_text())
 
-    return wait_until(printed, what="the show prints its address", timeout_s=240, failed=show.death)[-1]
+    return wait_until(printed, what="the show prints its address", timeout_s=240, failed=show.exit_report)[-1]
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The story of the show: chapters of checked steps, the player and the narrators."""
+"""Stories of the shows: chapters of checked steps, their player and narrators."""

@@ -1,18 +1,17 @@
-"""Deliberately bad models, made from a good bundle by editing its ONNX graph.
+"""Deliberately bad models: the ONNX graph of a good bundle with an injected fault.
 
-Each keeps the good bundle's manifest and golden cases, as a model would that was broken after it was
-measured, or that was only ever right on what it was measured on. `LIVE_FAULTS` pass their golden cases:
-the graph is told the golden inputs, and behaves only on them.
+The manifest and golden cases of the good bundle are kept. `LIVE_FAULTS` pass their golden cases: the graph
+contains the golden inputs and behaves correctly only on them.
 
 ========  =====================================================================================
-fault     what it does
+fault     effect
 ========  =====================================================================================
-wrong     gives other outputs than its golden cases promise
-heavy     right, but takes thousands of matrix products longer on any input
-nan       NaN on about half of all fresh inputs, as by chance
-slow      right, but takes thousands of matrix products longer on fresh inputs
-stale     right on its golden cases, the upper end of their range on everything else
-late      NaN on fresh inputs where the output is at the low end of its golden range
+wrong     outputs differ from the golden cases
+heavy     correct, but thousands of matrix products slower on any input
+nan       NaN on about half of all fresh inputs, pseudo-random
+slow      correct, but thousands of matrix products slower on fresh inputs
+stale     correct on golden cases, constant at the upper end of their range on fresh inputs
+late      NaN on fresh inputs whose output is at the low end of its golden range
 ========  =====================================================================================
 """
 
@@ -30,22 +29,22 @@ from common.bundle import Bundle
 
 LIVE_FAULTS = ("nan", "slow", "stale", "late")
 FAULTS = ("wrong", "heavy", *LIVE_FAULTS)
-SLOW_TURNS = 4000
+SLOW_PRODUCTS = 4000
 LATE_SHARE = 0.08
 """Share of the golden range, from its low end, in which ``late`` fails."""
 PREFIX = "bad_"
 
 
 def spoil(good: Bundle, fault: str, version: str, folder: Path) -> Bundle:
-    """A bundle like ``good`` with one of `FAULTS`, as ``version``, in the empty ``folder``.
+    """Copy of ``good`` with one of `FAULTS`, as ``version``, in the empty ``folder``.
 
-    The first output that is no drift output is spoiled; inputs are fresh whose first array is new. Raises
-    `ShowError` for an unknown fault.
+    The fault affects the first output that is not the drift output. An input is fresh if its first array is
+    not in the golden cases. Raises `ShowError` for an unknown fault.
     """
     import onnx
 
     if fault not in FAULTS:
-        raise ShowError(f"there is no fault {fault!r}; there are {', '.join(FAULTS)}")
+        raise ShowError(f"no fault {fault!r}; available: {', '.join(FAULTS)}")
     model = onnx.load_model_from_string(good.model_path().read_bytes())
     drift = good.manifest.drift.output if good.manifest.drift else ""
     output = next(each for each in model.graph.output if each.name != drift)
@@ -61,7 +60,7 @@ def spoil(good: Bundle, fault: str, version: str, folder: Path) -> Bundle:
 
 
 def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
-    """Put the fault between the node that makes ``output`` and the output."""
+    """Insert the fault between the graph node of ``output`` and the output."""
     from onnx import helper
 
     graph = model.graph
@@ -81,8 +80,8 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
         graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), PREFIX + name))
         return PREFIX + name
 
-    def add(kind: str, given: list[str], name: str, **attributes: Any) -> str:
-        graph.node.append(helper.make_node(kind, given, [PREFIX + name], **attributes))
+    def add(kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        graph.node.append(helper.make_node(kind, inputs, [PREFIX + name], **attributes))
         return PREFIX + name
 
     if fault == "wrong":
@@ -90,8 +89,8 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
         graph.node.append(helper.make_node("Identity", [scaled], [output.name]))
         return
     if fault == "heavy":
-        nothing = _dawdle(add, constant, constant("always", [True], np.bool_))
-        graph.node.append(helper.make_node("Add", [inner, nothing], [output.name]))
+        delay = _delay(add, constant, constant("always", [True], np.bool_))
+        graph.node.append(helper.make_node("Add", [inner, delay], [output.name]))
         return
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     fresh = _fresh(add, constant, spec.name, known, rank, opset)
@@ -111,17 +110,17 @@ def _edit(model: Any, good: Bundle, fault: str, output: Any) -> None:
         other = constant("highest", highest)
         graph.node.append(helper.make_node("Where", [fresh, other, inner], [output.name]))
     else:
-        nothing = _dawdle(add, constant, fresh)
-        graph.node.append(helper.make_node("Add", [inner, nothing], [output.name]))
+        delay = _delay(add, constant, fresh)
+        graph.node.append(helper.make_node("Add", [inner, delay], [output.name]))
 
 
 def _fresh(add: Any, constant: Any, name: str, known: np.ndarray, rank: int, opset: int) -> str:
-    """Whether each row of input ``name`` is none of the ``known`` rows; shaped as an output of ``rank``."""
+    """True for each row of input ``name`` that is not among ``known``; shaped as an output of ``rank``."""
 
-    def reduce(kind: str, given: str, axis: int, made: str, keepdims: int) -> str:
-        if opset < 18:  # From opset 18 on, the axes are an input.
-            return add(kind, [given], made, axes=[axis], keepdims=keepdims)
-        return add(kind, [given, constant(f"{made}_axis", [axis], np.int64)], made, keepdims=keepdims)
+    def reduce(kind: str, source: str, axis: int, result: str, keepdims: int) -> str:
+        if opset < 18:  # Since opset 18 the axes are an input.
+            return add(kind, [source], result, axes=[axis], keepdims=keepdims)
+        return add(kind, [source, constant(f"{result}_axis", [axis], np.int64)], result, keepdims=keepdims)
 
     row = add("Unsqueeze", [name, constant("row_axis", [1], np.int64)], "rows")
     apart = add("Abs", [add("Sub", [row, constant("known", known[None])], "apart")], "distance")
@@ -130,31 +129,33 @@ def _fresh(add: Any, constant: Any, name: str, known: np.ndarray, rank: int, ops
     return add("Greater", [nearest, constant("same", 1e-6)], "fresh")
 
 
-def _dawdle(add: Any, constant: Any, fresh: str) -> str:
-    """Zero, after `SLOW_TURNS` matrix products wherever a row is fresh."""
+def _delay(add: Any, constant: Any, fresh: str) -> str:
+    """Zero, after `SLOW_PRODUCTS` matrix products if any row is fresh."""
     from onnx import TensorProto, helper
 
     number = add("Cast", [fresh], "fresh_number", to=TensorProto.FLOAT)
     share = add("ReduceMax", [number], "any_fresh", keepdims=0)
-    turns = add("Mul", [share, constant("most_turns", SLOW_TURNS)], "turns_float")
-    end = add("Cast", [turns], "turns", to=TensorProto.INT64)
-    end = add("Max", [end, constant("one_turn", 1, np.int64)], "end")
+    iterations = add("Mul", [share, constant("max_iterations", SLOW_PRODUCTS)], "iterations_float")
+    end = add("Cast", [iterations], "iterations", to=TensorProto.INT64)
+    end = add("Max", [end, constant("one_iteration", 1, np.int64)], "end")
     end = add("Reshape", [end, constant("end_shape", [1], np.int64)], "end_index")
     start = constant("start_index", [0], np.int64)
-    turns = add("Slice", [constant("turns_all", np.zeros(SLOW_TURNS)), start, end], "turns_taken")
+    iterations = add(
+        "Slice", [constant("iterations_all", np.zeros(SLOW_PRODUCTS)), start, end], "iterations_taken"
+    )
     size = 64  # A power of two, so that the matrix is its own square exactly.
-    given, turn, made = [PREFIX + name for name in ("matrix_in", "turn", "matrix_out")]
+    matrix_in, iteration, matrix_out = [PREFIX + name for name in ("matrix_in", "iteration", "matrix_out")]
     shape = [size, size]
     body = helper.make_graph(
-        [helper.make_node("MatMul", [given, given], [made])],
-        PREFIX + "turn_body",
+        [helper.make_node("MatMul", [matrix_in, matrix_in], [matrix_out])],
+        PREFIX + "iteration_body",
         [
-            helper.make_tensor_value_info(given, TensorProto.FLOAT, shape),
-            helper.make_tensor_value_info(turn, TensorProto.FLOAT, []),
+            helper.make_tensor_value_info(matrix_in, TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info(iteration, TensorProto.FLOAT, []),
         ],
-        [helper.make_tensor_value_info(made, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(matrix_out, TensorProto.FLOAT, shape)],
     )
     matrix = constant("matrix", np.zeros(shape))
-    last = add("Scan", [matrix, turns], "matrix_last", body=body, num_scan_inputs=1)
+    last = add("Scan", [matrix, iterations], "matrix_last", body=body, num_scan_inputs=1)
     total = add("ReduceMean", [last], "matrix_mean", keepdims=0)
-    return add("Mul", [total, constant("zero", 0.0)], "nothing")
+    return add("Mul", [total, constant("zero", 0.0)], "delay")

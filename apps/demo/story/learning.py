@@ -1,4 +1,4 @@
-"""The half of the loop that is the same in every show: a training job, the gate, a rollout in two waves.
+"""Second half of the loop, the same in every show: a training job, the gate, a rollout in two waves.
 
 Each public method without an argument is the act of one step of a story: it returns its evidence
 or raises `ShowError`.
@@ -18,56 +18,55 @@ WAVES = (0.34, 1.0)
 
 
 @dataclass(slots=True)
-class Update:
-    """A better model on its way: learnt in the cloud, judged, and brought to the nodes."""
+class ModelUpdate:
+    """One model update: training in the cloud, the gate's verdict, and the rollout to the nodes."""
 
     stage: Stage
     job: str = ""
     version: str = ""
-    id: str = ""
-    """Of the rollout."""
+    rollout_id: str = ""
 
-    def begin_anew(self) -> None:
-        """Forget the job, its model and the rollout."""
-        self.job = self.version = self.id = ""
+    def reset(self) -> None:
+        """Discard the job, its model and the rollout."""
+        self.job = self.version = self.rollout_id = ""
 
-    def learning(self, ordinal: str, text: str, train: Callable[[], str]) -> Chapter:
-        """``train`` is the act of the job, which may do more than `train`."""
+    def training_chapter(self, ordinal: str, text: str, train: Callable[[], str]) -> Chapter:
+        """``train`` is the act of the training step, and calls `train`."""
         return Chapter(
             f"The cloud learns{ordinal}",
             text,
             [
                 Step("a training job runs", train, ("learn",), "/ui/learning"),
-                Step("the gate judges the candidate", self.judge, ("gate",)),
+                Step("the gate evaluates the candidate", self.check_gate, ("gate",)),
             ],
         )
 
-    def rollout(self, ordinal: str, compare: Step) -> Chapter:
-        """Ends with the step in which it shows whether the new model is better."""
+    def rollout_chapter(self, ordinal: str, compare: Step) -> Chapter:
+        """Ends with ``compare``, the step that compares both models."""
         return Chapter(
-            f"The model goes out in two waves{ordinal}",
-            "One signed document says which share of the fleet runs what; each node decides for itself, "
-            "tries the model in shadow, switches, and soaks it.",
+            f"Rollout in two waves{ordinal}",
+            "One signed document assigns a version to each share of the fleet. Each node determines its "
+            "wave, runs the model in shadow, switches, and soaks it.",
             [
                 Step("a rollout in two waves starts", self.roll_out, ("roll out",), "/ui/rollouts"),
-                Step("the first wave adopts it", self.first_wave, ("adopt",)),
-                Step("the second wave adopts it", self.second_wave, ("adopt",)),
+                Step("the first wave adopts the model", self.first_wave, ("adopt",)),
+                Step("the second wave adopts the model", self.second_wave, ("adopt",)),
                 compare,
             ],
         )
 
     def train(self, parameters: Mapping[str, Any] | None = None) -> str:
         self.stage.ready()
-        asked = {"parameters": dict(parameters or {}), "seed": 1}
-        answer = self.stage.client.post(self.stage.app_path("jobs"), asked)
+        body = {"parameters": dict(parameters or {}), "seed": 1}
+        answer = self.stage.client.post(self.stage.app_path("jobs"), body)
         self.job = answer["id"]
-        seen: list[str] = []
+        messages: list[str] = []
 
         def ended() -> dict[str, Any] | None:
             job = self._job()
             text = f"{job['progress']:.0%} {job['message']}".strip()
-            if job["state"] == "running" and (not seen or seen[-1] != text):
-                seen.append(text)
+            if job["state"] == "running" and (not messages or messages[-1] != text):
+                messages.append(text)
             return job if job["state"] not in ("queued", "running") else None
 
         job = self.stage.wait(ended, "the training job ends")
@@ -76,12 +75,12 @@ class Update:
             raise ShowError(f"the job ended as {job['state']}: {reasons}")
         self.version = job["version"]
         seconds = (job["ended_ns"] - job["started_ns"]) / 1e9
-        steps = " | ".join(seen[:: max(1, len(seen) // 4)])
+        steps = " | ".join(messages[:: max(1, len(messages) // 4)])
         return f"version {self.version} from {job['parent']} in {seconds:.1f} s\nprogress: {steps}"
 
-    def judge(self) -> str:
+    def check_gate(self) -> str:
         if not self.job:
-            raise ShowError("there is no training job to judge: start one first")
+            raise ShowError("no training job to evaluate: start learning first")
         gate = self._job()["gate"]
         if not gate.get("passed"):
             raise ShowError(f"the gate refused {self.version}: {'; '.join(gate.get('reasons', []))}")
@@ -92,8 +91,8 @@ class Update:
         width = max(len(name) for name, *_ in rows)
         table = [f"{'':{width}s} {'candidate':>10s} {'production':>10s}"]
         table += [
-            f"{name:{width}s} {_number(own)} {_number(other)} {'passed' if passed else 'FELL'}"
-            for name, own, other, passed in rows
+            f"{name:{width}s} {_number(candidate)} {_number(production)} {'passed' if passed else 'WORSE'}"
+            for name, candidate, production, passed in rows
         ]
         return f"passed, better by {gate['gain']:.1%}\n" + "\n".join(table)
 
@@ -103,9 +102,9 @@ class Update:
         answer = self.stage.client.post(
             self.stage.app_path("rollouts"), {"version": self.version, "waves": list(WAVES)}
         )
-        self.id = answer["id"]
+        self.rollout_id = answer["id"]
         shares = " then ".join(f"{share:.0%}" for share in WAVES)
-        return f"rollout {self.id} of {self.version}: {shares} of the fleet"
+        return f"rollout {self.rollout_id} of {self.version}: {shares} of the fleet"
 
     def first_wave(self) -> str:
         def advanced() -> list[str]:
@@ -113,7 +112,9 @@ class Update:
             return self._confirmed() if rollout["wave"] >= 1 or rollout["state"] == "done" else []
 
         names = self.stage.wait(advanced, "the first wave is confirmed")
-        return f"{', '.join(names)} confirmed; the others still run the old model\n{self._steps(names[0])}"
+        return (
+            f"{', '.join(names)} confirmed; the other nodes still run the old model\n{self._steps(names[0])}"
+        )
 
     def second_wave(self) -> str:
         def done() -> bool:
@@ -123,22 +124,22 @@ class Update:
         return "\n".join(f"{node.name}: {self._steps(node.name)}" for node in self.stage.nodes)
 
     def _approved(self) -> str:
-        """The version to roll out: the one that was learnt, else the newest that waits for it."""
-        models = self.stage.ask(self.stage.app_path("models"), limit=100)["items"]
+        """The version to roll out: the one trained here, else the newest approved one."""
+        models = self.stage.get(self.stage.app_path("models"), limit=100)["items"]
         waiting = [model["version"] for model in models if model["state"] == "approved"]
         if not waiting:
-            raise ShowError("no approved model waits to be rolled out: let the cloud learn first")
+            raise ShowError("no approved model to roll out: start learning first")
         return self.version if self.version in waiting else waiting[0]
 
     def _job(self) -> dict[str, Any]:
-        return self.stage.ask(self.stage.app_path(f"jobs/{self.job}"))
+        return self.stage.get(self.stage.app_path(f"jobs/{self.job}"))
 
     def _rollout(self) -> dict[str, Any]:
-        if not self.id:
-            raise ShowError("no rollout has been started here: start one first")
-        rollout = self.stage.ask(self.stage.app_path(f"rollouts/{self.id}"))
+        if not self.rollout_id:
+            raise ShowError("no rollout to follow: start one first")
+        rollout = self.stage.get(self.stage.app_path(f"rollouts/{self.rollout_id}"))
         if rollout["state"] in ("halted", "reverted"):
-            raise ShowError(f"rollout {self.id} ended as {rollout['state']}: {rollout['reason']}")
+            raise ShowError(f"rollout {self.rollout_id} ended as {rollout['state']}: {rollout['reason']}")
         return rollout
 
     def _confirmed(self) -> list[str]:
@@ -146,7 +147,7 @@ class Update:
         return [node["node"] for node in nodes if node["version"] == self.version and node["confirmed"]]
 
     def _steps(self, node: str) -> str:
-        """The steps of adoption that a node reported for this version."""
+        """Adoption steps that a node has reported for this version."""
         events = self.stage.events(node, type="edgeloop.adoption")
         steps = [event["data"]["step"] for event in events if event["data"]["version"] == self.version]
         return " → ".join(dict.fromkeys(steps))

@@ -1,17 +1,17 @@
-"""Plays the show at the presenter's word: one act at a time, in a thread of its own.
+"""Player of a show: runs one step, chapter or manual action at a time, in a thread of its own.
 
-Its rules:
+Rules:
 
-- One thing runs at a time; a second wish is refused with a `ShowError` that names what runs.
-- A chapter is *not yet* played, *running*, *paused* between two of its steps, *done*, or *failed*; each
-  step that happened is kept with its evidence, one that did not with its reason.
-- `next` plays the step after the one that was played last; a step that failed is played again.
-- `chapter` plays any chapter from its start, again as often as wanted.
-- `stop` ends the wait of the step that runs now: that step fails, and nothing after it is played.
-- `reset` builds the stage anew, for the same show or another one, and plays the first chapter on it; what was
-  told before is forgotten.
+- At most one runs at a time; a second request is refused with a `ShowError` that names the running one.
+- A chapter is *not started*, *running*, *paused* between two steps, *done*, or *failed*; passed steps keep
+  their evidence, a failed step its reason.
+- `next` plays the step after the last played one; a failed step is repeated.
+- `play_chapter` plays any chapter from its start, any number of times.
+- `stop` ends the wait of the running step: the step fails, and nothing after it is played.
+- `reset` builds a new stage, for the same or another show, and plays its first chapter; earlier progress is
+  discarded.
 
-Whoever shows it takes a `Told`, which never changes, from `told` as often as wanted.
+Views poll `Player.state`, an immutable `PlayerState`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from apps.demo.story.shows import Show
-from apps.demo.story.story import Chapter, HandAct, Script, Step
+from apps.demo.story.story import Chapter, ManualAction, Script, Step
 from apps.demo.world.processes import ShowError
 from apps.demo.world.stage import Stage
 from common.errors import EdgeloopError
 
-State = Literal["not yet", "running", "paused", "done", "failed"]
+ChapterState = Literal["not started", "running", "paused", "done", "failed"]
 JOIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A step that happened."""
+class StepResult:
+    """A passed step."""
 
     title: str
     evidence: str
@@ -43,54 +43,56 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldChapter:
-    """How far a chapter is."""
+class ChapterProgress:
+    """Progress of one chapter."""
 
     title: str
     text: str
     steps: int
-    state: State = "not yet"
-    lines: tuple[Line, ...] = ()
-    doing: str = ""
-    """Title of the step that runs, or of the one that failed."""
+    state: ChapterState = "not started"
+    results: tuple[StepResult, ...] = ()
+    current_step: str = ""
+    """Title of the running or failed step."""
     reason: str = ""
+    """Of the failure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """All that is told of the show at one moment."""
+class PlayerState:
+    """State of the show at one moment."""
 
     show: Show
-    chapters: tuple[ToldChapter, ...]
-    by_hand: ToldChapter | None = None
-    """The last act by hand, or the last reset."""
-    busy: str = ""
-    """What runs now; empty while the presenter may choose."""
-    upcoming: str = ""
+    chapters: tuple[ChapterProgress, ...]
+    action: ChapterProgress | None = None
+    """The last manual action or reset."""
+    running: str = ""
+    """Title of what runs; empty if the presenter may choose."""
+    next_step: str = ""
     """Title of the step that `Player.next` plays; empty at the end of the story."""
-    shows: tuple[str, ...] = ()
-    """The steps of the loop that the step which runs shows."""
+    loop_stages: tuple[str, ...] = ()
+    """Stages of the loop that the running step shows."""
     page: str = ""
-    """Page of the dashboard that shows what was played last."""
-    stage: int = 0
-    """How often the stage was set up again."""
+    """Dashboard page of the last played step."""
+    stage_number: int = 0
+    """Number of resets."""
     clearing: bool = False
-    """Whether the cloud of this stage is about to end."""
+    """The cloud of this stage is about to end."""
     unplugged: tuple[str, ...] = ()
+    """Nodes whose network is cut."""
 
 
 class Player:
-    """A context manager; what it plays ends with it."""
+    """A context manager; leaving it stops the running step."""
 
     def __init__(self, stage: Stage, script: Callable[[Stage], Script] | None = None) -> None:
-        """``script`` makes what is played; without it, the show on the stage says that."""
+        """``script`` replaces the script of the stage's show."""
         self._stage = stage
         self._make_script = script
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._load()
-        self._told = Told(stage.show, self._fresh())
+        self._load_script()
+        self._state = PlayerState(stage.show, self._initial_progress())
 
     def __enter__(self) -> Player:
         return self
@@ -99,65 +101,64 @@ class Player:
         self._closing = True
         self._stage.interrupt("the show ends")
         if self._thread is not None:
-            self._thread.join(JOIN_S)  # What still waits for a process ends with the stage's processes.
+            self._thread.join(JOIN_S)  # A wait for a process ends when the stage stops its processes.
 
     @property
-    def told(self) -> Told:
-        upcoming = ""
-        if (place := self._place) is not None:
-            chapter, step = place
-            upcoming = self._script.story[chapter].steps[step].title
-        cut = tuple(node.name for node in self._stage.nodes if node.is_cut)
-        return replace(self._told, upcoming=upcoming, unplugged=cut)
+    def state(self) -> PlayerState:
+        next_step = ""
+        if (position := self._position) is not None:
+            chapter, step = position
+            next_step = self._script.story[chapter].steps[step].title
+        unplugged = tuple(node.name for node in self._stage.nodes if node.is_cut)
+        return replace(self._state, next_step=next_step, unplugged=unplugged)
 
     @property
-    def hand(self) -> Sequence[HandAct]:
-        """What can be done by hand."""
-        return self._script.by_hand
+    def manual_actions(self) -> Sequence[ManualAction]:
+        return self._script.manual_actions
 
-    # ------------------------------------------------------------------------------ the presenter's word
+    # ----------------------------------------------------------------------------- the presenter's controls
 
     def next(self) -> None:
-        """Play the next step of the story. All of these raise `ShowError` while something else runs."""
+        """Play the next step of the story. Like all controls, raises `ShowError` while something runs."""
         self._start("the next step", self._play_next)
 
-    def play(self) -> None:
-        """Play the story from the next step to its end, or to a step that does not happen."""
+    def play_all(self) -> None:
+        """Play the story from the next step to its end or its first failed step."""
 
-        def all_of_it() -> None:
+        def play() -> None:
             while self._play_next():
                 pass
 
-        self._start("the story", all_of_it)
+        self._start("the story", play)
 
-    def chapter(self, number: int) -> None:
+    def play_chapter(self, number: int) -> None:
         """Play a chapter (from 0) from its start."""
         title = self._script.story[number].title
         self._start(title, lambda: self._play_chapter(number))
 
-    def by_hand(self, name: str, choice: str = "") -> None:
-        """Play an act by hand. Raises `ShowError` also for one that does not exist."""
-        act = next((act for act in self.hand if act.name == name), None)
-        if act is None or (act.choices and choice not in act.choices):
-            raise ShowError(f"there is no act {name!r} with {choice!r}")
-        self._start(act.title, lambda: self._play_by_hand(act.chapter(choice)))
+    def run_action(self, name: str, choice: str = "") -> None:
+        """Run a manual action. Raises `ShowError` also for an unknown action or choice."""
+        action = next((each for each in self.manual_actions if each.name == name), None)
+        if action is None or (action.choices and choice not in action.choices):
+            raise ShowError(f"no action {name!r} with choice {choice!r}")
+        self._start(action.title, lambda: self._run_action(action.make_chapter(choice)))
 
     def reset(self, show: Show | None = None) -> None:
-        """Set the stage up again, for ``show`` or the same one, and play the first chapter."""
+        """Build a new stage, for ``show`` or the current one, and play the first chapter."""
         self._start("reset the stage", lambda: self._reset(show or self._stage.show))
 
     def stop(self) -> None:
-        """Stop what runs, as soon as it waits for something."""
+        """Stop the running step at its next wait."""
         self._stopped = True
         self._stage.interrupt("stopped by the presenter")
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until nothing runs. Raises `ShowError` if it takes longer."""
+        """Wait until nothing runs. Raises `ShowError` after ``timeout_s``."""
         thread = self._thread
         if thread is not None:
             thread.join(timeout_s)
             if thread.is_alive():
-                raise ShowError(f"{self._told.busy}: not within {timeout_s:g} s")
+                raise ShowError(f"{self._state.running}: not within {timeout_s:g} s")
 
     # -------------------------------------------------------------------------------------- in its thread
 
@@ -166,114 +167,125 @@ class Player:
             try:
                 work()
             finally:
-                self._tell(busy="", shows=())
+                self._state = replace(self._state, running="", loop_stages=())
 
         with self._lock:
             if self._closing:
                 raise ShowError("the show ends")
-            if self._told.busy:
-                raise ShowError(f"wait: {self._told.busy} is running")
+            if self._state.running:
+                raise ShowError(f"wait: {self._state.running} is running")
             self._stopped = False
             self._stage.resume()
-            self._tell(busy=title)
-            self._thread = threading.Thread(target=run, name="acts", daemon=True)
+            self._state = replace(self._state, running=title)
+            self._thread = threading.Thread(target=run, name="player", daemon=True)
             self._thread.start()
 
-    def _load(self) -> None:
+    def _load_script(self) -> None:
         if self._make_script is not None:
             self._script = self._make_script(self._stage)
         else:
-            self._script = self._stage.script(again=True)
-        self._place: tuple[int, int] | None = (0, 0)
+            self._script = self._stage.script(keep_running=True)
+        self._position: tuple[int, int] | None = (0, 0)
         self._stopped = False
 
-    def _fresh(self) -> tuple[ToldChapter, ...]:
-        return tuple(ToldChapter(each.title, each.text, len(each.steps)) for each in self._script.story)
+    def _initial_progress(self) -> tuple[ChapterProgress, ...]:
+        return tuple(_not_started(chapter) for chapter in self._script.story)
 
     def _play_next(self) -> bool:
-        """Whether a step was played and happened."""
-        if self._place is None:
+        """Play the next step; False if it failed or the story is over."""
+        if self._position is None:
             return False
-        chapter, step = self._place
+        chapter, step = self._position
         return self._play_step(chapter, step)
 
     def _play_chapter(self, number: int) -> bool:
         return all(self._play_step(number, step) for step in range(len(self._script.story[number].steps)))
 
-    def _play_step(self, number: int, place: int) -> bool:
+    def _play_step(self, number: int, step: int) -> bool:
         chapter = self._script.story[number]
-        told = self._told.chapters[number]
-        if place == 0:
-            told = ToldChapter(chapter.title, chapter.text, len(chapter.steps))
+        progress = _not_started(chapter) if step == 0 else self._state.chapters[number]
 
-        def show(now: ToldChapter) -> None:
-            chapters = self._told.chapters
-            self._tell(chapters=(*chapters[:number], now, *chapters[number + 1 :]))
+        def publish(now: ChapterProgress) -> None:
+            chapters = self._state.chapters
+            self._state = replace(self._state, chapters=(*chapters[:number], now, *chapters[number + 1 :]))
 
-        self._place = (number, place)
-        told = self._play(chapter.steps[place], told, show)
-        if told.state == "failed":
+        self._position = (number, step)
+        progress = self._play(chapter.steps[step], progress, publish)
+        if progress.state == "failed":
             return False
-        if place + 1 < len(chapter.steps):
-            self._place = (number, place + 1)
+        if step + 1 < len(chapter.steps):
+            self._position = (number, step + 1)
         else:
-            self._place = (number + 1, 0) if number + 1 < len(self._script.story) else None
+            self._position = (number + 1, 0) if number + 1 < len(self._script.story) else None
         return True
 
-    def _play_by_hand(self, chapter: Chapter, told: ToldChapter | None = None) -> None:
-        told = told or ToldChapter(chapter.title, chapter.text, len(chapter.steps))
+    def _run_action(self, chapter: Chapter) -> None:
+        progress = _not_started(chapter)
         for step in chapter.steps:
-            told = self._play(step, told, lambda now: self._tell(by_hand=now))
-            if told.state == "failed":
+            progress = self._play(step, progress, self._publish_action)
+            if progress.state == "failed":
                 return
 
+    def _publish_action(self, progress: ChapterProgress) -> None:
+        self._state = replace(self._state, action=progress)
+
     def _reset(self, show: Show) -> None:
-        text = "Everything is stopped and thrown away; a new cloud and new nodes start in a fresh folder."
-        told = ToldChapter("Reset the stage", text, 2)
+        text = "Cloud and nodes stop and their data is discarded; new ones start in a fresh folder."
+        progress = ChapterProgress("Reset the stage", text, 2)
         began = time.monotonic()
 
         def clear() -> str:
-            self._tell(clearing=True)
+            self._state = replace(self._state, clearing=True)
             self._stage.clear(show)
-            self._load()
-            chapters = self._fresh()
-            self._tell(show=show, chapters=chapters, stage=self._stage.number, page="", clearing=False)
+            self._load_script()
+            self._state = replace(
+                self._state,
+                show=show,
+                chapters=self._initial_progress(),
+                stage_number=self._stage.number,
+                page="",
+                clearing=False,
+            )
             return "cloud and nodes have ended"
 
-        told = self._play(Step("everything stops", clear, (), ""), told, lambda now: self._tell(by_hand=now))
-        if told.state == "failed" or not self._play_chapter(0):
-            self._tell(
-                by_hand=replace(told, state="failed", reason=self._told.chapters[0].reason or told.reason)
-            )
+        progress = self._play(Step("cloud and nodes stop", clear), progress, self._publish_action)
+        if progress.state == "failed" or not self._play_chapter(0):
+            reason = self._state.chapters[0].reason or progress.reason
+            self._publish_action(replace(progress, state="failed", reason=reason))
             return
         seconds = time.monotonic() - began
-        line = Line("the stage is set", f"ready after {seconds:.1f} s", seconds)
-        self._tell(by_hand=replace(told, state="done", steps=2, lines=(*told.lines, line), doing=""))
+        result = StepResult("the stage is ready", f"ready after {seconds:.1f} s", seconds)
+        self._publish_action(
+            replace(progress, state="done", results=(*progress.results, result), current_step="")
+        )
 
-    def _play(self, step: Step, told: ToldChapter, show: Callable[[ToldChapter], None]) -> ToldChapter:
-        """Play one step, and show the chapter before and after it."""
-        told = replace(told, state="running", doing=step.title, reason="")
-        with suppress(EdgeloopError):  # The act itself says what is missing.
+    def _play(
+        self, step: Step, progress: ChapterProgress, publish: Callable[[ChapterProgress], None]
+    ) -> ChapterProgress:
+        """Play one step, and publish the chapter before and after it."""
+        progress = replace(progress, state="running", current_step=step.title, reason="")
+        with suppress(EdgeloopError):  # The act itself reports what is missing.
             page = step.page() if callable(step.page) else step.page
-            self._tell(page=page or self._told.page)
-        self._tell(shows=step.shows)
-        show(told)
+            self._state = replace(self._state, page=page or self._state.page)
+        self._state = replace(self._state, loop_stages=step.loop_stages)
+        publish(progress)
         began = time.monotonic()
         try:
             if self._stopped or self._closing:
                 raise ShowError("stopped by the presenter")
             evidence = step.act()
         except EdgeloopError as error:
-            told = replace(told, state="failed", reason=str(error))
+            progress = replace(progress, state="failed", reason=str(error))
         except BaseException as error:
-            show(replace(told, state="failed", reason=f"the show itself broke: {error!r}"))
+            publish(replace(progress, state="failed", reason=f"internal error of the show: {error!r}"))
             raise
         else:
-            lines = (*told.lines, Line(step.title, evidence, time.monotonic() - began))
-            state: State = "done" if len(lines) >= told.steps else "paused"
-            told = replace(told, state=state, lines=lines, doing="")
-        show(told)
-        return told
+            results = (*progress.results, StepResult(step.title, evidence, time.monotonic() - began))
+            state: ChapterState = "done" if len(results) >= progress.steps else "paused"
+            progress = replace(progress, state=state, results=results, current_step="")
+        publish(progress)
+        return progress
 
-    def _tell(self, **changes: object) -> None:
-        self._told = replace(self._told, **changes)  # type: ignore[arg-type]
+
+def _not_started(chapter: Chapter) -> ChapterProgress:
+    return ChapterProgress(chapter.title, chapter.text, len(chapter.steps))

@@ -1,10 +1,10 @@
-"""Bad models on the stage: some that should not run, and who stops each of them.
+"""Bad models on the stage, each stopped by another safeguard.
 
-``wrong`` gives other outputs than its golden cases promise: the registry refuses it.
-``heavy`` is too slow for the device: the canary's own golden cases refuse it.
-``late``  passes every golden case and fails near the end of an engine's life: the canary's health
+``wrong`` outputs differ from its golden cases: the registry refuses it.
+``heavy`` too slow for the device: the canary refuses it after its golden cases.
+``late``  passes every golden case and fails near the end of an engine's life: the canary's health check
           reverts it, and the rollout halts before the second wave.
-``nan``   the same with a failure of about every other fresh input.
+``nan``   the same, with a failure on about every other fresh input.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from common.errors import CloudError, EdgeloopError
 
 BAD_MODELS = {
     "wrong": "the registry refuses wrong outputs",
-    "heavy": "the canary's golden cases refuse a slow model",
-    "late": "the canary takes back what fails live",
-    "nan": "the canary takes back what fails live",
+    "heavy": "the canary refuses a slow model",
+    "late": "the canary reverts a model that fails live",
+    "nan": "the canary reverts a model that fails live",
 }
-"""Faults of a model, and what becomes of each."""
+"""Titles of the steps, by fault of the model."""
 LONG_SOAK_S = 12.0
-"""Soak of ``late``: long enough that an engine comes to the end of its life."""
-WORDS = {2: "two", 3: "three"}
+"""Soak of ``late``: long enough for an engine to reach the end of its life."""
+NUMBER_WORDS = {2: "two", 3: "three"}
 
 
 @dataclass(slots=True)
 class Refusals:
-    """The chapter of the bad models; each act can be played again, with a version of its own."""
+    """Chapter of the bad models; each repetition uses a version of its own."""
 
     stage: Stage
     faults: Sequence[str]
-    """Which of `BAD_MODELS` there are in this show."""
+    """Those of `BAD_MODELS` in this show."""
     prepare_late: Callable[[], str] = lambda: ""
-    """Brings about what ``late`` fails in; tells what was done."""
+    """Creates the conditions in which ``late`` fails; returns its evidence."""
     production: str = ""
-    made: set[str] = field(default_factory=set)
-    """Versions that were handed in."""
+    versions: set[str] = field(default_factory=set)
+    """Versions created so far."""
 
     def chapter(self) -> Chapter:
         return Chapter(
             "Bad models",
-            f"Someone hands in {WORDS[len(self.faults)]} models that should not run, and approves by hand "
-            "what can be approved.",
+            f"{NUMBER_WORDS[len(self.faults)].capitalize()} models that should not run are submitted, and "
+            "approved by a person where the registry accepts them.",
             [
                 *(self.step(fault) for fault in self.faults),
                 self.aftermath(),
@@ -60,15 +60,15 @@ class Refusals:
         )
 
     def chapter_of(self, fault: str) -> Chapter:
-        """One of `BAD_MODELS` by itself."""
+        """Chapter with one of `BAD_MODELS`."""
         return Chapter(
             f"A bad model: {fault}",
-            "Someone hands in a model that should not run.",
+            "A model that should not run is submitted, and approved by a person.",
             [self.step(fault), self.aftermath()],
         )
 
     def step(self, fault: str) -> Step:
-        """The step of one of `BAD_MODELS`."""
+        """Step of one of `BAD_MODELS`."""
         title = BAD_MODELS[fault]
         if fault == "wrong":
             return Step(title, self.refuse_wrong, ("gate",), "/ui/models")
@@ -77,7 +77,7 @@ class Refusals:
         return Step(title, partial(self.revert_live, fault), ("adopt", "roll out"), "/ui/rollouts")
 
     def aftermath(self) -> Step:
-        return Step("the fleet runs what it ran before", self.unharmed, ("infer",))
+        return Step("the fleet runs the production model", self.unharmed, ("infer",))
 
     def refuse_wrong(self) -> str:
         bad = self._spoil("wrong")
@@ -87,35 +87,35 @@ class Refusals:
         except CloudError as error:
             if not 400 <= error.status < 500:
                 raise
-            return f"{bad.version} is not in the registry: {error}"
-        raise ShowError(f"the registry took {bad.version}, whose golden cases it does not pass")
+            return f"{bad.version} was refused by the registry: {error}"
+        raise ShowError(f"the registry accepted {bad.version}, which fails its golden cases")
 
     def refuse_heavy(self) -> str:
-        version = self._hand_in("heavy")
+        version = self._submit("heavy")
         rollout = self._roll_out(version)
         reports = self._reports(version)
         refused = [r for r in reports if r["step"] == "refused"]
         if not refused:
             raise ShowError(f"{version} was not refused on a node: {reports}")
-        return f"{_told(refused[0])}\nrollout {rollout['state']}: {rollout['reason']}"
+        return f"{_report_text(refused[0])}\nrollout {rollout['state']}: {rollout['reason']}"
 
     def revert_live(self, fault: str) -> str:
         before = self.prepare_late() if fault == "late" else ""
-        version = self._hand_in(fault)
+        version = self._submit(fault)
         rollout = self._roll_out(version, soak_s=LONG_SOAK_S if fault == "late" else None)
         reports = self._reports(version)
         stopped = [r for r in reports if r["step"] in ("reverted", "refused")]
         if not stopped:
-            raise ShowError(f"{version} was not taken back on a node: {reports}")
+            raise ShowError(f"{version} was not reverted on a node: {reports}")
         reached = {report["node"] for report in reports}
         if len(reached) == len(self.stage.nodes):
-            raise ShowError(f"{version} came to every node")
+            raise ShowError(f"{version} reached every node")
         canary = stopped[0]["node"]
         path = " → ".join(dict.fromkeys(r["step"] for r in reports if r["node"] == canary))
         return (
-            f"{before}{canary}: {path}\n{_told(stopped[0])}\n"
+            f"{before}{canary}: {path}\n{_report_text(stopped[0])}\n"
             f"rollout {rollout['state']} in wave {rollout['wave'] + 1} of {len(rollout['waves'])}, "
-            f"with no person: {rollout['reason']}"
+            f"automatically: {rollout['reason']}"
         )
 
     def unharmed(self) -> str:
@@ -133,28 +133,28 @@ class Refusals:
         self.stage.ready()
         self.production = self.stage.production()
         good = self.stage.bundle(self.production)
-        times = sum(version.startswith(f"{self.production}-{fault}") for version in self.made)
-        version = f"{self.production}-{fault}" + (f"-{times + 1}" if times else "")
-        self.made.add(version)
+        previous = sum(version.startswith(f"{self.production}-{fault}") for version in self.versions)
+        version = f"{self.production}-{fault}" + (f"-{previous + 1}" if previous else "")
+        self.versions.add(version)
         return spoil(good, fault, version, self.stage.folder / "bad" / version)
 
-    def _hand_in(self, fault: str) -> str:
+    def _submit(self, fault: str) -> str:
         bad = self._spoil(fault)
         self.stage.client.send_bundle(self.stage.app, bad)
         self.stage.client.post(self.stage.app_path("models"), {"version": bad.version})
         self.stage.client.post(
             self.stage.app_path(f"models/{bad.version}/promote"),
-            {"by": "a careless person", "reason": "it looked well"},
+            {"by": "a careless person", "reason": "approved without a review"},
         )
         return bad.version
 
     def _roll_out(self, version: str, soak_s: float | None = None) -> dict[str, Any]:
-        """Start a rollout and wait until it has stopped by itself."""
-        asked = {"version": version, "waves": list(WAVES), "soak_s": soak_s}
-        id = self.stage.client.post(self.stage.app_path("rollouts"), asked)["id"]
+        """Start a rollout and wait until it halts or is reverted."""
+        body = {"version": version, "waves": list(WAVES), "soak_s": soak_s}
+        id = self.stage.client.post(self.stage.app_path("rollouts"), body)["id"]
 
         def ended() -> dict[str, Any] | None:
-            rollout = self.stage.ask(self.stage.app_path(f"rollouts/{id}"))
+            rollout = self.stage.get(self.stage.app_path(f"rollouts/{id}"))
             return rollout if rollout["state"] != "running" else None
 
         try:
@@ -164,17 +164,17 @@ class Refusals:
             raise
         if rollout["state"] == "done":
             self._revert(id)
-            raise ShowError(f"the rollout of {version} went through")
+            raise ShowError(f"the rollout of {version} was completed")
         return rollout
 
     def _revert(self, rollout: str) -> None:
-        """Clear up after an act that did not happen; the act's own error is what is told."""
+        """Revert after a failed step; the step's own error is reported."""
         with suppress(EdgeloopError):
             path = self.stage.app_path(f"rollouts/{rollout}/revert")
-            self.stage.client.post(path, {"reason": "the show clears up"})
+            self.stage.client.post(path, {"reason": "cleanup of the show"})
 
     def _reports(self, version: str) -> list[dict[str, Any]]:
-        """What nodes told about adopting a version, in each node's order."""
+        """Adoption events of a version, in order for each node."""
         return [
             {"node": node.name} | event["data"]
             for node in self.stage.nodes
@@ -183,6 +183,6 @@ class Refusals:
         ]
 
 
-def _told(report: dict[str, Any]) -> str:
+def _report_text(report: dict[str, Any]) -> str:
     detail = report.get("detail", "")
-    return f"{report['node']} says: {report['step']} ({report['reason']}) {detail}".rstrip()
+    return f"{report['node']} reports: {report['step']} ({report['reason']}) {detail}".rstrip()

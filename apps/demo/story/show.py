@@ -1,7 +1,7 @@
-"""The show: the whole loop of an app on this machine, as a story that is checked while it is told.
+"""A story from start to end: an optional pause for exploration, and the closing lines.
 
-Three virtual subjects (`apps.demo.story.shows`), each with a node of its own, and one cloud, all real
-processes on loopback; here is what a story has around it when it is told from its beginning to its end.
+One cloud and three virtual subjects (`apps.demo.story.shows`), each with a node of its own, run as real
+processes on loopback.
 """
 
 from __future__ import annotations
@@ -13,36 +13,35 @@ from apps.demo.story.story import Chapter, Outcome, Step
 from apps.demo.world.stage import Stage
 
 
-def chapters_of(stage: Stage, *, look_around_until: float = 0.0) -> list[Chapter]:
-    """The whole story; before its end the world goes on until a monotonic time, for who wants to look."""
-    rest_s = look_around_until - time.monotonic()
+def story_chapters(stage: Stage, *, explore_until: float = 0.0) -> list[Chapter]:
+    """The whole story, with a pause until ``explore_until`` (monotonic) before its last chapter."""
 
-    def look_around() -> str:
-        while (left_s := look_around_until - time.monotonic()) > 0:
-            time.sleep(min(1.0, left_s))
+    def explore() -> str:
+        while (remaining_s := explore_until - time.monotonic()) > 0:
+            time.sleep(min(1.0, remaining_s))
         return f"the API was at {stage.cloud.file.http_url}/docs, its token in {stage.cloud.folder}/secrets"
 
-    told = list(stage.script(again=False).story)
-    if rest_s > 0:
-        going_on = f"The {stage.show.who} go on."
-        told[-1:-1] = [Chapter("Look around", going_on, [Step("time to look around", look_around)])]
-    return told
+    chapters = list(stage.script(keep_running=False).story)
+    if explore_until > time.monotonic():
+        text = f"The {stage.show.subject_kind} keep running."
+        chapters[-1:-1] = [Chapter("Exploration", text, [Step("time to explore", explore)])]
+    return chapters
 
 
-def ending(outcome: Outcome, folder: Path, *, kept: bool) -> list[str]:
-    """The last lines: how it went, and what to do next."""
+def closing_lines(outcome: Outcome, folder: Path, *, keep_data: bool) -> list[str]:
+    """Result, and next steps."""
     minutes, seconds = divmod(round(outcome.seconds), 60)
     if outcome.failure:
         return [
-            f"FAILED after {minutes} min {seconds} s: {outcome.happened} of {outcome.steps} steps happened",
-            f"what did not: {outcome.failure}",
+            f"FAILED after {minutes} min {seconds} s: {outcome.passed} of {outcome.steps} steps passed",
+            f"failed step: {outcome.failure}",
             f"logs of all processes: {folder / 'logs'}",
         ]
     lines = [
-        f"All {outcome.steps} steps happened, in {minutes} min {seconds} s. All data was virtual.",
+        f"All {outcome.steps} steps passed in {minutes} min {seconds} s. All data was virtual.",
         "Next:",
-        "  edgeloop cloud up --data my-cloud            a cloud that stays",
+        "  edgeloop cloud up --data my-cloud            a permanent cloud",
         "  edgeloop node run --help                     a node with your own source (csv:, virtual:, ...)",
-        "  README.md                                    how the rooms lie, and the measured figures",
+        "  README.md                                    structure of the project, measured figures",
     ]
-    return [*lines, f"The show's data and logs: {folder}"] if kept else lines
+    return [*lines, f"The show's data and logs: {folder}"] if keep_data else lines

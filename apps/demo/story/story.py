@@ -1,8 +1,7 @@
-"""The story of a show: chapters of steps, each step a check that can fail.
+"""Story of a show: chapters of checked steps.
 
-A step does something to the world, waits until its effect is there, and returns the evidence as one
-line; a step that fails raises an `EdgeloopError`, which ends the story. A `Narrator` tells it
-as it happens; the story itself prints nothing.
+A step acts on the world, waits for the effect, and returns its evidence as text. A step that fails raises an
+`EdgeloopError`, which ends the story. All output goes through a `Narrator`.
 """
 
 from __future__ import annotations
@@ -27,24 +26,25 @@ LOOP = (
     "roll out",
     "adopt",
 )
-"""The steps of the loop, in order; a step of the story says which of them it shows."""
+"""Stages of the loop, in order; a step of the story names those that it shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One checked step. ``act`` returns its evidence or raises `EdgeloopError`; ``shows`` are of `LOOP`."""
+    """One checked step. ``act`` returns its evidence or raises `EdgeloopError`."""
 
     title: str
     act: Callable[[], str]
-    shows: tuple[str, ...] = ()
+    loop_stages: tuple[str, ...] = ()
+    """Those of `LOOP` that the step shows."""
     page: str | Callable[[], str] = ""
-    """Page of the dashboard that shows it; empty where the one before it still does. One that is only known
-    when the step begins is asked for then."""
+    """Dashboard page that shows the step; empty keeps the current page. A callable is resolved when the step
+    begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """Steps that belong together, with a sentence or two for the audience."""
+    """Related steps, with a sentence or two for the audience."""
 
     title: str
     text: str
@@ -52,63 +52,63 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
-class HandAct:
-    """A button, with what can be chosen beside it; ``chapter`` makes the chapter that is then played."""
+class ManualAction:
+    """A button with an optional choice; ``make_chapter`` builds the chapter that it plays."""
 
     name: str
     title: str
-    choose: str
-    """What the choice is, for its label; empty where there is none."""
+    choice_label: str
+    """Empty for an action without a choice."""
     choices: tuple[str, ...]
-    chapter: Callable[[str], Chapter]
+    make_chapter: Callable[[str], Chapter]
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What can be played on a stage."""
+    """Story and manual actions of one stage."""
 
     story: Sequence[Chapter]
-    by_hand: Sequence[HandAct]
+    manual_actions: Sequence[ManualAction]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a story ended. ``failure`` is empty where every step happened."""
+    """Result of a story. ``failure`` is empty if every step passed."""
 
     steps: int
-    happened: int
+    passed: int
     seconds: float
     failure: str = ""
 
     def and_then(self, other: Outcome) -> Outcome:
-        """Both stories, one after the other."""
+        """Sum of two stories in sequence."""
         return Outcome(
             self.steps + other.steps,
-            self.happened + other.happened,
+            self.passed + other.passed,
             self.seconds + other.seconds,
             self.failure or other.failure,
         )
 
 
 class Narrator(Protocol):
-    """Tells a story to an audience: a live screen, or plain lines."""
+    """Output of a story: a live screen, or plain lines."""
 
     def chapter(self, number: int, chapter: Chapter) -> None: ...
 
     def step(self, number: int, step: Step) -> None: ...
 
-    def happened(self, evidence: str, seconds: float) -> None: ...
+    def passed(self, evidence: str, seconds: float) -> None: ...
 
     def failed(self, step: Step, reason: str) -> None: ...
 
 
-def tell(chapters: Sequence[Chapter], narrator: Narrator) -> Outcome:
+def run_story(chapters: Sequence[Chapter], narrator: Narrator) -> Outcome:
     """Run all steps in order until one fails."""
     began = time.monotonic()
     total = sum(len(chapter.steps) for chapter in chapters)
     number = 0
-    for place, chapter in enumerate(chapters, 1):
-        narrator.chapter(place, chapter)
+    for chapter_number, chapter in enumerate(chapters, 1):
+        narrator.chapter(chapter_number, chapter)
         for step in chapter.steps:
             number += 1
             narrator.step(number, step)
@@ -118,33 +118,33 @@ def tell(chapters: Sequence[Chapter], narrator: Narrator) -> Outcome:
             except EdgeloopError as error:
                 narrator.failed(step, str(error))
                 return Outcome(total, number - 1, time.monotonic() - began, f"{step.title}: {error}")
-            narrator.happened(evidence, time.monotonic() - started)
+            narrator.passed(evidence, time.monotonic() - started)
     return Outcome(total, number, time.monotonic() - began)
 
 
 class PlainNarrator:
-    """Plain lines, for logs and for machines without a terminal."""
+    """Plain lines for logs and non-interactive output."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
         self._began = time.monotonic()
 
     def chapter(self, number: int, chapter: Chapter) -> None:
-        self._say("")
-        self._say(f"== {number}. {chapter.title}")
-        self._say(f"   {chapter.text}")
+        self._write("")
+        self._write(f"== {number}. {chapter.title}")
+        self._write(f"   {chapter.text}")
 
     def step(self, number: int, step: Step) -> None:
-        self._say(f"[{self._elapsed()}] {number:2d} {step.title} ...")
+        self._write(f"[{self._elapsed()}] {number:2d} {step.title} ...")
 
-    def happened(self, evidence: str, seconds: float) -> None:
+    def passed(self, evidence: str, seconds: float) -> None:
         first, *rest = evidence.splitlines() or [""]
-        self._say(f"[{self._elapsed()}]    ok ({seconds:.1f} s): {first}")
+        self._write(f"[{self._elapsed()}]    ok ({seconds:.1f} s): {first}")
         for line in rest:
-            self._say(f"             {line}")
+            self._write(f"             {line}")
 
     def failed(self, step: Step, reason: str) -> None:
-        self._say(f"[{self._elapsed()}]    DID NOT HAPPEN: {step.title}: {reason}")
+        self._write(f"[{self._elapsed()}]    FAILED: {step.title}: {reason}")
 
     def _elapsed(self) -> str:
         minutes, seconds = divmod(time.monotonic() - self._began, 60)

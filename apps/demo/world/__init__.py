@@ -1,1 +1,1 @@
-"""The world of the show: cloud and nodes as child processes, networks that can be cut, and their client."""
+"""World of a show: cloud and nodes as child processes, and networks that can be cut."""

@@ -1,14 +1,14 @@
-"""A network that can be cut: a small TCP proxy on loopback between a node and the cloud.
+"""Network that can be cut: a TCP proxy on loopback between a node and the cloud.
 
-`Link` listens on a port of its own and forwards to a target. Its rules:
+`Link` listens on a port of its own and forwards to a target. Rules:
 
-- `Link.cut` resets every connection (RST, as a pulled cable or a dying router looks to TCP after its
-  time) and refuses new ones, while the port stays bound, so that nobody else can take it.
+- `Link.cut` resets every connection (RST, as TCP sees a pulled cable after its timeout) and refuses new ones;
+  the port stays bound, so that no other process can take it.
 - `Link.restore` listens again on the same port.
-- What flows is counted in both directions, so that network use is measured and not estimated.
-- A connection holds at most `BUFFER_BYTES` in each direction; a slow reader slows the sender down.
-- ``rewrite`` may change what flows (used by tests to drop and double MQTT packets); it is asked once
-  for each connection and gives one function for each direction.
+- Bytes are counted in both directions.
+- A connection buffers at most `BUFFER_BYTES` in each direction; a slow reader slows the sender down.
+- ``rewrite`` may change the bytes (tests drop and duplicate MQTT packets); it is called once per connection
+  and returns one function for each direction.
 
 One thread owns all sockets of a link.
 """
@@ -27,7 +27,7 @@ READ_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 2.0
 
 Rewrite = Callable[[bytes], bytes]
-"""Takes what was read from one side, gives what is written to the other."""
+"""Maps bytes read from one side to bytes written to the other."""
 
 
 def unchanged(chunk: bytes) -> bytes:
@@ -37,18 +37,18 @@ def unchanged(chunk: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class _End:
-    """One end of a connection: what is read here is written to ``other``."""
+    """One end of a connection; bytes read here are written to ``other``."""
 
     socket: socket.socket
     up: bool
     rewrite: Rewrite
     other: _End | None = None
     waiting: bytearray = field(default_factory=bytearray)
-    """Bytes that still have to be written to this end."""
+    """Bytes to be written to this end."""
     finished: bool = False
-    """Nothing more will be read here."""
+    """End of input reached."""
     shut: bool = False
-    """Nothing more will be written here."""
+    """Output closed."""
 
 
 class Link:
@@ -68,7 +68,7 @@ class Link:
         self._ends: set[_End] = set()
         self._listener = _bound(0)
         self.port: int = self._listener.getsockname()[1]
-        self._wanted = "open"
+        self._requested = "open"
         self._state = "cut"
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"link-{self.port}", daemon=True)
@@ -87,33 +87,33 @@ class Link:
 
     @property
     def connections(self) -> int:
-        """Connections that are open now."""
+        """Number of open connections."""
         return len(self._ends) // 2
 
     def cut(self) -> None:
-        """Reset all connections and refuse new ones; returns when it is so."""
-        self._ask("cut")
+        """Reset all connections and refuse new ones; returns once done."""
+        self._switch("cut")
 
     def restore(self) -> None:
-        """Take connections again; returns when it is so."""
-        self._ask("open")
+        """Accept connections again; returns once done."""
+        self._switch("open")
 
     def reset(self) -> None:
-        """Reset all connections, and go on taking new ones."""
+        """Reset all connections, and accept new ones."""
         self.cut()
         self.restore()
 
     def close(self) -> None:
-        """End for good; returns when all sockets are closed."""
+        """Close permanently; returns once all sockets are closed."""
         if self._thread.is_alive():
-            self._ask("closed")
+            self._switch("closed")
             self._thread.join()
 
-    def _ask(self, state: str) -> None:
+    def _switch(self, state: str) -> None:
         with self._changed:
             if self._state == "closed":
                 return
-            self._wanted = state
+            self._requested = state
             self._wake_out.send(b"x")
             self._changed.wait_for(lambda: self._state in (state, "closed"), timeout=30)
 
@@ -140,10 +140,10 @@ class Link:
                 self._changed.notify_all()
 
     def _change(self) -> None:
-        wanted = self._wanted
-        if wanted == self._state:
+        requested = self._requested
+        if requested == self._state:
             return
-        if wanted == "open":
+        if requested == "open":
             self._listener.listen(64)
             self._selector.register(self._listener, selectors.EVENT_READ)
         elif self._state == "open":
@@ -153,7 +153,7 @@ class Link:
             self._listener = placeholder
             self._reset_all()
         with self._changed:
-            self._state = wanted
+            self._state = requested
             self._changed.notify_all()
 
     def _accept(self) -> None:
@@ -219,7 +219,7 @@ class Link:
             end.socket.shutdown(socket.SHUT_WR)
 
     def _watch(self, end: _End) -> None:
-        """Ask for what this end needs next: reading unless its other side is full, writing if it waits."""
+        """Select reading unless the other side's buffer is full, and writing if data waits."""
         assert end.other is not None
         events = selectors.EVENT_WRITE if end.waiting else 0
         if not end.finished and len(end.other.waiting) < BUFFER_BYTES:
@@ -246,7 +246,7 @@ class Link:
 
 
 def _bound(port: int) -> socket.socket:
-    """A socket on ``port`` that does not listen yet: whoever connects to it is refused."""
+    """A socket on ``port`` that does not listen: connections are refused."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,12 +1,12 @@
-"""Child processes of the show: started, waited for by condition, stopped, and never left behind.
+"""Child processes of a show: start, wait by condition, and stop, with none left behind.
 
 Rules:
 
-- Every child writes to a log file; `Children.tail` shows its end where something goes wrong.
-- A child runs in a session of its own, so Ctrl-C reaches only the show, which then stops its children
-  in order; `Child.stop` asks with SIGTERM and kills the whole group where that does not help.
-- On Linux a child also dies when the show is killed with SIGKILL (parent-death signal).
-- Only what was started here is ever touched.
+- Every child writes to a log file; error messages quote its end.
+- A child runs in a session of its own, so Ctrl-C reaches only the show, which then stops its children in
+  order: `Child.stop` sends SIGTERM, and SIGKILL to the whole group after a timeout.
+- On Linux a child also ends if the show is killed with SIGKILL (parent-death signal).
+- No other process is ever signalled.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ T = TypeVar("T")
 POLL_S = 0.05
 STOP_TIMEOUT_S = 60.0
 
-# Runs in the child before its program: heed SIGINT, which what a shell starts in the background ignores; ask
-# Linux to send SIGTERM when the parent's thread ends, then look whether the parent is gone already. 1 is
-# PR_SET_PDEATHSIG of prctl(2).
+# Runs in the child before its program: restore SIGINT, which a shell's background jobs ignore; request
+# SIGTERM at the end of the parent's thread (Linux, PR_SET_PDEATHSIG = 1 of prctl(2)); exit if the parent has
+# ended already.
 _LAUNCH = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -45,7 +45,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 class ShowError(EdgeloopError):
-    """A step of the show did not happen."""
+    """A step of the show failed."""
 
 
 def wait_until(
@@ -56,10 +56,9 @@ def wait_until(
     poll_s: float = POLL_S,
     failed: Callable[[], str | None] = lambda: None,
 ) -> T:
-    """The first true value of ``condition``.
+    """Wait for the first true value of ``condition`` and return it.
 
-    Raises `ShowError` naming ``what`` once ``timeout_s`` is over, or as soon as ``failed`` tells a reason
-    why it can never be.
+    Raises `ShowError` naming ``what`` after ``timeout_s``, or as soon as ``failed`` returns a reason.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -90,35 +89,35 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """None while it runs; negative for a signal."""
         return self._process.poll()
 
-    def death(self) -> str | None:
-        """Why it ended, with the end of its log; None while it runs. For ``failed`` of `wait_until`."""
+    def exit_report(self) -> str | None:
+        """Exit code and end of the log; None while it runs. For ``failed`` of `wait_until`."""
         if self.alive:
             return None
         return f"{self.name} ended with exit code {self.exit_code}; the end of {self.log}:\n{tail(self.log)}"
 
     def terminate(self) -> None:
-        """Ask it to drain and end (SIGTERM)."""
+        """Send SIGTERM: drain and end."""
         if self.alive:
             self._process.terminate()
 
     def kill(self) -> None:
-        """SIGKILL to this one process, now; its own children are left to themselves."""
+        """Send SIGKILL to this process only, not to its children."""
         if self.alive:
             self._process.kill()
         self._process.wait()
 
     def wait(self, timeout_s: float) -> int:
-        """Its exit code. Raises `ShowError` if it does not end in time."""
+        """Wait for its exit code. Raises `ShowError` after ``timeout_s``."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise ShowError(f"{self.name} did not end within {timeout_s:g} s; see {self.log}") from None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """SIGTERM, then SIGKILL to its whole group; returns the exit code."""
+        """Send SIGTERM, then SIGKILL to its whole group; returns the exit code."""
         self.terminate()
         try:
             self._process.wait(timeout_s)
@@ -128,7 +127,7 @@ class Child:
         return self._process.wait()
 
     def reap(self) -> None:
-        """SIGKILL to whatever is left of its group; only once the child itself has ended."""
+        """Send SIGKILL to the rest of its group once the child itself has ended."""
         if self.alive:
             return
         try:
@@ -136,20 +135,20 @@ class Child:
         except ProcessLookupError:
             pass
         else:
-            return  # The number has been given to another process, so nothing of the group is left.
+            return  # The number belongs to another process now, so the group is empty.
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
 
 class Children:
-    """All child processes of one show or test; a context manager that leaves none behind."""
+    """All child processes of one show or test; a context manager that stops them."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._children: list[Child] = []
         self._lock = threading.Lock()
-        # The parent-death signal follows the thread that starts a child, so that thread must live on.
+        # The parent-death signal follows the thread that starts a child, so that thread must stay alive.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="starter")
 
     def __enter__(self) -> Children:
@@ -166,7 +165,7 @@ class Children:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> Child:
-        """Start ``command``; its output is added to ``<logs>/<name>.log``. Raises `ShowError`."""
+        """Start ``command``; its output is appended to ``<logs>/<name>.log``. Raises `ShowError`."""
         log = self.logs / f"{name}.log"
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command]
 
@@ -184,14 +183,14 @@ class Children:
 
         try:
             child = Child(name, self._starter.submit(open_process).result(), log)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the show ends, nothing is started any more.
+        except (OSError, RuntimeError) as error:  # RuntimeError: the show ends.
             raise ShowError(f"cannot start {name}: {error}") from error
         with self._lock:
             self._children.append(child)
         return child
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Stop all that still run, the last started first, all within ``timeout_s``; then start no more."""
+        """Stop all running children in reverse order, within ``timeout_s``; no more can be started."""
         with self._lock:
             children, self._children = self._children, []
         deadline = time.monotonic() + timeout_s
@@ -203,12 +202,12 @@ class Children:
 
 
 def edgeloop(*arguments: str) -> list[str]:
-    """The command line of ``edgeloop ...`` in this Python."""
+    """Command line of ``edgeloop ...`` with this Python."""
     return [sys.executable, "-m", "common.cli", *arguments]
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, for an error message."""
+    """Last lines of a log, for an error message."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 8192))

@@ -1,7 +1,7 @@
-"""What the audience sees of the world at one moment, and the thread that looks.
+"""Snapshots of the world for a live view, and the thread that takes them.
 
-`Watcher` asks the cloud's API and the nodes' own metrics a few times a second. What does not answer (a
-node whose network is cut, a cloud that starts) leaves the last picture as it was, marked as such.
+`Watcher` polls the cloud's API and the metrics of the nodes. A cloud that does not answer (while it starts)
+leaves the last snapshot in place.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ from apps.demo.world.world import EdgeNode
 from common.errors import EdgeloopError
 
 HISTORY = 48
-"""Points that are kept for each subject."""
-LOOK_S = 0.5
+"""Points in the sparkline of a subject."""
+PERIOD_S = 0.5
+"""Polling period of the watcher."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """What the app's cloud side says of one subject, in the words of its show."""
+class SubjectView:
+    """One subject as its app's cloud side reports it."""
 
     line: str
-    place: str = ""
-    """When that was, in the subject's own terms."""
+    position: str = ""
+    """Position in the recording, in the subject's own terms."""
     alarm: str = ""
-    """Empty while there is none."""
+    """Empty without an open alarm."""
     point: float = 0.0
-    """A value in [0, 1] for the line of blocks."""
+    """Sparkline value in [0, 1]."""
     point_key: tuple[int, int] = (0, 0)
-    """``(series, number)``: there is a new point when it changes, and a new line with a new series."""
+    """``(series, number)``: a changed key adds a point, a changed series starts a new sparkline."""
 
 
-Look = Callable[[Callable[..., Any], str], Mapping[str, Picture]]
-"""Asks the cloud about an app's subjects: ``look(ask, app)`` gives a picture for each node."""
+SnapshotView = Callable[[Callable[..., Any], str], Mapping[str, SubjectView]]
+"""Queries the subjects of an app: ``view(get, app)`` returns the `SubjectView` of each node by its name."""
 
 
 @dataclass(frozen=True, slots=True)
-class NodeScene:
+class NodeSnapshot:
     """One node and its subject."""
 
     node: str
@@ -51,35 +52,38 @@ class NodeScene:
     version: str = ""
     step: str = ""
     waiting: int | None = None
-    """Events in the node's outbox that the cloud has not acked."""
+    """Unacknowledged events in the node's outbox; None if the node does not answer."""
     drift: bool = False
-    picture: Picture | None = None
+    subject: SubjectView | None = None
+    """None before the first report."""
     history: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """All of the world that the audience sees."""
+class Snapshot:
+    """The world at one moment."""
 
-    nodes: tuple[NodeScene, ...] = ()
+    nodes: tuple[NodeSnapshot, ...] = ()
     job: str = ""
     job_progress: float = 0.0
     rollout: str = ""
     bytes_sent: int = 0
     bytes_raw: int = 0
-    """What sending every reading would have cost."""
+    """Size of all readings."""
     events: int = 0
 
 
 class Watcher:
-    """Looks at the world in a thread of its own and keeps the latest `Scene`."""
+    """Takes snapshots in a thread of its own and keeps the latest; a context manager."""
 
-    def __init__(self, nodes: Sequence[EdgeNode], ask: Callable[..., Any], app: str, look: Look) -> None:
-        self.scene = Scene(tuple(NodeScene(node.name) for node in nodes))
+    def __init__(
+        self, nodes: Sequence[EdgeNode], get: Callable[..., Any], app: str, view: SnapshotView
+    ) -> None:
+        self.snapshot = Snapshot(tuple(NodeSnapshot(node.name) for node in nodes))
         self._nodes = nodes
-        self._ask = ask
+        self._get = get
         self._app = app
-        self._look_at = look
+        self._view = view
         self._history: dict[str, deque[float]] = {node.name: deque(maxlen=HISTORY) for node in nodes}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -93,36 +97,36 @@ class Watcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(PERIOD_S):
             try:
-                self.scene = self._look()
+                self.snapshot = self._take()
             except EdgeloopError:
-                continue  # The cloud does not answer now; the picture stays as it is.
+                continue  # The cloud does not answer now; the last snapshot stays.
 
-    def _look(self) -> Scene:
-        known = {node["node"]: node for node in self._ask("/v1/nodes", limit=100)["items"]}
-        pictures = self._look_at(self._ask, self._app)
+    def _take(self) -> Snapshot:
+        known = {node["node"]: node for node in self._get("/v1/nodes", limit=100)["items"]}
+        subjects = self._view(self._get, self._app)
         nodes = tuple(
-            self._node(node, old, known.get(node.name, {}), pictures.get(node.name))
-            for node, old in zip(self._nodes, self.scene.nodes, strict=True)
+            self._node(node, old, known.get(node.name, {}), subjects.get(node.name))
+            for node, old in zip(self._nodes, self.snapshot.nodes, strict=True)
         )
         job, progress = self._job()
         healths = [each.get("health") or {} for each in known.values()]
-        return Scene(
+        return Snapshot(
             nodes=nodes,
             job=job,
             job_progress=progress,
             rollout=self._rollout(),
             bytes_sent=sum(node.bytes_up() for node in self._nodes),
             bytes_raw=sum(int(health.get("bytes_raw", 0)) for health in healths),
-            events=int(self._ask("/v1/status")["counts"]["committed"]),
+            events=int(self._get("/v1/status")["counts"]["committed"]),
         )
 
     def _node(
-        self, node: EdgeNode, old: NodeScene, known: dict[str, Any], picture: Picture | None
-    ) -> NodeScene:
+        self, node: EdgeNode, old: NodeSnapshot, known: dict[str, Any], subject: SubjectView | None
+    ) -> NodeSnapshot:
         health = known.get("health") or {}
-        scene = replace(
+        new = replace(
             old,
             cut=node.is_cut,
             state=known.get("state", "unknown"),
@@ -131,25 +135,25 @@ class Watcher:
             waiting=waiting_events(node),
             drift=health.get("drift") in (True, "drift"),
         )
-        if picture is None:
-            return scene
+        if subject is None:
+            return new
         history = self._history[node.name]
-        before = old.picture.point_key if old.picture else None
-        if picture.point_key != before:
-            if before is not None and picture.point_key[0] != before[0]:
+        last_key = old.subject.point_key if old.subject else None
+        if subject.point_key != last_key:
+            if last_key is not None and subject.point_key[0] != last_key[0]:
                 history.clear()
-            history.append(picture.point)
-        return replace(scene, picture=picture, history=tuple(history))
+            history.append(subject.point)
+        return replace(new, subject=subject, history=tuple(history))
 
     def _job(self) -> tuple[str, float]:
-        jobs = self._ask(f"/v1/apps/{self._app}/jobs", limit=1)["items"]
+        jobs = self._get(f"/v1/apps/{self._app}/jobs", limit=1)["items"]
         if not jobs:
             return "", 0.0
         job = jobs[0]
         return f"{job['state']}: {job['message']}" if job["message"] else job["state"], job["progress"]
 
     def _rollout(self) -> str:
-        rollouts = self._ask(f"/v1/apps/{self._app}/rollouts", limit=1)["items"]
+        rollouts = self._get(f"/v1/apps/{self._app}/rollouts", limit=1)["items"]
         if not rollouts:
             return ""
         rollout = rollouts[0]
@@ -158,7 +162,7 @@ class Watcher:
 
 
 def metrics(node: EdgeNode) -> dict[str, float]:
-    """The node's own metrics by name (labels left out, summed), read over loopback; empty if it is silent."""
+    """Metrics of a node by name, summed over labels; empty if the node does not answer."""
     try:
         port = int((node.data / "telemetry.port").read_text("utf-8"))
         answer = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", timeout=2.0, retries=False)
@@ -174,7 +178,7 @@ def metrics(node: EdgeNode) -> dict[str, float]:
 
 
 def waiting_events(node: EdgeNode) -> int | None:
-    """Events in the node's outbox that the cloud has not acked; None where the node is silent."""
+    """Unacknowledged events in the node's outbox; None if the node does not answer."""
     value = metrics(node).get("edgeloop_outbox_events")
     return None if value is None else int(value)
 

@@ -1,8 +1,8 @@
-"""A small world on one machine: a cloud and nodes as child processes, with links between that can be cut.
+"""World on one machine: a cloud and nodes as child processes, connected by links that can be cut.
 
-The show and the end-to-end tests drive the product through this, and it drives the product only by
-what a user has: the command line, the environment, the HTTP API, files that are documented. Settings
-are given as nested mappings and reach the children as ``EDGELOOP_...`` variables.
+The show and the end-to-end tests use it. It drives the product by public interfaces only: the command line,
+the environment, the HTTP API and documented files. Settings are nested mappings, passed to the children as
+``EDGELOOP_...`` variables.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from common.config.node import Enrolment
 READY_TIMEOUT_S = 240.0
 Settings = Mapping[str, Any]
 COMMIT_INTERVAL_S = 0.5
-"""Of a node that is watched: its telemetry is not to wait; the disk of this machine bears it."""
+"""Commit interval of a node's outbox here: prompt telemetry matters more than disk wear."""
 Rewriter = Callable[[], tuple[Rewrite, Rewrite]]
 
 
 class CloudFile(msgspec.Struct, frozen=True):
-    """What a running cloud tells about itself in ``cloud.json``."""
+    """Contents of ``cloud.json`` of a running cloud."""
 
     http_url: str
     mqtt_host: str
@@ -41,7 +41,7 @@ class CloudFile(msgspec.Struct, frozen=True):
 
 
 class CloudSite:
-    """One cloud: its folder, its process while it runs, and the links that lead to it."""
+    """One cloud: its folder, its process, and the links to it."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class CloudSite:
     ) -> None:
         self.folder = folder
         self.command = command
-        """Changes the command line before it is run, for tests that put limits around the process."""
+        """Transforms the command line, for tests that limit the process."""
         self._children = children
-        self._environment = variables(settings or {}) | dict(environment or {})
+        self._environment = environment_variables(settings or {}) | dict(environment or {})
         self._child: Child | None = None
         self._mqtt_links: list[Link] = []
         self._http_links: list[Link] = []
@@ -73,28 +73,28 @@ class CloudSite:
 
     @property
     def file(self) -> CloudFile:
-        """The cloud's own word about itself. Raises `ShowError` if this process has not given it."""
+        """``cloud.json`` as written by the running process. Raises `ShowError` before that."""
         found = self._read_file()
         if found is None:
             raise ShowError(f"the cloud in {self.folder} is not ready")
         return found
 
     def launch(self) -> Child:
-        """Start the process and return at once."""
+        """Start the process without waiting."""
         arguments = ["cloud", "up", "--data", str(self.folder), "--http", "127.0.0.1:0"]
         command = self.command(edgeloop(*arguments, "--mqtt", "127.0.0.1:0"))
         self._child = self._children.start("cloud", command, environment=self._environment)
         return self._child
 
     def start(self, timeout_s: float = READY_TIMEOUT_S) -> CloudFile:
-        """Start it and wait until it serves."""
+        """Start it and wait until it serves requests."""
         self.launch()
         return self.await_ready(timeout_s)
 
     def await_ready(self, timeout_s: float = READY_TIMEOUT_S) -> CloudFile:
-        """Wait until it serves, and lead the links to where it listens now."""
+        """Wait until it serves requests, and point the links to its current addresses."""
         file = wait_until(
-            self._answering, what="the cloud answers", timeout_s=timeout_s, failed=self.child.death
+            self._answering, what="the cloud answers", timeout_s=timeout_s, failed=self.child.exit_report
         )
         for link in self._mqtt_links:
             link.target = (file.mqtt_host, file.mqtt_port)
@@ -103,7 +103,7 @@ class CloudSite:
         return file
 
     def client(self) -> CloudClient:
-        """The API with the administrator's token. Raises `ShowError` while the cloud is not ready."""
+        """API client with the administrator's token. Raises `ShowError` if the cloud is not ready."""
         file = self.file
         token = (self.folder / "secrets" / "admin-token").read_text("utf-8").strip()
         return CloudClient(file.http_url, token)
@@ -111,7 +111,7 @@ class CloudSite:
     def add_links(
         self, rewrite: Rewriter | None = None, rewrite_http: Rewriter | None = None
     ) -> tuple[Link, Link]:
-        """Two new links to this cloud, for MQTT and HTTP; the caller closes them."""
+        """New links to this cloud for MQTT and HTTP; the caller closes them."""
         file = self.file
         mqtt = Link((file.mqtt_host, file.mqtt_port), rewrite=rewrite)
         http = Link(_address(file.http_url), rewrite=rewrite_http)
@@ -135,7 +135,7 @@ class CloudSite:
 
 
 class EdgeNode:
-    """One node: its folder, its links, and its process while it runs."""
+    """One node: its folder, its links and its process."""
 
     def __init__(
         self,
@@ -154,9 +154,9 @@ class EdgeNode:
         self.mqtt: Link | None = None
         self.http: Link | None = None
         self._children = children
-        wanted = settings or {}
-        shown = {**wanted, "outbox": {"commit_interval_s": COMMIT_INTERVAL_S, **wanted.get("outbox", {})}}
-        self._environment = variables(shown) | dict(environment or {})
+        given = settings or {}
+        outbox = {"commit_interval_s": COMMIT_INTERVAL_S, **given.get("outbox", {})}
+        self._environment = environment_variables({**given, "outbox": outbox}) | dict(environment or {})
         self._child: Child | None = None
         self._closing = ExitStack()
 
@@ -186,14 +186,14 @@ class EdgeNode:
         rewrite: Rewriter | None = None,
         rewrite_http: Rewriter | None = None,
     ) -> Enrolment:
-        """Enrol with a running cloud, over two links of its own."""
+        """Enrol with a running cloud, over links of its own."""
         self.mqtt, self.http = cloud.add_links(rewrite, rewrite_http)
         self._closing.callback(self.mqtt.close)
         self._closing.callback(self.http.close)
         with cloud.client() as client:
-            given = client.post("/v1/nodes", {"node": self.name, "site": site})
+            answer = client.post("/v1/nodes", {"node": self.name, "site": site})
         enrolment = msgspec.structs.replace(
-            msgspec.convert(given, Enrolment),
+            msgspec.convert(answer, Enrolment),
             cloud_url=f"http://127.0.0.1:{self.http.port}",
             mqtt_host="127.0.0.1",
             mqtt_port=self.mqtt.port,
@@ -202,7 +202,7 @@ class EdgeNode:
         return enrolment
 
     def start(self, source: str, *arguments: str) -> Child:
-        """Start the process and return at once; a node has nothing to wait for."""
+        """Start the process without waiting."""
         command = ["node", "run", "--app", self.app, "--source", source, "--data", str(self.data)]
         enrolment = self.folder / "enrolment.json"
         if enrolment.exists():
@@ -213,13 +213,13 @@ class EdgeNode:
         return self._child
 
     def await_ready(self, timeout_s: float = READY_TIMEOUT_S) -> str:
-        """Wait until /healthz answers; its address."""
+        """Wait until /healthz answers; returns the address."""
         return wait_until(
-            self._answering, what=f"{self.name} answers", timeout_s=timeout_s, failed=self.child.death
+            self._answering, what=f"{self.name} answers", timeout_s=timeout_s, failed=self.child.exit_report
         )
 
     def cut(self) -> None:
-        """Cut it off from the cloud."""
+        """Cut its links to the cloud."""
         for link in self.links:
             link.cut()
 
@@ -232,7 +232,7 @@ class EdgeNode:
         return any(link.is_cut for link in self.links)
 
     def bytes_up(self) -> int:
-        """Bytes that have left this node so far, as its links have counted them."""
+        """Bytes sent by this node so far, as counted by its links."""
         return sum(link.bytes_up for link in self.links)
 
     def stop(self, timeout_s: float = 60.0) -> int:
@@ -251,15 +251,15 @@ class EdgeNode:
         return url if answers(f"{url}/healthz") else None
 
 
-def variables(settings: Settings, prefix: str = ENVIRONMENT_PREFIX) -> dict[str, str]:
+def environment_variables(settings: Settings, prefix: str = ENVIRONMENT_PREFIX) -> dict[str, str]:
     """Settings as environment variables: ``{"ota": {"poll_s": 1}}`` is ``EDGELOOP_OTA__POLL_S=1``.
 
-    A list's items stand between commas.
+    Items of a list are separated by commas.
     """
     found: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            found |= variables(value, f"{prefix}{key.upper()}__")
+            found |= environment_variables(value, f"{prefix}{key.upper()}__")
         else:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             found[prefix + key.upper()] = text
@@ -267,7 +267,7 @@ def variables(settings: Settings, prefix: str = ENVIRONMENT_PREFIX) -> dict[str,
 
 
 def answers(url: str) -> bool:
-    """Whether ``url`` answers with 200 now."""
+    """Whether ``url`` answers with status 200."""
     try:
         return urllib3.request("GET", url, timeout=2.0, retries=False).status == 200
     except urllib3.exceptions.HTTPError:

@@ -1,1 +1,1 @@
-"""The show of the industrial app: three virtual turbofans that begin to wear out in new ways."""
+"""The show of the industrial app: three virtual turbofans with new wear faults."""

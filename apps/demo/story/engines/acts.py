@@ -1,7 +1,7 @@
-"""The story of the engines, and the acts of its beginning.
+"""Story of the engines, and the steps of its beginning.
 
-The edge decides; the network of one node is cut; two turns of the loop with two faults that the model has not
-seen; bad models that are stopped; what it came to.
+The edge decides; a network outage; two learning rounds with two faults that the model has not seen; bad
+models; the final count.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apps.demo.story.acts import Frame, Outage
-from apps.demo.story.engines.learning_round import Turn
-from apps.demo.story.engines.plant import NEW_FAULTS, Plant, Truth, pooled_rmse
+from apps.demo.story.acts import OpeningAndCount, Outage
+from apps.demo.story.engines.learning_round import LearningRound
+from apps.demo.story.engines.plant import NEW_FAULTS, EndedRun, Plant, pooled_rmse
 from apps.demo.story.refusals import Refusals
 from apps.demo.story.story import Chapter, Step
 from apps.demo.world.stage import Stage
 
 FAULTS = NEW_FAULTS[:2]
-"""What happens to the engines in the two turns of the story."""
+"""Faults of the two learning rounds of the story."""
 
 
 @dataclass(slots=True)
-class Edge:
-    """What the edge decides before anything has happened."""
+class EdgeDecisions:
+    """Predictions and alarms of the edge with the bundled model."""
 
     stage: Stage
     plant: Plant
@@ -32,12 +32,12 @@ class Edge:
         app = f"/ui/apps/{self.stage.app}"
         return Chapter(
             "The edge decides",
-            "Remaining life with a 90 % interval at every cycle, and an alarm that explains itself.",
+            "Remaining life with a 90 % interval at every cycle, and alarms that name their causes.",
             [
                 Step("predictions arrive", self.predictions, ("infer", "send", "aggregate"), app),
                 Step("the edge raises alarms", self.alarms, ("decide",), "/ui/alerts"),
                 Step(
-                    "runs end, maintenance closes work orders",
+                    "maintenance closes its work orders",
                     self.known_error,
                     ("learn",),
                     f"{app}/machines/{self.stage.subjects[0]}",
@@ -49,7 +49,7 @@ class Edge:
         self.stage.ready()
 
         def all_report() -> list[dict[str, Any]]:
-            machines = self.stage.ask(self.stage.app_path("machines"), limit=100)["items"]
+            machines = self.stage.get(self.stage.app_path("machines"), limit=100)["items"]
             return machines if len(machines) == len(self.stage.nodes) else []
 
         machines = self.stage.wait(all_report, "a prediction of each engine")
@@ -59,54 +59,54 @@ class Edge:
         self.stage.ready()
 
         def due() -> dict[str, Any] | None:
-            alerts = self.stage.ask("/v1/alerts", limit=50)["items"]
+            alerts = self.stage.get("/v1/alerts", limit=50)["items"]
             return next((a for a in alerts if a["type"].endswith("maintenance_due")), None)
 
         data = (alert := self.stage.wait(due, "a maintenance alarm"))["data"]
         return (
             f"{alert['subject']}, cycle {data['cycle']}: at least {data['lower_cycles']:.0f} cycles left, "
-            f"horizon {data['horizon_cycles']:.0f}; because of {', '.join(data['sensors'])}"
+            f"horizon {data['horizon_cycles']:.0f}; cause: {', '.join(data['sensors'])}"
         )
 
     def known_error(self) -> str:
         self.stage.ready()
 
-        def closed() -> list[Truth]:
-            truths = self.plant.newest()
-            return truths if len(truths) >= len(self.stage.nodes) else []
+        def ended() -> list[EndedRun]:
+            runs = self.plant.newest_runs()
+            return runs if len(runs) >= len(self.stage.nodes) else []
 
-        truths = self.stage.wait(closed, "three runs have ended")
-        error = pooled_rmse(self.plant.file(truth) for truth in truths)
-        faults = ", ".join(sorted({truth.fault for truth in truths}))
-        return f"{len(truths)} failures ({faults}); the edge had been off by {error:.1f} cycles (RMSE)"
+        runs = self.stage.wait(ended, "three runs have ended")
+        error = pooled_rmse(self.plant.close_work_order(run) for run in runs)
+        faults = ", ".join(sorted({run.fault for run in runs}))
+        return f"{len(runs)} failures ({faults}); error at the edge {error:.1f} cycles (RMSE)"
 
 
 class Acts:
-    """All acts on one stage, as the story and a presenter share them."""
+    """All acts on one stage, shared by the story and the manual actions."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.plant = Plant(stage)
-        self.frame = Frame(stage)
-        self.edge = Edge(stage, self.plant)
+        self.opening_and_count = OpeningAndCount(stage)
+        self.edge = EdgeDecisions(stage, self.plant)
         self.outages = {name: Outage(stage, name) for name in stage.subjects}
-        self.turns = [Turn(stage, self.plant, fault) for fault in FAULTS]
-        self.refusals = Refusals(stage, ("wrong", "heavy", "late"), self.plant.let_engines_fail)
+        self.rounds = [LearningRound(stage, self.plant, fault) for fault in FAULTS]
+        self.refusals = Refusals(stage, ("wrong", "heavy", "late"), self.plant.restore_known_fault)
 
-    def story(self, *, again: bool) -> list[Chapter]:
-        """The whole story; ``again`` ends with nodes that run."""
-        first, second = self.turns
+    def story(self, *, keep_running: bool) -> list[Chapter]:
+        """The whole story; with ``keep_running`` it ends with running nodes."""
+        first, second = self.rounds
         return [
-            self.frame.opening(
+            self.opening_and_count.opening(
                 "A cloud and three virtual engines",
-                "Each engine has a node of its own, a process that needs no cloud to decide.",
+                "Each engine has a node of its own: a process that decides without a cloud.",
             ),
             self.edge.chapter(),
             self.outages[self.stage.subjects[1]].chapter(),
-            *first.chapters("first turn"),
-            *second.chapters("second turn"),
+            *first.chapters("first round"),
+            *second.chapters("second round"),
             self.refusals.chapter(),
-            self.frame.closing(again=again),
+            self.opening_and_count.count_chapter(keep_running=keep_running),
         ]
 
 

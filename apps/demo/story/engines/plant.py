@@ -1,8 +1,7 @@
-"""The plant on the stage: its maintenance, which the show plays.
+"""Simulated maintenance of the plant.
 
-It knows what became of each run, because the virtual source tells the truth to whoever opens it, and files
-it as a plant would: by closing work orders through the industrial app's API. It also keeps which fault each
-model was taught, so that an act can say whether a fault is new to the model in production.
+The ground truth of each run comes from a second instance of the virtual source. Maintenance files it by
+closing work orders through the industrial app's API, and records the faults that each model was trained on.
 """
 
 from __future__ import annotations
@@ -23,49 +22,49 @@ KNOWN_FAULT = "hpc"
 """The fault mode that the bundled model was trained on."""
 NEW_FAULTS = ("fan", "lpt", "bearing")
 """Fault modes of the virtual turbofan that no engine in the training data has."""
-NEWEST = 12
-"""Runs of a machine whose work orders are closed; a show that has gone on for an hour has a thousand."""
-LEAST_RUNS = 3
-"""Runs of a fault in a training job from which the fault counts as taught."""
+MAX_RUNS = 12
+"""Newest runs of a machine whose work orders are closed; after an hour there are a thousand runs."""
+MIN_RUNS = 3
+"""Filed runs of a fault from which a training job counts as trained on it."""
 LATE_CYCLE = 60
-"""From this cycle on, a run may end before the cloud has heard of it."""
+"""From this cycle on, a run may end before the cloud has its events."""
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """What became of one run of one machine."""
+class EndedRun:
+    """Ground truth of one ended run of one machine."""
 
     machine: str
-    run: int
+    number: int
     cycle: int
-    """The last one: the machine failed after it."""
+    """Last cycle before the failure."""
     fault: str
 
     @property
     def group(self) -> str:
-        return f"{self.machine}/run-{self.run}"
+        return f"{self.machine}/run-{self.number}"
 
 
 @dataclass(slots=True)
 class Plant:
-    """The plant's maintenance, which the show plays: it knows what became of each run, and files it."""
+    """Maintenance of all engines on the stage."""
 
     stage: Stage
     filed: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    """Outcomes by machine and run, as the cloud answered the work orders."""
-    taught: dict[str, set[str]] = field(default_factory=dict)
-    """Versions that were trained on a fault."""
+    """Answers of the cloud to work orders, by machine and run."""
+    trained: dict[str, set[str]] = field(default_factory=dict)
+    """Versions trained on a fault, by fault."""
     fault: str = ""
-    """The fault that was injected last; empty while the machines wear as they always did."""
-    _truths: dict[str, list[Truth]] = field(default_factory=dict)
+    """The fault injected last; empty before the first."""
+    _ended: dict[str, list[EndedRun]] = field(default_factory=dict)
 
     def current_run(self, node: EdgeNode) -> tuple[int, int]:
-        """``(run, cycle)`` that the cloud last heard of a node's machine; ``(0, 0)`` before the first."""
-        machines = self.stage.ask(self.stage.app_path("machines"), limit=100)["items"]
+        """``(run, cycle)`` of a node's machine as last reported to the cloud; ``(0, 0)`` before that."""
+        machines = self.stage.get(self.stage.app_path("machines"), limit=100)["items"]
         return next(((m["run"], m["cycle"]) for m in machines if m["machine"] == node.name), (0, 0))
 
     def inject(self, fault: str) -> dict[str, int]:
-        """Let ``fault`` grow in the runs of all machines from the next one on; the first such run of each."""
+        """Inject ``fault`` into all future runs; returns the first such run of each machine."""
         first: dict[str, int] = {}
         self.fault = fault
         for node in self.stage.nodes:
@@ -76,94 +75,94 @@ class Plant:
             durable.write(file, f"{lines}{first[node.name]} {fault}\n".encode())
         return first
 
-    def let_engines_fail(self) -> str:
-        """Have engines that come to the end of their life in a way that production knows."""
+    def restore_known_fault(self) -> str:
+        """Make the engines fail of a fault that production knows."""
         self.stage.ready()
-        if not self.fault or self.fault in self.known():
+        if not self.fault or self.fault in self.known_faults():
             return ""
         first = self.inject(KNOWN_FAULT)
 
-        def all_run() -> bool:
+        def all_begun() -> bool:
             return all(self.current_run(node)[0] >= first[node.name] for node in self.stage.nodes)
 
-        self.stage.wait(all_run, f"runs with fault {KNOWN_FAULT}")
-        return f"the engines fail of {KNOWN_FAULT} again, which production knows\n"
+        self.stage.wait(all_begun, f"runs with fault {KNOWN_FAULT}")
+        return f"the engines fail of {KNOWN_FAULT} again, a fault that production knows\n"
 
-    def known(self) -> set[str]:
+    def known_faults(self) -> set[str]:
         """Faults that the model in production has learnt."""
         production = self.stage.production()
         path = self.stage.app_path(f"models/{production}/lineage")
-        versions = {link["version"] for link in self.stage.ask(path)["chain"]}
-        return {KNOWN_FAULT} | {fault for fault, taught in self.taught.items() if taught & versions}
+        versions = {link["version"] for link in self.stage.get(path)["chain"]}
+        return {KNOWN_FAULT} | {fault for fault, trained_on in self.trained.items() if trained_on & versions}
 
-    def note_taught(self, version: str) -> None:
-        """``version`` was trained on what has been filed until now."""
-        filed = Counter(truth.fault for truth in self.truths() if (truth.machine, truth.run) in self.filed)
+    def record_training(self, version: str) -> None:
+        """Record that ``version`` was trained on the work orders filed so far."""
+        filed = Counter(run.fault for run in self.ended_runs() if (run.machine, run.number) in self.filed)
         for fault, runs in filed.items():
-            if runs >= LEAST_RUNS:
-                self.taught.setdefault(fault, set()).add(version)
+            if runs >= MIN_RUNS:
+                self.trained.setdefault(fault, set()).add(version)
 
-    def newest(self) -> list[Truth]:
-        """The newest runs that have ended, a few of each machine."""
-        return [truth for node in self.stage.nodes for truth in self.truths_of(node)[-NEWEST:]]
+    def newest_runs(self) -> list[EndedRun]:
+        """The newest ended runs, at most `MAX_RUNS` of each machine."""
+        return [run for node in self.stage.nodes for run in self.ended_runs_of(node)[-MAX_RUNS:]]
 
     def close_work_orders(self) -> str:
-        """Close the work orders of the newest runs, whatever their fault."""
+        """Close the work orders of the newest runs of any fault."""
         self.stage.ready()
-        truths = self.newest()
-        if not truths:
+        runs = self.newest_runs()
+        if not runs:
             raise ShowError("no engine has failed yet: wait a few seconds")
-        new = sum((truth.machine, truth.run) not in self.filed for truth in truths)
+        new = sum((run.machine, run.number) not in self.filed for run in runs)
         outcomes: dict[str, list[dict[str, Any]]] = {}
-        for truth in truths:
-            outcomes.setdefault(truth.fault, []).append(self.file(truth))
-        lines = [f"{len(truths)} failures on {len(self.stage.nodes)} machines, {new} of them filed now"]
+        for run in runs:
+            outcomes.setdefault(run.fault, []).append(self.close_work_order(run))
+        lines = [f"{len(runs)} failures of {len(self.stage.nodes)} machines, {new} newly filed"]
         for fault, found in sorted(outcomes.items()):
             with suppress(ShowError):
                 lines.append(
-                    f"{fault}: {len(found)} runs, the edge was off by {pooled_rmse(found):.1f} cycles"
+                    f"{fault}: {len(found)} runs, error at the edge {pooled_rmse(found):.1f} cycles (RMSE)"
                 )
         return "\n".join(lines)
 
-    def truths(self) -> list[Truth]:
-        """Every run that has ended, of all machines."""
-        return [truth for node in self.stage.nodes for truth in self.truths_of(node)]
+    def ended_runs(self) -> list[EndedRun]:
+        """All ended runs of all machines."""
+        return [run for node in self.stage.nodes for run in self.ended_runs_of(node)]
 
-    def truths_of(self, node: EdgeNode) -> list[Truth]:
-        """What is known of a node's machine: each run that has ended, with its true last cycle."""
-        known = self._truths.setdefault(node.name, [])
-        source = self.stage.open_source(node)
+    def ended_runs_of(self, node: EdgeNode) -> list[EndedRun]:
+        """All ended runs of a node's machine, with their true last cycle."""
+        known = self._ended.setdefault(node.name, [])
+        source: Any = self.stage.open_source(node)  # The turbofan's ground truth is not in `Source`.
         run, _ = self.current_run(node)
         for number in range(len(known), run):
-            made = source.machines[0].run(number)  # type: ignore[attr-defined]
-            known.append(Truth(node.name, number, made.failure_cycle, made.fault))
+            truth = source.machines[0].run(number)
+            known.append(EndedRun(node.name, number, truth.failure_cycle, truth.fault))
         return known
 
-    def file(self, truth: Truth) -> dict[str, Any]:
-        """Close the work order of a run that ended; at most once for each run."""
-        key = (truth.machine, truth.run)
+    def close_work_order(self, run: EndedRun) -> dict[str, Any]:
+        """Close the work order of an ended run, once; returns the cloud's answer."""
+        key = (run.machine, run.number)
         if key not in self.filed:
             order = {
-                "machine": truth.machine,
-                "run": truth.run,
+                "machine": run.machine,
+                "run": run.number,
                 "kind": "failure",
-                "cycle": truth.cycle,
-                "note": truth.fault,
+                "cycle": run.cycle,
+                "note": run.fault,
             }
             self.filed[key] = self.stage.client.post(self.stage.app_path("work-orders"), order)
         return self.filed[key]
 
 
 def pooled_rmse(outcomes: Iterable[dict[str, Any]]) -> float:
-    """RMSE over all points of several runs, in cycles. Raises `ShowError` where there are none."""
+    """RMSE over all points of several runs, in cycles. Raises `ShowError` without points."""
     pairs = [(o["points"], o["rmse_cycles"]) for o in outcomes if o["rmse_cycles"] is not None]
     if not pairs:
-        raise ShowError("no closed run has predictions in the cloud")
+        raise ShowError("no run with a closed work order has predictions in the cloud")
     return math.sqrt(sum(n * rmse**2 for n, rmse in pairs) / sum(n for n, _ in pairs))
 
 
 def known_share(outcomes: Iterable[dict[str, Any]]) -> float:
-    """Share of the cycles of several runs in which the remaining life was known."""
+    """Share of the cycles of several runs with a known remaining life."""
     known = total = 0
     for outcome in outcomes:
         known += outcome["points"]

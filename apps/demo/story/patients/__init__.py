@@ -1,4 +1,4 @@
-"""The show of the ECG app: three virtual patients whose hearts begin to fibrillate, and a clinician.
+"""The show of the ECG app: three virtual patients with atrial fibrillation, and a clinician.
 
 A reference application, not a medical device.
 """

@@ -1,7 +1,7 @@
-"""The ward on the stage: what its patients' hearts truly do, and what was made of it.
+"""The patients on the stage: ground truth of their hearts, and scores of the edge against it.
 
-The virtual patient tells the truth to whoever opens its source, so a clinician can be played who is always
-right, and a model can be judged on a stretch of signal without asking the node: by replaying that stretch
+The ground truth comes from a second instance of the virtual source. It allows a simulated clinician without
+errors, and the scoring of a model on a stretch of signal independent of the node: the stretch is replayed
 through the app's edge, which is a function of signal and model alone.
 """
 
@@ -22,33 +22,33 @@ from apps.demo.world.snapshot import metrics
 from apps.demo.world.stage import Stage
 from apps.demo.world.world import EdgeNode
 from common import durable
-from common.app.edge import EdgeContext
+from common.app.edge import EdgeContext, Reading
 from common.app.spec import find_app
 from common.messages import Event, decode_event
 from common.model.inference import load_model
 from common.model.profile import find_profile
 
 LEAD_S = 15.0
-"""Seconds of signal between an injection and when it happens: a source that runs must hear of it in time."""
+"""Signal between an injection and its onset: a running source must read the injection in time."""
 SINUS_S = 90.0
-"""A heart that fibrillates already is calm for so long before it fibrillates again."""
-WARM_S = 40.0
-"""Signal before a stretch that is replayed, so that the analysis knows the patient when it begins."""
+"""Sinus rhythm between two fibrillations of the same heart."""
+WARM_UP_S = 40.0
+"""Signal replayed before a scored stretch, so that the analysis has adapted to the patient."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What was made of a stretch of signal, against the truth."""
+class RhythmScore:
+    """Result of the edge on a stretch of signal, against the ground truth."""
 
     beats: int = 0
     wrong_beats: int = 0
-    """Beats by which the counts of classes are off, in windows of 10 s."""
+    """Difference of the beat counts by class, in windows of 10 s."""
     true_af_s: float = 0.0
-    told_af_s: float = 0.0
-    """Of the true seconds of atrial fibrillation, those that were called so."""
-    calm_s: float = 0.0
+    detected_af_s: float = 0.0
+    """Of the true seconds of atrial fibrillation, those detected."""
+    no_af_s: float = 0.0
     false_af_s: float = 0.0
-    """Of the seconds without, those that were called atrial fibrillation."""
+    """Of the seconds without atrial fibrillation, those reported as atrial fibrillation."""
 
     @property
     def wrong_share(self) -> float:
@@ -56,91 +56,94 @@ class Heard:
 
     @property
     def af_share(self) -> float:
-        return self.told_af_s / max(1.0, self.true_af_s)
+        return self.detected_af_s / max(1.0, self.true_af_s)
 
     @property
     def false_af_share(self) -> float:
-        return self.false_af_s / max(1.0, self.calm_s)
+        return self.false_af_s / max(1.0, self.no_af_s)
 
-    def __add__(self, other: Heard) -> Heard:
-        return Heard(
+    def __add__(self, other: RhythmScore) -> RhythmScore:
+        return RhythmScore(
             self.beats + other.beats,
             self.wrong_beats + other.wrong_beats,
             self.true_af_s + other.true_af_s,
-            self.told_af_s + other.told_af_s,
-            self.calm_s + other.calm_s,
+            self.detected_af_s + other.detected_af_s,
+            self.no_af_s + other.no_af_s,
             self.false_af_s + other.false_af_s,
         )
 
     def __str__(self) -> str:
         return (
-            f"AF told in {self.af_share:.0%} of its time and {self.false_af_share:.0%} of the rest, "
-            f"{self.wrong_share:.1%} of beats called wrong"
+            f"AF detected in {self.af_share:.0%} of its time, false AF in {self.false_af_share:.0%} of the "
+            f"rest, {self.wrong_share:.1%} of beats misclassified"
         )
 
 
 @dataclass(slots=True)
-class Ward:
-    """Patients and their truth. Times are seconds of a patient's recording, unless they end in ``_ns``."""
+class PatientFleet:
+    """Patients and their ground truth. Times are seconds of a recording, unless they end in ``_ns``."""
 
     stage: Stage
-    slow_s: dict[str, float] = field(default_factory=dict)
-    """From when on the heart at each node fibrillates slowly and nearly regularly."""
+    slow_af_onset_s: dict[str, float] = field(default_factory=dict)
+    """Onset of slow, nearly regular fibrillation, by node."""
 
-    # ----------------------------------------------------------------------------------- the patients
+    # -------------------------------------------------------------------------------------- patients
 
     def pseudonym(self, node: EdgeNode) -> str:
-        """How the cloud calls a node's patient. Raises `ShowError` while it has not heard of one."""
-        patients = self.stage.ask(self.stage.app_path("patients"), limit=100)["items"]
+        """Pseudonym of a node's patient in the cloud. Raises `ShowError` before the first report."""
+        patients = self.stage.get(self.stage.app_path("patients"), limit=100)["items"]
         found = next((each["patient"] for each in patients if each["node"] == node.name), None)
         if found is None:
-            raise ShowError(f"nothing has been heard of the patient of {node.name} yet")
+            raise ShowError(f"no report of the patient of {node.name} yet")
         return found
 
     def name(self, node: EdgeNode) -> str:
-        """The patient's name, which only the node knows."""
+        """Name of the patient, known to the node only."""
         return self.stage.show.parameters[node.name]["name"]
 
     def position_s(self, node: EdgeNode) -> float:
-        """How far a node is in the recording: a reading is a second of it."""
-        known = 0.0
-        if not node.is_cut:  # After a restart, the node's own count begins anew.
-            patients = self.stage.ask(self.stage.app_path("patients"), limit=100)["items"]
-            known = max((self.seconds(p["last_ns"]) for p in patients if p["node"] == node.name), default=0.0)
-        return max(known, metrics(node).get("edgeloop_readings_total", 0.0))
+        """Position of a node in its recording: one reading is one second."""
+        reported = 0.0
+        if not node.is_cut:  # The node's own counter restarts with its process.
+            patients = self.stage.get(self.stage.app_path("patients"), limit=100)["items"]
+            own = [each for each in patients if each["node"] == node.name]
+            reported = max((self.seconds(each["last_ns"]) for each in own), default=0.0)
+        return max(reported, metrics(node).get("edgeloop_readings_total", 0.0))
 
     def seconds(self, time_ns: int) -> float:
         return (time_ns - self.stage.began_ns) / 1e9
 
-    # -------------------------------------------------------------------------------- what hearts do
+    # ------------------------------------------------------------------------------------ injected rhythms
 
-    def fibrillate(self, node: EdgeNode) -> float:
-        """Let a heart fibrillate from soon on, without an end; from when on."""
+    def start_af(self, node: EdgeNode) -> float:
+        """Inject atrial fibrillation without an end; returns its onset."""
         onset_s = round(self.position_s(node) + LEAD_S, 1)
-        if self.is_fibrillating(node, onset_s):
+        if self.has_af(node, onset_s):
             self._inject(node, onset_s, "sinus")
             onset_s += SINUS_S
         self._inject(node, onset_s, "AF")
-        self.slow_s.pop(node.name, None)
+        self.slow_af_onset_s.pop(node.name, None)
         return onset_s
 
-    def slow_down(self, node: EdgeNode) -> float:
-        """Let a heart fibrillate as under drugs, from soon on; from when on."""
-        if node.name not in self.slow_s:
-            self.slow_s[node.name] = round(self.position_s(node) + LEAD_S, 1)
-            self._inject(node, self.slow_s[node.name], "slow_AF")
-        return self.slow_s[node.name]
+    def start_slow_af(self, node: EdgeNode) -> float:
+        """Inject fibrillation slowed by drugs, once; returns its onset."""
+        if node.name not in self.slow_af_onset_s:
+            self.slow_af_onset_s[node.name] = round(self.position_s(node) + LEAD_S, 1)
+            self._inject(node, self.slow_af_onset_s[node.name], "slow_AF")
+        return self.slow_af_onset_s[node.name]
 
     def _inject(self, node: EdgeNode, onset_s: float, rhythm: str) -> None:
         file = self.stage.inject_file(node)
         before = file.read_text("utf-8") if file.exists() else ""
         durable.write(file, f"{before}{onset_s} {rhythm}\n".encode())
 
-    def is_fibrillating(self, node: EdgeNode, at_s: float) -> bool:
+    # ---------------------------------------------------------------------------------------- ground truth
+
+    def has_af(self, node: EdgeNode, at_s: float) -> bool:
         return any(span.rhythm == "AF" for span in self._patient(node).rhythms(at_s, at_s + 1))
 
     def true_rhythm(self, node: EdgeNode, began_s: float, ended_s: float) -> str:
-        """The rhythm between two times; empty where there is more than one."""
+        """The rhythm between two times; empty if it changes."""
         rhythms = {span.rhythm for span in self._patient(node).rhythms(began_s, ended_s)}
         return rhythms.pop() if len(rhythms) == 1 else ""
 
@@ -150,49 +153,54 @@ class Ward:
         return [(beat.sample / patient.rate_hz, beat.kind) for beat in patient.beats(began_s, ended_s)]
 
     def _patient(self, node: EdgeNode) -> Any:
-        return self.stage.open_source(node).patient  # type: ignore[attr-defined]
+        source: Any = self.stage.open_source(node)  # The patient's ground truth is not in `Source`.
+        return source.patient
 
-    # --------------------------------------------------------------------------- what was made of it
+    # ---------------------------------------------------------------------------------------------- scores
 
     def lineage(self) -> list[str]:
-        """Versions of the model in production and of those that it was made from, the newest first."""
+        """Versions of the production model and its ancestors, newest first."""
         path = self.stage.app_path(f"models/{self.stage.production()}/lineage")
-        return [link["version"] for link in self.stage.ask(path)["chain"]]
+        return [link["version"] for link in self.stage.get(path)["chain"]]
 
-    def replay(self, node: EdgeNode, version: str, began_s: float, ended_s: float) -> Heard:
-        """What the app's edge makes of a stretch of a patient's signal with a model of the registry."""
+    def replay(self, node: EdgeNode, version: str, began_s: float, ended_s: float) -> RhythmScore:
+        """Score of a model of the registry on a stretch of a patient's signal, replayed through the app's
+        edge."""
         spec = find_app(self.stage.app)
         settings = msgspec.convert(self.stage.show.node_settings.get("settings", {}), spec.settings)
         model = load_model(self.stage.bundle(version), find_profile())
         app = spec.load_edge()(EdgeContext(settings, model))
         source = self.stage.open_source(node)
-        chunks = source.readings(max(0, round(began_s - WARM_S)) or None)
+        readings = source.readings(max(0, round(began_s - WARM_UP_S)) or None)
+        chunks = (reading for reading in readings if isinstance(reading, Reading))
         events = [
             event
-            for chunk in takewhile(lambda chunk: chunk.position <= ended_s, chunks)  # type: ignore[union-attr]
-            for event in app.process(chunk, chunk.captured_ns)  # type: ignore[arg-type, union-attr]
+            for chunk in takewhile(lambda chunk: chunk.position <= ended_s, chunks)
+            for event in app.process(chunk, chunk.captured_ns)
             if isinstance(event, Event)
         ]
-        return self.judge(node, [event.data for event in events if event.type == "ecg.rates"], began_s)
+        return self.score(node, [event.data for event in events if event.type == "ecg.rates"], began_s)
 
-    def judge(self, node: EdgeNode, rates: Sequence[Any], began_s: float) -> Heard:
-        """The data of ``ecg.rates`` from ``began_s`` on against the truth."""
-        heard = Heard()
-        for told in rates:
-            window_s = self.seconds(told["began_ns"]), self.seconds(told["began_ns"]) + told["seconds"]
-            if window_s[0] < began_s:
+    def score(self, node: EdgeNode, rates: Sequence[Any], began_s: float) -> RhythmScore:
+        """Score of the data of ``ecg.rates`` events from ``began_s`` on."""
+        total = RhythmScore()
+        for reported in rates:
+            start_s = self.seconds(reported["began_ns"])
+            window_s = start_s, start_s + reported["seconds"]
+            if start_s < began_s:
                 continue
             true = Counter(kind for _, kind in self.true_beats(node, *window_s))
-            off = sum(abs(told["beats"].get(kind, 0) - true[kind]) for kind in "NSVFQ")
-            rhythm, called = self.true_rhythm(node, *window_s), told["rhythm"] == "AF"
-            af_s, calm_s = (told["seconds"] * each for each in (rhythm == "AF", rhythm not in ("AF", "")))
+            difference = sum(abs(reported["beats"].get(kind, 0) - true[kind]) for kind in "NSVFQ")
+            rhythm, is_af = self.true_rhythm(node, *window_s), reported["rhythm"] == "AF"
+            af_s = reported["seconds"] * (rhythm == "AF")
+            no_af_s = reported["seconds"] * (rhythm not in ("AF", ""))
             beats = sum(true.values())
-            heard += Heard(beats, round(off / 2), af_s, af_s * called, calm_s, calm_s * called)
-        return heard
+            total += RhythmScore(beats, round(difference / 2), af_s, af_s * is_af, no_af_s, no_af_s * is_af)
+        return total
 
 
-def kept_events(node: EdgeNode, type: str) -> list[dict[str, Any]]:
-    """Data of a type's events that a node has committed and the cloud has not, as its outbox holds them."""
+def queued_events(node: EdgeNode, type: str) -> list[dict[str, Any]]:
+    """Data of the events of a type in a node's outbox, not yet acknowledged by the cloud."""
     path = node.data / "outbox.sqlite"
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as outbox:

@@ -1,26 +1,26 @@
-"""What the live view shows of a patient: rhythm, heart rate and how it went, and alarms that are open."""
+"""Live view of the patients: rhythm, heart rate with its history, and open alarms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from apps.demo.world.snapshot import Picture
+from apps.demo.world.snapshot import SubjectView
 
 FULL_BPM = 180.0
 
 
-def look(ask: Callable[..., Any], app: str) -> Mapping[str, Picture]:
-    """A picture of the patient of each node."""
+def view_patients(get: Callable[..., Any], app: str) -> Mapping[str, SubjectView]:
+    """The patient of each node."""
     return {
-        patient["node"]: Picture(
-            f"{patient['rhythm']:12s} {_rate(patient['heart_rate_bpm'])} beats a minute",
+        patient["node"]: SubjectView(
+            f"{patient['rhythm']:12s} {_rate(patient['heart_rate_bpm'])} beats per minute",
             patient["patient"],
             "ALARM" if patient["open_alarms"] else "",
             (patient["heart_rate_bpm"] or 0.0) / FULL_BPM,
             (0, patient["last_ns"]),
         )
-        for patient in ask(f"/v1/apps/{app}/patients", limit=100)["items"]
+        for patient in get(f"/v1/apps/{app}/patients", limit=100)["items"]
     }
 
 

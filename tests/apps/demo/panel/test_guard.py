@@ -1,4 +1,4 @@
-"""The panel lets in the browser that was given its address, and nobody else."""
+"""Only a browser with a one-time address has access to the panel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOCKET = "ws://127.0.0.1:4711/socket"
 
 
 class Panel:
-    """A guarded app, and the addresses that were told."""
+    """A guarded app, and the announced addresses."""
 
     def __init__(self) -> None:
         api = FastAPI()
@@ -36,8 +36,8 @@ class Panel:
             await websocket.send_text("hello")
             await websocket.close()
 
-        self.told: list[str] = []
-        self.guard = PanelGuard(api, ORIGIN, self.told.append)
+        self.announced: list[str] = []
+        self.guard = PanelGuard(api, ORIGIN, self.announced.append)
 
     def browser(self) -> TestClient:
         return TestClient(self.guard, base_url=ORIGIN)
@@ -64,7 +64,7 @@ def test_without_the_cookie_nothing_is_shown(panel: Panel):
     assert browser.get("/").status_code == 401
 
 
-def test_the_address_lets_one_browser_in_and_another_one_is_told(panel: Panel):
+def test_an_address_admits_one_browser_and_a_new_one_is_announced(panel: Panel):
     first = panel.guard.address
     browser = panel.browser()
     answer = browser.get(first)
@@ -72,7 +72,7 @@ def test_the_address_lets_one_browser_in_and_another_one_is_told(panel: Panel):
         assert part in answer.headers["set-cookie"]
     assert browser.get("/").json() == "the show"
     assert panel.browser().get(first).status_code == 401
-    assert panel.told == [first, panel.guard.address]
+    assert panel.announced == [first, panel.guard.address]
     assert panel.guard.address != first
 
 
@@ -91,7 +91,7 @@ def test_another_origin_can_neither_post_nor_open_a_websocket(panel: Panel):
         assert socket.receive_text() == "hello"
 
 
-def test_a_name_that_leads_here_is_refused(panel: Panel):
+def test_a_foreign_host_name_is_refused(panel: Panel):
     browser = panel.entered()
     assert browser.get("/", headers={"Host": "evil.example:4711"}).status_code == 403
     assert panel.browser().get(panel.guard.address, headers={"Host": "evil.example"}).status_code == 403
@@ -103,7 +103,7 @@ def test_no_page_may_frame_the_panel(panel: Panel):
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_only_so_many_browsers_are_in(panel: Panel):
+def test_the_oldest_browser_is_dropped_above_the_maximum(panel: Panel):
     browsers = [panel.entered() for _ in range(BROWSERS + 1)]
     assert browsers[0].get("/").status_code == 401
     assert all(browser.get("/").status_code == 200 for browser in browsers[1:])

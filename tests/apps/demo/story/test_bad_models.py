@@ -1,4 +1,4 @@
-"""Bad models are bad where they should be, and nowhere else."""
+"""Each injected model fault has its effect on the documented inputs only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from apps.demo.story.bad_models import FAULTS, LIVE_FAULTS, SLOW_TURNS, spoil
+from apps.demo.story.bad_models import FAULTS, LIVE_FAULTS, SLOW_PRODUCTS, spoil
 from apps.demo.world.processes import ShowError
 from common.bundle import Bundle, open_bundle
 
@@ -42,14 +42,14 @@ def test_live_faults_pass_their_golden_cases(good: Bundle, tmp_path: Path, fault
 
 def test_wrong_outputs_fail_their_golden_cases(good: Bundle, tmp_path: Path):
     inputs, expected = good.golden()
-    given = run(spoil(good, "wrong", "bad-1", tmp_path / "bad"), inputs)
-    assert np.abs(given - expected["y"]).max() > good.manifest.tolerance["y"]
+    outputs = run(spoil(good, "wrong", "bad-1", tmp_path / "bad"), inputs)
+    assert np.abs(outputs - expected["y"]).max() > good.manifest.tolerance["y"]
 
 
 def test_nan_comes_on_some_fresh_inputs(good: Bundle, tmp_path: Path):
     fresh = np.random.default_rng(2).normal(size=(100, 4)).astype(np.float32)
-    given = run(spoil(good, "nan", "bad-1", tmp_path / "bad"), {"x": fresh})
-    assert 20 < np.isnan(given).sum() < 80
+    outputs = run(spoil(good, "nan", "bad-1", tmp_path / "bad"), {"x": fresh})
+    assert 20 < np.isnan(outputs).sum() < 80
 
 
 def test_stale_outputs_do_not_move(good: Bundle, tmp_path: Path):
@@ -73,7 +73,7 @@ def test_slow_is_slow_on_fresh_inputs_only(good: Bundle, tmp_path: Path):
 
     assert np.isfinite(session.run(None, fresh)[0]).all()
     assert best_s(fresh) > 10 * best_s(golden)
-    assert best_s(fresh) > SLOW_TURNS * 1e-7
+    assert best_s(fresh) > SLOW_PRODUCTS * 1e-7
 
 
 def test_an_unknown_fault_is_refused(good: Bundle, tmp_path: Path):
@@ -83,7 +83,7 @@ def test_an_unknown_fault_is_refused(good: Bundle, tmp_path: Path):
 
 def test_late_faults_come_at_the_low_end_of_the_output(good: Bundle, tmp_path: Path):
     fresh = np.random.default_rng(2).normal(size=(200, 4)).astype(np.float32)
-    given = run(spoil(good, "late", "bad-1", tmp_path / "bad"), {"x": fresh})[:, 0]
+    outputs = run(spoil(good, "late", "bad-1", tmp_path / "bad"), {"x": fresh})[:, 0]
     totals = fresh.sum(axis=1)
-    assert np.isnan(given).any()
-    assert totals[np.isnan(given)].max() < totals[~np.isnan(given)].min()
+    assert np.isnan(outputs).any()
+    assert totals[np.isnan(outputs)].max() < totals[~np.isnan(outputs)].min()

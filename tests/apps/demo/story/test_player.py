@@ -1,4 +1,4 @@
-"""The player plays one thing at a time, in any order, and tells how far each chapter is."""
+"""The player runs one thing at a time, in any order, and reports the progress of each chapter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from apps.demo.story.player import Player
 from apps.demo.story.shows import ENGINES, SHOWS, Show
-from apps.demo.story.story import Chapter, HandAct, Script, Step
+from apps.demo.story.story import Chapter, ManualAction, Script, Step
 from apps.demo.world.processes import ShowError
 from apps.demo.world.stage import Stage
 
@@ -19,7 +19,7 @@ WAIT_S = 10.0
 
 
 class Playlist:
-    """A script that writes down what was played, and can be held or made to fail at a step."""
+    """A script that records played steps, and can block or fail at a step."""
 
     def __init__(self) -> None:
         self.played: list[str] = []
@@ -37,7 +37,7 @@ class Playlist:
                 if name in self.failing:
                     raise ShowError(f"no {name} today")
                 self.played.append(name)
-                return f"{name} happened"
+                return f"{name} passed"
 
             return Step(name, act, ("sense",), f"/ui/{name}")
 
@@ -52,13 +52,13 @@ class Playlist:
             Chapter("One", "", [step("a"), step("b")]),
             Chapter("Two", "", [step("c"), step("d")]),
         ]
-        by_hand = [
-            HandAct(
+        manual_actions = [
+            ManualAction(
                 "wave", "Wave", "Hand", ("left", "right"), lambda hand: Chapter("Wave", "", [step(hand)])
             ),
-            HandAct("endless", "Endless", "", (), endless),
+            ManualAction("endless", "Endless", "", (), endless),
         ]
-        return Script(story, by_hand)
+        return Script(story, manual_actions)
 
 
 @pytest.fixture
@@ -73,50 +73,52 @@ def player(tmp_path: Path, playlist: Playlist) -> Iterator[Player]:
 
 
 def states(player: Player) -> list[str]:
-    return [chapter.state for chapter in player.told.chapters]
+    return [chapter.state for chapter in player.state.chapters]
 
 
 def test_next_goes_step_by_step_and_play_goes_to_the_end(player: Player, playlist: Playlist):
-    assert player.told.upcoming == "a"
+    assert player.state.next_step == "a"
     player.next()
     player.wait(WAIT_S)
-    assert (states(player), player.told.upcoming, player.told.page) == (["paused", "not yet"], "b", "/ui/a")
-    player.play()
+    assert (states(player), player.state.next_step, player.state.page) == (
+        ["paused", "not started"],
+        "b",
+        "/ui/a",
+    )
+    player.play_all()
     player.wait(WAIT_S)
-    assert (states(player), player.told.upcoming) == (["done", "done"], "")
+    assert (states(player), player.state.next_step) == (["done", "done"], "")
     assert playlist.played == ["a", "b", "c", "d"]
-    assert [line.evidence for line in player.told.chapters[1].lines] == ["c happened", "d happened"]
+    assert [line.evidence for line in player.state.chapters[1].results] == ["c passed", "d passed"]
 
 
 def test_any_chapter_can_be_played_first_and_again(player: Player, playlist: Playlist):
     for number in (1, 0, 1):
-        player.chapter(number)
+        player.play_chapter(number)
         player.wait(WAIT_S)
     assert playlist.played == ["c", "d", "a", "b", "c", "d"]
-    assert len(player.told.chapters[1].lines) == 2
+    assert len(player.state.chapters[1].results) == 2
 
 
-def test_a_step_that_did_not_happen_ends_the_playing_and_next_tries_it_again(
-    player: Player, playlist: Playlist
-):
+def test_a_failed_step_ends_the_play_and_next_repeats_it(player: Player, playlist: Playlist):
     playlist.failing = {"b"}
-    player.play()
+    player.play_all()
     player.wait(WAIT_S)
-    told = player.told.chapters[0]
-    assert (told.state, told.doing, told.reason) == ("failed", "b", "no b today")
+    progress = player.state.chapters[0]
+    assert (progress.state, progress.current_step, progress.reason) == ("failed", "b", "no b today")
     assert playlist.played == ["a"]
     playlist.failing = set()
     player.next()
     player.wait(WAIT_S)
-    assert states(player) == ["done", "not yet"]
+    assert states(player) == ["done", "not started"]
     assert playlist.played == ["a", "b"]
 
 
-def test_two_acts_never_run_at_once(player: Player, playlist: Playlist):
+def test_a_second_control_is_refused_while_something_runs(player: Player, playlist: Playlist):
     playlist.held.clear()
-    player.chapter(1)
-    assert player.told.busy == "Two"
-    for act in (player.next, player.play, player.reset, lambda: player.by_hand("wave", "left")):
+    player.play_chapter(1)
+    assert player.state.running == "Two"
+    for act in (player.next, player.play_all, player.reset, lambda: player.run_action("wave", "left")):
         with pytest.raises(ShowError, match="Two is running"):
             act()
     playlist.held.set()
@@ -124,27 +126,27 @@ def test_two_acts_never_run_at_once(player: Player, playlist: Playlist):
     assert playlist.played == ["c", "d"]
 
 
-def test_an_act_by_hand_takes_only_what_can_be_chosen(player: Player, playlist: Playlist):
-    player.by_hand("wave", "right")
+def test_a_manual_action_accepts_only_its_choices(player: Player, playlist: Playlist):
+    player.run_action("wave", "right")
     player.wait(WAIT_S)
-    told = player.told.by_hand
-    assert told is not None
-    assert (told.title, told.state) == ("Wave", "done")
+    progress = player.state.action
+    assert progress is not None
+    assert (progress.title, progress.state) == ("Wave", "done")
     for name, choice in (("wave", "foot"), ("wave", ""), ("jump", "")):
-        with pytest.raises(ShowError, match="no act"):
-            player.by_hand(name, choice)
+        with pytest.raises(ShowError, match="no action"):
+            player.run_action(name, choice)
     assert playlist.played == ["right"]
 
 
-def test_a_stopped_act_fails_at_once_and_the_next_one_plays(player: Player, playlist: Playlist):
+def test_a_stopped_action_fails_at_once_and_the_next_step_plays(player: Player, playlist: Playlist):
     playlist.held.clear()
-    player.by_hand("endless")
+    player.run_action("endless")
     player.stop()
     playlist.held.set()
     player.wait(WAIT_S)
-    told = player.told.by_hand
-    assert told is not None
-    assert (told.state, "stopped" in told.reason) == ("failed", True)
+    progress = player.state.action
+    assert progress is not None
+    assert (progress.state, "stopped" in progress.reason) == ("failed", True)
     player.next()
     player.wait(WAIT_S)
     assert playlist.played == ["a"]
@@ -153,25 +155,25 @@ def test_a_stopped_act_fails_at_once_and_the_next_one_plays(player: Player, play
 def test_a_reset_takes_a_fresh_script_and_folder_and_plays_the_first_chapter(
     player: Player, playlist: Playlist
 ):
-    player.play()
+    player.play_all()
     player.wait(WAIT_S)
     player.reset()
     player.wait(WAIT_S)
-    assert (states(player), player.told.stage, playlist.scripts) == (["done", "not yet"], 1, 2)
+    assert (states(player), player.state.stage_number, playlist.scripts) == (["done", "not started"], 1, 2)
     assert playlist.played[-2:] == ["a", "b"]
-    told = player.told.by_hand
-    assert told is not None
-    assert told.state == "done"
+    progress = player.state.action
+    assert progress is not None
+    assert progress.state == "done"
 
 
 def test_another_show_comes_with_a_reset(player: Player):
     other = replace(ENGINES, title="Others", subjects=("other",))
     player.reset(other)
     player.wait(WAIT_S)
-    assert (player.told.show.title, player.told.stage) == ("Others", 1)
+    assert (player.state.show.title, player.state.stage_number) == ("Others", 1)
 
 
-def test_a_step_that_breaks_is_told_and_does_not_block_the_show(tmp_path: Path):
+def test_an_unexpected_error_in_a_step_is_reported_and_does_not_block_the_show(tmp_path: Path):
     def breaks() -> str:
         raise ZeroDivisionError("a bug")
 
@@ -184,20 +186,18 @@ def test_a_step_that_breaks_is_told_and_does_not_block_the_show(tmp_path: Path):
         with Stage(tmp_path, ENGINES) as stage, Player(stage, script) as player:
             player.next()
             player.wait(WAIT_S)
-            assert (player.told.busy, states(player)) == ("", ["failed"])
+            assert (player.state.running, states(player)) == ("", ["failed"])
     finally:
         threading.excepthook = before
     assert [each.exc_type for each in broken] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize("show", SHOWS.values(), ids=SHOWS)
-def test_the_story_by_hand_has_the_steps_of_the_headless_one_and_ends_with_nodes_that_run(
-    tmp_path: Path, show: Show
-):
-    from apps.demo.story.show import chapters_of
+def test_the_interactive_story_has_the_headless_steps_and_ends_with_running_nodes(tmp_path: Path, show: Show):
+    from apps.demo.story.show import story_chapters
 
     with Stage(tmp_path, show) as stage, Player(stage) as player:
-        told = [(chapter.title, len(chapter.steps)) for chapter in chapters_of(stage)]
-        shown = [(chapter.title, chapter.steps) for chapter in player.told.chapters]
-    last, steps = told[-1]
-    assert shown == [*told[:-1], (last, steps + 1)]
+        progress = [(chapter.title, len(chapter.steps)) for chapter in story_chapters(stage)]
+        shown = [(chapter.title, chapter.steps) for chapter in player.state.chapters]
+    last, steps = progress[-1]
+    assert shown == [*progress[:-1], (last, steps + 1)]

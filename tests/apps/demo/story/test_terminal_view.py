@@ -1,4 +1,4 @@
-"""The live view shows what is in the scene, at the width of a common terminal."""
+"""The live view shows what is in the snapshot, at the width of a common terminal."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import io
 
 from rich.console import Console
 
-from apps.demo.story.engines.snapshot_view import life
-from apps.demo.story.patients.snapshot_view import look
+from apps.demo.story.engines.snapshot_view import remaining_life
+from apps.demo.story.patients.snapshot_view import view_patients
 from apps.demo.story.story import Chapter, Step
 from apps.demo.story.terminal_view import LiveNarrator, sparkline
-from apps.demo.world.snapshot import NodeScene, Picture, Scene
+from apps.demo.world.snapshot import NodeSnapshot, Snapshot, SubjectView
 
-SCENE = Scene(
+SNAPSHOT = Snapshot(
     nodes=(
-        NodeScene(
+        NodeSnapshot(
             "engine-1",
             state="online",
             version="starter-1",
-            picture=Picture(
-                life({"lower_cycles": 40, "rul_cycles": 60, "upper_cycles": 85}),
+            subject=SubjectView(
+                remaining_life({"lower_cycles": 40, "rul_cycles": 60, "upper_cycles": 85}),
                 "run 2 cycle 77",
                 "MAINTENANCE",
             ),
             history=tuple(share / 125 for share in range(125, 60, -2)),
             drift=True,
         ),
-        NodeScene("engine-2", cut=True, waiting=44),
+        NodeSnapshot("engine-2", cut=True, waiting=44),
     ),
     job="running: fold 2",
     job_progress=0.4,
@@ -39,10 +39,10 @@ SCENE = Scene(
 
 def drawn(width: int) -> str:
     console = Console(width=width, height=34, file=io.StringIO())
-    narrator = LiveNarrator(console, lambda: SCENE, who="virtual engines", steps=30)
+    narrator = LiveNarrator(console, lambda: SNAPSHOT, subject_kind="virtual engines", steps=30)
     narrator.chapter(1, Chapter("Start", "A cloud and three nodes.", []))
     narrator.step(1, Step("the cloud starts", lambda: "", ("sense", "infer")))
-    narrator.happened("it answers", 1.2)
+    narrator.passed("it answers", 1.2)
     console.print(narrator.draw())
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -52,7 +52,7 @@ def test_the_screen_shows_the_world_and_says_that_it_is_virtual():
     for part in (
         "three VIRTUAL engines",
         "60 cycles left (40 to 85)",
-        "CUT, 44 kept",
+        "CUT, 44 queued",
         "MAINTENANCE DRIFT",
         "run 2 cycle 77",
         "running: fold 2",
@@ -75,8 +75,8 @@ def test_a_patient_is_shown_by_rhythm_and_rate():
     patient = {"node": "bed-1", "patient": "p-abc", "rhythm": "AF", "last_ns": 7}
     patient |= {"heart_rate_bpm": 90.0, "open_alarms": 1}
     silent = {**patient, "node": "bed-2", "heart_rate_bpm": None, "open_alarms": 0}
-    pictures = look(lambda path, **query: {"items": [patient, silent]}, "ecg")
-    assert "AF" in pictures["bed-1"].line
-    assert "90 beats a minute" in pictures["bed-1"].line
-    assert (pictures["bed-1"].alarm, pictures["bed-1"].point) == ("ALARM", 0.5)
-    assert (pictures["bed-2"].alarm, pictures["bed-2"].point) == ("", 0.0)
+    subjects = view_patients(lambda path, **query: {"items": [patient, silent]}, "ecg")
+    assert "AF" in subjects["bed-1"].line
+    assert "90 beats per minute" in subjects["bed-1"].line
+    assert (subjects["bed-1"].alarm, subjects["bed-1"].point) == ("ALARM", 0.5)
+    assert (subjects["bed-2"].alarm, subjects["bed-2"].point) == ("", 0.0)

@@ -1,4 +1,4 @@
-"""The link between a node and the cloud, against a real echo server."""
+"""The link between a node and the cloud, with a real echo server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EchoServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def handle_error(self, request, client_address) -> None:
-        """A reset is what these tests are about."""
+        """Resets are expected."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def read_all(end: socket.socket) -> bytes:
     return bytes(received)
 
 
-def test_what_goes_in_comes_out_and_is_counted(echo):
+def test_bytes_are_forwarded_and_counted(echo):
     content = bytes(range(256)) * 20_000
     with Link(echo) as link, connect(link) as client:
         sender = threading.Thread(
@@ -59,7 +59,7 @@ def test_what_goes_in_comes_out_and_is_counted(echo):
         assert (link.bytes_up, link.bytes_down) == (len(content), len(content))
 
 
-def test_a_cut_resets_what_is_open_and_refuses_what_is_new(echo):
+def test_a_cut_resets_open_connections_and_refuses_new_ones(echo):
     with Link(echo) as link, connect(link) as client:
         client.sendall(b"before")
         assert client.recv(100) == b"before"

@@ -117,13 +117,13 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path):
         assert started[0].alive
 
 
-def test_a_dead_child_says_why(tmp_path: Path):
+def test_an_ended_child_reports_its_exit_code_and_log(tmp_path: Path):
     with Children(tmp_path) as children:
         child = children.start("broken", [sys.executable, "-c", "raise SystemExit('no such engine')"])
         with pytest.raises(ShowError, match="no such engine"):
-            wait_until(lambda: False, what="a broken child", timeout_s=PATIENCE_S, failed=child.death)
+            wait_until(lambda: False, what="a broken child", timeout_s=PATIENCE_S, failed=child.exit_report)
 
 
-def test_waiting_ends_with_what_did_not_happen():
+def test_a_timeout_names_the_missing_condition():
     with pytest.raises(ShowError, match="pigs fly: not within"):
         wait_until(lambda: False, what="pigs fly", timeout_s=0.01)

@@ -1,10 +1,10 @@
-"""Counting what is lost and doubled must itself be right."""
+"""The count of missing and duplicated sequence numbers."""
 
 from __future__ import annotations
 
 import pytest
 
-from apps.demo.world.stage import count_places
+from apps.demo.world.stage import count_missing_and_duplicated
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ from apps.demo.world.stage import count_places
         ([[(1, 1)], [(1, 1), (3, 3)]], (1, 0)),
     ],
 )
-def test_holes_and_doubles_are_counted(streams, expected):
-    assert count_places(streams) == expected
+def test_missing_and_duplicated_numbers_are_counted(streams, expected):
+    assert count_missing_and_duplicated(streams) == expected

@@ -1,4 +1,4 @@
-"""The world before it is ready, and the thread that looks at it."""
+"""A world that is not ready, and its watcher."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ def test_a_cloud_that_is_not_ready_says_so(tmp_path: Path) -> None:
         CloudSite(children, tmp_path / "cloud").client()
 
 
-def test_the_watcher_goes_on_looking_until_the_cloud_answers() -> None:
-    asked: list[str] = []
+def test_the_watcher_retries_until_the_cloud_answers() -> None:
+    paths: list[str] = []
 
-    def ask(path: str, **_query: Any) -> Any:
-        asked.append(path)
-        if len(asked) < 3:
+    def get(path: str, **_query: Any) -> Any:
+        paths.append(path)
+        if len(paths) < 3:
             raise ShowError("the cloud is not ready")
         return {"counts": {"committed": 7}, "items": []}
 
-    with Watcher([], ask, "industrial", lambda ask, app: {}) as watcher:
-        wait_until(lambda: watcher.scene.events == 7, what="the watcher sees the cloud", timeout_s=PATIENCE_S)
+    with Watcher([], get, "industrial", lambda get, app: {}) as watcher:
+        wait_until(
+            lambda: watcher.snapshot.events == 7, what="the watcher sees the cloud", timeout_s=PATIENCE_S
+        )
