@@ -4,7 +4,7 @@ uvicorn's HTTP protocol with what it lacks:
 
 - A request's head must be there within ``request_timeout_s`` of the connection's start (or of the answer
   before it), in at most `HEAD_LIMIT_BYTES`; trailers and chunk extensions count as well.
-- A body must arrive, after the same time, at `LEAST_BYTES_PER_S` in the mean; time in which this server reads
+- A body must arrive, after the same time, at `MIN_BYTES_PER_S` in the mean; time in which this server reads
   nothing does not count. A client that does not read its answer is cut off after `WRITE_TIMEOUT_S`.
 - At most ``connections`` at a time, and ``connections_per_address`` of one address (an IPv6 /64 is one).
   Over that, the connection that has waited longest without a request gives way; where none waits, the new
@@ -28,7 +28,7 @@ from cloud_backend.access.login_throttle import key_of
 from common.errors import ConfigError
 
 HEAD_LIMIT_BYTES = 32 * 1024
-LEAST_BYTES_PER_S = 1024
+MIN_BYTES_PER_S = 1024
 WRITE_TIMEOUT_S = 60.0
 CHECK_S = 0.5
 REPORT_S = 60.0
@@ -220,7 +220,7 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         elif self.cycle.more_body:
             if self.flow.read_paused:
                 self._arrives_since += CHECK_S
-            elif self._arrived < (now - self._arrives_since - timeout_s) * LEAST_BYTES_PER_S:
+            elif self._arrived < (now - self._arrives_since - timeout_s) * MIN_BYTES_PER_S:
                 self._cut("slow_body", 0)
 
     def _cut(self, reason: str, status: int) -> None:

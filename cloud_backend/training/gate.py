@@ -2,7 +2,7 @@
 
 Pure. Rules:
 
-- The rule's figure must be a finite number for both, must improve, and by at least ``least_gain``
+- The rule's figure must be a finite number for both, must improve, and by at least ``min_gain``
   (relative to production).
 - Every slice that production was measured on is guarded: the candidate may be worse on it by at most
   ``slice_tolerance`` (relative). A slice on which the candidate was not measured, or is not a number,
@@ -89,10 +89,10 @@ def judge(
         gain = -_worse_by(rule, own, other)
         if not gain > 0:
             reasons.append(f"{rule.figure} is {own:.6g}, production's {other:.6g}: not better")
-        elif not gain >= rule.least_gain:
+        elif not gain >= rule.min_gain:
             reasons.append(
                 f"{rule.figure} is {own:.6g}, production's {other:.6g}: better by {gain:.2%}, "
-                f"at least {rule.least_gain:.2%} is asked"
+                f"at least {rule.min_gain:.2%} is asked"
             )
     slices = _judge_slices(rule, candidate, production)
     reasons += [f"slice {s.name}: {s.note}" for s in slices if not s.passed]

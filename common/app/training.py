@@ -90,14 +90,14 @@ class Metrics:
 class GateRule:
     """How candidates are judged: ``figure`` decides, every slice is guarded.
 
-    A candidate passes if ``figure`` improves by at least ``least_gain`` (relative), no slice that
+    A candidate passes if ``figure`` improves by at least ``min_gain`` (relative), no slice that
     production was measured on gets worse by more than ``slice_tolerance`` (relative), and it was judged on at
     least ``min_evidence`` held-out cases from the field (`Metrics.evidence`).
     """
 
     figure: str
     higher_is_better: bool
-    least_gain: float = 0.0
+    min_gain: float = 0.0
     slice_tolerance: float = 0.05
     min_evidence: int = 1
 

@@ -13,29 +13,29 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The cloud's API."""
 
     host: str = "127.0.0.1"
-    """Address; loopback unless told otherwise."""
+    """Address; loopback by default."""
     port: Port = 8080
-    """Port; 0 picks a free one, which is written to ``cloud.json`` in the data folder."""
+    """Port; 0 picks a free one and writes it to ``cloud.json`` in the data folder."""
     public_url: str = ""
-    """URL by which nodes and browsers reach the API; empty derives it from host and port. Needed where host
-    is 0.0.0.0 or ::, or a proxy stands before the API."""
+    """URL by which nodes and browsers reach the API; empty derives it from host and port. Required
+    if host is 0.0.0.0 or ::, or behind a proxy."""
     sample_limit_bytes: Count = 64 * 1024 * 1024
-    """Largest sample that is taken."""
+    """Maximum size of a sample."""
     node_samples_bytes: Count = 16 * 1024**3
-    """Most bytes of samples that are kept of one node; what comes beyond is refused, and sent again later."""
+    """Maximum bytes of samples of one node; a sample beyond that is refused, and the node retries later."""
     forwarded_allow_ips: list[str] = []
-    """Addresses or networks of reverse proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed; empty
-    believes nobody's, and every client counts by the address that it connects from."""
+    """Addresses or networks of trusted reverse proxies (``X-Forwarded-For`` and ``-Proto``); empty trusts
+    none, and every client counts by the address from which it connects."""
     connections: Count = 1000
-    """Most open connections, dashboards included; lowered where the system allows fewer open files."""
+    """Maximum open connections, dashboards included; lowered to the system's limit of open files."""
     connections_per_address: Count = 200
-    """Most open connections of one address (of one /64 network of IPv6); trusted proxies are not bounded."""
+    """Maximum number of open connections per address (IPv6: per /64 network); trusted proxies are exempt."""
     request_timeout_s: Positive = 15.0
-    """Time for a request's head; after the same time its body must come at 1 KiB/s in the mean."""
+    """Timeout of a request's head; after the same time its body must have a mean rate of 1 KiB/s."""
     dashboard_sockets: Count = 200
-    """Most open dashboard pages, each of which holds a websocket."""
+    """Maximum number of open dashboard pages; each holds a websocket."""
     frame_ancestors: list[Origin] = []
-    """Origins (``http://127.0.0.1:9000``) of pages that may show the dashboard in a frame; empty is none."""
+    """Origins (``http://127.0.0.1:9000``) of pages that may embed the dashboard; empty for none."""
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,83 +48,82 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 1883
     """Port; 0 picks a free one."""
     public_host: str = ""
-    """Host by which nodes reach the broker; empty is host. Needed where host is 0.0.0.0 or ::."""
+    """Host by which nodes reach the broker; empty is host. Required if host is 0.0.0.0 or ::."""
     public_port: Port = 0
-    """Port by which nodes reach the broker; 0 is the port that it listens on."""
+    """Port by which nodes reach the broker; 0 is its own port."""
     tls: bool = False
-    """Whether the cloud and its nodes connect to an external broker by TLS."""
+    """Connect to an external broker by TLS, from the cloud and its nodes."""
     ca_file: str = ""
-    """Certificate authority (PEM) of an external broker's certificate, which enrolments carry to the nodes;
-    empty trusts the authorities of the system."""
+    """Certificate authority (PEM) of an external broker; enrolments carry it to the nodes. Empty trusts the
+    system's authorities."""
     max_connections: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 10_000
-    """Most connections to the broker that the cloud starts, each with a file descriptor of it; the limit of
-    open files is raised as far as the system lets it, and fewer are taken where that is not enough."""
+    """Maximum connections to the broker that the cloud starts, each with a file descriptor; lowered to the
+    system's limit of open files."""
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How events come into the cloud."""
+    """Reception of events in the cloud."""
 
     queue_events: Count = 50_000
-    """Most received events that wait for the database; over it batches are dropped, and sent again."""
+    """Maximum received events that wait for the database; beyond it batches are dropped and resent."""
     queue_bytes: Annotated[int, msgspec.Meta(ge=1024 * 1024)] = 256 * 1024 * 1024
-    """Most memory, in bytes, that received batches take while they wait; estimated from their size."""
+    """Maximum memory of waiting batches in bytes, estimated from their size."""
     node_queue_bytes: Annotated[int, msgspec.Meta(ge=1024 * 1024)] = 64 * 1024 * 1024
-    """Most of that for one node; over it its batches are dropped, and it is told to send them later."""
+    """Maximum share of one node in it; beyond it its batches are dropped, and it resends them later."""
     node_batches_per_s: Annotated[float, msgspec.Meta(ge=0)] = 500.0
-    """Most batches a second that are taken of one node, with bursts of two seconds; 0 is no limit."""
+    """Maximum batches per second and node, with bursts of two seconds; 0 is no limit."""
     node_bytes_per_s: Annotated[float, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
-    """Most bytes a second, uncompressed, that are taken of one node, with bursts of two seconds; 0 is no
-    limit."""
+    """Maximum uncompressed bytes per second and node, with bursts of two seconds; 0 is no limit."""
     limited_s: Positive = 1.0
-    """How long a node that sends more than its share is told to wait."""
+    """Delay for a node that exceeds its rate."""
     projection_failures: Count = 4
-    """Most events of one node and app, in one transaction, that are looked for because a projection cannot
-    digest them; beyond that the rest of what fails is kept without being projected."""
+    """Maximum events of one node and app per transaction that are isolated if their projection fails; beyond
+    it, failing events are stored without projection."""
     transaction_events: Count = 20_000
-    """Events from which a transaction takes no further batch; a backlog makes transactions larger."""
+    """Number of events at which a transaction is closed; a backlog makes transactions larger."""
     clock_tolerance_s: Positive = 5.0
-    """Error of a node's clock from which its times are corrected and flagged."""
+    """Clock error of a node from which its times are corrected and flagged."""
     quarantine_rows: Count = 1000
-    """Most things kept that could not be taken; the oldest give way."""
+    """Maximum number of quarantined items; the oldest are deleted first."""
     quarantine_bytes: Count = 16 * 1024 * 1024
-    """Most bytes of them."""
+    """Maximum bytes of quarantined items."""
     retry_first_s: Positive = 0.2
-    """First wait when the database cannot take anything (full disk, connection lost); doubles."""
+    """First delay before retrying the database (full disk, connection lost); doubles."""
     retry_last_s: Positive = 5.0
-    """Longest wait for the database."""
+    """Maximum delay before retrying the database."""
 
 
 class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How rollouts advance."""
+    """Progress of rollouts."""
 
     soak_s: Positive = 60.0
-    """How long a node runs a version in good health before it counts as adopted."""
+    """Time in good health after which a version counts as adopted by a node."""
     silence_s: Positive = 900.0
     """Silence after which a node of a wave counts as failed."""
     failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
     """Share of failed nodes in a wave at which the rollout halts and reverts."""
     absent_s: Positive = 7 * 86400.0
-    """Nodes unheard of for this long before a rollout starts do not count in its waves."""
+    """Silence before the start of a rollout that excludes a node from its waves."""
     tick_s: Positive = 1.0
-    """Time between looks at the health of a rollout."""
+    """Interval of health checks of a rollout."""
 
 
 class TufSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The update repository."""
 
     timestamp_s: Positive = 86400.0
-    """Life of the timestamp; renewed at half of it."""
+    """Validity of the timestamp; renewed at half of it."""
 
 
 class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where training runs."""
+    """Training jobs."""
 
     ray_address: str = ""
     """Address of a Ray cluster; empty trains in local worker processes."""
     workers: Count = 1
-    """Local jobs at the same time."""
+    """Maximum number of concurrent local jobs."""
     timeout_s: Positive = 6 * 3600.0
-    """Longest job."""
+    """Maximum duration of a job."""
 
 
 class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -110,7 +110,7 @@ def events(
     """Show what a node has decided, oldest first, while it runs or afterwards; no cloud is needed.
 
     That is what waits for the cloud (`delivered` is false) and the history of what the cloud has
-    (`history.budget_bytes`, `history.least_priority`).
+    (`history.budget_bytes`, `history.min_priority`).
     """
     from common.edge.delivery.history import follow as events_of
     from common.messages import priority_of
@@ -132,7 +132,7 @@ def events(
                 return
     if passed:
         typer.echo(
-            f"{passed} events were delivered and are no longer kept here (history.least_priority)", err=True
+            f"{passed} events were delivered and are no longer kept here (history.min_priority)", err=True
         )
 
 

@@ -242,7 +242,7 @@ class Node:
             self._folder,
             f"/{self.site}/{self.name}",
             settings.history.budget_bytes,
-            priority_of(settings.history.least_priority),
+            priority_of(settings.history.min_priority),
         )
         self.metrics.refresh = self._refresh_metrics
         self.queue = ReadingQueue(live=self.source.live)

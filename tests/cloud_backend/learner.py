@@ -32,7 +32,7 @@ from tests.builders import WIDTH, make_app, make_bundle
 
 NAME = "learner"
 ENTRY = "tests.cloud_backend.learner:SPEC"
-gate = GateRule(figure="error", higher_is_better=False, least_gain=0.05, slice_tolerance=0.1)
+gate = GateRule(figure="error", higher_is_better=False, min_gain=0.05, slice_tolerance=0.1)
 
 
 def make_learner(starter: Path) -> AppSpec:

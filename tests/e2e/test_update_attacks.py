@@ -455,7 +455,7 @@ def test_another_apps_stolen_key_installs_nothing(node, site, attacker):
 
 # ---------------------------------------------------------------------------------------- slow retrieval
 
-IMPATIENT = msgspec.structs.replace(QUICK, download_grace_s=0.3, least_bytes_per_s=100_000.0)
+IMPATIENT = msgspec.structs.replace(QUICK, download_grace_s=0.3, min_bytes_per_s=100_000.0)
 
 
 def dribbling_body(server: FileServer) -> Callable[[Any, bytes], None]:

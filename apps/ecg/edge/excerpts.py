@@ -21,7 +21,7 @@ MOST_BYTES = 88_000
 """Of a strip's samples; as base64 in an event they stay under the limit of the wire."""
 NOVEL_SHARE = 0.2
 """Share of beats above novelty 1 that makes a window certainly worth learning from."""
-LEAST_SCORE = 0.5
+MIN_SCORE = 0.5
 
 
 def strip(
@@ -64,7 +64,7 @@ def worth(beats: Sequence[KnownBeat], rhythm_p: Sequence[float], alarmed: bool) 
     reasons = {"low_margin": _share(max(doubts)), "novelty": _share(novel / NOVEL_SHARE)}
     if alarmed:
         reasons["alarm"] = 1.0
-    return reasons if max(reasons.values()) >= LEAST_SCORE else {}
+    return reasons if max(reasons.values()) >= MIN_SCORE else {}
 
 
 def arrays(

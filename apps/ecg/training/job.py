@@ -55,7 +55,7 @@ from common.training.lineage import lineage_of
 
 __all__ = ["evaluate", "gate", "train"]
 
-gate = GateRule("ecg_fleet_score", higher_is_better=True, least_gain=0.005, slice_tolerance=0.03)
+gate = GateRule("ecg_fleet_score", higher_is_better=True, min_gain=0.005, slice_tolerance=0.03)
 """Every patient's score is guarded, and so is the sensitivity to V (`evaluation.V_SLICES`)."""
 
 VIRTUAL_SEED = 5_000

@@ -39,7 +39,7 @@ from apps.industrial import events
 from apps.industrial.app import IndustrialSettings
 from apps.industrial.domain import CHANNELS, USED_CHANNELS
 from apps.industrial.edge.features import RunFeatures, contributions
-from apps.industrial.edge.knowledge import LEAST_ELSEWHERE, Knowledge, Spell, Withheld, faulty, mixed_regimes
+from apps.industrial.edge.knowledge import MIN_ELSEWHERE, Knowledge, Spell, Withheld, faulty, mixed_regimes
 from apps.industrial.edge.sensor_faults import Checked, SensorFault, SensorStates, restored
 from common.app.edge import EdgeContext, Reading, Sample, State
 from common.app.events import make_event
@@ -132,7 +132,7 @@ class IndustrialEdge:
         features = machine.features.peek(checked.values, cycle)
         outputs = self._model.run({"features": features[np.newaxis]})
         rul, lower, upper, novelty = (float(outputs[n][0]) for n in ("rul", "lower", "upper", "novelty"))
-        elsewhere = machine.elsewhere if regime is None else (*machine.elsewhere, cycle)[-LEAST_ELSEWHERE:]
+        elsewhere = machine.elsewhere if regime is None else (*machine.elsewhere, cycle)[-MIN_ELSEWHERE:]
         withheld = (
             regime
             or mixed_regimes(elsewhere, cycle)

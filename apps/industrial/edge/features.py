@@ -56,7 +56,7 @@ AGE, DELAY, SEEN = range(FEATURES - 3, FEATURES)
 SEEN_LIMIT_CYCLES = 100
 LATE_CYCLES = 5.0
 """Delay of the baseline from which on a history counts as one that began late."""
-LEAST_LATE_CYCLES = 20
+MIN_LATE_CYCLES = 20
 """Cycles of such a history before it says something about the remaining life."""
 
 _PACE = np.array(AVERAGES_CYCLES)

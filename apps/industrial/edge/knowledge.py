@@ -3,10 +3,10 @@
 The RUL is *withheld*
 
 ``regime``   outside of the operating settings that the training runs had; such a cycle is not used at all,
-             and after `LEAST_ELSEWHERE` of them in the last `RECENT_CYCLES` the others say nothing either,
+             and after `MIN_ELSEWHERE` of them in the last `RECENT_CYCLES` the others say nothing either,
 ``novel``    where novelty is beyond what known engines had in training: another machine, or a fault that
              the model has not learnt,
-``history``  while a history that began late has under `LEAST_LATE_CYCLES` cycles, and while too few of the
+``history``  while a history that began late has under `MIN_LATE_CYCLES` cycles, and while too few of the
              last cycles came,
 ``sensors``  where a sensor that the model uses has given too few usable values lately.
 
@@ -27,7 +27,7 @@ from apps.industrial.edge.features import (
     DELAY,
     FEATURE_NAMES,
     LATE_CYCLES,
-    LEAST_LATE_CYCLES,
+    MIN_LATE_CYCLES,
     RECENT_CYCLES,
     SEEN,
 )
@@ -35,14 +35,14 @@ from apps.industrial.edge.sensor_faults import SensorStates
 from common.app.edge import Arrays, Model
 from common.bundle import Manifest
 
-LEAST_RECENT = 8
+MIN_RECENT = 8
 """Values of each sensor in the last `RECENT_CYCLES` cycles below which there is no RUL."""
 STALE_CYCLES = 5
 """Cycles since a sensor's last usable value after which there is no RUL."""
 NOVELTY_LIMIT = 2.0
 OPERATING_RANGE = {"altitude_kft": (-1.0, 1.0), "mach": (-0.02, 0.02), "tra_pct": (98.0, 102.0)}
 """For bundles that do not state theirs: they were trained at sea level."""
-LEAST_ELSEWHERE = 2
+MIN_ELSEWHERE = 2
 RESUME_CYCLES = 5
 """Cycles with a RUL in a row that end a spell without."""
 
@@ -122,15 +122,15 @@ class Knowledge:
         seen, delay = round(100 * float(features[SEEN])), 100 * float(features[DELAY])
         late = delay > LATE_CYCLES
         recent, stale = support
-        lacking = (stale > STALE_CYCLES) | (recent < min(LEAST_RECENT, (seen + 1) // 2))
+        lacking = (stale > STALE_CYCLES) | (recent < min(MIN_RECENT, (seen + 1) // 2))
         if lacking.all():
-            text = f"too few of the last {RECENT_CYCLES} cycles came: {recent.max()} of {LEAST_RECENT}"
+            text = f"too few of the last {RECENT_CYCLES} cycles came: {recent.max()} of {MIN_RECENT}"
             return Withheld("history", text)
         if lacking.any():
             names = ", ".join(np.array(USED_CHANNELS)[lacking])
             return Withheld("sensors", f"no usable values of {names} in the last cycles")
-        if late and seen < LEAST_LATE_CYCLES:
-            text = f"the history begins late in the run: {seen} of {LEAST_LATE_CYCLES} cycles"
+        if late and seen < MIN_LATE_CYCLES:
+            text = f"the history begins late in the run: {seen} of {MIN_LATE_CYCLES} cycles"
             return Withheld("history", text)
         if novelty > self.novelty_limit:
             text = (
@@ -158,7 +158,7 @@ class _OfColumns:
 
 def mixed_regimes(elsewhere: Sequence[int], cycle: int) -> Withheld | None:
     """Whether the machine changes its operating point; ``elsewhere`` are its last cycles at unknown ones."""
-    if len(elsewhere) < LEAST_ELSEWHERE or cycle - elsewhere[-LEAST_ELSEWHERE] >= RECENT_CYCLES:
+    if len(elsewhere) < MIN_ELSEWHERE or cycle - elsewhere[-MIN_ELSEWHERE] >= RECENT_CYCLES:
         return None
     return Withheld(
         "regime", f"operating regime: other ones than the known in the last {RECENT_CYCLES} cycles"

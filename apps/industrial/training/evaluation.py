@@ -40,7 +40,7 @@ EVALUATION_SEED = 704_211
 """Seed of the virtual runs for judging; training refuses it."""
 FLEET_RUNS = 60
 BENCHMARK_RUNS = 100
-LEAST_CYCLES = 30
+MIN_CYCLES = 30
 """Engines of the virtual benchmark are cut no earlier, as in FD001's test set."""
 SMALLEST_SLICE = 2
 """Runs of one kind from the field that make a slice; fewer are judged together."""
@@ -97,14 +97,14 @@ def cut_runs(runs: Sequence[Run], seed: int) -> list[Run]:
     random = np.random.default_rng(seed)
     cut = []
     for run in runs:
-        left = int(random.integers(7, min(146, len(run.values) - LEAST_CYCLES)))
+        left = int(random.integers(7, min(146, len(run.values) - MIN_CYCLES)))
         cut.append(Run(run.name, run.values[:-left], left, run.slice))
     return cut
 
 
 def like_test(cycles: int) -> slice:
     """Cycles of a whole run that are like the last ones of the test set's engines."""
-    return slice(max(LEAST_CYCLES - 1, cycles - 146), cycles - 7)
+    return slice(max(MIN_CYCLES - 1, cycles - 146), cycles - 7)
 
 
 def field_runs(samples: Sequence[LabelledSample]) -> tuple[list[Run], list[str]]:
@@ -133,7 +133,7 @@ def field_runs(samples: Sequence[LabelledSample]) -> tuple[list[Run], list[str]]
         last = int(attributes.get("last_cycle", len(values)))
         seen = values[: max(0, len(values) - max(0, last - end))].astype(np.float64)
         usable = np.all(np.isfinite(seen[:, USED]), axis=1)
-        if np.count_nonzero(usable) < LEAST_CYCLES:
+        if np.count_nonzero(usable) < MIN_CYCLES:
             refused.append(f"{name}: {np.count_nonzero(usable)} usable cycles")
             continue
         whole = Run(name, seen, max(0, end - last), f"field:{slice_name(str(body.get('note', '')))}")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.domain import CHANNELS, RUL_CAP_CYCLES
-from apps.industrial.edge.features import FEATURE_NAMES, FEATURES, LEAST_LATE_CYCLES
+from apps.industrial.edge.features import FEATURE_NAMES, FEATURES, MIN_LATE_CYCLES
 from apps.industrial.training.calibration import (
     KNOTS,
     NOVEL_RATE,
@@ -63,7 +63,7 @@ from common.training.lineage import lineage_of
 
 __all__ = ["evaluate", "gate", "train"]
 
-gate = GateRule("rul_fleet_rmse", higher_is_better=False, least_gain=0.02, slice_tolerance=0.2)
+gate = GateRule("rul_fleet_rmse", higher_is_better=False, min_gain=0.02, slice_tolerance=0.2)
 """Retraining moves a known slice by up to a tenth either way, and field slices are a few runs only."""
 
 FULL = Recipe(epochs=12, members_per_fold=2)
@@ -225,7 +225,7 @@ class LateHistory:
 def late_histories(ensemble: Ensemble, runs: Sequence[Run]) -> list[LateHistory]:
     """``runs`` from each of `LATE_BEGINS` on, and with each of `LOST_SHARES` of their cycles lost.
 
-    The first `LEAST_LATE_CYCLES` of such a history are left out: no RUL is given for them.
+    The first `MIN_LATE_CYCLES` of such a history are left out: no RUL is given for them.
     """
     random = np.random.default_rng(LATE_SEED)
     parts = [
@@ -235,9 +235,9 @@ def late_histories(ensemble: Ensemble, runs: Sequence[Run]) -> list[LateHistory]
             *(np.arange(begin, len(run.values)) for begin in LATE_BEGINS),
             *(np.flatnonzero(lossy(len(run.values), share, random)) for share in LOST_SHARES),
         )
-        if len(rows) > LEAST_LATE_CYCLES
+        if len(rows) > MIN_LATE_CYCLES
     ]
-    rest = slice(LEAST_LATE_CYCLES - 1, None)
+    rest = slice(MIN_LATE_CYCLES - 1, None)
     unseen = unseen_predictions(ensemble, parts, features_of(parts))
     return [
         LateHistory(part.name, found[rest], part.rul_cycles()[rest])

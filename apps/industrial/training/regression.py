@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial.domain import RUL_CAP_CYCLES, SCALE, USED
-from apps.industrial.edge.features import LATE_CYCLES, LEAST_LATE_CYCLES
+from apps.industrial.edge.features import LATE_CYCLES, MIN_LATE_CYCLES
 from apps.industrial.training.dataset import Run, features_of
 
 Floats = NDArray[np.float32]
@@ -32,11 +32,11 @@ FOLDS = 5
 PART_SHARE = 0.5
 """Share of the runs that are learnt from a second time, without some of their cycles."""
 LATEST_BEGIN = 200
-MOST_LOST = 0.6
+MAX_LOST_SHARE = 0.6
 """Largest share of cycles that are lost at random in such a run."""
 STRETCH = 0.3
 """A copy lives ``exp(±STRETCH)`` times as long as its original."""
-LEAST_SPREAD = 1.0
+MIN_SPREAD = 1.0
 """Least standard deviation, in units of sensor noise, by which a feature is divided."""
 _SHARPNESS = np.linspace(1.0, 8.0, 29)
 
@@ -157,12 +157,12 @@ def augmented(run: Run, copies: int, stretch: float, random: np.random.Generator
 def seen_in_part(run: Run, random: np.random.Generator) -> list[Run]:
     """``run`` as a node sees it that comes late or loses cycles; empty for a run that is too short."""
     count = len(run.values)
-    least, most = int(LATE_CYCLES) + 1, min(LATEST_BEGIN, count - LEAST_LATE_CYCLES)
+    least, most = int(LATE_CYCLES) + 1, min(LATEST_BEGIN, count - MIN_LATE_CYCLES)
     if most <= least:
         return []
     if random.random() < 0.5:
         return [run.part(np.arange(int(random.integers(least, most)), count))]
-    return [run.part(lossy(count, random.uniform(0.0, MOST_LOST), random))]
+    return [run.part(lossy(count, random.uniform(0.0, MAX_LOST_SHARE), random))]
 
 
 def lossy(count: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
@@ -280,7 +280,7 @@ def fit_ensemble(
     folds = np.repeat(np.array([t.fold for t in runs]), lengths)
     if start is None:
         center = features.mean(axis=0)
-        spread = np.sqrt(features.var(axis=0) + LEAST_SPREAD**2)
+        spread = np.sqrt(features.var(axis=0) + MIN_SPREAD**2)
         ensemble = Ensemble(center.astype(np.float32), spread.astype(np.float32), ())
     else:
         ensemble = start

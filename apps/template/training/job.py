@@ -32,7 +32,7 @@ from common.training.graph import GraphBuilder
 from common.training.lineage import lineage_of
 
 Floats = NDArray[np.float64]
-gate = GateRule("accuracy", higher_is_better=True, least_gain=0.02, slice_tolerance=0.05)
+gate = GateRule("accuracy", higher_is_better=True, min_gain=0.02, slice_tolerance=0.05)
 TRAINING_SEED, EVALUATION_SEED = 1_000, 2_000
 RIDGE = 1e-3
 NOVEL_RATE = 0.01

@@ -42,11 +42,11 @@ def list_events(
     paging: Paging,
     type: TypeFilter = None,
     priority: PriorityFilter = None,
-    least_priority: LeastPriority = "sample",
+    min_priority: LeastPriority = "sample",
     order: Order = "oldest",
 ) -> Page[EventPublic]:
     """Events of all nodes, stream by stream, in order."""
-    return _page(session, paging, None, _filters(type, priority, least_priority), order)
+    return _page(session, paging, None, _filters(type, priority, min_priority), order)
 
 
 @router.get("/nodes/{node}/events", responses=responses(422))
@@ -56,12 +56,12 @@ def list_events_of_node(
     paging: Paging,
     type: TypeFilter = None,
     priority: PriorityFilter = None,
-    least_priority: LeastPriority = "sample",
+    min_priority: LeastPriority = "sample",
     order: Order = "oldest",
 ) -> Page[EventPublic]:
     """Events of one node in order; a new epoch comes after the one before."""
     streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
-    return _page(session, paging, list(streams), _filters(type, priority, least_priority), order)
+    return _page(session, paging, list(streams), _filters(type, priority, min_priority), order)
 
 
 @router.get("/events/recent", responses=responses(422))
@@ -69,14 +69,14 @@ def list_recent_events(
     session: SessionDep,
     limit: Annotated[int, Query(ge=1, le=RECENT_LIMIT, description="most items")] = 50,
     app: Annotated[str | None, Query(max_length=63, description="only of nodes that run this app")] = None,
-    least_priority: LeastPriority = "sample",
+    min_priority: LeastPriority = "sample",
 ) -> Page[EventPublic]:
     """The newest events of the whole fleet by when they arrived, newest first; the only page."""
-    if least_priority in ("sample", "telemetry"):
-        least = Priority[least_priority.upper()]
+    if min_priority in ("sample", "telemetry"):
+        least = Priority[min_priority.upper()]
         rows = newest_events.newest_of_streams(session, limit, app, least)
     else:
-        rows = newest_events.newest_notable(session, limit, app, alarms_only=least_priority == "alarm")
+        rows = newest_events.newest_notable(session, limit, app, alarms_only=min_priority == "alarm")
     return showable(rows, _public, _key, None)
 
 
@@ -100,15 +100,15 @@ def list_quarantine(session: SessionDep, paging: Paging) -> Page[QuarantinedPubl
 
 
 def _filters(
-    type: str | None, priority: str | None, least_priority: str = "sample"
+    type: str | None, priority: str | None, min_priority: str = "sample"
 ) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
     if type is not None:
         filters.append(col(StoredEvent.type) == type)
     if priority is not None:
         filters.append(col(StoredEvent.priority) == int(Priority[priority.upper()]))
-    if least_priority != "sample":
-        filters.append(col(StoredEvent.priority) >= int(Priority[least_priority.upper()]))
+    if min_priority != "sample":
+        filters.append(col(StoredEvent.priority) >= int(Priority[min_priority.upper()]))
     return filters
 
 

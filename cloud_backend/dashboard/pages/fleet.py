@@ -76,7 +76,7 @@ def add_pages(site: Site) -> None:
         async def refresh() -> None:
             fleet, events, _ = await asyncio.gather(
                 view.api.get("/v1/fleet"),
-                view.api.get("/v1/events/recent", limit=FEED_EVENTS, least_priority="event"),
+                view.api.get("/v1/events/recent", limit=FEED_EVENTS, min_priority="event"),
                 nodes.refresh(),
             )
             tiles.show(fleet)

@@ -303,7 +303,7 @@ class Timeline:
 
     async def _page(self, cursor: str | None) -> Any:
         return await self._api.get(
-            self._place, limit=TIMELINE_EVENTS, order="newest", least_priority="event", cursor=cursor
+            self._place, limit=TIMELINE_EVENTS, order="newest", min_priority="event", cursor=cursor
         )
 
     def _show(self) -> None:

@@ -35,7 +35,7 @@ COLUMNS = (
     Column("state", "Label", kind="badge"),
     Column("label", "", kind="action"),
 )
-LEAST_SCORE = 0.005
+MIN_SCORE = 0.005
 """A reason that would be told as 0.00 is none."""
 REASON_COLUMNS = (Column("reason", "Reason"), Column("bar", "Score from 0 to 1", kind="bar"))
 LABEL_COLUMNS = (
@@ -241,7 +241,7 @@ def sample_row(sample: Mapping[str, Any], virtual: bool) -> dict[str, Any]:
         "group": sample["group"],
         "why": reasons[0][1] if reasons else None,
         "why_text": ", ".join(
-            f"{name.replace('_', ' ')} {score:.2f}" for name, score in reasons if score >= LEAST_SCORE
+            f"{name.replace('_', ' ')} {score:.2f}" for name, score in reasons if score >= MIN_SCORE
         ),
         "node": sample["node"],
         "node_href": f"/ui/nodes/{quote(sample['node'], safe='')}",

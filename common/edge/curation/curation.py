@@ -3,7 +3,7 @@
 Rules:
 
 - A sample's score is its highest reason; while the readings drift, ``drift`` is one of them. Below
-  ``least_score`` it is not kept.
+  ``min_score`` it is not kept.
 - A kept sample is on disk (content and sidecar, synced) before the position moves past its reading. The
   same content is kept once.
 - At most ``store_bytes`` are kept: the least interesting goes first, then the oldest.
@@ -131,7 +131,7 @@ class Curation:
         if drifting:
             reasons["drift"] = max(DRIFT_SCORE, reasons.get("drift", 0.0))
         score = max(reasons.values(), default=0.0)
-        if not score >= self._settings.least_score:
+        if not score >= self._settings.min_score:
             self.ignored += 1
             return
         content = self._encode(sample)

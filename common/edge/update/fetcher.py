@@ -68,7 +68,7 @@ class _Transfer:
         elapsed_s = time.monotonic() - self._started
         return (
             f"{self._bytes} bytes in {elapsed_s:.1f} s: less than "
-            f"{self._settings.least_bytes_per_s:g} bytes/s, or over {self._settings.download_timeout_s:g} s"
+            f"{self._settings.min_bytes_per_s:g} bytes/s, or over {self._settings.download_timeout_s:g} s"
         )
 
     def watch(self) -> None:
@@ -92,7 +92,7 @@ class _Transfer:
             return False
         return (
             elapsed_s <= self._settings.download_grace_s
-            or self._bytes >= self._settings.least_bytes_per_s * (elapsed_s - self._settings.download_grace_s)
+            or self._bytes >= self._settings.min_bytes_per_s * (elapsed_s - self._settings.download_grace_s)
         )
 
 

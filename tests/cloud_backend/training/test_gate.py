@@ -13,7 +13,7 @@ from cloud_backend.training.gate import HeldOut, Verdict
 from cloud_backend.training.gate import judge as judge_on
 from common.app.training import Figure, GateRule, Metrics
 
-LOWER = GateRule("rmse", higher_is_better=False, least_gain=0.02, slice_tolerance=0.1)
+LOWER = GateRule("rmse", higher_is_better=False, min_gain=0.02, slice_tolerance=0.1)
 HIGHER = GateRule("f1", higher_is_better=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 from apps.industrial.app import SPEC, IndustrialSettings
 from apps.industrial.domain import CHANNELS, NOMINAL, SCALE, USED
 from apps.industrial.edge.app import HISTORY_CYCLES, IndustrialEdge
-from apps.industrial.edge.features import FEATURES, LEAST_LATE_CYCLES
+from apps.industrial.edge.features import FEATURES, MIN_LATE_CYCLES
 from apps.industrial.edge.knowledge import STALE_CYCLES
 from apps.industrial.events import (
     MachineForgotten,
@@ -280,7 +280,7 @@ def test_a_history_that_begins_late_has_no_remaining_life_until_it_is_long_enoug
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 40)))
     results = feed(app, [cycle(i) for i in range(60, 90)])
     given = [event.rul_cycles is not None for event in sent(results, Rul)]
-    assert given == [False] * (LEAST_LATE_CYCLES - 1) + [True] * (31 - LEAST_LATE_CYCLES)
+    assert given == [False] * (MIN_LATE_CYCLES - 1) + [True] * (31 - MIN_LATE_CYCLES)
     assert "begins late" in sent(results, RulWithheld)[0].reason
 
 

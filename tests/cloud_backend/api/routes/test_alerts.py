@@ -141,18 +141,18 @@ def recent(admin: TestClient, **query: Any) -> list[tuple[str, int]]:
 def test_the_newest_events_of_the_fleet(admin: TestClient, nodes, limit: int) -> None:
     everything = [(name, seq) for seq in range(8, 0, -1) for name in reversed(nodes)]
     assert recent(admin, limit=limit) == everything[:limit]
-    assert recent(admin, limit=limit, least_priority="telemetry") == everything[:limit]
+    assert recent(admin, limit=limit, min_priority="telemetry") == everything[:limit]
     notable = [place for place in everything if place[1] != 2]
-    assert recent(admin, limit=limit, least_priority="event") == notable[:limit]
+    assert recent(admin, limit=limit, min_priority="event") == notable[:limit]
     alarms = [place for place in everything if place[1] == 1]
-    assert recent(admin, limit=limit, least_priority="alarm") == alarms[:limit]
+    assert recent(admin, limit=limit, min_priority="alarm") == alarms[:limit]
 
 
 def test_the_newest_events_of_the_nodes_of_an_app(admin: TestClient, nodes) -> None:
     for least in ("sample", "event"):
-        found = recent(admin, app="pumps", least_priority=least)
+        found = recent(admin, app="pumps", min_priority=least)
         assert {name for name, _ in found} == {"al-1", "al-2"}
-        assert recent(admin, app="absent", least_priority=least) == []
+        assert recent(admin, app="absent", min_priority=least) == []
 
 
 def test_the_newest_events_are_few(admin: TestClient, node: TestClient) -> None:
@@ -161,7 +161,7 @@ def test_the_newest_events_are_few(admin: TestClient, node: TestClient) -> None:
 
 
 def test_a_node_has_a_timeline_without_telemetry(admin: TestClient, nodes) -> None:
-    items = all_items(admin, "/v1/nodes/al-0/events", least_priority="event", order="newest", limit=3)
+    items = all_items(admin, "/v1/nodes/al-0/events", min_priority="event", order="newest", limit=3)
     assert [item["seq"] for item in items] == [8, 7, 6, 5, 4, 3, 1]
-    items = all_items(admin, "/v1/nodes/al-0/events", least_priority="alarm")
+    items = all_items(admin, "/v1/nodes/al-0/events", min_priority="alarm")
     assert [item["seq"] for item in items] == [1]
