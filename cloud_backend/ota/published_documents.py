@@ -36,6 +36,8 @@ PUBLICATIONS_PER_S = 10
 """More publications a second than any cloud makes for long."""
 MIN_MARGIN = 1000
 """Smallest increase of versions after a restore."""
+ROTATION_MARGIN = 1000
+"""Versions that a rotation of keys leaves out, for what nodes have seen and not reported."""
 RESTORED_ROOTS = 8
 """Versions of the root that are skipped after a restore: one is added by each rotation and each year."""
 
@@ -105,6 +107,18 @@ class DocumentPublisher:
         roots = self._repository.root_version + RESTORED_ROOTS
         self._repository.raise_versions(self._repository.version + margin, roots)
         log.warning("restored from a backup: versions of the update repository are raised by %d", margin)
+
+    def rotate_keys(self, role: str) -> None:
+        """Replace the keys of a role, and sign everything again far above what nodes report.
+
+        A thief of online keys may have shown a node metadata with the very version that the rotation gets: to
+        the node that is no news, and it would keep the thief's. Raises `RegistryError`.
+        """
+        self._repository.rotate(role)
+        limit = self._clock() // 1_000_000_000
+        with Session(self._reader) as session:
+            reported = session.exec(_highest(Node.metadata_version, limit)).one() or 0
+        self._repository.raise_versions(max(reported, self._repository.version) + ROTATION_MARGIN)
 
     def raise_above_reports(self) -> None:
         """Raise versions and serials above those that nodes report, where a backup was restored.

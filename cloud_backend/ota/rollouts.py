@@ -104,6 +104,11 @@ class Rollouts:
         with self._lock:
             self._documents.raise_after_restore(backup_ns)
 
+    def rotate_keys(self, role: str) -> None:
+        """Replace the keys of a role; versions end above all that nodes report. Raises `RegistryError`."""
+        with self._lock:
+            self._documents.rotate_keys(role)
+
     def start(
         self,
         app: str,

@@ -264,9 +264,7 @@ def test_nodes_take_updates_again_after_a_stolen_app_key_was_rotated(fleet, add_
         node.http.target = honest
         server.close()
     rollout = fleet.start("v3")
-    until(lambda: fleet.node("node-1")["update_problem"] == "rollback", "the node refuses the cloud's serial")
     assert fleet.node("node-1")["version"] == "v2"
-    assert fleet.rollout(rollout)["state"] == "running"
     command("keys", "rotate", APP, "--data", str(fleet.cloud.folder))
     until(lambda: fleet.node("node-1")["version"] == "v3", "the node runs v3")
     fleet.finish(rollout)

@@ -35,7 +35,7 @@ def rotate(role: Role, cloud: CloudDep) -> RolePublic:
     if role not in known:
         raise problem(404, f"the update repository has no role {role!r}; it has {', '.join(known)}")
     try:
-        cloud.repository.rotate(role)
+        cloud.rollouts.rotate_keys(role)
     except RegistryError as error:
         raise problem(409, str(error)) from error
     return next(

@@ -226,6 +226,17 @@ def test_versions_and_serials_stay_above_what_nodes_have_seen(yard):
     assert yard.site.repository.version == version
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 2, 50])
+def test_a_rotation_ends_above_what_nodes_have_seen(yard, ahead):
+    """Metadata of a thief with the version that the rotation gets would be no news to the node."""
+    yard.add_nodes("a")
+    yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
+    seen = yard.site.repository.version + ahead
+    yard.see("a", metadata_version=seen)
+    yard.rollouts.rotate_keys(APP)
+    assert yard.site.repository.version > seen
+
+
 def test_a_node_that_reports_versions_that_cannot_be_is_not_believed(yard):
     yard.add_nodes("a")
     yard.rollouts.start(APP, yard.add_model("v2"), [1.0])
