@@ -21,7 +21,7 @@ from common.messages import Priority
 SCAN_ROWS = 5000
 TAIL_FACTOR = 4
 """How many times the events that are wanted are looked at from the end of a stream, under a filter."""
-Place = tuple[int, int]
+StreamPosition = tuple[int, int]
 """``(stream_id, seq)`` of an event."""
 Found = list[Row[tuple[StoredEvent, Stream]]]
 
@@ -94,7 +94,7 @@ def newest_of_streams(session: Session, limit: int, app: str | None, least: Prio
     return list(session.execute(query))
 
 
-def _rows_at(session: Session, places: Sequence[Place]) -> Found:
+def _rows_at(session: Session, places: Sequence[StreamPosition]) -> Found:
     """The events at ``places`` with their streams, in that order."""
     if not places:
         return []

@@ -49,7 +49,7 @@ from common.time_notes import doubt_of
 Told = tuple[ReceivedEvent, Any]
 """An event with its data."""
 Row = dict[str, Any]
-Place = tuple[str, int]
+PatientTime = tuple[str, int]
 """A patient and a time."""
 _STATES = {"raised": 0, "latched": 1, "ended": 2, "reset": 3}
 
@@ -70,7 +70,7 @@ class EcgCloud:
         if not told:
             return
         _see(session, [each for of_type in told.values() for each in of_type])
-        changed: set[Place] = set()
+        changed: set[PatientTime] = set()
         changed |= _rates(session, told[data.Rates])
         changed |= _episodes(session, told[data.Rhythm])
         changed |= _windows(session, HrvWindow, told[data.Hrv])
@@ -98,7 +98,7 @@ class EcgCloud:
         return export_chores(context)
 
 
-def mark_changed(session: Session, places: Iterable[Place]) -> None:
+def mark_changed(session: Session, places: Iterable[PatientTime]) -> None:
     """Have the hours and days around ``places`` told to the medical record again."""
     spans = {(patient, span, at_ns - at_ns % span) for patient, at_ns in places for span in (HOUR_NS, DAY_NS)}
     rows = [
@@ -164,7 +164,7 @@ def _see(session: Session, told: Sequence[Told]) -> None:
     _keep(session, Device, list(devices.values()))
 
 
-def _rates(session: Session, told: Sequence[Told]) -> set[Place]:
+def _rates(session: Session, told: Sequence[Told]) -> set[PatientTime]:
     """Windows of rates, and the hours that they add to."""
     rows = {
         (event.subject, rates.began_ns): {
@@ -186,7 +186,7 @@ def _rates(session: Session, told: Sequence[Told]) -> set[Place]:
         }
         for event, rates in told
     }
-    hours: dict[Place, Row] = {}
+    hours: dict[PatientTime, Row] = {}
     for place in sorted(_keep(session, RateWindow, list(rows.values()))):
         hour = (place[0], place[1] - place[1] % HOUR_NS)
         hours[hour] = _add(hours.get(hour), _as_hour(rows[place], hour[1]) | origins[place])
@@ -248,8 +248,8 @@ def _add_hours(session: Session, hours: Sequence[Row]) -> None:
     )
 
 
-def _episodes(session: Session, told: Sequence[Told]) -> set[Place]:
-    changed: set[Place] = set()
+def _episodes(session: Session, told: Sequence[Told]) -> set[PatientTime]:
+    changed: set[PatientTime] = set()
     insert = insert_into(session, Episode)
     new: Any = insert.excluded
     ends = sa.and_(Episode.ended_ns.is_(None), new.ended_ns.is_not(None))  # type: ignore[union-attr]
@@ -276,7 +276,7 @@ def _episodes(session: Session, told: Sequence[Told]) -> set[Place]:
     return changed
 
 
-def _windows(session: Session, table: type[SQLModel], told: Sequence[Told]) -> set[Place]:
+def _windows(session: Session, table: type[SQLModel], told: Sequence[Told]) -> set[PatientTime]:
     others = ("patient", "node", "version", "time_quality")
     names = [name for name in table.model_fields if name not in others]
     rows = [
@@ -288,7 +288,7 @@ def _windows(session: Session, table: type[SQLModel], told: Sequence[Told]) -> s
     return _keep(session, table, rows)
 
 
-def _strips(session: Session, told: Sequence[Told]) -> set[Place]:
+def _strips(session: Session, told: Sequence[Told]) -> set[PatientTime]:
     rows = []
     for event, strip in told:
         samples = len(strip.samples_b64) // (2 * len(strip.leads))

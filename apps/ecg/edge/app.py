@@ -92,7 +92,7 @@ class EcgEdge:
         patient = self._patients.find(reading.subject, reading.captured_ns)
         results: list[Event | Sample] = []
         if patient is not None:
-            place = _place(patient, chunk)
+            place = _continuation(patient, chunk)
             if isinstance(place, str):
                 raise ReadingError(f"reading {reading.position} of {reading.subject} {place}")
             if place.restart:
@@ -176,8 +176,8 @@ def _forgotten(patient: Patient) -> Iterator[Event | Sample]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """How a chunk follows what there was: samples lost before it, whether the analysis begins anew.
+class Continuation:
+    """How a chunk continues the signal: samples lost before it, and whether the analysis restarts.
 
     ``findings`` are ``(finding, text)``.
     """
@@ -188,19 +188,19 @@ class Place:
     set_clock: bool = False
 
 
-_NEXT = Place(0, False, ())
+_NEXT = Continuation(0, False, ())
 
 
-def _place(patient: Patient, chunk: Chunk) -> Place | str:
-    """Where a chunk belongs; a text where it was there already."""
+def _continuation(patient: Patient, chunk: Chunk) -> Continuation | str:
+    """How a chunk continues the signal; a text if it was processed already."""
     if patient.over:
-        return Place(0, True, ())
+        return Continuation(0, True, ())
     if chunk.rate_hz != patient.rate_hz:
         text = f"from {patient.rate_hz:g} to {chunk.rate_hz:g} Hz: the analysis begins anew"
-        return Place(0, True, (("rate_changed", text),))
+        return Continuation(0, True, (("rate_changed", text),))
     if chunk.leads != patient.leads:
         text = f"from {', '.join(patient.leads)} to {', '.join(chunk.leads)}: the analysis begins anew"
-        return Place(0, True, (("leads_changed", text),))
+        return Continuation(0, True, (("leads_changed", text),))
     monitor = patient.monitor
     ahead_s = (chunk.captured_ns - monitor.recording.timeline.ns(monitor.end)) / 1e9
     by_clock = round(ahead_s * patient.rate_hz) if ahead_s > JUMP_S else 0
@@ -210,10 +210,12 @@ def _place(patient: Patient, chunk: Chunk) -> Place | str:
         if lost < 0:
             if abs(ahead_s - lost / patient.rate_hz) <= JUMP_S:
                 return f"holds samples from {chunk.first} on, which have been seen: it is left out"
-            return Place(0, True, (("gap", "the source counts its samples anew: so does the analysis"),))
+            return Continuation(
+                0, True, (("gap", "the source restarted its sample count: the analysis restarts"),)
+            )
     if lost > GAP_S * patient.rate_hz:
         text = f"{lost / patient.rate_hz:.1f} s of signal are missing: the analysis begins anew"
-        return Place(0, True, (("gap", text),))
+        return Continuation(0, True, (("gap", text),))
     findings: list[tuple[str, str]] = []
     if lost:
         findings.append(("gap", f"{lost} samples ({lost / patient.rate_hz:.2f} s) are missing"))
@@ -222,11 +224,11 @@ def _place(patient: Patient, chunk: Chunk) -> Place | str:
         way = "ahead" if off_s > 0 else "back"
         findings.append(("clock_jump", f"the clock of the source went {abs(off_s):.1f} s {way}"))
     set_clock = abs(off_s) > DRIFT_S
-    return Place(lost, False, tuple(findings), set_clock) if findings or set_clock else _NEXT
+    return Continuation(lost, False, tuple(findings), set_clock) if findings or set_clock else _NEXT
 
 
 def _go_on(
-    patient: Patient, place: Place, chunk: Chunk, attributes: Mapping[str, Any]
+    patient: Patient, place: Continuation, chunk: Chunk, attributes: Mapping[str, Any]
 ) -> Iterator[Event | Sample | InferenceError]:
     """Take a chunk into its patient."""
     monitor = patient.monitor

@@ -115,7 +115,7 @@ class Origin:
         )
 
 
-Place = tuple[str, int]
+EventPosition = tuple[str, int]
 """Epoch and seq of the last alarm that an output has done with."""
 
 
@@ -206,9 +206,9 @@ class LocalAlarms:
 
     # ------------------------------------------------------------------------------------- its place
 
-    def _load(self) -> dict[str, Place]:
+    def _load(self) -> dict[str, EventPosition]:
         try:
-            return msgspec.json.decode((self._folder / FILE).read_bytes(), type=dict[str, Place])
+            return msgspec.json.decode((self._folder / FILE).read_bytes(), type=dict[str, EventPosition])
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.MsgspecError) as error:
@@ -309,7 +309,7 @@ class _Channel:
             wait_s = min(RETRY_LAST_S, 2 * wait_s)
 
 
-def _missed(alarms: Iterable[WireEvent], place: Place, epoch: str) -> Iterator[WireEvent]:
+def _missed(alarms: Iterable[WireEvent], place: EventPosition, epoch: str) -> Iterator[WireEvent]:
     """The alarms behind ``place``; of a new epoch only those that are no old ones with another number."""
     sent: set[tuple[str, str, str]] = set()
     for event in alarms:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from apps.ecg.cloud.fhir.codes import RHYTHMS, Json
-from apps.ecg.cloud.fhir.ids import Place
+from apps.ecg.cloud.fhir.ids import ResourceId
 from apps.ecg.cloud.tables import DAY_NS, HOUR_NS, Patient
 from apps.ecg.events import EARLIEST_NS, LATEST_NS
 
@@ -144,7 +144,7 @@ class Kind:
         limit: int,
         *,
         ascending: bool = False,
-        after: Place | None = None,
+        after: ResourceId | None = None,
         name: str = "",
     ) -> Iterator[Found]:
         """Resources of patients by their begin, then by id; of ``name`` alone where it is given.
@@ -173,7 +173,7 @@ class Kind:
         dates: Dates,
         limit: int,
         ascending: bool,
-        after: Place | None,
+        after: ResourceId | None,
         name: str,
     ) -> Iterator[Found]:
         rows = self.rows(Asked(tuple(context.patients), dates))
@@ -189,7 +189,7 @@ class Kind:
                 rows = rows.where(sa.or_(began != after.began_ns, place >= f"{after.patient}."))
         for row in context.session.execute(rows.limit(limit)):
             part = f"{self.name}-{row.label}" if self.is_labelled else self.name
-            yield Found(Place(row.patient, part, row.began_ns), self, context, row)
+            yield Found(ResourceId(row.patient, part, row.began_ns), self, context, row)
 
     def names(self, session: Session, asked: Asked) -> list[str]:
         """The parts of ids that there are."""
@@ -209,7 +209,7 @@ class Kind:
 class Found:
     """Where a resource is, and the row that it is made of."""
 
-    place: Place
+    place: ResourceId
     kind: Kind
     context: Context
     row: Any

@@ -20,8 +20,8 @@ _KIND = re.compile(r"[a-zA-Z0-9-]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a resource comes from."""
+class ResourceId:
+    """Id of a resource: its patient, its kind, and the begin of the data behind it in UTC nanoseconds."""
 
     patient: str
     kind: str
@@ -31,15 +31,15 @@ class Place:
         return f"{self.patient}.{self.kind}.{self.began_ns}"
 
 
-def parse(text: str) -> Place | None:
-    """The place in an id; None for an id that has none."""
+def parse(text: str) -> ResourceId | None:
+    """The parsed id; None for any other text."""
     patient, _, rest = text.partition(".")
     kind, _, began = rest.partition(".")
     if not PATIENT.fullmatch(patient) or not _KIND.fullmatch(kind):
         return None
     if not _TIME.fullmatch(began) or not EARLIEST_NS <= int(began) <= LATEST_NS:
         return None
-    return Place(patient, kind, int(began)) if str(int(began)) == began else None
+    return ResourceId(patient, kind, int(began)) if str(int(began)) == began else None
 
 
 def device_id(kind: str, name: str) -> str:

@@ -10,7 +10,7 @@ from apps.ecg.cloud import queries
 from apps.ecg.cloud.fhir import codes, resources
 from apps.ecg.cloud.fhir.codes import Json, concept, quantity
 from apps.ecg.cloud.fhir.criteria import Asked, Context, Kind
-from apps.ecg.cloud.fhir.ids import Place
+from apps.ecg.cloud.fhir.ids import ResourceId
 from apps.ecg.cloud.fhir.resources import component, measured
 from apps.ecg.cloud.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Strip, begin_of
 
@@ -62,7 +62,7 @@ def _ectopy(context: Context, hour: Any) -> Json:
 def _of_hour(context: Context, hour: Any, kind: str, code: Json, value: Json, **more: Any) -> Json:
     ended_ns = hour.began_ns + HOUR_NS
     return measured(
-        Place(hour.patient, kind, hour.began_ns),
+        ResourceId(hour.patient, kind, hour.began_ns),
         code,
         value,
         ended_ns=ended_ns,
@@ -107,7 +107,7 @@ def _intervals(kind: str, code: Json, method: str = "") -> Kind:
     def make(context: Context, row: Any) -> Json:
         ended_ns = row.began_ns + HOUR_NS
         return measured(
-            Place(row.patient, kind, row.began_ns),
+            ResourceId(row.patient, kind, row.began_ns),
             code,
             quantity(row.mean, "ms"),
             ended_ns=ended_ns,
@@ -160,7 +160,7 @@ def _burden(context: Context, row: Any) -> Json:
     totals = queries.totals_of(context.session, row.patient, row.began_ns, DAY_NS)
     ended_ns = row.began_ns + DAY_NS
     return measured(
-        Place(row.patient, "afb", row.began_ns),
+        ResourceId(row.patient, "afb", row.began_ns),
         codes.AF_BURDEN,
         quantity(totals.af_burden_percent or 0, "%"),
         ended_ns=ended_ns,

@@ -24,7 +24,7 @@ from sqlmodel import Session
 from apps.ecg.cloud.fhir import resource_kinds, resources
 from apps.ecg.cloud.fhir.codes import Json
 from apps.ecg.cloud.fhir.criteria import BEFORE_ALL_NS, Asked, Context, Dates, Found, Kind, in_bytes
-from apps.ecg.cloud.fhir.ids import Place, parse
+from apps.ecg.cloud.fhir.ids import ResourceId, parse
 from apps.ecg.cloud.fhir.include import included, targets_of, that_fit
 from apps.ecg.cloud.fhir.lookup import DEVICES_LIMIT
 from apps.ecg.cloud.fhir.search import Key, Search, wanted
@@ -127,7 +127,7 @@ def _few(session: Session, search: Search, of_kinds: Sequence[Kind], now_ns: int
     return sorted(found, key=lambda each: _rank(search, each.place), reverse=_is_reversed(search))
 
 
-def _targets(search: Search) -> Iterator[tuple[Place, str]]:
+def _targets(search: Search) -> Iterator[tuple[ResourceId, str]]:
     for target in search.targets or ():
         type_, _, id_ = target.rpartition("/")
         place = parse(id_)
@@ -147,15 +147,15 @@ def _after(search: Search, found: list[Found]) -> list[Found]:
     ]
 
 
-def _last(search: Search) -> Place | None:
+def _last(search: Search) -> ResourceId | None:
     """Where the last page ended; None at the first, and at the end of a patient."""
     if search.after is None or search.after[1] == BEFORE_ALL_NS:
         return None
     patient, began_ns, kind = search.after
-    return Place(patient, kind, began_ns)
+    return ResourceId(patient, kind, began_ns)
 
 
-def _rank(search: Search, place: Place) -> tuple[Any, ...]:
+def _rank(search: Search, place: ResourceId) -> tuple[Any, ...]:
     if search.order.by == "_id":
         return f"{place.patient}.", f"{place.kind}.", place.began_ns
     if search.order.by == "date":
@@ -205,7 +205,7 @@ def _by_time(context: Context, of_kinds: Sequence[Kind], search: Search) -> Iter
         if _may_go_on(kind, context, search.dates)
     ]
 
-    def rank(place: Place) -> tuple[int, str]:
+    def rank(place: ResourceId) -> tuple[int, str]:
         return place.began_ns if ascending else -place.began_ns, str(place)
 
     merged = heapq.merge(*streams, key=lambda each: rank(each.place))

@@ -12,7 +12,7 @@ from apps.ecg.cloud import queries
 from apps.ecg.cloud.fhir import codes, resources
 from apps.ecg.cloud.fhir.codes import Json
 from apps.ecg.cloud.fhir.criteria import Asked, Context, Dates, Found, Kind
-from apps.ecg.cloud.fhir.ids import Place
+from apps.ecg.cloud.fhir.ids import ResourceId
 from apps.ecg.cloud.fhir.observations import (
     HAS_BEATS,
     HAS_RATE,
@@ -32,16 +32,16 @@ DAY_LIMIT = 20_000
 ANY_DATES = Dates()
 
 
-def observation_ids(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Place]:
+def observation_ids(session: Session, patient: str, began_ns: int, length_ns: int) -> list[ResourceId]:
     """Observations that began in a span and are over; `RESULT_LIMIT` of a kind at most."""
     found = []
     for hour in queries.hours_of(session, patient, began_ns, length_ns):
-        found += [Place(patient, "hr", hour.began_ns)] if hour.rated_seconds else []
+        found += [ResourceId(patient, "hr", hour.began_ns)] if hour.rated_seconds else []
         beats = hour.n + hour.s + hour.v + hour.f + hour.q
-        found += [Place(patient, "ectopy", hour.began_ns)] if beats else []
+        found += [ResourceId(patient, "ectopy", hour.began_ns)] if beats else []
     for means in queries.intervals_of(session, patient, began_ns, length_ns):
         found += [
-            Place(patient, name, means.began_ns)
+            ResourceId(patient, name, means.began_ns)
             for name, measure in INTERVALS.items()
             if getattr(means, measure) is not None
         ]
@@ -56,7 +56,7 @@ def observation_ids(session: Session, patient: str, began_ns: int, length_ns: in
             query = query.where(Episode.ended_ns.is_not(None))  # type: ignore[union-attr]
         for at_ns, label_ in session.execute(query.order_by(table.began_ns).limit(RESULT_LIMIT)):
             name = {Episode: f"rhy-{label_}", HrvWindow: "hrv", Strip: "strip"}[table]
-            found.append(Place(patient, name, at_ns))
+            found.append(ResourceId(patient, name, at_ns))
     return found
 
 
@@ -66,10 +66,10 @@ def _report(context: Context, row: Any) -> Json:
     totals = queries.totals_of(session, patient, began_ns, DAY_NS)
     results = observation_ids(session, patient, began_ns, DAY_NS)
     if totals.af_burden_percent is not None:
-        results.append(Place(patient, "afb", began_ns))
+        results.append(ResourceId(patient, "afb", began_ns))
     over = "preliminary" if unreviewed(session, patient, began_ns, ended_ns) else "final"
     return resources.report_resource(
-        Place(patient, "day", began_ns),
+        ResourceId(patient, "day", began_ns),
         ended_ns=ended_ns,
         totals=totals,
         results=results,
@@ -100,7 +100,7 @@ def _made_hours(asked: Asked) -> Any:
 def _made_hour(context: Context, hour: Any) -> Json:
     targets = observation_ids(context.session, hour.patient, hour.began_ns, HOUR_NS)
     return resources.provenance_resource(
-        Place(hour.patient, "made-hour", hour.began_ns),
+        ResourceId(hour.patient, "made-hour", hour.began_ns),
         [f"Observation/{target}" for target in targets],
         recorded_ns=hour.began_ns + HOUR_NS,
         agents=[
@@ -114,12 +114,12 @@ def _made_hour(context: Context, hour: Any) -> Json:
 def _made_day(context: Context, row: Any) -> Json:
     patient, began_ns = row.patient, row.began_ns
     hours = queries.hours_of(context.session, patient, began_ns, DAY_NS)
-    targets = [f"DiagnosticReport/{Place(patient, 'day', began_ns)}"]
+    targets = [f"DiagnosticReport/{ResourceId(patient, 'day', began_ns)}"]
     if any(hour.good_seconds for hour in hours):
-        targets.append(f"Observation/{Place(patient, 'afb', began_ns)}")
+        targets.append(f"Observation/{ResourceId(patient, 'afb', began_ns)}")
     devices = sorted({("node", hour.node) for hour in hours} | {("model", h.version) for h in hours})
     return resources.provenance_resource(
-        Place(patient, "made-day", began_ns),
+        ResourceId(patient, "made-day", began_ns),
         targets,
         recorded_ns=began_ns + DAY_NS,
         agents=[resources.device_agent(*device) for device in reversed(devices)],
@@ -136,8 +136,8 @@ def _reviewed(asked: Asked) -> Any:
 
 def _review(context: Context, row: Any) -> Json:
     return resources.provenance_resource(
-        Place(row.patient, "review", row.began_ns),
-        [f"Observation/{Place(row.patient, 'strip', row.began_ns)}"],
+        ResourceId(row.patient, "review", row.began_ns),
+        [f"Observation/{ResourceId(row.patient, 'strip', row.began_ns)}"],
         recorded_ns=row.reviewed_ns,
         agents=[resources.person_agent(row.reviewed_by)],
         virtual=context.is_virtual(row.patient),
@@ -153,16 +153,16 @@ PROVENANCES = (
 KINDS = (*OBSERVATIONS, *REPORTS, *PROVENANCES)
 
 
-def kind_at(place: Place) -> Kind | None:
+def kind_at(place: ResourceId) -> Kind | None:
     """The kind of what would be at a place."""
     return next((kind for kind in KINDS if kind.matches(place.kind)), None)
 
 
 def found_at(
-    session: Session, places: Iterable[Place], now_ns: int, dates: Dates = ANY_DATES
+    session: Session, places: Iterable[ResourceId], now_ns: int, dates: Dates = ANY_DATES
 ) -> Iterator[Found]:
     """What is at some places and within dates, whatever its type; a day of a kind is asked for at once."""
-    of_days: dict[tuple[str, str, int], tuple[Kind, set[Place]]] = {}
+    of_days: dict[tuple[str, str, int], tuple[Kind, set[ResourceId]]] = {}
     for place in places:
         kind = kind_at(place)
         if kind is not None:
@@ -177,13 +177,13 @@ def found_at(
             yield from (each for each in found if each.place in together)
 
 
-def makers_of(type_: str, place: Place) -> list[Place]:
+def makers_of(type_: str, place: ResourceId) -> list[ResourceId]:
     """Where the Provenances about a resource would be."""
-    day = Place(place.patient, "made-day", place.began_ns - place.began_ns % DAY_NS)
-    hour = Place(place.patient, "made-hour", place.began_ns - place.began_ns % HOUR_NS)
+    day = ResourceId(place.patient, "made-day", place.began_ns - place.began_ns % DAY_NS)
+    hour = ResourceId(place.patient, "made-hour", place.began_ns - place.began_ns % HOUR_NS)
     if type_ == "DiagnosticReport":
         return [day]
     if type_ != "Observation":
         return []
-    review = [Place(place.patient, "review", place.began_ns)] if place.kind == "strip" else []
+    review = [ResourceId(place.patient, "review", place.began_ns)] if place.kind == "strip" else []
     return [day if place.kind == "afb" else hour, *review]

@@ -10,7 +10,7 @@ import numpy as np
 from apps.ecg.cloud import schemas
 from apps.ecg.cloud.fhir import codes
 from apps.ecg.cloud.fhir.codes import Json, concept, quantity
-from apps.ecg.cloud.fhir.ids import SYSTEM, Place, device_id
+from apps.ecg.cloud.fhir.ids import SYSTEM, ResourceId, device_id
 from apps.ecg.cloud.strips import MISSING
 from apps.ecg.cloud.tables import DAY_NS, Device, Episode, HrvWindow, Patient, Strip
 from common.time_notes import time_statement
@@ -71,7 +71,7 @@ def device_resource(row: Device) -> Json:
 
 
 def measured(
-    place: Place,
+    place: ResourceId,
     code: Json,
     value: Json,
     *,
@@ -110,7 +110,7 @@ def hrv_observation(row: HrvWindow, virtual: bool) -> Json:
         ("lf-hf", "Ratio of low to high frequency power", row.lf_hf, "1", None),
     ]
     return measured(
-        Place(row.patient, "hrv", row.began_ns),
+        ResourceId(row.patient, "hrv", row.began_ns),
         codes.SDNN,
         quantity(row.sdnn_ms, "ms"),
         ended_ns=row.began_ns + round(row.seconds * 1e9),
@@ -129,7 +129,7 @@ def hrv_observation(row: HrvWindow, virtual: bool) -> Json:
 def episode_observation(row: Episode, virtual: bool) -> Json:
     """An episode of rhythm; preliminary while it goes on."""
     status = "preliminary" if row.ended_ns is None else "final"
-    place = Place(row.patient, f"rhy-{row.label}", row.began_ns)
+    place = ResourceId(row.patient, f"rhy-{row.label}", row.began_ns)
     resource = _observation(place, codes.RHYTHM, row.ended_ns, row.node, status, virtual, row.time_quality)
     resource |= {"category": PROCEDURE, "valueCodeableConcept": codes.rhythm(row.label)}
     parts = component(codes.HEART_RATE, row.heart_rate_bpm, "beats/minute", "/min")
@@ -140,7 +140,7 @@ def episode_observation(row: Episode, virtual: bool) -> Json:
 def strip_observation(row: Strip, virtual: bool) -> Json:
     """A strip: the signal of each lead, its beats and rhythm, and those of a clinician once there are any."""
     status = {"": "preliminary", "corrected": "corrected"}.get(row.verdict, "final")
-    place = Place(row.patient, "strip", row.began_ns)
+    place = ResourceId(row.patient, "strip", row.began_ns)
     resource = _observation(place, codes.STRIP, row.ended_ns, row.node, status, virtual, row.time_quality)
     raw = np.frombuffer(row.samples, "<i2").reshape(-1, len(row.leads))
     parts = [
@@ -176,11 +176,11 @@ def _sampled(samples: Sequence[int], row: Strip) -> Json:
 
 
 def report_resource(
-    place: Place,
+    place: ResourceId,
     *,
     ended_ns: int,
     totals: schemas.Totals,
-    results: Sequence[Place],
+    results: Sequence[ResourceId],
     status: str,
     virtual: bool,
 ) -> Json:
@@ -224,7 +224,7 @@ def conclusion(totals: schemas.Totals) -> str:
 
 
 def provenance_resource(
-    place: Place, targets: Iterable[str], *, recorded_ns: int, agents: Sequence[Json], virtual: bool
+    place: ResourceId, targets: Iterable[str], *, recorded_ns: int, agents: Sequence[Json], virtual: bool
 ) -> Json:
     """Who and what made resources; ``targets`` are references."""
     return {
@@ -250,7 +250,13 @@ def person_agent(name: str) -> Json:
 
 
 def _observation(
-    place: Place, code: Json, ended_ns: int | None, node: str, status: str, virtual: bool, time_quality: str
+    place: ResourceId,
+    code: Json,
+    ended_ns: int | None,
+    node: str,
+    status: str,
+    virtual: bool,
+    time_quality: str,
 ) -> Json:
     period = {"start": instant(place.began_ns)}
     if ended_ns is not None:
