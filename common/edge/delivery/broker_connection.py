@@ -79,8 +79,7 @@ class BrokerConnection:
     ) -> None:
         self.ready = False
         """Whether the broker has accepted this node and its subscriptions."""
-        self.ready_s = 0.0
-        """When it did, by the monotonic clock."""
+        self._ready_s: float | None = None
         self._broker = broker
         self._seal = seal
         self._topics = topics
@@ -110,6 +109,11 @@ class BrokerConnection:
     def alive(self) -> bool:
         """Whether there is a socket: false once the connection has ended."""
         return self._client.socket() is not None
+
+    @property
+    def lasted_s(self) -> float | None:
+        """Time since it became ready; None if it never did."""
+        return None if self._ready_s is None else time.monotonic() - self._ready_s
 
     def open(self, will_topic: str, will: bytes) -> None:
         """Begin to connect, with ``will`` as the retained last will. Raises ``OSError``."""
@@ -168,7 +172,7 @@ class BrokerConnection:
             log.warning("the broker refuses this node the subscription to its topics: %s", reasons)
             client.disconnect()
             return
-        self.ready, self.ready_s = True, time.monotonic()
+        self.ready, self._ready_s = True, time.monotonic()
         log.info("connected to %s:%d", self._broker.host, self._broker.port)
         self._on_ready()
 

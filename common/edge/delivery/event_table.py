@@ -172,6 +172,16 @@ class EventTable:
             self._state.count(GAP, -1, -len(old.body()))
         self._state.count(GAP, 1, len(gap.body()))
 
+    def adopt_names(self) -> None:
+        """Write the names of this start (node and source of readings) into the file, in a transaction."""
+        file = self.file
+        with file.transaction(file.writer):
+            source, stream = file.writer.execute("SELECT source, stream FROM meta").fetchone()
+            if source != file.source:
+                self.restamp(0)
+            if stream != file.stream:
+                file.writer.execute("UPDATE meta SET stream = ?, position = NULL", (file.stream,))
+
     def restamp(self, shift: int) -> None:
         """Write this node's name, the present epoch, and seqs lower by ``shift`` into every row.
 

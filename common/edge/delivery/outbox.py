@@ -20,7 +20,6 @@ One thread commits; another may read, ack and refuse.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,8 +31,7 @@ from common.edge.delivery.event_rows import EventEncoder, Rows
 from common.edge.delivery.event_table import EventTable, Progress
 from common.edge.delivery.outbox_file import OutboxFile, is_damage
 from common.edge.delivery.recent_rows import Pending, RecentRows
-from common.edge.delivery.recovery import Recovery, refill, set_aside
-from common.edge.delivery.salvage import is_orphaned, log_is_damaged
+from common.edge.delivery.recovery import Recoverer, Recovery
 from common.errors import OutboxError
 from common.messages import Event, TimeQuality
 
@@ -46,17 +44,15 @@ class Outbox:
     """
 
     def __init__(self, path: Path, source: str, budget_bytes: int, clock: Clock, *, stream: str = "") -> None:
-        self._clock = clock
         self._lock = threading.RLock()
         self._file = OutboxFile(path, source, stream, clock)
         self._table = EventTable(self._file, clock)
         self._budget = DiskBudget(self._table, budget_bytes, clock)
         self._encoder = EventEncoder(source, clock)
         self._recent = RecentRows()
-        self.recovery: Recovery | None = None
-        """The recovery of a damaged file; None if there was none, or once it was reported."""
+        self._recoverer = Recoverer(self._table, clock)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._open()
+        self._recoverer.open()
 
     # ----------------------------------------------------------------------------------------- any thread
 
@@ -94,6 +90,14 @@ class Outbox:
     def dropped(self) -> Mapping[str, int]:
         """Events given up since the start, by priority."""
         return dict(self._file.state.dropped)
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The recovery of a damaged file; None if there was none, or after `recovery_reported`."""
+        return self._recoverer.outcome
+
+    def recovery_reported(self) -> None:
+        self._recoverer.outcome = None
 
     def saved_state(self) -> bytes | None:
         """The app's state as of the last commit that had one."""
@@ -147,7 +151,8 @@ class Outbox:
     def _commit(self, rows: Rows, progress: Progress) -> bool:
         """Commit ``rows``; False where the file was replaced instead."""
         if self._file.damage is not None:
-            self._replace(self._file.damage)
+            self._recent.clear()
+            self._recoverer.replace(self._file.damage)
             return False
         self._budget.check(rows)
         first = self._file.state.next_seq
@@ -161,7 +166,8 @@ class Outbox:
                     self._budget.evict()
         except OutboxError as error:
             if is_damage(error.__cause__):
-                self._replace(error)
+                self._recent.clear()
+                self._recoverer.replace(error)
                 return False
             if not self._file.is_committed(next_seq):
                 raise
@@ -246,8 +252,6 @@ class Outbox:
             self._recent.clear()
             return self._table.correct_times(quality, shift_ns, first_seq, between_ns)
 
-    # -------------------------------------------------------------------------------- opening and closing
-
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
         file = self._file
@@ -256,43 +260,3 @@ class Outbox:
                 with suppress(OutboxError), file.transaction(file.reader):
                     self._table.delete_acked(file.reader)
             file.close()
-
-    def _open(self) -> None:
-        path = self._file.path
-        try:
-            if is_orphaned(path):
-                raise sqlite3.DatabaseError("it is empty")
-            if log_is_damaged(path):
-                raise sqlite3.DatabaseError("its log is damaged")
-            self._file.open()
-            self._adopt_names()
-        except (sqlite3.Error, OutboxError) as error:
-            cause = error.__cause__ if isinstance(error, OutboxError) else error
-            if is_damage(cause):
-                self._replace(error)
-                return
-            self._file.close()
-            if isinstance(error, OutboxError):
-                raise
-            raise OutboxError(f"the outbox {path} cannot be opened: {error}") from error
-
-    def _replace(self, error: Exception) -> None:
-        with self._file.reader_lock:
-            self._recent.clear()
-            saved, moved_to = set_aside(self._file, error)
-            self.recovery = Recovery(moved_to)  # Nothing is saved until the new file has it.
-            self._file.open()
-            with self._file.transaction(self._file.writer):
-                recovery = refill(self._table, saved, moved_to, self._clock)
-            self.recovery = recovery
-            self._adopt_names()
-
-    def _adopt_names(self) -> None:
-        """Write this start's names into the file."""
-        file = self._file
-        with file.transaction(file.writer):
-            source, stream = file.writer.execute("SELECT source, stream FROM meta").fetchone()
-            if source != file.source:
-                self._table.restamp(0)
-            if stream != file.stream:
-                file.writer.execute("UPDATE meta SET stream = ?, position = NULL", (file.stream,))

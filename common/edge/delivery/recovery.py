@@ -6,13 +6,15 @@ begins, because the cloud would take new events for old ones.
 
 from __future__ import annotations
 
+import sqlite3
 from typing import NamedTuple
 
 from common.clock import Clock
 from common.edge.delivery.event_table import EventTable
 from common.edge.delivery.gaps import GAP, GapRow
-from common.edge.delivery.outbox_file import OutboxFile
-from common.edge.delivery.salvage import Row, Salvaged, salvage
+from common.edge.delivery.outbox_file import OutboxFile, is_damage
+from common.edge.delivery.salvage import Row, Salvaged, is_orphaned, log_is_damaged, salvage
+from common.errors import OutboxError
 
 
 class Recovery(NamedTuple):
@@ -27,7 +29,52 @@ class Recovery(NamedTuple):
     """Whether the app's progress was saved too."""
 
 
-def set_aside(file: OutboxFile, error: Exception) -> tuple[Salvaged, str]:
+def open_checked(table: EventTable) -> None:
+    """Open the file and write this start's names into it. Raises ``sqlite3.Error``, `OutboxError`."""
+    if is_orphaned(table.file.path):
+        raise sqlite3.DatabaseError("it is empty")
+    if log_is_damaged(table.file.path):
+        raise sqlite3.DatabaseError("its log is damaged")
+    table.file.open()
+    table.adopt_names()
+
+
+class Recoverer:
+    """Opens the file of ``table`` and replaces it where it is damaged."""
+
+    def __init__(self, table: EventTable, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+        self.outcome: Recovery | None = None
+
+    def open(self) -> None:
+        """Open the file, or a new one in its place. Raises `OutboxError`."""
+        file = self._table.file
+        try:
+            open_checked(self._table)
+        except (sqlite3.Error, OutboxError) as error:
+            if is_damage(error.__cause__ if isinstance(error, OutboxError) else error):
+                self.replace(error)
+                return
+            file.close()
+            if isinstance(error, OutboxError):
+                raise
+            raise OutboxError(f"the outbox {file.path} cannot be opened: {error}") from error
+
+    def replace(self, error: Exception) -> None:
+        """Set a file aside that ``error`` showed to be damaged, and go on in a new one. Raises `OutboxError`."""
+        file = self._table.file
+        with file.reader_lock:
+            saved, moved_to = _set_aside(file, error)
+            self.outcome = Recovery(moved_to)  # Nothing is saved until the new file has it.
+            file.open()
+            with file.transaction(file.writer):
+                outcome = _refill(self._table, saved, moved_to, self._clock)
+            self.outcome = outcome
+            self._table.adopt_names()
+
+
+def _set_aside(file: OutboxFile, error: Exception) -> tuple[Salvaged, str]:
     """Close ``file`` and move it aside: what could be read of it, and where it is now."""
     file.damage = None
     running = file.is_open
@@ -38,7 +85,7 @@ def set_aside(file: OutboxFile, error: Exception) -> tuple[Salvaged, str]:
     return saved, str(file.set_aside(error))
 
 
-def refill(table: EventTable, saved: Salvaged, moved_to: str, clock: Clock) -> Recovery:
+def _refill(table: EventTable, saved: Salvaged, moved_to: str, clock: Clock) -> Recovery:
     """Write ``saved`` into the new file of ``table``, in a transaction of the writer."""
     state, execute, meta = table.file.state, table.file.writer.execute, saved.meta
     lost = saved.lost()

@@ -19,29 +19,24 @@ import threading
 import time
 from collections.abc import Callable
 
-from common.backoff import Backoff
 from common.broker_tls import tls_context
 from common.clock import Clock
 from common.config.node import Enrolment, UplinkSettings
 from common.connection import Address
 from common.edge.delivery.broker_connection import CONNECT_TIMEOUT_S, BrokerConnection, WakePipe
 from common.edge.delivery.cloud_notices import CloudNotices
+from common.edge.delivery.node_presence import NodePresence
 from common.edge.delivery.outbox import Outbox
+from common.edge.delivery.reconnection import Reconnection
 from common.edge.delivery.stream_sender import StreamSender, Traffic
 from common.errors import MessageError, OutboxError, SealError
-from common.messages import Ack, Event, Hint, Status, decode, encode, topics
+from common.messages import Ack, Event, Hint, Status, decode, topics
 from common.sealing import Seal
 
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0
 """Longest wait of a stopping node until the broker has its last status."""
-STEADY_S = 10.0
-"""Duration from which a connection was a good one: the next wait is short again."""
-SHORT_CONNECTIONS = 3
-"""Connections in a row that ended sooner, which are worth a report."""
-STATUS_REPEAT_S = 60.0
-"""Time between two equal statuses, should an old last will have arrived behind one."""
 
 
 class Uplink:
@@ -68,8 +63,6 @@ class Uplink:
         self._enrolment = enrolment
         self._outbox = outbox
         self._settings = settings
-        self._clock = clock
-        self._status = status
         self._check_now = check_now
         self._hint = hint
         self.broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
@@ -80,12 +73,10 @@ class Uplink:
         self._session = secrets.token_hex(8)
         # Whoever connects with a client's id ends its connection: this one is in no message, not even a hash.
         self._client_id = f"edgeloop:{enrolment.site}:{enrolment.node}:{secrets.token_hex(16)}"
+        self._presence = NodePresence(status, self._session, clock)
         self._connection: BrokerConnection | None = None
-        self._backoff = Backoff(settings.reconnect_first_s, settings.reconnect_last_s, rng)
-        self._short_connections = 0
+        self._reconnection = Reconnection(settings, rng)
         self._hint_number = 0
-        self._published = Status("offline", "")
-        self._published_s = 0.0
         self._stop = threading.Event()
         self._drain_until_s = 0.0
         self._wake = WakePipe()
@@ -100,8 +91,6 @@ class Uplink:
             self._notices,
             self._publish_batch,
         )
-
-    # -------------------------------------------------------------------------------------- any thread
 
     @property
     def connected(self) -> bool:
@@ -145,19 +134,17 @@ class Uplink:
         while not self._stop.is_set():
             connection = self._connection = self._new_connection()
             try:
-                connection.open(
-                    self._topics.status, self._encode_status(Status("offline", self._status().app))
-                )
+                connection.open(self._topics.status, self._presence.will())
                 self._serve(connection)
             except OSError as error:
                 log.info("no connection to the broker: %s", error)
             finally:
-                was_ready = connection.ready_s > 0
                 connection.close()
                 self._connection = None
-            if was_ready and self._was_steady(connection):
-                self._backoff.reset()
-            self._stop.wait(self._backoff.next_s())
+            problem = self._reconnection.ended(connection.lasted_s)
+            if problem and not self._stop.is_set():
+                self._notices.count("short_connections", problem)
+            self._stop.wait(self._reconnection.wait_s())
 
     def _new_connection(self) -> BrokerConnection:
         return BrokerConnection(
@@ -173,20 +160,6 @@ class Uplink:
             on_message=self._on_message,
         )
 
-    def _was_steady(self, connection: BrokerConnection) -> bool:
-        """Whether a connection that has ended was a good one; several in a row that were not are reported."""
-        if time.monotonic() - connection.ready_s >= STEADY_S:
-            self._short_connections = 0
-            return True
-        self._short_connections += 1
-        if self._short_connections >= SHORT_CONNECTIONS and not self._stop.is_set():
-            self._notices.count(
-                "short_connections",
-                f"the broker ended {self._short_connections} connections in a row within {STEADY_S:.0f} s: "
-                "another client uses this node's identity, or the broker or the network fails",
-            )
-        return False
-
     def _serve(self, connection: BrokerConnection) -> None:
         """Work until the connection ends or it is time to stop."""
         began_s = time.monotonic()
@@ -201,9 +174,8 @@ class Uplink:
 
     def _work(self, connection: BrokerConnection) -> float:
         """Publish what there is. Returns after how many seconds there may be more to do."""
-        status = self._status()
-        if status != self._published or time.monotonic() - self._published_s >= STATUS_REPEAT_S:
-            self._publish_status(connection, status)
+        if (status := self._presence.due()) is not None:
+            connection.publish(self._topics.status, status, retain=True)
         self._notices.flush()
         try:
             return self._sender.send(draining=self._stop.is_set())
@@ -225,23 +197,14 @@ class Uplink:
             return None
         return connection.publish(self._topics.up, body)[1]
 
-    def _publish_status(self, connection: BrokerConnection, status: Status) -> None:
-        self._published, self._published_s = status, time.monotonic()
-        connection.publish(self._topics.status, self._encode_status(status), retain=True)
-
     def _publish_offline(self, connection: BrokerConnection) -> None:
         """Publish that this node stops, and wait a moment until the broker has it."""
-        status = self._status()
-        body = self._encode_status(Status("offline", status.app, status.version))
-        message, _ = connection.publish(self._topics.status, body, retain=True)
+        message, _ = connection.publish(self._topics.status, self._presence.offline(), retain=True)
         until_s = time.monotonic() + GOODBYE_S
         while not message.is_published() and (left_s := until_s - time.monotonic()) > 0:
             if not connection.alive:
                 return
             connection.wait(left_s)
-
-    def _encode_status(self, status: Status) -> bytes:
-        return encode(Status(status.state, status.app, status.version, self._clock(), self._session))
 
     # --------------------------------------------------------------------------------------- receiving
 
@@ -249,7 +212,7 @@ class Uplink:
         assert self._connection is not None
         self.traffic.connections += 1
         self._sender.connected()
-        self._publish_status(self._connection, self._status())
+        self._connection.publish(self._topics.status, self._presence.online(), retain=True)
         self._check_now()
 
     def _on_message(self, topic: str, payload: bytes) -> None:

@@ -443,7 +443,7 @@ class Processing:
         if not recovery.state_whole:
             detail += "; the app's state is lost in part"
         self._tell_outbox("corrupt", detail)
-        self._outbox.recovery = None
+        self._outbox.recovery_reported()
         self._progress.demand()
 
     def _wait_for_room(self) -> None:
