@@ -20,7 +20,8 @@ from common.app.edge import EdgeContext, Reading, Sample
 from common.bundle import Bundle, open_bundle
 from common.config.node import Enrolment, OtaSettings
 from common.deployment import Deployment, NodeTraits, Wave
-from common.edge.update.adoption import ADOPTION_TYPE, Adoption
+from common.edge.update.adoption import Adoption
+from common.edge.update.adoption_reports import ADOPTION_TYPE
 from common.edge.update.slots import Slots
 from common.edge.update.update_client import UpdateClient
 from common.messages import Event

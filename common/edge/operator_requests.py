@@ -24,9 +24,10 @@ from collections.abc import Callable, Collection
 from common.app.edge import Model
 from common.bundle import Bundle
 from common.clock import Clock
-from common.edge.update.adoption import OPERATOR, Adoption
+from common.edge.update.adoption import Adoption
 from common.edge.update.slot_state import Content
 from common.edge.update.slots import Slots
+from common.edge.update.trial_stages import OPERATOR
 from common.errors import BundleError, UpdateRefused
 from common.messages import Event, Hint, Priority
 from common.model.golden import check_golden
@@ -86,7 +87,7 @@ class OperatorRequests:
             log.warning("the live model %s does not pass its golden cases", version, exc_info=True)
             facts["detail"] = f"{type(error).__name__}: {error}"[:500]
         subject = str(facts["version"])
-        self._adoption.tell(Event(GOLDEN_TYPE, subject, self._clock(), Priority.EVENT, facts))
+        self._adoption.reports.add(Event(GOLDEN_TYPE, subject, self._clock(), Priority.EVENT, facts))
 
     def _revert(self, version: str) -> None:
         state, candidate = self._slots.state, self._adoption.candidate
@@ -100,7 +101,7 @@ class OperatorRequests:
         content = self._rollback_target()
         if content is None:
             detail = f"there is nothing to go back to from {state.version}"
-            self._adoption.note("refused", None, ok=False, reason=OPERATOR, detail=detail)
+            self._adoption.reports.note("refused", None, ok=False, reason=OPERATOR, detail=detail)
             return
         self._adoption.roll_back(content, state.version)
 

@@ -327,7 +327,7 @@ def test_events_lost_in_a_damaged_outbox_are_a_problem(make_node, tmp_path: Path
 def test_reports_that_are_dropped_are_a_problem(make_node, tmp_path: Path) -> None:
     node = make_node()
     wait_for(lambda: node.processing.handled >= COUNT, "all readings")
-    node.adoption.dropped_notes += 3
+    node.adoption.reports.dropped += 3
     wait_for(lambda: not node.healthz()[0], "it shows")
     assert "3 reports" in node.healthz()[1]["problems"][0]
     assert node.stop() == 0

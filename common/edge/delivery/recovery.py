@@ -62,7 +62,7 @@ class Recoverer:
             raise OutboxError(f"the outbox {file.path} cannot be opened: {error}") from error
 
     def replace(self, error: Exception) -> None:
-        """Set a file aside that ``error`` showed to be damaged, and go on in a new one. Raises `OutboxError`."""
+        """Replace a file that ``error`` showed to be damaged. Raises `OutboxError`."""
         file = self._table.file
         with file.reader_lock:
             saved, moved_to = _set_aside(file, error)

@@ -368,7 +368,7 @@ class Processing:
         if (given_up := sum(self._outbox.dropped.values()) - self._given_up_reported) > 0:
             self._given_up_reported += given_up
             self._losses.add(Kind.EVENTS, given_up)
-        if dropped_notes := self._adoption.dropped_notes - self._dropped_notes_reported:
+        if dropped_notes := self._adoption.reports.dropped - self._dropped_notes_reported:
             self._dropped_notes_reported += dropped_notes
             self._losses.add(Kind.REPORTS, dropped_notes)
             self.problems.add(

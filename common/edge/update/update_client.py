@@ -256,15 +256,15 @@ class UpdateClient:
 
     def _adopt(self, order: Order) -> None:
         if self._offered != (order.version, order.serial):
-            self._adoption.note("offered", order)
+            self._adoption.reports.note("offered", order)
             self._offered = (order.version, order.serial)
         try:
             idle = self._slots.prepare_idle()
             bundle = self._copy_starter(idle) if order.starter else self._download(order, idle)
-            self._adoption.note("downloaded", order)
+            self._adoption.reports.note("downloaded", order)
             if bundle.version != order.version:
                 raise _GivenUp("mixed", f"the bundle of {order.version} says that it is {bundle.version}")
-            self._adoption.note("verified", order)
+            self._adoption.reports.note("verified", order)
             self._prove(order, bundle)
         except GoldenCaseFailed as error:
             raise _GivenUp("golden", str(error)) from error
@@ -283,7 +283,9 @@ class UpdateClient:
         except Exception as error:
             raise _GivenUp("load_failed", f"{type(error).__name__}: {error}") from error
         proof = check_golden(bundle, model)
-        self._adoption.note("golden", order, detail=f"{proof.cases} cases, {proof.latency_ms:.3g} ms a run")
+        self._adoption.reports.note(
+            "golden", order, detail=f"{proof.cases} cases, {proof.latency_ms:.3g} ms a run"
+        )
         self._adoption.offer(Offer(bundle, order))
 
     def _download(self, order: Order, idle: Path) -> Bundle:
@@ -351,7 +353,7 @@ class UpdateClient:
             log.info("update refused again (%s): %s", reason, error)
             return
         self._told, self._told_at = told, time.monotonic()
-        self._adoption.refuse(order, reason, str(error), final=isinstance(error, _GivenUp))
+        self._adoption.reports.refuse(order, reason, str(error), final=isinstance(error, _GivenUp))
 
 
 def _partials(targets: dict[str, TargetFile]) -> list[str]:

@@ -1,0 +1,267 @@
+"""The stages of a model on trial: shadow, switch, soak, and the way back. Belongs to the process thread.
+
+::
+
+    begin_shadow ──> shadow ──(good)──> switched ──> soak ──(good for soak_s)──> confirmed
+                        └─(bad)─> refused                └─(bad)─> reverted
+
+In shadow the candidate starts from the live app's snapshot and sees the same readings. In the soak the roles
+are reversed: the previous model keeps running as the reference and stands by. At a switch and at a reversal
+the next app continues from the snapshot of the one before, so that what was already reported (an alarm that
+is up) stays reported. `common.edge.update.trial` judges; `common.edge.update.slots` remembers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.app.edge import State
+from common.clock import Clock
+from common.config.node import OtaSettings
+from common.deployment import SOAK_LIMIT_S
+from common.edge.processing.instance import Instance, scales_of, transfer_state
+from common.edge.processing.model_pair import Decision, ModelPair
+from common.edge.update.adoption_reports import AdoptionReports
+from common.edge.update.model_loader import ModelLoader
+from common.edge.update.slot_state import Content, Order
+from common.edge.update.slots import Slots
+from common.edge.update.trial import Trial, Verdict
+
+log = logging.getLogger(__name__)
+
+OPERATOR = "operator"
+"""Reason of a step that a person requested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A loaded model to be put on trial; ``scales`` are the golden ranges of the live model's outputs."""
+
+    instance: Instance
+    order: Order
+    scales: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """The trial that goes on: of the candidate (``shadow``) or of the live model (``soak``)."""
+
+    phase: str
+    companion: Instance | None
+    trial: Trial
+    since_ns: int
+    order: Order | None = None
+
+
+class TrialStages:
+    """Steps the models of ``pair`` through their trial."""
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        slots: Slots,
+        loader: ModelLoader,
+        reports: AdoptionReports,
+        settings: OtaSettings,
+        clock: Clock,
+    ) -> None:
+        """Load the live model, and the previous one if it is in its soak. Raises as `ModelLoader.live`."""
+        self._pair = pair
+        self._slots = slots
+        self._loader = loader
+        self._reports = reports
+        self._settings = settings
+        self._clock = clock
+        self._stage: _Stage | None = None
+        self.switches = 0
+        """How often another model, or the same under other settings, went live."""
+        pair.live = loader.live()
+        if slots.state.step == "soak":
+            self._begin_soak(pair.live, loader.previous())
+
+    @property
+    def phase(self) -> str:
+        """``shadow``, ``soak``, or empty where no model is on trial."""
+        stage = self._stage
+        return stage.phase if stage is not None else ""
+
+    @property
+    def order(self) -> Order | None:
+        """The order of the candidate in shadow."""
+        stage = self._stage
+        return stage.order if stage is not None else None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the live model fails in its soak."""
+        stage = self._stage
+        return stage is not None and stage.phase == "soak" and stage.trial.failures() > 0
+
+    # ----------------------------------------------------------------------------- commands
+
+    def begin_shadow(self, candidate: Candidate, *, drifting: bool) -> None:
+        """Put a candidate beside the live model, unless another trial goes on."""
+        if self._stage is not None:
+            return
+        instance, order, live = candidate.instance, candidate.order, self._pair.live
+        try:
+            instance.app.restore(live.app.snapshot())
+        except Exception as error:
+            log.exception("the candidate cannot take over the live app's state")
+            self._reports.refuse(order, "load_failed", f"cannot take over the state: {error}", final=True)
+            return
+        trial = Trial(
+            instance.manifest, live.manifest, candidate.scales, self._settings, familiar=not drifting
+        )
+        stage = _Stage("shadow", instance, trial, self._clock(), order)
+        self._enter(stage)
+        if not order.compare:
+            self._switch(stage, "no shadow: the live model was withdrawn")
+        elif not self._settings.shadow_readings:
+            self._switch(stage, "no shadow: the settings ask for none")
+
+    def recall(self, reason: str) -> None:
+        """Drop the candidate in shadow, or revert the model in its soak."""
+        stage = self._stage
+        if stage is None:
+            return
+        if stage.phase == "soak":
+            by = "a person" if reason == OPERATOR else "the cloud"
+            self._revert(stage, Verdict(False, reason, f"{by} requested the previous model"))
+            return
+        order = stage.order
+        self._enter(None)
+        if reason == OPERATOR and order is not None:
+            detail, now_ns = "dropped in shadow by a person", self._clock()
+            self._slots.change(
+                lambda state: state.gave_up(order, OPERATOR, detail, now_ns, through=state.seen_serial)
+            )
+        else:
+            self._reports.note("refused", order, ok=False, reason=reason, detail="dropped in shadow")
+            self._slots.change(lambda state: state.settled())
+
+    def roll_back(self, instance: Instance, content: Content, left: str) -> None:
+        """Go live with ``instance`` in place of the confirmed model ``left``, as a person requested."""
+        if self._stage is not None or self._pair.live.bundle.version != left:
+            return
+        detail = "a person requested the previous model" + (" (the starter)" if content.starter else "")
+        log.warning("rolled back from %s to %s: %s", left, content.version, detail)
+        self._slots.change(lambda state: state.rolled_back(content, OPERATOR, detail, self._clock()))
+        transfer_state(instance, self._pair.live)
+        self._go_live(instance)
+
+    def apply_settings(self, instance: Instance, order: Order) -> None:
+        """Continue with the live model under other settings."""
+        live = self._pair.live
+        if self._stage is not None or instance.bundle.version != live.bundle.version:
+            return
+        try:
+            instance.app.restore(live.app.snapshot())
+        except Exception as error:
+            log.exception("the app cannot continue under other settings")
+            self._reports.refuse(order, "settings", f"cannot take over the state: {error}", final=True)
+            return
+        self._slots.change(lambda state: state.settings_applied(order))
+        self._go_live(instance)
+
+    # ----------------------------------------------------------------------------- readings
+
+    def judge(self, decision: Decision, *, drifting: bool) -> None:
+        """Count a reading that both models saw, and take the next step if it is due."""
+        stage = self._stage
+        if stage is None:
+            return
+        if stage.phase == "soak":
+            self._judge_soak(stage, decision)
+            return
+        stage.trial.familiar &= not drifting
+        assert decision.companion is not None
+        stage.trial.add(decision.companion, decision.live)
+        verdict = stage.trial.verdict()
+        waited_s = (self._clock() - stage.since_ns) / 1e9
+        enough = stage.trial.readings >= self._settings.shadow_readings
+        if not verdict.good:
+            self._reports.refuse(stage.order, verdict.reason, f"in shadow: {verdict.detail}", final=True)
+            self._enter(None)
+        elif enough or waited_s >= self._settings.shadow_timeout_s:
+            self._switch(stage, verdict.detail)
+
+    def restore(self, state: State) -> None:
+        """Give a saved state to the live app, which in its soak is reverted if it cannot take it over."""
+        try:
+            self._pair.live.app.restore(state)
+        except Exception as error:
+            stage = self._stage
+            if stage is None or stage.phase != "soak":
+                raise
+            log.exception("the model in its soak cannot take over the saved state")
+            self._revert(stage, Verdict(False, "load_failed", f"cannot take over the saved state: {error}"))
+            self._pair.live.app.restore(state)
+            return
+        self._pair.restore_companion(state)
+
+    def _judge_soak(self, stage: _Stage, decision: Decision) -> None:
+        stage.trial.add(decision.live, decision.companion)
+        enough = stage.trial.readings >= self._settings.soak_readings
+        if self._slots.state.kills and enough:
+            self._slots.change(lambda state: state.served())
+        verdict = stage.trial.verdict()
+        soaked_s = (self._clock() - stage.since_ns) / 1e9
+        if not verdict.good:
+            self._revert(stage, verdict)
+        elif soaked_s >= min(self._slots.state.soak_s, SOAK_LIMIT_S) and enough:
+            self._slots.change(lambda state: state.confirmed(verdict.detail, self._clock()))
+            self._enter(None)
+
+    # -------------------------------------------------------------------------------- steps
+
+    def _enter(self, stage: _Stage | None) -> None:
+        self._stage = stage
+        if stage is None:
+            self._pair.set_companion(None)
+        else:
+            self._pair.set_companion(stage.companion, standby=stage.phase == "soak")
+
+    def _go_live(self, instance: Instance) -> None:
+        self._pair.live = instance
+        self.switches += 1
+
+    def _switch(self, shadow: _Stage, detail: str) -> None:
+        assert shadow.companion is not None
+        assert shadow.order is not None
+        order, candidate, previous = shadow.order, shadow.companion, self._pair.live
+        self._reports.note("shadow", order, detail=detail)
+        transfer_state(candidate, previous)
+        familiar = shadow.trial.familiar
+        self._slots.change(lambda state: state.switched(order, self._clock(), familiar=familiar))
+        self._go_live(candidate)
+        self._begin_soak(candidate, previous)
+        log.info("the model %s is live; %s keeps running beside it", order.version, previous.bundle.version)
+
+    def _begin_soak(self, live: Instance, previous: Instance | None) -> None:
+        trial = Trial(
+            live.manifest,
+            previous.manifest if previous else None,
+            scales_of(previous.bundle) if previous else {},
+            self._settings,
+            compare=self._slots.state.compare,
+            familiar=self._slots.state.familiar,
+        )
+        self._enter(_Stage("soak", previous, trial, self._clock()))
+
+    def _revert(self, soak: _Stage, verdict: Verdict) -> None:
+        bad, previous = self._pair.live, soak.companion or self._loader.previous()
+        log.warning("the model %s is reverted (%s): %s", bad.bundle.version, verdict.reason, verdict.detail)
+        if previous is not None:
+            through = self._slots.state.seen_serial if verdict.reason == OPERATOR else 0
+            self._slots.change(
+                lambda state: state.reverted(verdict.reason, verdict.detail, self._clock(), through=through)
+            )
+        else:
+            bundle = self._slots.fall_back(f"{verdict.reason}: {verdict.detail}")
+            previous = self._loader.load(bundle, {})
+        transfer_state(previous, bad)
+        self._go_live(previous)
+        self._enter(None)
