@@ -1,44 +1,44 @@
-"""``edgeloop bench``: how fast the loop is, against what the same broker and database can do at most.
+"""``edgeloop bench``: speed of the loop, compared with the limits of the same broker and database.
 
-Every comparison is of one run: the loop and its two limits are measured in turn, several rounds, and the
-medians are printed. Figures of `loop`:
+Every comparison is within one run: the loop and its two limits are measured in turn for several rounds, and
+the medians are printed. Figures of `loop`:
 
 ``loop_events_per_s``        the meter (`apps.demo.benchmarks.meter`, 100 events from one run of a tiny model)
 on a node
                              at full speed: from ``process`` to committed in the cloud; against the smaller
-                             of the next two. Some events are on the way at any time, as many as keep
-                             it busy; none are given up
-``broker_events_per_s``      the meter's batches through the same broker, with no work behind it
-``database_events_per_s``    the meter's rows into the same SQLite schema, same transactions and pragmas, bare
-``loop_batch_events``        (and the other ``loop_...`` but for the next) how the meter's loop ran
+                             of the next two. Enough events are in transit to keep it busy; none are
+                             dropped
+``broker_events_per_s``      the meter's batches through the same broker alone
+``database_events_per_s``    the meter's rows into the same SQLite schema, same transactions and pragmas
+``loop_batch_events``        (and the other ``loop_...`` except the next) details of the meter's run
 ``loop_industrial_events_per_s``   the industrial app on a node at full speed, one event from one run of its
                              model, from ``process`` to committed in the cloud; against the next
-``process_events_per_s``     the industrial app and its model alone, with nothing around them
+``process_events_per_s``     the industrial app and its model alone
 
 Of the industrial app:
 
 ``node_cpu_percent``         of one core, one engine at 1 Hz
 ``adoption_s``               from a published deployment to a confirmed model on one node
-``deployment_check_*``       what it costs the cloud that 10,000 nodes look and find nothing new
+``deployment_check_*``       cost for the cloud of a check by 10,000 nodes without a new deployment
 
 Figure of `wear`, of two nodes with default settings, connected to a cloud, in real time:
 
-``node_bytes_written_per_day``   what the node's process has the kernel write to its disk, one engine at 1 Hz
-                             and one patient at 360 Hz, from a count over a window (Linux only)
+``node_bytes_written_per_day``   bytes written to disk by the node's process, one engine at 1 Hz
+                             and one patient at 360 Hz, extrapolated from a window (Linux only)
 
-Figures of `ecg`, one lead at 360 Hz with everything on, and the same signal given whole to others:
+Figures of `ecg`, one lead at 360 Hz with all features on; the baselines get the whole signal at once:
 
-``ecg_speed``                the app, in seconds of signal for a second of CPU time; against neurokit2's
+``ecg_speed``                the app, in seconds of signal per second of CPU time; against neurokit2's
                              ``ecg_process``
-``ecg_detection_speed``      the same figure against a detector of R peaks alone, one line for each
-``ecg_streams_per_core``     patients in real time that keep one core busy
-``ecg_stream_memory_mb``     what the app keeps of a patient
+``ecg_detection_speed``      the same figure against R-peak detectors, one line each
+``ecg_streams_per_core``     patients in real time per CPU core
+``ecg_stream_memory_mb``     memory of the app per patient
 
-Figures of `dashboard`, over a store that simulated nodes have filled:
+Figures of `dashboard`, over a store filled by simulated nodes:
 
-``page_first_paint_ms``      of each page, in Chromium on this machine; against ``query_ms``, what the page's
-                             requests cost without a browser
-``dashboard_resident_mb``    memory of the cloud's process, after all visits
+``page_first_paint_ms``      of each page, in Chromium on this machine; against ``query_ms``, the duration of
+                             the page's requests without a browser
+``dashboard_resident_mb``    memory of the cloud's process after all visits
 """
 
 from __future__ import annotations
@@ -50,33 +50,34 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure how fast the loop is.", no_args_is_help=True)
+app = typer.Typer(help="Measure the speed of the loop.", no_args_is_help=True)
 
 
 @app.callback()
 def bench() -> None:
-    """Measure how fast the loop is."""
+    """Measure the speed of the loop."""
 
 
 @app.command()
 def loop(
     json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of loop, broker and database in turn.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
     window_s: Annotated[float, typer.Option(min=1, help="Length of one measurement of the loop.")] = 8.0,
-    cpu_s: Annotated[
-        float, typer.Option(min=0, help="Length of the CPU measurement; 0 leaves it out.")
-    ] = 20.0,
+    cpu_s: Annotated[float, typer.Option(min=0, help="Length of the CPU measurement; 0 skips it.")] = 20.0,
     checks: Annotated[
-        int, typer.Option(min=0, help="Simulated nodes that look for a deployment; 0 leaves it out.")
+        int, typer.Option(min=0, help="Simulated nodes that check for a deployment; 0 skips it.")
     ] = 10_000,
-    adoption: Annotated[bool, typer.Option(help="Measure adoption.")] = True,
+    with_adoption: Annotated[bool, typer.Option("--adoption/--no-adoption", help="Measure adoption.")] = True,
 ) -> None:
-    """The loop against its broker and its database; a node at rest; adoption; deployment checks."""
-    from apps.demo.benchmarks.loop import Loop
+    """The loop against its broker and its database; a node at rest; deployment checks; adoption."""
+    from apps.demo.benchmarks.bench_site import BenchSite
+    from apps.demo.benchmarks.deployment import adoption, deployment_checks
+    from apps.demo.benchmarks.loop import measure_round
+    from apps.demo.benchmarks.node_at_rest import node_cpu_percent
 
-    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, Loop(Path(folder)) as measures:
+    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, BenchSite(Path(folder)) as site:
         show = _Printer(json)
-        found = [measures.round(window_s) for _ in range(rounds)]
+        found = [measure_round(site, window_s) for _ in range(rounds)]
         events = median(each.loop_events_per_s for each in found)
         limits = {
             "broker_events_per_s": median(each.broker_events_per_s for each in found),
@@ -96,16 +97,16 @@ def loop(
         show.figure("process_events_per_s", alone, "events/s")
         show.figure("loop_industrial_events_per_s", industrial, "events/s", "process_events_per_s", alone)
         if cpu_s:
-            show.figure("node_cpu_percent", measures.node_at_rest(cpu_s), "% of one core")
+            show.figure("node_cpu_percent", node_cpu_percent(site, cpu_s), "% of one core")
         if checks:
-            cost = measures.deployment_checks(checks)
+            cost = deployment_checks(site, checks)
             show.figure("deployment_check_nodes", cost.nodes, "nodes")
             show.figure("deployment_check_requests", cost.requests, "requests")
             show.figure("deployment_check_bytes", cost.bytes_sent, "bytes")
             show.figure("deployment_check_cloud_cpu_s", cost.cloud_cpu_s, "s")
             show.figure("deployment_check_s", cost.seconds, "s")
-        if adoption:
-            took = measures.adoption()
+        if with_adoption:
+            took = adoption(site)
             show.figure("adoption_switched_s", took.switched_s, "s")
             show.figure("adoption_s", took.confirmed_s, "s")
             show.note(f"adoption: {took.settings}")
@@ -116,34 +117,35 @@ def wear(
     json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
     seconds: Annotated[
         float,
-        typer.Option(min=60, help="Length of the window; beyond 600 s it holds a whole write of state."),
+        typer.Option(min=60, help="Length of the window; above 600 s it includes a full write of the state."),
     ] = 660.0,
 ) -> None:
-    """What a node at rest writes to its disk, extrapolated to a day."""
-    from apps.demo.benchmarks.loop import Loop
+    """Bytes written to disk by a node in real time, extrapolated to a day."""
+    from apps.demo.benchmarks.bench_site import BenchSite
+    from apps.demo.benchmarks.node_at_rest import bytes_written_per_day
 
-    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, Loop(Path(folder)) as measures:
+    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, BenchSite(Path(folder)) as site:
         show = _Printer(json)
-        for name, value in measures.bytes_written_per_day(seconds).items():
+        for name, value in bytes_written_per_day(site, seconds).items():
             show.figure("node_bytes_written_per_day", value / 1e6, "MB", app=name)
 
 
 @app.command()
 def ecg(
     json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of all in turn.")] = 3,
-    seconds: Annotated[int, typer.Option(min=30, help="Signal of each of four recordings.")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
+    seconds: Annotated[int, typer.Option(min=30, help="Seconds of each of four recordings.")] = 300,
 ) -> None:
     """The ECG app at the edge against neurokit2 and sleepecg, where installed, on the same signal."""
-    from apps.demo.benchmarks.ecg import RIVALS, EcgBench, median_of
+    from apps.demo.benchmarks.ecg import BASELINES, EcgBench, median_of
 
     measures, show = EcgBench(seconds), _Printer(json)
     speeds = median_of([measures.round() for _ in range(rounds)])
-    whole, *detectors = RIVALS
-    show.figure("ecg_speed", speeds.app, "times real time", whole, speeds.rivals.get(whole))
+    whole, *detectors = BASELINES
+    show.figure("ecg_speed", speeds.app, "times real time", whole, speeds.baselines.get(whole))
     for name in detectors:
-        if name in speeds.rivals:
-            show.figure("ecg_detection_speed", speeds.app, "times real time", name, speeds.rivals[name])
+        if name in speeds.baselines:
+            show.figure("ecg_detection_speed", speeds.app, "times real time", name, speeds.baselines[name])
     show.figure("ecg_streams_per_core", speeds.app, "streams")
     show.figure("ecg_stream_memory_mb", measures.memory_mb(), "MB")
     show.note(f"measured on {measures.data}, {seconds} s of each")
@@ -156,9 +158,12 @@ def dashboard(
     events: Annotated[int, typer.Option(min=1000, help="Events in the store.")] = 2_000_000,
 ) -> None:
     """Every page of the dashboard over a large store, in a real browser (needs Chromium)."""
-    from apps.demo.benchmarks.dashboard import Dashboard
+    from apps.demo.benchmarks.dashboard import DashboardBench
 
-    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as folder, Dashboard(Path(folder)) as measures:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as name,
+        DashboardBench(Path(name)) as measures,
+    ):
         show = _Printer(json)
         filled = measures.fill(nodes, events)
         show.figure("dashboard_nodes", filled.nodes, "nodes")

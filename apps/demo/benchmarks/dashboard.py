@@ -1,8 +1,7 @@
-"""The measurements behind ``edgeloop bench dashboard``: pages over a large store, in a real browser.
+"""Pages of the dashboard over a large store, in a real browser.
 
-For each page: when its first content is painted (the frame and the heading), when the page itself is drawn,
-and beside it what the requests cost that the page makes of the API, asked one after the other without a
-browser.
+For each page: time to the first paint (frame and heading), time to the drawn page, and the duration of the
+page's API requests in sequence without a browser.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.demo.benchmarks.load_generator import gather, send
+from apps.demo.benchmarks.load_generator import enrol_nodes, node_name, send_all
 from apps.demo.screenshots.browser import DESKTOP, open_browser, paint_ms
 from apps.demo.world.processes import Children
 from apps.demo.world.world import CloudSite
 from common.cloud_client import CloudClient
 
 VISITS = 5
-NODE = "crowd-0001"
+NODE = node_name(1)
 MACHINE = f"{NODE}-machine"
 PAGES: dict[str, tuple[str, Sequence[str]]] = {
     "fleet": ("fleet", ("/v1/fleet", "/v1/nodes?limit=100", "/v1/events/recent?limit=20")),
@@ -45,38 +44,38 @@ PAGES: dict[str, tuple[str, Sequence[str]]] = {
         (f"/v1/apps/industrial/machines/{MACHINE}", f"/v1/apps/industrial/machines/{MACHINE}/runs/15"),
     ),
 }
-"""Path below ``/ui`` and main requests of each page that is measured."""
+"""Path below ``/ui`` and main requests of each measured page."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageTime:
-    """One page over the store; medians of `VISITS` visits, but for the slowest first paint."""
+    """One page; medians over `VISITS` visits, except the slowest first paint."""
 
     page: str
     first_paint_ms: float
     slowest_ms: float
     drawn_ms: float
-    """When the page itself stands in the frame; what it shows is filled in over its live connection."""
+    """Page in its frame; its contents follow over the live connection."""
     query_ms: float
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """The store as it was filled."""
+class FilledStore:
+    """Contents of the store, and the time to fill it."""
 
     nodes: int
     events: int
     seconds: float
 
 
-class Dashboard:
+class DashboardBench:
     """A cloud with a large store; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._children = Children(folder / "logs")
         self._cloud = CloudSite(self._children, folder / "cloud")
 
-    def __enter__(self) -> Dashboard:
+    def __enter__(self) -> DashboardBench:
         self._children.__enter__()
         self._cloud.start()
         return self
@@ -84,16 +83,16 @@ class Dashboard:
     def __exit__(self, *_: object) -> None:
         self._children.stop()
 
-    def fill(self, nodes: int, events: int) -> Filled:
-        """Let ``nodes`` simulated nodes send ``events`` events in all."""
+    def fill(self, nodes: int, events: int) -> FilledStore:
+        """Send ``events`` events in total from ``nodes`` simulated nodes."""
         started = time.perf_counter()
         with self._cloud.client() as client:
-            send(gather(client, nodes, events // nodes))
+            send_all(enrol_nodes(client, nodes, events // nodes))
             counts = client.get("/v1/status")["counts"]
-        return Filled(counts["nodes"], counts["committed"], time.perf_counter() - started)
+        return FilledStore(counts["nodes"], counts["committed"], time.perf_counter() - started)
 
     def pages(self) -> Iterator[PageTime]:
-        """Visit every page, each in a fresh tab of one signed-in browser whose cache is warm."""
+        """Visit every page, each time in a new tab of one signed-in browser with a warm cache."""
         with self._cloud.client() as client, open_browser() as browser:
             context = browser.new_context(viewport=DESKTOP)
             page = context.new_page()

@@ -1,9 +1,9 @@
-"""How fast the ECG app is at the edge, beside neurokit2 and sleepecg on the same signal in the same run.
+"""Speed of the ECG app at the edge, compared with neurokit2 and sleepecg on the same signal in the same run.
 
-The app runs with everything on (quality, R peaks, beats, rhythm, intervals, variability, alarms, and the
-signal that may leave), chunk after chunk of a second, as on a node; the others get the whole signal at once,
-which is what they are made for. All is CPU time of this process, so a busy machine counts less; rounds take
-turns, after all have run once on a short signal.
+The app runs with all features on (quality, R peaks, beats, rhythm, intervals, variability, alarms, uploads),
+in chunks of one second as on a node; the baselines get the whole signal at once, as they are designed for.
+Times are CPU time of this process, less sensitive to a busy machine. All run once on a short signal before
+the first round.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from common.model.profile import find_profile
 
 APP = "ecg"
 RECORDS = ("106", "119", "203", "223")
-"""Records of the MIT-BIH Arrhythmia Database that are in no test set, and hold ectopic beats."""
+"""Records of the MIT-BIH Arrhythmia Database that are in no test set and contain ectopic beats."""
 VIRTUAL = {"episodes": "AF:100-400", "pvc": "5", "pac": "3", "leads": "1", "rate_hz": "360"}
 CONSENT = "learning"
 STREAMS = 4
-"""Streams whose memory is measured, each with `MEMORY_S` of signal behind it."""
+"""Streams whose memory is measured, each after `MEMORY_S` of signal."""
 MEMORY_S = 360
 WARM_S = 20
-RIVALS = ("neurokit2_ecg_process", "neurokit2_ecg_peaks", "sleepecg_detect_heartbeats")
+BASELINES = ("neurokit2_ecg_process", "neurokit2_ecg_peaks", "sleepecg_detect_heartbeats")
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """Seconds of signal in a second of CPU time: the app's, and of each of `RIVALS` that is installed."""
+    """Seconds of signal per second of CPU time: the app, and each installed one of `BASELINES`."""
 
     app: float
-    rivals: dict[str, float]
+    baselines: dict[str, float]
 
 
 class EcgBench:
@@ -58,29 +58,29 @@ class EcgBench:
         self._model: Model = load_model(open_bundle(self._spec.starter, app=APP), find_profile())
         self.data, sources = _sources(self._spec)
         self._recordings = [_first_lead(source, seconds) for source in sources]
-        for run in _rivals().values():
+        for run in _baselines().values():
             run(np.concatenate([reading.values[:, 0] for reading in self._recordings[0][:WARM_S]]))
         self._run(WARM_S)
         self._signals = [np.concatenate([r.values[:, 0] for r in each]) for each in self._recordings]
 
     def round(self) -> Speeds:
-        """All, one after the other."""
+        """Measure the app and all baselines once."""
         total_s = sum(len(signal) for signal in self._signals) / 360.0
-        rivals = {
+        baselines = {
             name: total_s / _cpu_s(lambda run=run: [run(signal) for signal in self._signals])
-            for name, run in _rivals().items()
+            for name, run in _baselines().items()
         }
-        return Speeds(total_s / _cpu_s(self._run), rivals)
+        return Speeds(total_s / _cpu_s(self._run), baselines)
 
     def memory_mb(self) -> float:
-        """What a stream keeps, once it has been on for `MEMORY_S`."""
+        """Memory of a stream after `MEMORY_S` of signal."""
         app = self._make()
-        app.process(self._recordings[0][0], 0)  # What is made once for all streams.
+        app.process(self._recordings[0][0], 0)  # Allocates what all streams share.
         gc.collect()
         tracemalloc.start()
         for number in range(STREAMS):
             readings = self._recordings[number % len(self._recordings)]
-            for reading in _going_on(readings, f"stream-{number}", MEMORY_S):
+            for reading in _repeated(readings, f"stream-{number}", MEMORY_S):
                 app.process(reading, reading.captured_ns)
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
@@ -100,21 +100,21 @@ class EcgBench:
 
 
 def median_of(rounds: Sequence[Speeds]) -> Speeds:
-    """The medians."""
-    names = rounds[0].rivals
+    """Medians over the rounds."""
+    names = rounds[0].baselines
     return Speeds(
         median(each.app for each in rounds),
-        {name: median(each.rivals[name] for each in rounds) for name in names},
+        {name: median(each.baselines[name] for each in rounds) for name in names},
     )
 
 
 def _sources(spec: AppSpec) -> tuple[str, list[Source]]:
-    """What is measured on, in words, and its sources: recordings where there are some, else virtual ones."""
+    """Name of the data and its sources: recordings if present, else virtual patients."""
     folder = Path(os.environ.get("EDGELOOP_DATA", "")) / "mitdb"
     if os.environ.get("EDGELOOP_DATA") and all((folder / f"{name}.hea").exists() for name in RECORDS):
         from hardware.sensors.wfdb import open_source
 
-        sources = [open_source(parse_uri(f"wfdb:{folder / name}"), 0.0) for name in RECORDS]
+        sources: list[Source] = [open_source(parse_uri(f"wfdb:{folder / name}"), 0.0) for name in RECORDS]
         return f"records {', '.join(RECORDS)} of mitdb", sources
     make = spec.load_virtual()
     return "virtual patients", [make("patient", VIRTUAL | {"seed": str(seed)}, 0.0) for seed in range(4)]
@@ -130,8 +130,8 @@ def _first_lead(source: Source, seconds: int) -> list[Reading]:
     ]
 
 
-def _going_on(readings: Sequence[Reading], subject: str, seconds: int) -> Sequence[Reading]:
-    """``seconds`` of one stream, made of as many turns of ``readings``."""
+def _repeated(readings: Sequence[Reading], subject: str, seconds: int) -> Sequence[Reading]:
+    """``seconds`` of one stream, from repetitions of ``readings``."""
     first, samples = readings[0], len(readings[0].values)
     return [
         replace(
@@ -144,8 +144,8 @@ def _going_on(readings: Sequence[Reading], subject: str, seconds: int) -> Sequen
     ]
 
 
-def _rivals() -> dict[str, Callable[[NDArray[np.float64]], Any]]:
-    """Those of `RIVALS` that are installed."""
+def _baselines() -> dict[str, Callable[[NDArray[np.float64]], Any]]:
+    """The installed ones of `BASELINES`."""
     found: dict[str, Callable[[NDArray[np.float64]], Any]] = {}
     if find_spec("neurokit2"):
         import neurokit2
@@ -157,7 +157,7 @@ def _rivals() -> dict[str, Callable[[NDArray[np.float64]], Any]]:
     if find_spec("sleepecg"):
         import sleepecg
 
-        found["sleepecg_detect_heartbeats"] = lambda signal: sleepecg.detect_heartbeats(signal, fs=360)
+        found["sleepecg_detect_heartbeats"] = lambda signal: sleepecg.detect_heartbeats(signal, fs=360)  # pyright: ignore[reportPrivateImportUsage]
     return found
 
 

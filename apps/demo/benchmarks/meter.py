@@ -1,10 +1,9 @@
-"""The meter: an app that gives many small events for one reading, so that the loop itself is measured.
+"""Meter: a benchmark app with many small events per reading, so that the loop dominates the cost.
 
-A camera gives a detection for each thing in a frame, an ECG a beat for each peak in a chunk: many events
-from one run of a model. The meter does the same with next to no work of its own. Its model (the largest
-of a reading's values) runs once a reading; each value then is one ``meter.value`` event, as large as the
-industrial app's ``industrial.rul``. It is no product app: no entry point names it, `edgeloop bench` runs it
-by ``--app apps.demo.benchmarks.meter:SPEC``, and the cloud keeps its events without projecting them.
+Like detections in a camera frame or beats in an ECG chunk, many events follow from one run of a model. The
+model (the largest of a reading's values) runs once per reading; each value is one ``meter.value`` event, of
+the size of the industrial app's ``industrial.rul``. It has no entry point: `edgeloop bench` runs it by
+``--app apps.demo.benchmarks.meter:SPEC``, and the cloud stores its events without a projection.
 
 Its starter bundle is made by ``python -m apps.demo.benchmarks.meter FOLDER`` (needs the ``onnx`` package).
 """
@@ -28,14 +27,14 @@ from common.errors import ReadingError, SourceError
 from common.messages import Event, Priority
 
 VALUES = 100
-"""Values of a reading, each of which gives one event."""
+"""Values per reading, one event each."""
 FIRST_NS = 1_790_000_000_000_000_000
 PERIOD_NS = 10_000_000
 PACE_POLL_S = 0.01
 
 
 class MeterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The meter has nothing to set."""
+    """No settings."""
 
 
 class MeterEdge:
@@ -80,7 +79,7 @@ class MeterEdge:
 
 
 class MeterCloud:
-    """`common.app.cloud.CloudApp` of the meter: it keeps no tables."""
+    """`common.app.cloud.CloudApp` of the meter, without tables."""
 
     schema_version = 1
 
@@ -88,7 +87,7 @@ class MeterCloud:
         return ()
 
     def project(self, session: Any, events: Sequence[ReceivedEvent]) -> None:
-        """Nothing to bring up to date."""
+        """No tables."""
 
     def router(self, deps: RouteDeps) -> Any:  # noqa: ARG002
         from fastapi import APIRouter
@@ -99,8 +98,8 @@ class MeterCloud:
 class MeterSource:
     """``virtual:wave?name=m-1&pace=FILE``: a sine on `VALUES` channels, 100 readings a second by ``speed``.
 
-    With ``speed`` 0 it gives what it can, but never gets further than the position in ``FILE`` (a whole
-    number as text, replaced while the source runs): so a bench keeps as much on the way as it wants.
+    With ``speed`` 0 it runs at full speed, up to the position in ``FILE`` (an integer as text, replaced while
+    the source runs), so that a benchmark can bound the events in transit.
     """
 
     live = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from apps.demo.world.processes import ShowError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -21,8 +21,8 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-DESKTOP = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 PAINTED = "performance.getEntriesByName('first-contentful-paint').length > 0"
 FIRST_PAINT_MS = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 DRAWN = "performance.getEntriesByName('edgeloop-page-drawn').length > 0"

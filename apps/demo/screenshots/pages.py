@@ -12,13 +12,13 @@ from apps.demo.story.shows import ENGINES, PATIENTS
 from common.cloud_client import CloudClient
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
 FRAME = {
     name: name for name in ("fleet", "apps", "alerts", "models", "learning", "rollouts", "data", "settings")
 }
 """Pages without an app: name of the screenshot, and path below ``/ui``."""
-WIDTHS = {"": DESKTOP, "-phone": PHONE}
+WIDTHS: Mapping[str, ViewportSize] = {"": DESKTOP, "-phone": PHONE}
 SETTLE_MS = 2500
 """Time for charts to be drawn."""
 

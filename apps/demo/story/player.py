@@ -269,22 +269,26 @@ class Player:
             self._state = replace(self._state, page=page or self._state.page)
         self._state = replace(self._state, loop_stages=step.loop_stages)
         publish(progress)
-        began = time.monotonic()
         try:
             if self._stopped or self._closing:
                 raise ShowError("stopped by the presenter")
-            evidence = step.act()
+            progress = _run_step(step, progress)
         except EdgeloopError as error:
             progress = replace(progress, state="failed", reason=str(error))
         except BaseException as error:
             publish(replace(progress, state="failed", reason=f"internal error of the show: {error!r}"))
             raise
-        else:
-            results = (*progress.results, StepResult(step.title, evidence, time.monotonic() - began))
-            state: ChapterState = "done" if len(results) >= progress.steps else "paused"
-            progress = replace(progress, state=state, results=results, current_step="")
         publish(progress)
         return progress
+
+
+def _run_step(step: Step, progress: ChapterProgress) -> ChapterProgress:
+    """Run the act of a step, and add its result."""
+    began = time.monotonic()
+    evidence = step.act()
+    results = (*progress.results, StepResult(step.title, evidence, time.monotonic() - began))
+    state: ChapterState = "done" if len(results) >= progress.steps else "paused"
+    return replace(progress, state=state, results=results, current_step="")
 
 
 def _not_started(chapter: Chapter) -> ChapterProgress:

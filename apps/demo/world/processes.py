@@ -49,7 +49,7 @@ class ShowError(EdgeloopError):
 
 
 def wait_until(
-    condition: Callable[[], T],
+    condition: Callable[[], T | None],
     *,
     what: str,
     timeout_s: float,

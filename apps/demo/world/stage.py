@@ -184,7 +184,7 @@ class Stage:
     def app_path(self, path: str) -> str:
         return f"/v1/apps/{self.app}/{path}"
 
-    def wait(self, condition: Callable[[], T], what: str, timeout_s: float = STEP_TIMEOUT_S) -> T:
+    def wait(self, condition: Callable[[], T | None], what: str, timeout_s: float = STEP_TIMEOUT_S) -> T:
         """Wait for ``condition``. Raises `ShowError` at once if a child process ends."""
         return wait_until(condition, what=what, timeout_s=timeout_s, poll_s=0.2, failed=self._failure)
 
@@ -239,7 +239,7 @@ class Stage:
         if self.began_ns:
             began = datetime.fromtimestamp(self.began_ns // 10**9, UTC)
             parameters["start"] = began.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return parameters | self.show.parameters.get(node.name, {})
+        return {**parameters, **self.show.parameters.get(node.name, {})}
 
     def _caught_up(self, node: EdgeNode) -> bool:
         waiting = waiting_events(node)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import urllib3
+from urllib3.util import parse_url
 
 from apps.demo.world.network import Link, Rewrite
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
@@ -275,5 +276,5 @@ def answers(url: str) -> bool:
 
 
 def _address(url: str) -> tuple[str, int]:
-    parsed = urllib3.util.parse_url(url)
+    parsed = parse_url(url)
     return str(parsed.host), int(parsed.port or 80)

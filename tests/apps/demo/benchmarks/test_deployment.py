@@ -1,8 +1,8 @@
-"""What the bench replays must be what the node had sent."""
+"""Recorded requests of a node are parsed for replay."""
 
 from __future__ import annotations
 
-from apps.demo.benchmarks.loop import parse_requests
+from apps.demo.benchmarks.deployment import parse_requests
 
 SENT = (
     b"GET /tuf/metadata/timestamp.json HTTP/1.1\r\nHost: 127.0.0.1:80\r\nAuthorization: Bearer abc\r\n\r\n"
