@@ -16,8 +16,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from apps.demo.story.shows import Show
     from apps.demo.story.story import Outcome
+    from apps.demo.world.shows import Show
 
 app = typer.Typer(help="The whole loop on this machine, live, in a few minutes.", invoke_without_command=True)
 
@@ -49,8 +49,8 @@ def demo(
     """Start a cloud and three nodes with virtual subjects of an app, and show the loop in a browser."""
     if context.invoked_subcommand is not None:
         return
-    from apps.demo.story.shows import find_show
     from apps.demo.world.processes import ShowError
+    from apps.demo.world.shows import find_show
 
     try:
         shows = [find_show(name.strip()) for name in dict.fromkeys(apps.split(","))]

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from apps.demo.screenshots.browser import DESKTOP, PHONE
-from apps.demo.story.shows import ENGINES
+from apps.demo.world.shows import ENGINES
 from apps.demo.world.stage import Stage
 from apps.industrial.app import SPEC as INDUSTRIAL
 from common.messages import Event, Priority, encode_batch, encode_event, topics

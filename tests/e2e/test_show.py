@@ -17,8 +17,8 @@ import urllib3
 
 from apps.demo.screenshots.browser import DESKTOP, find_chromium, open_browser
 from apps.demo.story.player import ChapterProgress, Player
-from apps.demo.story.shows import ENGINES, PATIENTS
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, tail, wait_until
+from apps.demo.world.shows import ENGINES, PATIENTS
 from apps.demo.world.stage import Stage
 from tests.waiting import PATIENCE_S
 

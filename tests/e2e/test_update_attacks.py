@@ -121,7 +121,7 @@ def assert_refused(node: NodeKit, reason: str, *, version: str = "v1") -> dict[s
     assert refusal["reason"] == reason, refusal
     assert not refusal["ok"]
     assert refusal["detail"]
-    assert node.ota.refusals == {reason: 1}
+    assert node.update_client.refusals == {reason: 1}
     assert node.version() == version
     node.feed(20)
     assert node.version() == version
@@ -207,7 +207,7 @@ def test_rollback_of_the_deployment_inside_valid_metadata(node, site):
     site.serial = 1
     site.publish("v3")
     node.events.clear()
-    node.ota.refusals.clear()
+    node.update_client.refusals.clear()
     assert_refused(node, "rollback", version="v2")
 
 
@@ -587,7 +587,7 @@ def test_a_refusal_that_lasts_is_reported_once(node, site, attacker):
     for _ in range(5):
         bitten.look()
     assert len(bitten.told("refused")) == 1
-    assert bitten.ota.refusals == {"malformed": 5}
+    assert bitten.update_client.refusals == {"malformed": 5}
 
 
 def test_a_cloud_out_of_reach_is_no_refusal(node, site):

@@ -16,9 +16,9 @@ import common.pages
 from apps.demo.panel.dashboard_frame import DashboardFrame
 from apps.demo.panel.parts import ChapterRow, Checkbox, Evidence, ManualActionRow, button, enable
 from apps.demo.story.player import Player, PlayerState
-from apps.demo.story.shows import Show
 from apps.demo.story.story import LOOP
 from apps.demo.world.processes import ShowError
+from apps.demo.world.shows import Show
 from apps.demo.world.stage import Stage
 from common.pages import Text
 

@@ -16,7 +16,7 @@ from nicegui import ui
 from apps.demo.panel.guard import PanelGuard
 from apps.demo.panel.panel import add_page
 from apps.demo.story.player import Player
-from apps.demo.story.shows import Show
+from apps.demo.world.shows import Show
 from apps.demo.world.stage import Stage
 
 HOST = "127.0.0.1"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apps.demo.screenshots.browser import DESKTOP, PHONE
-from apps.demo.story.shows import ENGINES, PATIENTS
+from apps.demo.world.shows import ENGINES, PATIENTS
 from common.cloud_client import CloudClient
 
 if TYPE_CHECKING:

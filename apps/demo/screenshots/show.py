@@ -17,8 +17,8 @@ import msgspec
 
 from apps.demo.screenshots.browser import DESKTOP, PHONE, open_browser
 from apps.demo.screenshots.pages import engine_pages, patient_pages, take_pages
-from apps.demo.story.shows import PATIENTS
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
+from apps.demo.world.shows import PATIENTS
 from apps.demo.world.world import CloudFile
 from common.cloud_client import CloudClient
 

@@ -23,9 +23,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from apps.demo.story.shows import Show
+from apps.demo.story.show import load_script
 from apps.demo.story.story import Chapter, ManualAction, Script, Step
 from apps.demo.world.processes import ShowError
+from apps.demo.world.shows import Show
 from apps.demo.world.stage import Stage
 from common.errors import EdgeloopError
 
@@ -184,7 +185,7 @@ class Player:
         if self._make_script is not None:
             self._script = self._make_script(self._stage)
         else:
-            self._script = self._stage.script(keep_running=True)
+            self._script = load_script(self._stage, keep_running=True)
         self._position: tuple[int, int] | None = (0, 0)
         self._stopped = False
 

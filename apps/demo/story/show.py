@@ -1,6 +1,6 @@
-"""A story from start to end: an optional pause for exploration, and the closing lines.
+"""The script of a show, its story from start to end, and the closing lines.
 
-One cloud and three virtual subjects (`apps.demo.story.shows`), each with a node of its own, run as real
+One cloud and three virtual subjects (`apps.demo.world.shows`), each with a node of its own, run as real
 processes on loopback.
 """
 
@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from pkgutil import resolve_name
 
-from apps.demo.story.story import Chapter, Outcome, Step
+from apps.demo.story.story import Chapter, Outcome, Script, Step
 from apps.demo.world.stage import Stage
+
+
+def load_script(stage: Stage, *, keep_running: bool) -> Script:
+    """New story and manual actions of the stage's show; with ``keep_running`` the story ends with running
+    nodes."""
+    return resolve_name(stage.show.script)(stage, keep_running=keep_running)
 
 
 def story_chapters(stage: Stage, *, explore_until: float = 0.0) -> list[Chapter]:
@@ -21,7 +28,7 @@ def story_chapters(stage: Stage, *, explore_until: float = 0.0) -> list[Chapter]
             time.sleep(min(1.0, remaining_s))
         return f"the API was at {stage.cloud.file.http_url}/docs, its token in {stage.cloud.folder}/secrets"
 
-    chapters = list(stage.script(keep_running=False).story)
+    chapters = list(load_script(stage, keep_running=False).story)
     if explore_until > time.monotonic():
         text = f"The {stage.show.subject_kind} keep running."
         chapters[-1:-1] = [Chapter("Exploration", text, [Step("time to explore", explore)])]

@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from apps.demo.story.shows import Show
-from apps.demo.story.story import Script
 from apps.demo.world.processes import Children, ShowError, wait_until
+from apps.demo.world.shows import Show
 from apps.demo.world.snapshot import waiting_events
 from apps.demo.world.world import CloudSite, EdgeNode, Settings
 from common.app.edge import Source
@@ -68,10 +66,6 @@ class Stage:
         self._interruption = ""
         self._lock = threading.Lock()
         self._set_up(0, show)
-
-    def script(self, *, keep_running: bool) -> Script:
-        """Story and manual actions of the show; with ``keep_running`` the story ends with running nodes."""
-        return resolve_name(self.show.script)(self, keep_running=keep_running)
 
     def _set_up(self, number: int, show: Show) -> None:
         self.show = show

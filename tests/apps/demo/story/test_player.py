@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from apps.demo.story.player import Player
-from apps.demo.story.shows import ENGINES, SHOWS, Show
 from apps.demo.story.story import Chapter, ManualAction, Script, Step
 from apps.demo.world.processes import ShowError
+from apps.demo.world.shows import ENGINES, SHOWS, Show
 from apps.demo.world.stage import Stage
 
 WAIT_S = 10.0

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Show:
     """The show of one app; ``script`` and ``snapshot_view`` are ``"module:attribute"``, imported on use.
 
-    ``script`` builds story and manual actions of a stage (`stage.Stage.script`); ``snapshot_view`` is a
-    `apps.demo.world.snapshot.SnapshotView`.
+    ``script`` builds story and manual actions of a stage (`apps.demo.story.show.load_script`);
+    ``snapshot_view`` is a `apps.demo.world.snapshot.SnapshotView`.
     """
 
     app: str
