@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.runtime.periodic_tasks import Chore, Steward
 from common import durable
 from common.app.cloud import CloudChores, CloudContext
-from common.app.spec import installed_apps
+from common.app.spec import AppSpec, installed_apps
 from common.broker_tls import tls_context
 from common.clock import anchored_clock
 from common.config.cloud import CloudSettings
@@ -99,10 +99,12 @@ def run_cloud(settings: CloudSettings) -> int:
     return 0
 
 
-def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Cloud, socket.socket]:
+def build(
+    settings: CloudSettings, folder: Path, stack: ExitStack, *, apps: Mapping[str, AppSpec] | None = None
+) -> tuple[Cloud, socket.socket]:
     """All parts of a cloud on ``folder``, broker and ingest running, and the API's socket, bound.
 
-    ``stack`` ends what was started, in the right order.
+    ``stack`` ends what was started, in the right order. ``apps`` are the installed ones by default.
     """
     from cloud_backend.access.audit import OFFLINE
     from cloud_backend.access.tokens import CLOUD_USER, Access
@@ -123,7 +125,7 @@ def build(settings: CloudSettings, folder: Path, stack: ExitStack) -> tuple[Clou
     engine = open_store(settings.database or sqlite_url(folder / "cloud.sqlite"))
     stack.callback(engine.dispose)
     access = Access(engine, folder / "secrets", clock)
-    apps = installed_apps()
+    apps = installed_apps() if apps is None else apps
     projections = {name: spec.load_cloud() for name, spec in sorted(apps.items())}
     prepare(engine, projections)
     repository = Repository(folder / "tuf", folder / "secrets", list(apps), settings.tuf.timestamp_s, clock)

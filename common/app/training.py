@@ -103,7 +103,10 @@ class GateRule:
 
 
 class Training(Protocol):
-    """The learning side of an app, imported only in training jobs and by ``edgeloop model``."""
+    """The learning side of an app, imported only in training jobs and by ``edgeloop model``.
+
+    It may have ``check_parameters``: those with which ``edgeloop app check`` trains in seconds.
+    """
 
     gate: GateRule
 

@@ -1,13 +1,18 @@
-"""``edgeloop new-app``: make an app."""
+"""``edgeloop new-app`` and ``edgeloop app``: make an app, and hold it to its contract."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
+
+from common.cli import print_object
+
+app = typer.Typer(help="Check an app.", no_args_is_help=True)
 
 
 def parse_parameters(given: list[str]) -> dict[str, Any]:
@@ -56,3 +61,34 @@ def new_app(
     )
     where = os.path.relpath(project)
     typer.echo(f"{name} is in {where}. Next: pip install -e {where} && edgeloop app check {name}")
+
+
+@app.callback()
+def _group() -> None:
+    """Commands on one app."""
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="App to check; or module:attribute.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    postgresql: Annotated[
+        str, typer.Option(help="URL of an empty PostgreSQL database for the projection as well.")
+    ] = "",
+) -> None:
+    """Check that an app keeps its contract on node, cloud, pages and training; exit code 1 if it does not."""
+    import structlog
+
+    from common.app.spec import find_app
+    from common.authoring.check import run_checks
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+    failed = 0
+    for result in run_checks(find_app(name), postgresql=postgresql):
+        failed += result.failed
+        if json:
+            print_object(result)
+        else:
+            typer.echo(result.line())
+    raise typer.Exit(1 if failed else 0)

@@ -12,10 +12,11 @@ import pytest
 
 from common.app.edge import Reading
 from common.app.spec import AppSpec
+from common.authoring.check import AppUnderCheck
 from common.bundle import open_bundle
 from common.model.inference import load_model
 from common.model.profile import find_profile
-from tests.apps.contract import installed, virtual_readings
+from tests.apps.contract import installed
 from tests.restarts import Decider, app_events
 
 READINGS = 260
@@ -29,7 +30,7 @@ def spec(request: pytest.FixtureRequest) -> AppSpec:
 
 @pytest.fixture(scope="module")
 def readings(spec: AppSpec) -> list[Reading]:
-    return virtual_readings(spec, READINGS, seed="4")
+    return AppUnderCheck(spec, Path()).virtual_readings(READINGS, seed="4")
 
 
 def test_killed_at_any_point_it_says_what_it_would_have_said(

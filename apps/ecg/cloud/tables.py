@@ -280,7 +280,7 @@ class Pending(SQLModel, table=True):
     patient: str = Column(primary_key=True)
     seconds: int = Column(primary_key=True)
     began_ns: int = Column(primary_key=True, sa_type=sa.BigInteger)
-    revision: int = 1
+    revision: int = Column(default=1, sa_column_kwargs={"info": {"counts_projections": True}})
     taken_revision: int = 0
     not_before_ns: int = Column(default=0, sa_type=sa.BigInteger)
     refusals: int = 0

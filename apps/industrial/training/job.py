@@ -66,6 +66,8 @@ __all__ = ["evaluate", "gate", "train"]
 gate = GateRule("rul_fleet_rmse", higher_is_better=False, min_gain=0.02, slice_tolerance=0.2)
 """Retraining moves a known slice by up to a tenth either way, and field slices are a few runs only."""
 
+check_parameters = {"epochs": 1, "virtual_runs": 12}
+
 FULL = Recipe(epochs=12, members_per_fold=2)
 QUICK = Recipe(epochs=8, members_per_fold=1, rate=3e-3)
 VIRTUAL_SEED = 11_007

@@ -1,12 +1,18 @@
-"""What the app promises to node, cloud and training."""
+"""The app keeps its contract: the checks of `edgeloop app check`, one test each."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from apps.template.app import SPEC
-from common.bundle import open_bundle
+from common.authoring.check import AppUnderCheck, Check, find_checks, run_check
 
 
-def test_the_starter_is_a_whole_bundle_of_this_app_and_its_parts_load() -> None:
-    assert open_bundle(SPEC.starter, app=SPEC.name).manifest.lineage.data
-    for part in (SPEC.load_edge(), SPEC.load_cloud(), SPEC.load_train(), SPEC.load_virtual()):
-        assert part is not None
+@pytest.mark.parametrize("check", find_checks(), ids=lambda check: check.name)
+def test_the_app_keeps_its_contract(check: Check, tmp_path: Path) -> None:
+    result = run_check(check, AppUnderCheck(SPEC, tmp_path))
+    if result.state == "skipped":
+        pytest.skip(result.detail)
+    assert not result.failed, result.line()
