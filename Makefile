@@ -1,10 +1,10 @@
-# Two commands are enough for a start: make demo, make test.
+# Start with: make demo, make test.
 PYTHON ?= python3
-# make test NEWEST=1 and make lint NEWEST=1 take the newest release of everything instead of the locked one.
+# make test NEWEST=1 and make lint NEWEST=1 use the newest releases instead of the locked ones.
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
-# Data sets that are already on disk; tests that need one skip, with the reason, where it is absent.
+# Folder of data sets; tests that need an absent one are skipped with the reason.
 export EDGELOOP_DATA ?= $(abspath $(wildcard ../shared/data))
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -16,12 +16,12 @@ NEWEST_OF := $(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --ed
 
 help:
 	@echo "make demo    show the whole loop in the browser (ARGS=--terminal, or ARGS=--headless for plain lines)"
-	@echo "make test    run every test (ARGS=\"-m 'not e2e'\" for the fast ones; NEWEST=1 with the newest libraries)"
+	@echo "make test    run all tests (ARGS=\"-m 'not e2e'\" for the fast ones; NEWEST=1 with the newest libraries)"
 	@echo "make lint    format check, lint, types, import rules"
-	@echo "make screenshots   take the pictures in docs/img again (needs Chromium)"
-	@echo "make bench   measure speed (ratios against the broker and the database)"
+	@echo "make screenshots   take the screenshots in docs/img (needs Chromium)"
+	@echo "make bench   measure the speed of the loop, relative to its broker and database"
 	@echo "make upgrade   renew the lock (uv.lock) and run the tests with it"
-	@echo "make clean   remove what the other commands made"
+	@echo "make clean   remove the output of the other commands"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -34,12 +34,12 @@ $(VENV)/.uv: .ci/uv.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.demo: uv.lock pyproject.toml $(VENV)/.uv
-	@echo "==> installing what the demo needs (about a minute, once)"
+	@echo "==> installing the demo (about a minute, once)"
 	@$(if $(NEWEST),$(NEWEST_OF) '.[demo]',$(LOCKED) --extra demo)
 	@touch $@
 
 $(VENV)/.dev: uv.lock pyproject.toml $(VENV)/.uv
-	@echo "==> installing what tests and checks need (a minute or two, once)"
+	@echo "==> installing tests and checks (a minute or two, once)"
 	@$(if $(NEWEST),$(NEWEST_OF) '.[dev]',$(LOCKED) --extra dev)
 	@touch $@ $(VENV)/.demo
 
@@ -48,9 +48,9 @@ demo: $(VENV)/.demo
 	@$(BIN)/edgeloop demo $(ARGS)
 
 test: $(VENV)/.dev
-	@echo "==> tests; the slow ones start real brokers, clouds and nodes"
+	@echo "==> tests, with real brokers, clouds and nodes"
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
-	@echo "All green. Next: make demo shows the loop; docs and apps' READMEs tell how to run your own source."
+	@echo "All tests passed. Next: make demo shows the loop; README.md and the apps' READMEs explain how to run your own source."
 
 lint: $(VENV)/.dev
 	@echo "==> format, lint, types, import rules"
@@ -67,7 +67,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/edgeloop bench loop $(ARGS)
 
 screenshots: $(VENV)/.dev
-	@echo "==> pictures of the show and of every page, from a show that starts now (about eight minutes)"
+	@echo "==> screenshots of the shows and of every page (about eight minutes)"
 	@$(BIN)/python -m apps.demo.screenshots.show
 
 upgrade: $(VENV)/.uv
