@@ -47,6 +47,20 @@ def print_figure(
     print_object(facts)
 
 
+def parse_parameters(given: list[str]) -> dict[str, Any]:
+    """Training parameters from ``NAME=VALUE``; VALUE is JSON or text."""
+    parameters: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            parameters[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            parameters[name] = value
+    return parameters
+
+
 def build() -> typer.Typer:
     """The whole command, from all rooms that are installed."""
     root = typer.Typer(

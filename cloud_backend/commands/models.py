@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from cloud_backend.commands.connection import connect
@@ -21,7 +20,7 @@ from cloud_backend.commands.options import (
     VersionArgument,
 )
 from cloud_backend.commands.output import print_facts, print_rows
-from common.cli import print_object
+from common.cli import parse_parameters, print_object
 from common.cloud_client import CloudClient, path_part
 from common.datasets import check_folder
 from common.errors import DatasetError, TrainingError
@@ -94,7 +93,7 @@ def train(
     there, unless `--parameter data_sets=false` leaves it out. The gate approves only what was judged on
     held-out samples.
     """
-    asked = {"parameters": _parameters(parameter or []), "seed": seed}
+    asked = {"parameters": parse_parameters(parameter or []), "seed": seed}
     with connect(cloud, token_file, data) as client:
         job = client.post(f"/v1/apps/{path_part(app_name)}/jobs", asked)
         if follow:
@@ -245,6 +244,40 @@ def evaluate(
     print_rows(rows, columns, json=json, title=f"{spec.name} {opened.version}")
 
 
+@app.command()
+def starter(
+    app_name: AppArgument,
+    out: Annotated[Path, typer.Option(help="New or empty folder of the bundle.")],
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the app's data set; virtual data by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the training.")] = 0,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="Training parameter NAME=VALUE of the app; VALUE is JSON or text. Repeatable."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train an app's first model here, with the app's own training job; needs no cloud."""
+    from common.app.spec import find_app
+    from common.training.starter import make_starter
+
+    if data is not None:
+        check_folder(data)
+    bundle = make_starter(
+        find_app(app_name),
+        out,
+        version=version,
+        data_path=data,
+        seed=seed,
+        parameters=parse_parameters(parameter or []),
+        progress=lambda fraction, message: typer.echo(f"{fraction:4.0%} {message}", err=True),
+    )
+    details = {"app": bundle.manifest.app, "version": bundle.version, "path": str(bundle.path)}
+    print_facts(details | {"figures": bundle.manifest.figures}, json=json)
+
+
 def _figure(name: str, figure: Any, data: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"figure": name, "value": figure.value, "unit": figure.unit}
     more = {"lower": figure.lower, "upper": figure.upper, "count": figure.count}
@@ -267,19 +300,6 @@ def _comparisons(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             ratio = facts["value"] / baseline["value"]
             found.append(facts | {"against": name, "against_value": baseline["value"], "ratio": ratio})
     return found
-
-
-def _parameters(given: list[str]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
-        try:
-            parameters[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            parameters[name] = value
-    return parameters
 
 
 def _follow(client: CloudClient, app_name: str, job: dict[str, Any], *, json: bool) -> dict[str, Any]:

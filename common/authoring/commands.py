@@ -5,28 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 
-from common.cli import print_object
+from common.cli import parse_parameters, print_object
 
 app = typer.Typer(help="Check an app.", no_args_is_help=True)
-
-
-def parse_parameters(given: list[str]) -> dict[str, Any]:
-    """Training parameters from ``NAME=VALUE``; VALUE is JSON or text."""
-    parameters: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
-        try:
-            parameters[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            parameters[name] = value
-    return parameters
 
 
 def new_app(
