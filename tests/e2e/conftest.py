@@ -29,7 +29,7 @@ FAST_NODE: Settings = {
     "uplink": {"reconnect_first_s": 0.1, "reconnect_last_s": 0.5, "ack_timeout_s": 1.0},
     "telemetry": {"health_s": 1.0},
 }
-"""Settings under which a node does in seconds what it usually does in minutes."""
+"""Settings with short periods: seconds instead of minutes."""
 FAST_CLOUD: Settings = {"rollout": {"soak_s": 3.0, "tick_s": 0.2, "silence_s": 60.0}}
 
 

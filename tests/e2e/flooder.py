@@ -1,7 +1,7 @@
-"""Sends what costs a cloud the most, as fast as a broker takes it: ``flooder.py ENROLMENT KIND``.
+"""Sends the most expensive batches for a cloud at full speed: ``flooder.py ENROLMENT KIND``.
 
-``poison``: batches of many small events that a projection cannot digest. ``large``: batches that unpack to
-megabytes. ``noise``: sealed batches that are none.
+``poison``: batches of many small events that a projection rejects. ``large``: batches that decompress to
+megabytes. ``noise``: sealed payloads that are not batches.
 """
 
 from __future__ import annotations

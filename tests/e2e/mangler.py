@@ -1,8 +1,8 @@
-"""A bad network for MQTT: acks that never arrive, batches that arrive twice.
+"""Unreliable network for MQTT: lost acks and duplicated batches.
 
 `Mangler` sits on a link between node and broker and reads MQTT 3.1.1 packets (OASIS standard, section 2:
 one byte of type and flags, the remaining length as a variable byte integer). It drops some PUBLISH
-packets on ack topics on their way to the node, and doubles some on up topics on their way to the
+packets on ack topics on their way to the node, and duplicates some on up topics on their way to the
 broker. A dropped packet of QoS 1 is answered in the node's place, so that the broker believes it
 arrived: that is the loss that only end-to-end acks can see.
 """
@@ -23,7 +23,7 @@ LIMIT_BYTES = 1024 * 1024
 
 
 def packets(buffer: bytearray) -> Iterator[bytes]:
-    """Take whole packets off the front of ``buffer``. Raises ``ValueError`` for what is not MQTT."""
+    """Take whole packets off the front of ``buffer``. Raises ``ValueError`` for bytes that are not MQTT."""
     while len(buffer) >= 2:
         length, shift, used = 0, 0, 1
         while True:
@@ -61,7 +61,7 @@ def publication(packet: bytes) -> tuple[str, int, int] | None:
 
 
 class Mangler:
-    """Drops and doubles with the given chances; counts what it did. One for all connections of a test."""
+    """Drops and duplicates packets at random, and counts them; shared by all connections."""
 
     def __init__(self, seed: int, *, drop_ack: float, double_up: float) -> None:
         self._chance = random.Random(seed)
@@ -70,7 +70,7 @@ class Mangler:
         self._lock = threading.Lock()
         self.enabled = True
         self.acks_dropped = 0
-        self.batches_doubled = 0
+        self.batches_duplicated = 0
 
     def connection(self) -> tuple[Rewrite, Rewrite]:
         """What a link asks for each connection: one function for each direction."""
@@ -109,7 +109,7 @@ class Mangler:
         with self._lock:
             if not self.enabled or self._chance.random() >= self._double_up:
                 return False
-            self.batches_doubled += 1
+            self.batches_duplicated += 1
             return True
 
     def _drops(self, topic: str) -> bool:

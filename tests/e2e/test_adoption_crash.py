@@ -24,7 +24,7 @@ def deaths(tmp_path: Path, kind: str) -> list[dict[str, Any]]:
     """Every death of an adoption, and what the restart after it found."""
     site = UpdateSite(tmp_path / "cloud")
     try:
-        traits = {"sour": 2.0, "gain": 1.0} if kind == "bad" else {}
+        traits: dict[str, Any] = {"sour": 2.0, "gain": 1.0} if kind == "bad" else {}
         site.publish("v2", bundle=site.bundle("v2", **traits), soak_s=15.0)
         (tmp_path / "nodes").mkdir()
         root = json.dumps(site.repository.root())
@@ -40,21 +40,21 @@ def deaths(tmp_path: Path, kind: str) -> list[dict[str, Any]]:
     finally:
         site.server.close()
     assert ended.returncode == 0, ended.stderr
-    *told, last = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert last["operations"] == len(told) - 1
+    *crashes, last = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert last["operations"] == len(crashes) - 1
     print(f"{kind}: killed before each of {last['operations']} file operations")
-    return told
+    return crashes
 
 
 @pytest.mark.parametrize(("kind", "last"), [("good", "v2"), ("bad", "starter-1")])
 def test_a_node_killed_before_any_file_operation_starts_whole(tmp_path, kind, last):
-    told = deaths(tmp_path, kind)
-    assert len(told) > 30
-    assert all(each["signal"] == signal.SIGKILL for each in told[:-1])
-    found = [each["found"] for each in told]
-    assert all(found), [each for each in told if not each["found"]]
+    crashes = deaths(tmp_path, kind)
+    assert len(crashes) > 30
+    assert all(each["signal"] == signal.SIGKILL for each in crashes[:-1])
+    found = [each["found"] for each in crashes]
+    assert all(found), [each for each in crashes if not each["found"]]
     assert {each["first"] for each in found} == {"starter-1", "v2"}
     for each in found:
         assert each["answering"] == each["first"]
         assert (each["last"], each["step"]) == (last, "confirmed")
-    assert any(each["left"] for each in told), "no death in the middle of a file"
+    assert any(each["left"] for each in crashes), "no death in the middle of a file"

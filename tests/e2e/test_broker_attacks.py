@@ -1,4 +1,4 @@
-"""Attacks on connections at each broker: who is connected stays so, and who comes later gets in.
+"""Attacks on connections at each broker: connected clients stay connected, later ones are admitted.
 
 The attacker is a process with valid credentials of its own. Rates are compared within one run.
 """
@@ -27,14 +27,14 @@ SOURCE = f"virtual:tally?seed=1&count=1000000&rate_hz={RATE_HZ}"
 
 @contextmanager
 def attack(attacker: EdgeNode, kind: str) -> Generator[str]:
-    """The attack while it runs; what it says of itself."""
+    """Run the attack; yields its first line of output."""
     command = [sys.executable, str(ATTACKER), str(attacker.folder / "enrolment.json"), kind, "victim"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            said = process.stdout.readline()
-            assert said.startswith("attacking"), said
-            yield said
+            greeting = process.stdout.readline()
+            assert greeting.startswith("attacking"), greeting
+            yield greeting
             assert process.poll() is None
         finally:
             process.kill()
@@ -64,9 +64,9 @@ def test_a_nodes_connection_cannot_be_taken_over(make_cloud, make_node) -> None:
     alone = rate_per_s(cloud, victim)
     before = connections_of(victim)
     assert before >= 1
-    with attack(attacker, "takeover") as said:
+    with attack(attacker, "takeover") as greeting:
         beside = rate_per_s(cloud, victim)
-    print(f"{said.strip()}: {alone:.1f} events/s alone, {beside:.1f} during the attack")
+    print(f"{greeting.strip()}: {alone:.1f} events/s alone, {beside:.1f} during the attack")
     assert beside > 0.9 * alone
     assert connections_of(victim) == before, "it was never disconnected"
     with cloud.client() as client:

@@ -1,7 +1,7 @@
-"""Two devices with one identity, over each broker: nothing that either decides is lost, and both say so.
+"""Two devices with one identity, over each broker: no decision of either is lost, and both sides report it.
 
-Once as a copy of a node's whole folder while it goes on (a cloned card: the same epoch and the same numbers
-for different events), and once as one enrolment that two fresh folders use.
+Once as a copy of a running node's whole folder (a cloned card: the same epoch and sequence numbers for
+different events), and once as two new folders with the same enrolment.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def test_a_copied_data_folder_loses_nothing_and_is_reported(make_node, cloud: Cl
     await_decisions(cloud, node, twin)
     wait_until(
         lambda: {"forked", "identity_shared"} & problems_of(cloud, "node-1"),
-        what="the cloud says so",
+        what="the cloud reports the clone",
         timeout_s=PATIENCE_S,
     )
     wait_until(lambda: alarm_says_so(cloud), what="an alarm of the node", timeout_s=PATIENCE_S)
@@ -117,7 +117,7 @@ def test_one_enrolment_in_two_folders_loses_nothing_and_is_reported(make_node, c
     await_decisions(cloud, node, twin)
     wait_until(
         lambda: "identity_shared" in problems_of(cloud, "node-1"),
-        what="the cloud says so",
+        what="the cloud reports the clone",
         timeout_s=PATIENCE_S,
     )
     wait_until(lambda: alarm_says_so(cloud), what="an alarm of a node", timeout_s=PATIENCE_S)

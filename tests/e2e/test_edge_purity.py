@@ -1,4 +1,4 @@
-"""What runs on a node is small: ``.[edge]`` alone, in a new environment, with no cloud anywhere."""
+"""A node runs with ``.[edge]`` alone, in a new environment, without a cloud; its size is measured."""
 
 from __future__ import annotations
 

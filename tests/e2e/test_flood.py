@@ -1,4 +1,4 @@
-"""One node floods, a real one goes on: what it gets through stays what it is alone, and the flooder is told.
+"""One node floods the cloud: a real node keeps its throughput, and the flooder is throttled.
 
 The measure is a ratio within one run, of events a second, so that a slow machine changes both sides alike.
 The flooder is a process with an enrolment of its own that sends what costs the cloud the most, as fast as it

@@ -38,7 +38,7 @@ def test_what_is_not_mqtt_is_refused():
         list(packets(bytearray(b"\x30\xff\xff\xff\xff\xff")))
 
 
-def test_batches_are_doubled_and_nothing_else_is():
+def test_batches_are_duplicated_and_nothing_else_is():
     up, _ = Mangler(1, drop_ack=0, double_up=1).connection()
     batch, status = publish("edgeloop/v1/s/n/up", b"b"), publish("edgeloop/v1/s/n/status", b"s")
     assert up(status + batch) == status + batch + bytes([batch[0] | 8]) + batch[1:]

@@ -1,4 +1,4 @@
-"""What an operator does to a fleet: restore its cloud, retire and replace nodes, choose its addresses."""
+"""Operation of a fleet: restore of its cloud, retirement and replacement of nodes, addresses, keys."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from paho.mqtt.enums import CallbackAPIVersion
 
 from apps.demo.world.processes import edgeloop, wait_until
 from apps.demo.world.world import CloudSite, EdgeNode, environment_variables
@@ -426,7 +427,7 @@ def test_an_external_broker_with_tls_serves_the_fleet(children, tmp_path):
     )
     until(lambda: fleet.stored("node-1", type="tally.count") > 20, "events arrive by TLS")
     assert fleet.ask("/v1/status")["broker"]["problem"] == ""
-    stranger = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    stranger = mqtt.Client(CallbackAPIVersion.VERSION2)
     stranger.tls_set_context(tls_context(authority.read_text()))
     answers: list[str] = []
     stranger.on_connect = lambda _c, _u, _f, code, _p: answers.append(str(code))

@@ -1,4 +1,4 @@
-"""After a run nobody but their owner can read what a cloud and a node keep, whatever the umask was."""
+"""Files of a cloud and a node are readable by their owner only, independent of the umask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes and cloud start, stop and restart in any order, and what was decided arrives."""
+"""Nodes and cloud start, stop and restart in any order, and every decision arrives."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A model that passes its golden cases and degrades live is taken back on the canary, with no person.
+"""A model that passes its golden cases and degrades live is reverted on the canary automatically.
 
-The bad bundles are the app's starter with its ONNX graph edited: right on the golden inputs, and on
-fresh readings NaN, many times slower, or wrong. The fleet takes them without a shadow phase, so that it
-is the live health that must notice; once more with a shadow, which should notice before the switch.
+The bad bundles are the app's starter with an edited ONNX graph: correct on the golden inputs; on fresh
+readings NaN, many times slower, or wrong. Without a shadow phase the live health check must detect it; with a
+shadow, the shadow must detect it before the switch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NODES = 3
 SPEED = "50"
 APP = "industrial"
 REASONS = {"nan": {"failures"}, "slow": {"latency"}, "stale": {"stuck", "disagreement"}}
-"""What the canary should say."""
+"""Accepted reasons of the canary, by fault."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -74,13 +74,13 @@ class Fleet:
         return any(each["node"] == node.name for each in self.client.items("/v1/nodes"))
 
     def roll_out(self, fault: str, version: str) -> dict[str, Any]:
-        """Hand in a bad model, approve it, roll it out in two waves; the rollout once it has ended."""
+        """Submit a bad model, approve it, roll it out in two waves; returns the ended rollout."""
         bad = spoil(open_bundle(find_app(APP).starter), fault, version, self._folder / version)
         self.client.send_bundle(APP, bad)
         self.client.post(f"/v1/apps/{APP}/models", {"version": version})
         self.client.post(f"/v1/apps/{APP}/models/{version}/promote", {"by": "a test", "reason": "a test"})
-        asked = {"version": version, "waves": [0.34, 1.0], "soak_s": 8.0}
-        id = self.client.post(f"/v1/apps/{APP}/rollouts", asked)["id"]
+        body = {"version": version, "waves": [0.34, 1.0], "soak_s": 8.0}
+        id = self.client.post(f"/v1/apps/{APP}/rollouts", body)["id"]
 
         def ended() -> dict[str, Any] | None:
             rollout = self.client.get(f"/v1/apps/{APP}/rollouts/{id}")
@@ -89,7 +89,7 @@ class Fleet:
         return wait_until(ended, what=f"the rollout of {version} ends", timeout_s=PATIENCE_S)
 
     def steps(self, version: str) -> dict[str, list[dict[str, Any]]]:
-        """What each node that had to do with ``version`` reported about it, in order."""
+        """Adoption reports about ``version``, in order, by node."""
         found: dict[str, list[dict[str, Any]]] = {}
         for node in self.nodes:
             for event in self.client.pages(f"/v1/nodes/{node.name}/events", type="edgeloop.adoption"):
@@ -108,7 +108,7 @@ def fleet_of(broker: str, tmp_path_factory: pytest.TempPathFactory, shadow_readi
 
 @pytest.fixture(scope="module", params=["iotcore", "mosquitto"])
 def fleet(request, tmp_path_factory) -> Iterator[Fleet]:
-    """Nodes that switch at once, so that only the soak can notice."""
+    """Nodes without a shadow phase: only the soak can detect a bad model."""
     yield from fleet_of(request.param, tmp_path_factory, 0)
 
 
@@ -130,10 +130,10 @@ def test_a_model_that_degrades_live_is_reverted_on_the_canary(fleet: Fleet, faul
     assert rollout["wave"] == 0
     assert 1 <= len(steps) < NODES
     for reports in steps.values():
-        told = [report["step"] for report in reports]
-        assert "golden" in told
-        assert "switched" in told
-        assert "confirmed" not in told
+        steps_reported = [report["step"] for report in reports]
+        assert "golden" in steps_reported
+        assert "switched" in steps_reported
+        assert "confirmed" not in steps_reported
     reverted = [each for reports in steps.values() for each in reports if each["step"] == "reverted"]
     assert reverted
     assert {each["reason"] for each in reverted} <= REASONS[fault]
@@ -142,12 +142,14 @@ def test_a_model_that_degrades_live_is_reverted_on_the_canary(fleet: Fleet, faul
     )
 
 
-@pytest.mark.parametrize("fault", ["nan", "slow"])  # What is stale is right on a young engine.
-def test_a_shadow_notices_before_the_switch(careful_fleet: Fleet, fault: str):
+@pytest.mark.parametrize("fault", ["nan", "slow"])  # ``stale`` is correct on a young engine.
+def test_a_shadow_detects_a_bad_model_before_the_switch(careful_fleet: Fleet, fault: str):
     version = f"bad-{fault}"
     rollout = careful_fleet.roll_out(fault, version)
     assert rollout["state"] == "reverted"
     assert rollout["wave"] == 0
-    told = [report["step"] for reports in careful_fleet.steps(version).values() for report in reports]
-    assert "refused" in told
-    assert "switched" not in told
+    steps_reported = [
+        report["step"] for reports in careful_fleet.steps(version).values() for report in reports
+    ]
+    assert "refused" in steps_reported
+    assert "switched" not in steps_reported

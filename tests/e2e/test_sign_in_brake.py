@@ -1,4 +1,4 @@
-"""Wrong passwords from many addresses, over real sockets: the owner signs in all the same.
+"""Wrong passwords from many addresses, over real sockets: the owner can still sign in.
 
 An address is the one that a request comes from; ``X-Forwarded-For`` counts only from trusted proxies
 (``http.forwarded_allow_ips``).

@@ -15,8 +15,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Root, TargetFile
+from securesystemslib.signer import CryptoSigner  # pyright: ignore[reportPrivateImportUsage]  public in its docs
+from tuf.api.metadata import (  # public in its docs
+    Metadata,
+    MetaFile,  # pyright: ignore[reportPrivateImportUsage]
+    Root,  # pyright: ignore[reportPrivateImportUsage]
+    TargetFile,  # pyright: ignore[reportPrivateImportUsage]
+)
 from tuf.api.serialization.json import JSONSerializer
 
 from cloud_backend.ota.keys import Keys

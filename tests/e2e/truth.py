@@ -1,25 +1,25 @@
-"""What should be in the cloud, and what is: the two sides of every loss test.
+"""Expected and stored events: the two sides of every loss test.
 
-The truth comes from replaying a node's deterministic source through the app, apart from any node; what
-is there comes from the cloud's API, or from its database where a test only wants to know how far it is.
+Expected events come from replaying a node's deterministic source through the app without a node; stored
+events come from the cloud's API, and counts from its database.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apps.demo.world.world import CloudSite, EdgeNode
-from common.app.edge import EdgeContext
+from common.app.edge import EdgeContext, Reading
 from common.app.spec import find_app
 from common.bundle import open_bundle
 from common.cloud_client import CloudClient
-from common.messages import Priority
+from common.messages import Event, Priority
 from common.model.inference import load_model
 from common.model.profile import find_profile
 from tests.waiting import PATIENCE_S
@@ -29,7 +29,7 @@ TALLY = Path(__file__).with_name("tally")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One event as the cloud keeps it."""
+    """One event as stored by the cloud."""
 
     epoch: str
     seq: int
@@ -41,7 +41,7 @@ class Stored:
 
 
 def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, int, str, dict[str, Any]]]:
-    """``(type, subject, time_ns, priority, data)`` of all that a tally node decides on ``count`` readings."""
+    """``(type, subject, time_ns, priority, data)`` of all events of a tally node after ``count`` readings."""
     if str(TALLY) not in sys.path:
         sys.path.append(str(TALLY))
     spec = find_app("tally")
@@ -49,7 +49,10 @@ def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, int, str,
     app = spec.load_edge()(EdgeContext(spec.settings(), model))
     source = spec.load_virtual()("tally", {"seed": str(seed), "count": str(count)}, 0.0)
     for reading in source.readings(None):
+        assert isinstance(reading, Reading)
         for event in app.process(reading, reading.captured_ns):
+            assert isinstance(event, Event)
+            assert isinstance(event.data, Mapping)
             yield (
                 event.type,
                 event.subject,
@@ -60,7 +63,7 @@ def expected_events(seed: int, count: int) -> Iterator[tuple[str, str, int, str,
 
 
 def stored_count(cloud: CloudSite, type_prefix: str) -> int:
-    """Events in the cloud's database whose type starts so; readable while the cloud is down."""
+    """Events in the cloud's database by type prefix; readable while the cloud is down."""
     database = cloud.folder / "cloud.sqlite"
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=PATIENCE_S)) as connection:
@@ -90,7 +93,7 @@ def stored_events(client: CloudClient, node: str) -> list[Stored]:
 
 
 def outbox_rows(node: EdgeNode) -> int:
-    """Events that a stopped node still keeps."""
+    """Unacknowledged events of a stopped node."""
     with closing(sqlite3.connect(f"file:{node.data / 'outbox.sqlite'}?mode=ro", uri=True)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
         return count
