@@ -169,9 +169,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
     total = sum(map(len, expected))
 
     print(f"broker {broker}: {havoc.done}, {mangler.acks_dropped} acks dropped, ", end="")
-    print(
-        f"{mangler.batches_duplicated} duplicated, {havoc.grown_while_full} events while the disk was full"
-    )
+    print(f"{mangler.batches_duplicated} duplicated, {havoc.grown_while_full} events while the disk was full")
     assert mangler.acks_dropped > 10
     assert mangler.batches_duplicated > 10
     lost = duplicated = 0
