@@ -1,4 +1,4 @@
-"""The REST API: every route but ``GET /healthz`` needs the bearer token."""
+"""The REST API. Every route but ``GET /healthz`` needs a bearer token."""
 
 from cloud_backend.api.application import create_api
 

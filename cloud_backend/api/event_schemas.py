@@ -19,7 +19,7 @@ from common.config.loader import field_docs
 EVENT_LIST = "/v1/events"
 CARRIERS = ("EventPublic", "AlertPublic")
 """Components whose ``data`` is the data of an event."""
-_ROUTES = "`GET /v1/events`, `GET /v1/nodes/{node}/events`, `GET /v1/events/recent` and `GET /v1/alerts`"
+_ROUTES = "`GET /v1/events`, `GET /v1/nodes/{node}/events`, `GET /v1/events/newest` and `GET /v1/alerts`"
 _REF = "#/components/schemas/"
 
 

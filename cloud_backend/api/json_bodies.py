@@ -1,7 +1,7 @@
-"""JSON in request bodies, bounded as on the wire (`common.json_bounds`), before any route reads it.
+"""Bounds of JSON request bodies, the same as on the wire (`common.json_bounds`), checked before any route.
 
-What would be stored and could not be shown again is refused with 422: nesting, digits, numbers beyond a
-double, lone surrogates, and NUL characters, which PostgreSQL does not keep.
+Refused with 422: excessive nesting or digits, numbers beyond a double, lone surrogates, and NUL characters,
+which PostgreSQL does not store.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class JsonBodies:
-    """Checks bodies that are JSON; it stands behind the limit of their size, for it reads them whole."""
+    """Checks JSON bodies. It reads them whole, so it comes after the size limit."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,18 +44,18 @@ class JsonBodies:
                 break
         body = b"".join(parts)
         if reason := _refusal(body):
-            await problem_response(422, f"the request's body: {reason}", kind="body")(scope, receive, send)
+            await problem_response(422, f"request body: {reason}", kind="body")(scope, receive, send)
             return
-        given = False
+        replayed = False
 
-        async def again() -> Message:
-            nonlocal given
-            if given:
+        async def replay() -> Message:
+            nonlocal replayed
+            if replayed:
                 return await receive()
-            given = True
+            replayed = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, again, send)
+        await self._app(scope, replay, send)
 
 
 def _is_json(scope: Scope) -> bool:
@@ -63,7 +63,7 @@ def _is_json(scope: Scope) -> bool:
 
 
 def _refusal(body: bytes) -> str:
-    """Why a body is not taken; empty for one that is, or that the route will say more about."""
+    """The reason to refuse a body; empty for a valid one, and for an empty one, which the route handles."""
     if not body.strip():
         return ""
     try:
@@ -71,7 +71,7 @@ def _refusal(body: bytes) -> str:
     except MessageError as error:
         return str(error)
     if b"\\u0000" in body and _has_nul(value):
-        return "a text holds a NUL character"
+        return "a string has a NUL character"
     return ""
 
 

@@ -1,8 +1,8 @@
-"""The newest events of the whole fleet, by when they arrived, without going through all of them.
+"""The newest events of the whole fleet by arrival, without a scan of all events.
 
-What is more than telemetry has an index of its own. The rest is found from the streams: the arrival of
-each stream's last event is one look-up, and only the streams that moved last are read, from their ends.
-Filters look at a bounded number of rows (`SCAN_ROWS`, `TAIL_FACTOR`), so what they give may be short.
+Events above telemetry have an index of their own. The others are found through the streams: the arrival of
+each stream's last event is one look-up, and only the most recent streams are read, from their ends. Filters
+scan a bounded number of rows (`SCAN_ROWS`, `TAIL_FACTOR`), so that their result may be short.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from common.messages import Priority
 
 SCAN_ROWS = 5000
 TAIL_FACTOR = 4
-"""How many times the events that are wanted are looked at from the end of a stream, under a filter."""
+"""Scanned events of a stream as a multiple of the requested number, with a filter."""
 StreamPosition = tuple[int, int]
 """``(stream_id, seq)`` of an event."""
 Found = list[Row[tuple[StoredEvent, Stream]]]
@@ -33,8 +33,8 @@ _ORDER: tuple[Any, ...] = (
 
 
 def newest_notable(session: Session, limit: int, app: str | None, *, alarms_only: bool) -> Found:
-    """The newest events that are more than telemetry, newest first."""
-    # A literal, not a parameter: only then does the partial index serve the query.
+    """The newest events above telemetry, newest first."""
+    # A literal, not a parameter: with a parameter the partial index would not be used.
     notable = col(StoredEvent.priority) >= literal_column(str(int(Priority.EVENT)))
     query = select(col(StoredEvent.stream_id), col(StoredEvent.seq), col(StoredEvent.priority))
     filtered = alarms_only or app is not None
@@ -48,9 +48,9 @@ def newest_notable(session: Session, limit: int, app: str | None, *, alarms_only
     return _rows_at(session, list(islice(wanted, limit)))
 
 
-def newest_of_streams(session: Session, limit: int, app: str | None, least: Priority) -> Found:
-    """The newest events of any kind from priority ``least`` on, newest first."""
-    depth = limit if least == Priority.SAMPLE else TAIL_FACTOR * limit
+def newest_of_streams(session: Session, limit: int, app: str | None, minimum: Priority) -> Found:
+    """The newest events of any kind from priority ``minimum``, newest first."""
+    depth = limit if minimum == Priority.SAMPLE else TAIL_FACTOR * limit
     end = aliased(StoredEvent)
     from_the_end = (
         select(col(end.received_ns))
@@ -62,7 +62,7 @@ def newest_of_streams(session: Session, limit: int, app: str | None, least: Prio
     if app is not None:
         moved = moved.where(col(Stream.id).in_(_streams_of(app)))
     each = moved.subquery()
-    newest = (  # More streams than events are wanted cannot be among them.
+    newest = (  # No more streams than events can contribute.
         select(each.c.id)
         .where(each.c.moved_ns.is_not(None))
         .order_by(each.c.moved_ns.desc())
@@ -89,25 +89,25 @@ def newest_of_streams(session: Session, limit: int, app: str | None, least: Prio
         .order_by(*_ORDER)
         .limit(limit)
     )
-    if least != Priority.SAMPLE:
-        query = query.where(col(StoredEvent.priority) >= int(least))
+    if minimum != Priority.SAMPLE:
+        query = query.where(col(StoredEvent.priority) >= int(minimum))
     return list(session.execute(query))
 
 
-def _rows_at(session: Session, places: Sequence[StreamPosition]) -> Found:
-    """The events at ``places`` with their streams, in that order."""
-    if not places:
+def _rows_at(session: Session, positions: Sequence[StreamPosition]) -> Found:
+    """The events at ``positions`` with their streams, in that order."""
+    if not positions:
         return []
     seqs: dict[int, list[int]] = {}
-    for stream, seq in places:
+    for stream, seq in positions:
         seqs.setdefault(stream, []).append(seq)
-    # Not an IN of pairs: SQLite would go through the whole table for that.
+    # Not an IN of pairs: SQLite would scan the whole table.
     at = or_(
         *(and_(col(StoredEvent.stream_id) == s, col(StoredEvent.seq).in_(each)) for s, each in seqs.items())
     )
     query = select(StoredEvent, Stream).join(Stream, col(Stream.id) == col(StoredEvent.stream_id)).where(at)
     rows = {(row[0].stream_id, row[0].seq): row for row in session.execute(query)}
-    return [rows[place] for place in places if place in rows]
+    return [rows[position] for position in positions if position in rows]
 
 
 def _streams_of(app: str) -> Any:

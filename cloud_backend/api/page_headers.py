@@ -1,8 +1,7 @@
-"""Headers of everything that a browser shows: what a page may load, who may frame it, what it tells others.
+"""Security headers of pages: content security policy, framing, referrer.
 
-NiceGUI's pages carry their scripts and styles inside and compile their templates in the browser, so they
-need 'unsafe-inline' and 'unsafe-eval'; what they load still comes from here alone. The sign-in page runs
-no script at all.
+NiceGUI's pages have inline scripts and styles and compile templates in the browser, so they need
+'unsafe-inline' and 'unsafe-eval'; they still load from this origin only. The sign-in page runs no script.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class PageHeaders:
 
 
 def policy_of(path: str) -> str:
-    """The content security policy of a path without its frames; empty where none is set."""
+    """The content security policy of a path without frame-ancestors; empty for none."""
     if path in (SIGN_IN, SIGN_OUT) or path.startswith(f"{SIGN_IN}/"):
         return PLAIN
     return DASHBOARD if is_page(path) else ""

@@ -1,5 +1,5 @@
-"""Pages of a table by keyset: a cursor says after which row to go on, so a page costs the same
-wherever it lies, and rows that come or go in between neither repeat nor hide others.
+"""Keyset pagination: a cursor is the key of the last row of a page, so every page costs the same, and rows
+that are added or removed in between neither repeat nor hide others.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _cursor_decoder = msgspec.json.Decoder(list[int | str])
 
 
 class SkippedRow(BaseModel):
-    """A row that is stored and cannot be shown."""
+    """A stored row that cannot be represented."""
 
-    key: str = Field(description="what identifies the row")
+    key: str = Field(description="key of the row")
     reason: str
 
 
@@ -36,7 +36,7 @@ class Page(BaseModel, Generic[T]):
     items: list[T]
     next: str | None
     skipped: list[SkippedRow] = Field(
-        default=[], description="rows in between that are stored and cannot be shown"
+        default=[], description="stored rows of this page that cannot be represented"
     )
 
 
@@ -45,14 +45,16 @@ class PageQuery:
 
     def __init__(
         self,
-        cursor: Annotated[str | None, Query(max_length=1000, description="`next` of the page before")] = None,
-        limit: Annotated[int, Query(ge=1, le=LIMIT, description="most items on the page")] = 100,
+        cursor: Annotated[
+            str | None, Query(max_length=1000, description="`next` of the previous page")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT, description="maximum number of items")] = 100,
     ) -> None:
         self.cursor = cursor
         self.limit = limit
 
     def after(self, kinds: Sequence[type]) -> Key | None:
-        """The key in the cursor, whose parts must be of ``kinds``. Raises a 400 problem for any other."""
+        """The key in the cursor, with parts of ``kinds``. Raises a 400 problem for an invalid cursor."""
         if self.cursor is None:
             return None
         try:
@@ -62,7 +64,7 @@ class PageQuery:
             key = ()
         fits = len(key) == len(kinds) and all(type(v) is k for v, k in zip(key, kinds, strict=True))
         if not fits or any(isinstance(v, int) and abs(v) >= 2**63 for v in key):
-            raise problem(400, "the cursor is not one that this list gave: start without one")
+            raise problem(400, "invalid cursor for this list: start without one")
         return key
 
 
@@ -87,8 +89,8 @@ def page_of(
 ) -> Page[T]:
     """One page of ``query``, ordered by the columns ``keys``, which must identify a row and be indexed.
 
-    ``query`` selects one entity; ``kinds`` are the keys' Python types. With ``scan_rows`` a page looks at so
-    many rows at most, for a filter that has no index: it may then hold few items and still have a ``next``.
+    ``query`` selects one entity; ``kinds`` are the keys' Python types. ``scan_rows`` limits the rows that a
+    page scans, for a filter without an index: it may then hold few items and still have a ``next``.
     """
     after = paging.after(kinds)
     place = tuple_(*keys)
@@ -109,16 +111,16 @@ def page_of(
     if len(rows) > paging.limit:
         rows = rows[: paging.limit]
         following = cursor_of([getattr(rows[-1], key.key) for key in keys])
-    return showable(rows, public, lambda row: [getattr(row, key.key) for key in keys], following)
+    return public_page(rows, public, lambda row: [getattr(row, key.key) for key in keys], following)
 
 
-def showable(
+def public_page(
     rows: Sequence[Any],
     public: Callable[[Any], T],
     key: Callable[[Any], Sequence[Any]],
     following: str | None,
 ) -> Page[T]:
-    """A page of the public forms of ``rows``; one that has none is skipped, and named by its ``key``."""
+    """A page of the public forms of ``rows``; a row without one is skipped and reported by its ``key``."""
     page: Page[T] = Page(items=[], next=following)
     for row in rows:
         try:

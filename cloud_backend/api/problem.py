@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), whatever goes wrong and wherever."""
+"""All errors as problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from common.errors import (
 MEDIA_TYPE = "application/problem+json"
 OFFSET_HEADER = "Upload-Offset"
 RETRY_AFTER_S = 60
-"""What a 429 names as the time to wait."""
+"""Retry-After of a 429."""
 CHALLENGE = 'Bearer realm="edgeloop"'
 
 STATUS_OF: list[tuple[type[EdgeloopError], int]] = [
@@ -72,9 +72,9 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field("about:blank", description="URI of the kind of problem")
-    title: str = Field(description="What kind of problem it is")
+    title: str = Field(description="kind of problem")
     status: int = Field(description="HTTP status")
-    detail: str = Field("", description="What is wrong here, and what to do about it")
+    detail: str = Field("", description="cause and remedy")
 
 
 def problem_response(
@@ -136,30 +136,30 @@ def install(api: FastAPI) -> None:
     async def _disk(_request: Request, error: OSError) -> JSONResponse:
         _log.error("request failed: %s", error, exc_info=error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return problem_response(507, "the cloud's disk is full: try again later", kind="UploadNoSpace")
-        return problem_response(500, "something went wrong here: the cloud's log says what")
+            return problem_response(507, "the cloud's disk is full: retry later", kind="UploadNoSpace")
+        return problem_response(500, "internal error: see the cloud's log")
 
     @api.exception_handler(ClientDisconnect)
     async def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
-        """Nobody reads this; it keeps a request that was cut off from being an error of ours."""
-        return problem_response(400, "the request's body was cut off")
+        """The answer has no reader; without it an aborted request would be logged as an internal error."""
+        return problem_response(400, "the request body is incomplete")
 
     @api.exception_handler(OverflowError)
     @api.exception_handler(DataError)
     async def _unfit(_request: Request, _error: OverflowError | DataError) -> JSONResponse:
-        """A route may leave it to the database to say that a number or a text cannot be there."""
-        return problem_response(422, "a number or a text in the request is not one that can be stored")
+        """Routes may leave it to the database to refuse a number or a text."""
+        return problem_response(422, "a number or a text of the request cannot be stored")
 
     @api.exception_handler(DBAPIError)
     async def _database(_request: Request, error: DBAPIError) -> JSONResponse:
         _log.error("request failed in the database: %s", error)
         if is_outage(error):
-            return problem_response(503, "the database cannot answer now: try again", kind="StoreError")
-        return problem_response(500, "something went wrong here: the cloud's log says what")
+            return problem_response(503, "the database does not answer: retry later", kind="StoreError")
+        return problem_response(500, "internal error: see the cloud's log")
 
     @api.exception_handler(Exception)
     async def _unknown(_request: Request, _error: Exception) -> JSONResponse:
-        return problem_response(500, "something went wrong here: the cloud's log says what")
+        return problem_response(500, "internal error: see the cloud's log")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""What apps serve at the cloud's root (`common.app.cloud.RootMounts`), and with what errors.
+"""Routes of apps at the cloud's root (`common.app.cloud.RootMounts`), with their error formats.
 
-A mount's routes stand behind the same guard as all others. Everything that refuses here answers with a
-problem document; below a mount's path that becomes the mount's own form, which a client of its standard can
-read.
+A mount has the same authentication as all routes. Below its path every problem document is converted to the
+mount's error format, which clients of its standard understand.
 """
 
 from __future__ import annotations
@@ -19,27 +18,29 @@ from common.app.cloud import CloudApp, Mount, RootMounts, RouteDeps
 from common.errors import ConfigError
 
 _PATH = re.compile(r"/[a-z][a-z0-9-]*")
-_TAKEN = frozenset({"/v1", "/ui", "/tuf", "/sign-in", "/sign-out", "/healthz", "/metrics", "/docs"})
+_RESERVED = frozenset({"/v1", "/ui", "/tuf", "/sign-in", "/sign-out", "/healthz", "/metrics", "/docs"})
 
 
-def mounts_of(apps: Mapping[str, CloudApp], deps: RouteDeps) -> dict[str, Mount]:
-    """Every app's mounts by path. Raises `ConfigError` for a path that is taken."""
+def root_mounts(apps: Mapping[str, CloudApp], deps: RouteDeps) -> dict[str, Mount]:
+    """The mounts of all apps by path. Raises `ConfigError` for a path in use."""
     found: dict[str, Mount] = {}
     for name, app in apps.items():
         for path, mount in app.mounts(deps).items() if isinstance(app, RootMounts) else ():
-            if not _PATH.fullmatch(path) or path in _TAKEN or path in found:
-                raise ConfigError(f"the app {name} cannot mount {path}: it is taken, or not one plain word")
+            if not _PATH.fullmatch(path) or path in _RESERVED or path in found:
+                raise ConfigError(
+                    f"the app {name} cannot mount {path}: in use, or not a single lower-case word"
+                )
             found[path] = mount
     return found
 
 
-def open_paths_of(mounts: Mapping[str, Mount]) -> frozenset[str]:
-    """Paths below the mounts that everybody may read."""
+def open_paths(mounts: Mapping[str, Mount]) -> frozenset[str]:
+    """Paths below the mounts that need no token."""
     return frozenset(f"{path}{below}" for path, mount in mounts.items() for below in mount.open_paths)
 
 
-class MountedErrors:
-    """Gives problem documents below a mount's path the mount's form. Stands before all that may refuse."""
+class MountErrors:
+    """Outermost middleware: converts problem documents below a mount's path to its error format."""
 
     def __init__(self, app: ASGIApp, mounts: Mapping[str, Mount]) -> None:
         self._app = app
@@ -54,7 +55,7 @@ class MountedErrors:
         start: Message | None = None
         body = b""
 
-        async def in_its_form(message: Message) -> None:
+        async def convert(message: Message) -> None:
             nonlocal start, body
             if message["type"] == "http.response.start":
                 kind = MutableHeaders(scope=message).get("content-type", "")
@@ -67,14 +68,14 @@ class MountedErrors:
             body += message.get("body", b"")
             if message.get("more_body", False):
                 return
-            status, media_type, formed = mount.error(start["status"], _detail(body))
+            status, media_type, content = mount.error(start["status"], _detail(body))
             start["status"] = status
             headers = MutableHeaders(scope=start)
-            headers["content-type"], headers["content-length"] = media_type, str(len(formed))
+            headers["content-type"], headers["content-length"] = media_type, str(len(content))
             await send(start)
-            await send({"type": "http.response.body", "body": formed if scope["method"] != "HEAD" else b""})
+            await send({"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b""})
 
-        await self._app(scope, receive, in_its_form)
+        await self._app(scope, receive, convert)
 
 
 def _detail(body: bytes) -> str:

@@ -146,7 +146,7 @@ def test_what_the_cloud_refuses_is_said(run, url: str, monkeypatch: pytest.Monke
         run(fleet, "show", "absent")
     assert refusal.value.status == 404
     monkeypatch.setenv("EDGELOOP_TOKEN", "wrong")
-    with pytest.raises(CloudError, match="not known here"):
+    with pytest.raises(CloudError, match="unknown token"):
         run(fleet, "ls")
     monkeypatch.setenv("EDGELOOP_CLOUD", "http://127.0.0.1:1")
     with pytest.raises(CloudError, match="cannot reach"):

@@ -1,10 +1,10 @@
 """The real pages in a real browser, over a real cloud with three virtual engines.
 
 Every page at both widths: no error in the console, nothing wider than the window, no serious finding of
-axe-core, and what a hostile node sent shown as text. Then what a person does: sign in, watch, give commands,
-acknowledge, label, train, approve, roll out. And what a stranger tries: posts from another site.
+axe-core, and hostile data shown as text. Then the work of an operator: sign in, watch, send commands,
+acknowledge, label, train, approve, roll out. And posts from another site.
 
-One cloud, one browser and one tab serve all tests; none of them needs what another one did.
+One cloud, one browser and one tab serve all tests; none depends on another.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ PAGES = {
     f"apps/{APP}/machines/{MACHINES[0]}": False,
     f"apps/{APP}/machines/{quote(MARKUP, safe='')}": True,
 }
-"""Path of each page, and whether it shows something that the hostile node sent."""
+"""Path of each page, and whether it shows data of the hostile node."""
 WIDTHS = {"desktop": DESKTOP, "phone": PHONE}
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 PATIENCE_MS = 1000 * PATIENCE_S
 SERIOUS = ("serious", "critical")
 SMALLEST_JOB = '{"epochs": 1, "virtual_runs": 20, "cmapss": false}'
-# Gone for a moment while a page is left; the browser tells of it as an error.
+# The browser logs these as errors while it leaves a page.
 HARMLESS = re.compile("WebSocket is closed before the connection is established|net::ERR_ABORTED")
 
 
@@ -72,16 +72,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 class Visitor:
-    """A browser that is signed in, and what its console said."""
+    """A signed-in browser, and the errors of its console."""
 
     def __init__(self, context: BrowserContext, stage: Stage) -> None:
         self.context = context
         self.url = stage.cloud.file.http_url
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.page: Page = context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(stage.client.post("/v1/sign-in-links", {"name": "Robin"})["url"])
 
     def open(self, path: str) -> Page:
@@ -90,9 +90,9 @@ class Visitor:
         self.page.wait_for_selector("main h1")
         return self.page
 
-    def _hear(self, message: Any) -> None:
+    def _on_console(self, message: Any) -> None:
         if message.type == "error" and not HARMLESS.search(message.text):
-            self.complaints.append(f"{message.text} ({message.location})")
+            self.errors.append(f"{message.text} ({message.location})")
 
 
 @pytest.fixture(scope="module")
@@ -105,15 +105,15 @@ def tab(browser: Browser, stage: Stage) -> Iterator[Visitor]:
 @pytest.fixture
 def visitor(tab: Visitor) -> Iterator[Visitor]:
     """The one tab, at the wide width, whose console must stay without errors."""
-    tab.complaints.clear()
+    tab.errors.clear()
     tab.page.set_viewport_size(DESKTOP)
     yield tab
-    assert not tab.complaints
+    assert not tab.errors
 
 
 @pytest.fixture(scope="module")
 def hostile(stage: Stage) -> None:
-    """Every text that a node, a label or a work order can bring is markup that would run."""
+    """Every text of a node, a label and a work order is markup that would run."""
     now_ns = time.time_ns()
     life = {"run": 1, "cycle": 2, "rul_cycles": 9.0, "lower_cycles": 1.0, "upper_cycles": 20.0}
     life |= {"novelty": 2.0, "version": MARKUP}
@@ -123,7 +123,7 @@ def hostile(stage: Stage) -> None:
     adoption |= {"app": APP, "rollout": MARKUP, "from_version": MARKUP}
     started = {"app": APP, "version": MARKUP, "slot": MARKUP, "profile": MARKUP, "tags": [MARKUP]}
     alarm = life | {"horizon_cycles": 30.0, "sensors": [MARKUP], "sensor_cycles": [-3.0]}
-    with Stranger(stage, "hostile") as node:
+    with ScriptedNode(stage, "hostile") as node:
         node.send(
             Event("edgeloop.node.started", MARKUP, now_ns, Priority.EVENT, started),
             Event("edgeloop.node.health", MARKUP, now_ns, Priority.TELEMETRY, health),
@@ -143,11 +143,11 @@ def hostile(stage: Stage) -> None:
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_sound(visitor: Visitor, path: str) -> None:
-    """At both widths, the second one by making the window narrow, as the styles ask for nothing else.
+def test_every_page_fits_and_is_accessible(visitor: Visitor, path: str) -> None:
+    """At both widths; the second by resizing the window.
 
-    Contrast, nine tenths of what axe-core takes, is looked at on one narrow page only: narrow styles move
-    things, and have no colours but those of the bar at the top.
+    Contrast takes nine tenths of axe-core's time and is checked on one narrow page only: narrow styles change
+    the layout, and colours only in the bar at the top.
     """
     page = visitor.open(path)
     page.wait_for_function("window.did_handshake")
@@ -162,7 +162,7 @@ def test_every_page_is_sound(visitor: Visitor, path: str) -> None:
 
 
 def serious(page: Page, *, contrast: bool) -> list[tuple[str, str, list[str]]]:
-    """What axe-core finds that keeps people out."""
+    """Findings of axe-core that exclude users."""
     from axe_playwright_python.sync_playwright import Axe
 
     options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
@@ -174,7 +174,7 @@ def serious(page: Page, *, contrast: bool) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def test_nobody_gets_in_without_signing_in(browser: Browser, stage: Stage) -> None:
+def test_pages_require_a_sign_in(browser: Browser, stage: Stage) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"{stage.cloud.file.http_url}/ui/models")
@@ -204,7 +204,7 @@ def _printed_password(stage: Stage) -> str:
 
 def test_an_event_appears_by_itself(visitor: Visitor, stage: Stage) -> None:
     page = visitor.open("fleet")
-    with Stranger(stage, "watched") as node:
+    with ScriptedNode(stage, "watched") as node:
         node.send(Event("watched.event", "a-subject-to-see", time.time_ns(), Priority.EVENT, {}))
         page.get_by_text("a-subject-to-see").first.wait_for()
 
@@ -214,7 +214,7 @@ def test_retired_nodes_are_hidden_until_the_filter_shows_them(visitor: Visitor, 
         client.post("/v1/nodes", {"node": "sold-1", "site": "plant"})
         client.post("/v1/nodes/sold-1/retire")
     page = visitor.open("fleet?name=sold")
-    page.get_by_text("No node fits.").first.wait_for()
+    page.get_by_text("No node matches.").first.wait_for()
     page.get_by_label("Service").click()
     page.get_by_role("option", name="Retired").click()
     page.get_by_role("link", name="sold-1").wait_for()
@@ -233,13 +233,13 @@ def test_a_node_is_unplugged_and_plugged_in(visitor: Visitor, stage: Stage) -> N
     page.get_by_text("online", exact=True).first.wait_for()
 
 
-def test_a_node_runs_its_golden_cases_when_it_is_told_to(visitor: Visitor) -> None:
+def test_a_node_runs_its_golden_cases_on_command(visitor: Visitor) -> None:
     page = visitor.open(f"nodes/{MACHINES[0]}")
     page.get_by_role("button", name="Run golden cases").click()
     page.get_by_role("status").get_by_text("passed").first.wait_for()
 
 
-def test_a_page_can_be_used_once_it_is_connected_and_not_before(tab: Visitor) -> None:
+def test_a_page_is_inert_until_it_is_connected(tab: Visitor) -> None:
     from playwright.sync_api import TimeoutError
 
     page = tab.context.new_page()
@@ -261,7 +261,7 @@ def test_a_page_can_be_used_once_it_is_connected_and_not_before(tab: Visitor) ->
 
 
 def test_alerts_are_acknowledged_with_who_and_why(visitor: Visitor, stage: Stage) -> None:
-    """One alert, and then at once all that are shown."""
+    """One alert, then all that are shown."""
     page = visitor.open("alerts")
     page.get_by_role("link", name=re.compile("engine")).nth(1).click()
     page.wait_for_url(f"**/apps/{APP}/machines/engine-*")
@@ -269,26 +269,26 @@ def test_alerts_are_acknowledged_with_who_and_why(visitor: Visitor, stage: Stage
     page.get_by_role("button", name="Acknowledge industrial").first.click()
     acknowledge(page, "Ordered the parts.")
     page.get_by_text("Robin").first.wait_for()
-    with Stranger(stage, "worried") as node:
+    with ScriptedNode(stage, "worried") as node:
         alarm = Event("worried.alarm", "a-pump", time.time_ns(), Priority.ALARM, {})
         node.send(alarm, alarm)
         page.get_by_text("a-pump").nth(1).wait_for()
     page.get_by_role("button", name="Acknowledge all of these").first.click()
-    told = page.get_by_role("dialog").get_by_role("heading").inner_text()
+    title = page.get_by_role("dialog").get_by_role("heading").inner_text()
     acknowledge(page, "Seen at the morning round.")
     choose(page.get_by_label("Show"), "Acknowledged")
     page.get_by_text("Ordered the parts.").first.wait_for()
     page.get_by_text("Seen at the morning round.").first.wait_for()
     seen = stage.client.items("/v1/alerts", state="acknowledged", limit=100)
     notes = [alert["acknowledged"]["note"] for alert in seen if alert["acknowledged"]["by"] == "Robin"]
-    assert told == f"Acknowledge {notes.count('Seen at the morning round.')} alerts"
+    assert title == f"Acknowledge {notes.count('Seen at the morning round.')} alerts"
     assert not [
         alert for alert in stage.client.items("/v1/alerts", state="open") if alert["node"] == node.name
     ]
 
 
 def acknowledge(page: Page, note: str) -> None:
-    """Answer the dialog that asks what is done about alerts."""
+    """Fill in the dialog of an acknowledgement."""
     page.get_by_label("Note (what you do about it)").fill(note)
     page.get_by_role("dialog").get_by_role("button", name="Acknowledge").click()
     page.get_by_role("dialog").wait_for(state="hidden")
@@ -307,9 +307,9 @@ def ended_job(stage: Stage) -> dict[str, Any] | None:
 
 
 def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> None:
-    """A sample is labelled; a candidate trained, approved against the gate, rolled out, halted, reverted.
+    """Label a sample; train a candidate, approve it against the gate, roll it out, halt and revert it.
 
-    And once more from the page of models. The job is the smallest that is real, so the gate refuses it.
+    Then roll it out from the page of models. The job is the smallest real one, so the gate refuses it.
     """
     page = visitor.open("learning")
     page.get_by_role("button", name="Label").first.click()
@@ -326,7 +326,7 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
     page = visitor.open("models")
     approve(page, version)
 
-    with Stranger(stage, "still") as node:  # It never answers, so nothing but a person decides.
+    with ScriptedNode(stage, "still") as node:  # It never answers, so nothing but a person decides.
         node.send(Event("edgeloop.node.started", "still", time.time_ns(), Priority.EVENT, {"app": APP}))
         stage.wait(lambda: stage.node(node.name)["app"], "a node that runs the app")
     page = visitor.open("rollouts")
@@ -358,11 +358,11 @@ def approve(page: Page, version: str) -> None:
 
 
 def start(page: Page, node: str) -> None:
-    """Answer the dialog that asks how to roll out, and to which node."""
+    """Fill in the dialog that starts a rollout, for one node."""
     page.get_by_label("Soak in seconds").fill("600")
     page.get_by_label("Only these nodes").fill(node)
     page.get_by_role("dialog").get_by_role("button", name="Start").click()
-    page.get_by_text("is on its way, begun").wait_for()
+    page.get_by_text("is running, started").wait_for()
 
 
 def revert(page: Page, stage: Stage) -> None:
@@ -385,19 +385,19 @@ def test_another_site_can_post_nothing(visitor: Visitor, stage: Stage) -> None:
     assert taken.status == 201
 
 
-class Stranger:
-    """A node that is enrolled and says what it wants, of an app that nobody has; a context manager."""
+class ScriptedNode:
+    """An enrolled node that sends any event, of an app that is not installed; a context manager."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         self.name = name
         self._source = f"/strange/{name}"
         self._epoch = f"e{time.time_ns()}"
         self._sent = 0
-        given = stage.client.post("/v1/nodes", {"node": name, "site": "strange"})
-        self._seal = Seal.of(given["wire_key"])
-        self._mqtt = MqttClient(given["mqtt_port"], f"strange/{name}", given["mqtt_password"])
+        enrolment = stage.client.post("/v1/nodes", {"node": name, "site": "strange"})
+        self._seal = Seal.of(enrolment["wire_key"])
+        self._mqtt = MqttClient(enrolment["mqtt_port"], f"strange/{name}", enrolment["mqtt_password"])
 
-    def __enter__(self) -> Stranger:
+    def __enter__(self) -> ScriptedNode:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""A dead cloud, a dead broker and a slow database are told on the page, which recovers by itself."""
+"""A dead cloud, a dead broker and a slow database are shown on the page, which recovers by itself."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cloud(tmp_path: Path) -> Iterator[CloudSite]:
         yield site
 
 
-def test_a_dead_cloud_is_told_and_the_page_comes_back_with_it(browser: Browser, cloud: CloudSite) -> None:
+def test_a_dead_cloud_is_shown_and_the_page_recovers_with_it(browser: Browser, cloud: CloudSite) -> None:
     page = fleet_page(browser, cloud)
     cloud.child.kill()
     cloud.child.reap()
@@ -53,7 +53,7 @@ def test_a_dead_cloud_is_told_and_the_page_comes_back_with_it(browser: Browser, 
     assert "/sign-in" not in page.url  # The session has outlived the cloud.
 
 
-def test_a_dead_broker_is_told_until_it_is_back(browser: Browser, cloud: CloudSite) -> None:
+def test_a_dead_broker_is_shown_until_it_is_back(browser: Browser, cloud: CloudSite) -> None:
     page = fleet_page(browser, cloud)
     file = cloud.file
     with closing(socket.socket()) as squatter:
@@ -79,7 +79,7 @@ def _take_port(squatter: socket.socket, port: int, broker_pid: int) -> None:
     squatter.listen()
 
 
-def test_a_slow_database_is_told_until_it_answers(
+def test_a_slow_database_is_shown_until_it_answers(
     browser: Browser, tmp_path: Path, postgres: Postgres
 ) -> None:
     url = postgres.url()

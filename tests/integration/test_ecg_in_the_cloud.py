@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.tables import TABLES, Pending, Strip
-from cloud_backend.api.root_mounts import mounts_of
+from cloud_backend.api.root_mounts import root_mounts
 from cloud_backend.api.routes import labels
 from cloud_backend.ingest.projections import rebuild
 from cloud_backend.runtime.server import app_stewards
@@ -106,4 +106,4 @@ def test_an_app_cannot_mount_over_what_is_there(path: str) -> None:
             return {path: Mount(APIRouter(), lambda status, text: (status, "text/plain", text.encode()))}
 
     with pytest.raises(ConfigError, match="greedy"):
-        mounts_of({"greedy": Greedy()}, None)  # type: ignore[dict-item]
+        root_mounts({"greedy": Greedy()}, None)  # type: ignore[dict-item]

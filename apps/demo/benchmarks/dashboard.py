@@ -22,7 +22,7 @@ VISITS = 5
 NODE = node_name(1)
 MACHINE = f"{NODE}-machine"
 PAGES: dict[str, tuple[str, Sequence[str]]] = {
-    "fleet": ("fleet", ("/v1/fleet", "/v1/nodes?limit=100", "/v1/events/recent?limit=20")),
+    "fleet": ("fleet", ("/v1/fleet", "/v1/nodes?limit=100", "/v1/events/newest?limit=20")),
     "node": (
         f"nodes/{NODE}",
         (

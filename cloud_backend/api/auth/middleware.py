@@ -1,14 +1,14 @@
-"""What stands before every route: who asks, and how much they send. Plain ASGI, so nothing passes by.
+"""Authentication and body limits, before every route. Plain ASGI, so that no request bypasses them.
 
-- Everything needs a bearer token but `OPEN`, `OPEN_PAGES` and what a mount opens by a setting. Who has none
-  or a wrong one gets 401; a node on anything but its uploads and the update files gets 403. What is not named
-  here is the admin's.
-- Without a bearer token the cookie of a session counts, on requests that come from our own pages only
-  (`cloud_backend.api.auth.origins`). Where a page is asked for without one, the sign-in page answers.
+- Every request needs a bearer token, except `OPEN`, `OPEN_PAGES` and the open paths of mounts. A missing or
+  unknown token gets 401; a node on anything but its uploads and the update files gets 403. All other routes
+  are for operators.
+- Without a bearer token the cookie of a session is accepted, on requests from our own pages only
+  (`cloud_backend.api.auth.origins`). A page without a session is answered with the sign-in page.
 - A websocket needs the cookie and our own origin, and is closed soon after its session has ended.
-- A compressed request body is refused with 415: nothing here unpacks one.
-- A request body over its route's limit is refused with 413: by its Content-Length before a byte is
-  read, and without one as soon as it has grown too long.
+- A compressed request body is refused with 415, as no route decompresses one.
+- A request body over the limit of its route is refused with 413: by its Content-Length before a byte is read,
+  without one as soon as it exceeds the limit.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ OPEN_PAGES: list[tuple[frozenset[str], re.Pattern[str]]] = [
         re.compile(r"/ui/_nicegui/\d[^/]*/(static|libraries|components|resources|esm)/.+"),
     ),
 ]
-"""Signing in and out, and the scripts and styles that any dashboard made with NiceGUI has."""
+"""Sign-in and sign-out, and the static scripts and styles of NiceGUI."""
 SOCKETS = "/ui/_nicegui_ws/"
 _log = structlog.get_logger("edgeloop.access")
 _NO_PAGES = ("/ui/_nicegui/", SOCKETS)
-LOOK_AGAIN_S = 10.0
-"""Time after which a websocket's session is looked at again."""
+SESSION_CHECK_S = 10.0
+"""Interval at which a websocket's session is verified."""
 NODE_ROUTES: list[tuple[frozenset[str], re.Pattern[str]]] = [
     (frozenset({"GET", "HEAD"}), re.compile(r"/tuf/(metadata|targets)/.+")),
     (frozenset({"POST"}), re.compile(r"/v1/samples")),
     (frozenset({"PATCH", "HEAD"}), re.compile(r"/v1/samples/[^/]+")),
 ]
-"""What a node may do with its token: look for models, and upload its own samples."""
+"""Routes of a node's token: update files, and uploads of its own samples."""
 BODY_LIMIT_BYTES = 1024 * 1024
 FORM_LIMIT_BYTES = 16 * 1024
 _SAMPLE = re.compile(r"/v1/samples/[^/]+")
@@ -64,26 +64,26 @@ _MODEL_FILE = re.compile(r"/v1/apps/[^/]+/models/[^/]+/files/[^/]+")
 
 
 class Access(Protocol):
-    """What the guard asks (`cloud_backend.access.tokens.Access`); it compares in constant time."""
+    """The part of `cloud_backend.access.tokens.Access` that is used here; it compares in constant time."""
 
     def principal(self, token: str) -> Principal:
-        """Whose token it is. Raises `AccessDenied`."""
+        """The principal of a token. Raises `AccessDenied`."""
         ...
 
     def person(self, token: str) -> Principal | None:
-        """Who is signed in with a session's token."""
+        """The person of a session's token; None without a valid session."""
         ...
 
     def is_signed_in(self, token: str) -> bool:
-        """Whether a session's token is still valid; asking is no use of it."""
+        """Whether a session's token is still valid; the check does not count as use."""
         ...
 
 
-class TokenGuard:
-    """Puts the request's `Principal` and its token into ``scope["state"]``, or refuses.
+class AuthMiddleware:
+    """Puts the request's `Principal` and its token into ``scope["state"]``, or refuses the request.
 
-    ``public_url`` is where browsers find the cloud behind a proxy, empty without one. At most
-    ``sockets_limit`` websockets are open at a time. ``open_paths`` can be read by everybody.
+    ``public_url`` is the cloud's URL in browsers behind a proxy, empty without one. At most ``sockets_limit``
+    websockets are open at a time. ``open_paths`` need no token.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class TokenGuard:
         app: ASGIApp,
         access: Access,
         public_url: str = "",
-        look_again_s: float = LOOK_AGAIN_S,
+        session_check_s: float = SESSION_CHECK_S,
         sockets_limit: int = 200,
         open_paths: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._access = access
         self._public_url = public_url
-        self._look_again_s = look_again_s
+        self._session_check_s = session_check_s
         self._sockets_limit = sockets_limit
         self._open_paths = open_paths
         self._sockets = 0
@@ -128,7 +128,7 @@ class TokenGuard:
         )
 
     async def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that may not pass; one that may gets its principal."""
+        """The answer to a refused request; None for an authenticated one, whose principal is stored."""
         authorization = Headers(scope=scope).get("authorization")
         if authorization is None and (token := _cookie_of(scope)):
             return await self._refusal_of_cookie(scope, token)
@@ -137,15 +137,15 @@ class TokenGuard:
         if authorization is None and _is_page(scope):
             return _to_sign_in(scope)
         if scheme.lower() != "bearer" or not token or len(token) > 512 or not token.isascii():
-            return problem_response(401, "send the token as `Authorization: Bearer TOKEN`", kind="token")
+            return problem_response(401, "a token is required: `Authorization: Bearer TOKEN`", kind="token")
         try:
             principal = await to_thread.run_sync(self._access.principal, token)
         except AccessDenied:
             headers = {"WWW-Authenticate": 'Bearer realm="edgeloop", error="invalid_token"'}
-            return problem_response(401, "the token is not known here", kind="token", headers=headers)
+            return problem_response(401, "unknown token", kind="token", headers=headers)
         if principal.kind != "admin" and not _matches(NODE_ROUTES, scope):
             headers = {"WWW-Authenticate": 'Bearer realm="edgeloop", error="insufficient_scope"'}
-            detail = "a node's token is for its uploads and for /tuf only"
+            detail = "a node's token is valid for its uploads and /tuf only"
             return problem_response(403, detail, kind="scope", headers=headers)
         scope.setdefault("state", {}).update(principal=principal, token=token)
         return None
@@ -159,7 +159,7 @@ class TokenGuard:
         reads = scope["method"] in ("GET", "HEAD", "OPTIONS")
         allowed = origins.may_read if reads else origins.may_change
         if not allowed(scope, self._public_url):
-            return problem_response(403, "a page of another site cannot ask this", kind="origin")
+            return problem_response(403, "requests from pages of other sites are refused", kind="origin")
         scope.setdefault("state", {}).update(principal=person, token=token)
         return None
 
@@ -171,11 +171,11 @@ class TokenGuard:
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = _cookie_of(scope)
-        own = origins.origin_of(Headers(scope=scope).get("origin", "")) in origins.own_origins(
+        is_own = origins.origin_of(Headers(scope=scope).get("origin", "")) in origins.own_origins(
             scope, self._public_url
         )
         person = None
-        if own and token and scope["path"].startswith(SOCKETS):
+        if is_own and token and scope["path"].startswith(SOCKETS):
             try:
                 person = await self._person(token)
             except SQLAlchemyError as error:
@@ -185,11 +185,13 @@ class TokenGuard:
             await send({"type": "websocket.close", "code": 1008})
             return
         if self._sockets >= self._sockets_limit:
-            _log.warning("too many dashboard pages are open (http.dashboard_sockets)", open=self._sockets)
+            _log.warning(
+                "dashboard connection refused: limit reached (http.dashboard_sockets)", open=self._sockets
+            )
             await send({"type": "websocket.close", "code": 1013})
             return
         scope.setdefault("state", {}).update(principal=person, token=token)
-        watched = _WatchedSocket(self._access, token, receive, send, self._look_again_s)
+        watched = _WatchedSocket(self._access, token, receive, send, self._session_check_s)
         self._sockets += 1
         try:
             await self._app(scope, watched.receive, watched.send)
@@ -198,21 +200,23 @@ class TokenGuard:
 
 
 class _WatchedSocket:
-    """A websocket that is closed once its session is over, whatever it was doing."""
+    """A websocket that is closed after its session has ended."""
 
-    def __init__(self, access: Access, token: str, receive: Receive, send: Send, look_again_s: float) -> None:
+    def __init__(
+        self, access: Access, token: str, receive: Receive, send: Send, session_check_s: float
+    ) -> None:
         self._access = access
         self._token = token
         self._receive = receive
         self._send = send
-        self._look_again_s = look_again_s
-        self._look_at = time.monotonic() + look_again_s
+        self._session_check_s = session_check_s
+        self._check_at = time.monotonic() + session_check_s
         self._closed = False
 
     async def receive(self) -> Message:
-        while not (time.monotonic() >= self._look_at and await self._is_over()):
+        while not (time.monotonic() >= self._check_at and await self._session_ended()):
             try:
-                async with asyncio.timeout(self._look_at - time.monotonic()):
+                async with asyncio.timeout(self._check_at - time.monotonic()):
                     return await self._receive()
             except TimeoutError:
                 continue
@@ -224,25 +228,25 @@ class _WatchedSocket:
         if not self._closed:
             await self._send(message)
 
-    async def _is_over(self) -> bool:
-        self._look_at = time.monotonic() + self._look_again_s
+    async def _session_ended(self) -> bool:
+        self._check_at = time.monotonic() + self._session_check_s
         try:
             return not await to_thread.run_sync(self._access.is_signed_in, self._token)
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            return False  # nobody can say now
+            return False  # unknown during an outage
 
 
 class BodyLimit:
-    """Bounds request bodies; ``sample_limit_bytes`` is that of one piece of an upload."""
+    """Limits request bodies; ``sample_limit_bytes`` is the limit of one piece of an upload."""
 
     def __init__(self, app: ASGIApp, sample_limit_bytes: int) -> None:
         self._app = app
         self._sample_limit_bytes = sample_limit_bytes
 
     def limit_of(self, method: str, path: str) -> int:
-        """Largest body for a request."""
+        """Maximum size of the body of a request."""
         if method == "PATCH" and _SAMPLE.fullmatch(path):
             return self._sample_limit_bytes
         if method == "PUT" and _MODEL_FILE.fullmatch(path):
@@ -259,13 +263,13 @@ class BodyLimit:
         if encoding != "identity":
             refusal = problem_response(
                 415,
-                "send the body as it is: no Content-Encoding is accepted",
+                "send the body without Content-Encoding",
                 headers={"Connection": "close"},
             )
             await refusal(scope, receive, send)
             return
         limit = self.limit_of(scope["method"], scope["path"])
-        detail = f"the request's body is larger than the {limit} bytes that are taken here"
+        detail = f"the request body exceeds the limit of {limit} bytes"
         announced = Headers(scope=scope).get("content-length", "0")
         if not announced.isdigit() or int(announced[:20]) > limit:
             status = 413 if announced.isdigit() else 400
@@ -274,7 +278,7 @@ class BodyLimit:
             return
         received = 0
 
-        async def bounded() -> Message:
+        async def limited() -> Message:
             nonlocal received
             message = await receive()
             if message["type"] == "http.request":
@@ -283,7 +287,7 @@ class BodyLimit:
                     raise HTTPException(413, detail, {"Connection": "close"})
             return message
 
-        await self._app(scope, bounded, send)
+        await self._app(scope, limited, send)
 
 
 def _matches(routes: list[tuple[frozenset[str], re.Pattern[str]]], scope: Scope) -> bool:
@@ -301,12 +305,12 @@ def _cookie_of(scope: Scope) -> str:
 
 
 def _to_sign_in(scope: Scope) -> Response:
-    if origins.came_by_a_link(scope) and not _cookie_of(scope):
-        return sign_in_page.moving_page(origins.asked_page(scope))
+    if origins.is_cross_site_navigation(scope) and not _cookie_of(scope):
+        return sign_in_page.redirect_page(origins.requested_page(scope))
     return RedirectResponse(origins.sign_in_for(scope), 303, {"Cache-Control": "no-store"})
 
 
 def _outage(scope: Scope) -> Response:
     if _is_page(scope):
-        return sign_in_page.outage_page(origins.asked_page(scope))
-    return problem_response(503, "the database cannot answer now: try again", kind="StoreError")
+        return sign_in_page.outage_page(origins.requested_page(scope))
+    return problem_response(503, "the database does not answer: retry later", kind="StoreError")

@@ -1,8 +1,8 @@
-"""Where a browser's request comes from, and where a browser may be sent: rules without I/O.
+"""Rules for the origin of a browser's request and for redirect targets. No I/O.
 
-A browser sends its cookie with whatever another page makes it ask, so a request that rests on the cookie
-must come from our own pages. Browsers say so by ``Origin``, which no page can forge; where an old one sends
-none, ``Sec-Fetch-Site`` must say ``same-origin``.
+A browser sends its cookie also with requests that another site's page triggers, so a request authenticated by
+the cookie must come from our own pages: its ``Origin``, which no page can forge, must be ours. Without one
+(old browsers), ``Sec-Fetch-Site`` must be ``same-origin``.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ HOME = "/ui/"
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
 FOREIGN = ("cross-site", "same-site")
-"""Words of ``Sec-Fetch-Site`` for pages that are not ours: other ports of this host are ``same-site``."""
+"""Values of ``Sec-Fetch-Site`` for foreign pages; other ports of this host are ``same-site``."""
 _PATH_LIMIT = 2000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HTTP = {"ws": "http", "wss": "https"}
 _PAGE = re.compile(r"/ui(?:[/?][A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
-"""Pages that a browser may be sent on to, in the characters that a URL's path and query have (RFC 3986)."""
+"""Allowed redirect targets: pages of the dashboard, in characters of a path and query (RFC 3986)."""
 
 
 def own_origins(scope: Scope, public_url: str) -> set[str]:
-    """The origins of our own pages: that of the request itself, and of the public URL behind a proxy."""
+    """Our own origins: that of the request, and that of the public URL behind a proxy."""
     scheme = scope.get("scheme", "http")
     host = Headers(scope=scope).get("host", "")
-    asked = origin_of(f"{_HTTP.get(scheme, scheme)}://{host}")
-    return {origin for origin in (asked, origin_of(public_url)) if origin}
+    requested = origin_of(f"{_HTTP.get(scheme, scheme)}://{host}")
+    return {origin for origin in (requested, origin_of(public_url)) if origin}
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, in one spelling; empty for what has none (also ``null``)."""
+    """Normalised scheme, host and port of a URL; empty without an origin (also for ``null``)."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -47,7 +47,7 @@ def origin_of(url: str) -> str:
 
 
 def may_change(scope: Scope, public_url: str) -> bool:
-    """Whether a request that rests on the cookie may change something: it comes from our own pages."""
+    """Whether a modifying request with the cookie is allowed: it comes from our own pages."""
     headers = Headers(scope=scope)
     origin = headers.get("origin")
     if origin is None:
@@ -56,7 +56,7 @@ def may_change(scope: Scope, public_url: str) -> bool:
 
 
 def may_read(scope: Scope, public_url: str) -> bool:
-    """Whether a request that rests on the cookie may read: it is our own, or opens a page as links do."""
+    """Whether a reading request with the cookie is allowed: it is our own, or a navigation to a page."""
     headers = Headers(scope=scope)
     if "origin" in headers:
         return may_change(scope, public_url)
@@ -65,37 +65,37 @@ def may_read(scope: Scope, public_url: str) -> bool:
 
 
 def may_sign_in(scope: Scope, public_url: str) -> bool:
-    """Whether a form may sign someone in: no page of another site sent it. Programs need not say."""
+    """Whether a sign-in form is accepted: not from a page of another site. Programs may omit the headers."""
     headers = Headers(scope=scope)
     if "origin" in headers:
         return may_change(scope, public_url)
     return headers.get("sec-fetch-site") not in FOREIGN
 
 
-def came_by_a_link(scope: Scope) -> bool:
-    """Whether a page is opened by a link on another site, where a browser keeps a Strict cookie to itself."""
+def is_cross_site_navigation(scope: Scope) -> bool:
+    """Whether a link on another site opens a page; a browser omits a Strict cookie then."""
     headers = Headers(scope=scope)
     return headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") == "navigate"
 
 
 def is_page(path: str) -> bool:
-    """Whether a path belongs to the dashboard."""
+    """Whether a path is a page of the dashboard."""
     return path in ("/", "/ui") or path.startswith("/ui/")
 
 
 def local_page(path: str) -> str:
-    """``path`` if it is a page of the dashboard, and the first page for anything else."""
+    """``path`` if it is a page of the dashboard, else the first page."""
     fits = len(path) <= _PATH_LIMIT and _PAGE.fullmatch(path)
     return path if fits else HOME
 
 
 def sign_in_for(scope: Scope) -> str:
-    """The sign-in page's address that leads back to the page that was asked for."""
-    return f"{SIGN_IN}?next={quote(asked_page(scope), safe='')}"
+    """Path of the sign-in page that returns to the requested page."""
+    return f"{SIGN_IN}?next={quote(requested_page(scope), safe='')}"
 
 
-def asked_page(scope: Scope) -> str:
-    """The page that was asked for, with its query, as an address to be sent to."""
+def requested_page(scope: Scope) -> str:
+    """The requested page with its query, as a redirect target."""
     path = scope.get("raw_path") or quote(scope["path"]).encode()
     query = scope.get("query_string", b"")
     return local_page((path + (b"?" + query if query else b"")).decode("latin-1"))

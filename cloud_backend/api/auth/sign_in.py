@@ -1,7 +1,7 @@
-"""Signing in and out, for browsers: plain pages and forms that need no script.
+"""Sign-in and sign-out of browsers: plain pages and forms without scripts.
 
-The cookie is HttpOnly, SameSite=Strict, for the whole host, and Secure where browsers come by https. A
-one-time link is used up by opening it. Passwords are checked one at a time, which bounds what scrypt takes.
+The cookie is HttpOnly, SameSite=Strict, for the whole host, and Secure with https. A one-time link is used up
+when it is opened. Passwords are verified one at a time, which bounds the load of scrypt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cloud_backend.access import devices
 from cloud_backend.access.sessions import LIFE_S
 from cloud_backend.api.auth import origins
 from cloud_backend.api.auth.middleware import COOKIE
-from cloud_backend.api.auth.sign_in_page import moving_page, refused_page, sign_in_page, used_link_page
+from cloud_backend.api.auth.sign_in_page import redirect_page, refused_page, sign_in_page, used_link_page
 from cloud_backend.api.dependencies import CloudDep
 from cloud_backend.api.schemas.sessions import NAME_LIMIT
 from cloud_backend.store.engine import is_outage
@@ -28,8 +28,8 @@ from common.errors import AccessDenied, TooManyTries
 DEVICE_COOKIE = "edgeloop-device"
 _FIELDS = 10
 _FORM = "application/x-www-form-urlencoded"
-_FOREIGN = "The form was sent by a page of another site, so it was not looked at."
-_OUTAGE = "The database cannot answer now. Try again in a moment."
+_FOREIGN = "The form was sent by a page of another site and was ignored."
+_OUTAGE = "The database does not answer. Try again in a moment."
 _log = structlog.get_logger("edgeloop.access")
 
 router = APIRouter(include_in_schema=False)
@@ -37,19 +37,19 @@ router = APIRouter(include_in_schema=False)
 
 @router.api_route(origins.SIGN_IN, methods=["GET", "HEAD"])
 def show(next: Annotated[str, Query()] = origins.HOME) -> Response:
-    """The form."""
+    """The sign-in form."""
     return sign_in_page(origins.local_page(next))
 
 
 @router.post(origins.SIGN_IN)
 async def sign_in(request: Request, cloud: CloudDep) -> Response:
-    """Sign in with name and password, or show the form again with what was wrong."""
+    """Sign in with name and password, or show the form with the problem."""
     if not origins.may_sign_in(request.scope, cloud.settings.http.public_url):
         return refused_page(_FOREIGN, 403)
     form = await _form_of(request)
     page, name = origins.local_page(form.get("next", "")), name_of(form.get("name", ""))
     if not name:
-        text = f"Give your name, in 1 to {NAME_LIMIT} characters: others see it beside what you do."
+        text = f"Enter your name, 1 to {NAME_LIMIT} characters. It is shown with your actions."
         return sign_in_page(page, problem=text, status=400)
     address = request.client.host if request.client else ""
     try:
@@ -59,7 +59,7 @@ async def sign_in(request: Request, cloud: CloudDep) -> Response:
             form.get("password", ""),
             address,
             request.cookies.get(DEVICE_COOKIE, ""),
-            limiter=_one_at_a_time(request),
+            limiter=_password_limiter(request),
         )
     except TooManyTries as error:
         text = f"Too many wrong passwords. Wait {_duration(error.wait_s)}, then try again."
@@ -67,14 +67,14 @@ async def sign_in(request: Request, cloud: CloudDep) -> Response:
         return sign_in_page(page, problem=text, name=name, status=429, headers=headers)
     except AccessDenied as error:
         _log.warning("sign-in refused", address=address, reason=str(error))
-        await to_thread.run_sync(_note, cloud, name, "sign in", address, "wrong password")
-        return sign_in_page(page, problem="This password is not right.", name=name, status=401)
+        await to_thread.run_sync(_record, cloud, name, "sign in", address, "wrong password")
+        return sign_in_page(page, problem="Wrong password.", name=name, status=401)
     except SQLAlchemyError as error:
         if not is_outage(error):
             raise
         return sign_in_page(page, problem=_OUTAGE, name=name, status=503)
     _log.info("signed in", name=name, address=address)
-    await to_thread.run_sync(_note, cloud, name, "sign in", address)
+    await to_thread.run_sync(_record, cloud, name, "sign in", address)
     return _with_cookie(RedirectResponse(page, 303), request, cloud, token)
 
 
@@ -87,10 +87,10 @@ def use_link(ticket: Annotated[str, Path(max_length=200)], request: Request, clo
     token = cloud.access.sessions.start(name)
     address = request.client.host if request.client else ""
     _log.info("signed in by a link", name=name, address=address)
-    _note(cloud, name, "sign in by a link", address)
-    # After a link on another site, a redirect would be asked for without the Strict cookie.
-    by_link = origins.came_by_a_link(request.scope)
-    answer = moving_page(origins.HOME) if by_link else RedirectResponse(origins.HOME, 303)
+    _record(cloud, name, "sign in by a link", address)
+    # After a link on another site, a browser would follow a redirect without the Strict cookie.
+    cross_site = origins.is_cross_site_navigation(request.scope)
+    answer = redirect_page(origins.HOME) if cross_site else RedirectResponse(origins.HOME, 303)
     return _with_cookie(answer, request, cloud, token)
 
 
@@ -104,7 +104,7 @@ def sign_out(request: Request, cloud: CloudDep) -> Response:
     if token:
         cloud.access.sessions.end(token)
     if person is not None:
-        _note(cloud, person.name, "sign out", request.client.host if request.client else "")
+        _record(cloud, person.name, "sign out", request.client.host if request.client else "")
     answer = RedirectResponse(origins.SIGN_IN, 303)
     answer.delete_cookie(
         COOKIE, path="/", httponly=True, samesite="strict", secure=_is_secure(request, cloud)
@@ -112,20 +112,18 @@ def sign_out(request: Request, cloud: CloudDep) -> Response:
     return answer
 
 
-def _note(cloud: CloudDep, name: str, action: str, address: str, outcome: str = "done") -> None:
-    """A line of the audit trail; a database that cannot take it keeps nobody out."""
+def _record(cloud: CloudDep, name: str, action: str, address: str, outcome: str = "done") -> None:
+    """Record an entry of the audit trail; a failing database does not prevent the sign-in."""
     try:
         cloud.access.audit.record(name, action, address=address, outcome=outcome)
     except SQLAlchemyError as error:
-        _log.error(
-            "a line of the audit trail could not be stored", name=name, action=action, error=str(error)
-        )
+        _log.error("an audit entry could not be stored", name=name, action=action, error=str(error))
 
 
 def name_of(text: str) -> str:
-    """A person's name as it is kept: printable, in one line; empty where it cannot be one.
+    """A person's normalised name: printable, on one line; empty for an invalid one.
 
-    ``admin`` is no person's: the audit trail and approvals call whoever has the admin's token so.
+    ``admin`` is reserved: the audit trail and approvals use it for the admin's token.
     """
     name = " ".join(text.split())
     fits = len(name) <= NAME_LIMIT and name.isprintable() and name.lower() != "admin"
@@ -142,7 +140,7 @@ async def _form_of(request: Request) -> dict[str, str]:
         return {}
 
 
-def _one_at_a_time(request: Request) -> CapacityLimiter:
+def _password_limiter(request: Request) -> CapacityLimiter:
     state = request.app.state
     if not hasattr(state, "password_limiter"):
         state.password_limiter = CapacityLimiter(1)

@@ -1,4 +1,4 @@
-"""The session that a request comes with, and links that sign someone in once."""
+"""The session of a request, and one-time sign-in links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["sessions"])
 
 @router.post("/sign-in-links", status_code=201, responses=responses(413, 422))
 def make_link(body: CreateSignInLink, principal: PrincipalDep, cloud: CloudDep) -> SignInLink:
-    """Make a link to the dashboard that needs no password, works once, and soon no more."""
+    """Create a link to the dashboard that signs in without password, once and for a short time."""
     name = name_of(body.name)
     if body.name and not name:
         raise problem(422, "the name must be printable text")
@@ -27,15 +27,15 @@ def make_link(body: CreateSignInLink, principal: PrincipalDep, cloud: CloudDep) 
 
 @router.get("/session", responses=responses())
 def show_session(principal: PrincipalDep) -> SessionPublic:
-    """Who asks, and until when."""
+    """The principal of the request, and the end of its session."""
     kind = "token" if principal.expires_ns is None else "session"
     return SessionPublic(name=principal.name, kind=kind, expires_ns=principal.expires_ns)
 
 
 @router.delete("/session", responses=responses(409))
 def end_session(request: Request, principal: PrincipalDep, cloud: CloudDep) -> Done:
-    """End the session that the request comes with."""
+    """End the session of the request."""
     if principal.expires_ns is None:
-        raise problem(409, "the admin's token is no session: it ends when its file is replaced")
+        raise problem(409, "the admin's token has no session: replace its file to revoke it")
     cloud.access.sessions.end(request.state.token)
     return Done(id=principal.name)

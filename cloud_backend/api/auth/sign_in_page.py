@@ -1,4 +1,4 @@
-"""The pages for signing in, as HTML without a script: they work whatever the dashboard needs."""
+"""Sign-in pages as static HTML without scripts, independent of the dashboard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ code { font: 13.5px/1.4 ui-monospace, monospace; color: var(--ink); overflow-wra
 .problem code { color: inherit; }
 """
 STYLE_DIGEST = f"sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}"
-"""As the content security policy names it."""
+"""Digest of `STYLE` for the content security policy."""
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
@@ -54,10 +54,10 @@ _ICON = (
 _HELP = """
 <details><summary>Where do I find the password?</summary>
 <ul>
-<li>The cloud printed it once, when it started for the first time.</li>
-<li>Whoever runs the cloud sets a new one: <code>edgeloop cloud password --data DIR</code></li>
-<li>Or opens the dashboard without one: <code>edgeloop cloud link --data DIR</code></li>
-<li>The API’s admin token (<code>DIR/secrets/admin-token</code>) works in its place.</li>
+<li>The cloud printed it once, at its first start.</li>
+<li>The cloud's operator can set a new one: <code>edgeloop cloud password --data DIR</code></li>
+<li>Or open the dashboard without one: <code>edgeloop cloud link --data DIR</code></li>
+<li>The API’s admin token (<code>DIR/secrets/admin-token</code>) is accepted as well.</li>
 </ul></details>"""
 
 
@@ -69,57 +69,57 @@ def sign_in_page(
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> HTMLResponse:
-    """The form; ``problem`` is what was wrong with the last try."""
-    said = f'<p class="problem" role="alert" id="problem">{escape(problem)}</p>' if problem else ""
-    told = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
+    """The form; ``problem`` is that of the last attempt."""
+    alert = f'<p class="problem" role="alert" id="problem">{escape(problem)}</p>' if problem else ""
+    invalid = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
     on_name, on_password = ("", " autofocus") if name else (" autofocus", "")
     body = f"""<h1>Sign in</h1>
 <p>to the dashboard of this cloud</p>
-{said}<form method="post" action="{SIGN_IN}">
+{alert}<form method="post" action="{SIGN_IN}">
 <input type="hidden" name="next" value="{escape(next_page)}">
 <label for="name">Your name</label>
 <input id="name" name="name" value="{escape(name)}" maxlength="60" required autocomplete="username"{on_name}>
 <label for="password">Password</label>
 <input id="password" name="password" type="password" maxlength="1024" required
- autocomplete="current-password"{told}{on_password}>
+ autocomplete="current-password"{invalid}{on_password}>
 <button type="submit">Sign in</button>
 </form>{_HELP}"""
     return _page("Sign in · edgeloop", body, status, headers)
 
 
 def used_link_page() -> HTMLResponse:
-    """What a one-time link shows that was used before, or too late."""
-    body = f"""<h1>This link does not work any more</h1>
-<p class="problem" role="alert">A sign-in link works once, within two minutes. Make a new one with
+    """Answer to a used or expired one-time link."""
+    body = f"""<h1>This link is no longer valid</h1>
+<p class="problem" role="alert">A sign-in link is valid once, within two minutes. Create a new one with
 <code>edgeloop cloud link</code>, or sign in with the password.</p>
 <a class="button" href="{SIGN_IN}">Sign in</a>"""
     return _page("Sign in · edgeloop", body, 401)
 
 
 def refused_page(reason: str, status: int) -> HTMLResponse:
-    """What is shown instead of a page where going on is not possible."""
-    body = f"""<h1>This did not work</h1>
+    """A page with the reason of a refusal."""
+    body = f"""<h1>Request refused</h1>
 <p class="problem" role="alert">{escape(reason)}</p>
 <a class="button" href="{HOME}">To the dashboard</a>"""
     return _page("edgeloop", body, status)
 
 
-def moving_page(page: str) -> HTMLResponse:
-    """Opens a page of ours from a page of ours, so that the browser sends its cookie along.
+def redirect_page(page: str) -> HTMLResponse:
+    """Redirects from a page of ours, so that the browser sends the Strict cookie.
 
-    A link on another site does not: a Strict cookie stays at home then.
+    It would omit the cookie after a link on another site.
     """
     head = f'<meta http-equiv="refresh" content="0;url={escape(page)}">'
-    body = f'<h1>One moment</h1>\n<p>The page opens.</p>\n<a class="button" href="{escape(page)}">Open it</a>'
+    body = f'<h1>One moment</h1>\n<p>Opening the page.</p>\n<a class="button" href="{escape(page)}">Open</a>'
     return _page("edgeloop", body, 200, head=head)
 
 
 def outage_page(page: str) -> HTMLResponse:
-    """Says that the database does not answer, and tries again by itself."""
+    """Reports that the database does not answer, and reloads every five seconds."""
     head = f'<meta http-equiv="refresh" content="5;url={escape(page)}">'
     body = """<h1>The database does not answer</h1>
-<p class="problem" role="alert">The cloud runs, but its database cannot answer now. Nodes keep what they have
-to send until it can. This page tries again every five seconds.</p>"""
+<p class="problem" role="alert">The cloud is running, but its database does not answer. Nodes buffer their
+events meanwhile. This page reloads every five seconds.</p>"""
     return _page("edgeloop", body, 503, {"Retry-After": "5"}, head=head)
 
 

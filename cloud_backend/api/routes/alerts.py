@@ -1,9 +1,9 @@
-"""Alerts: what a person should look at, and who did.
+"""Alerts and their acknowledgement.
 
-An alert is an alarm of an app; or, with priority ``event``, the begin of drift on a node, or a model that a
-node refused or gave up (not where a person or the cloud asked for that). They are found by an index of their
-own. A filter that the index does not serve looks at `SCAN_ROWS` rows a page at most: the page may then hold
-few items, or none, and still have a ``next``.
+An alert is an alarm of an app or, with priority ``event``, the begin of drift on a node, or a model that a
+node refused or reverted (unless a person or the cloud requested that). Alerts have an index of their own. A
+filter without an index scans at most `SCAN_ROWS` rows per page: such a page may hold few items, or none, and
+still have a ``next``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, literal_column
 from sqlmodel import col
 
 from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SessionDep
-from cloud_backend.api.paging import Page, Paging, cursor_of, showable
+from cloud_backend.api.paging import Page, Paging, cursor_of, public_page
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.schemas.alerts import Acknowledge, AlertPublic
 from cloud_backend.store.tables import Adoption, AlertAck, StoredEvent, Stream
@@ -24,11 +24,11 @@ from common.messages import Priority
 
 router = APIRouter(prefix="/v1/alerts", tags=["events"])
 SCAN_ROWS = 5000
-ASKED_FOR = ("operator", "superseded", "recalled")
-"""Reasons of a refusal or a reversal that somebody wanted."""
+REQUESTED = ("operator", "superseded", "recalled")
+"""Reasons of a requested refusal or reversal."""
 
-_PLACE: tuple[Any, ...] = (col(StoredEvent.time_ns), col(StoredEvent.stream_id), col(StoredEvent.seq))
-# Literals, not parameters: only then does the partial index of alerts serve the query.
+_KEYS: tuple[Any, ...] = (col(StoredEvent.time_ns), col(StoredEvent.stream_id), col(StoredEvent.seq))
+# Literals, not parameters: with parameters the partial index of alerts would not be used.
 _ALARM = col(StoredEvent.priority) == literal_column(str(int(Priority.ALARM)))
 _DRIFT = col(StoredEvent.type) == literal_column("'edgeloop.drift'")
 _ADOPTION = col(StoredEvent.type) == literal_column("'edgeloop.adoption'")
@@ -38,7 +38,7 @@ _FAILED = exists().where(
     col(Adoption.stream_id) == col(StoredEvent.stream_id),
     col(Adoption.seq) == col(StoredEvent.seq),
     col(Adoption.ok).is_(False),
-    col(Adoption.reason).not_in(ASKED_FOR),
+    col(Adoption.reason).not_in(REQUESTED),
 )
 _IS_ALERT = or_(
     _ALARM,
@@ -52,20 +52,20 @@ def list_alerts(
     session: SessionDep,
     paging: Paging,
     state: Annotated[
-        Literal["open", "acknowledged"] | None, Query(description="only those that were (not) acknowledged")
+        Literal["open", "acknowledged"] | None, Query(description="only open or only acknowledged alerts")
     ] = None,
     priority: Annotated[Literal["event", "alarm"] | None, Query(description="only this priority")] = None,
 ) -> Page[AlertPublic]:
-    """Alerts, newest first by the time at which they were captured."""
+    """Alerts, newest first by capture time."""
     bounds: list[ColumnElement[bool]] = [_INDEXED]
     after = paging.after([int, int, int])
     if after is not None:
-        bounds.append(tuple_(*_PLACE) < after)
-    ordering = [key.desc() for key in _PLACE]
-    beyond = select(*_PLACE).where(*bounds).order_by(*ordering).offset(SCAN_ROWS - 1).limit(1)
+        bounds.append(tuple_(*_KEYS) < after)
+    ordering = [key.desc() for key in _KEYS]
+    beyond = select(*_KEYS).where(*bounds).order_by(*ordering).offset(SCAN_ROWS - 1).limit(1)
     horizon = session.execute(beyond).first()
     if horizon is not None:
-        bounds.append(tuple_(*_PLACE) >= tuple(horizon))
+        bounds.append(tuple_(*_KEYS) >= tuple(horizon))
     query = _alerts().where(*bounds).order_by(*ordering).limit(paging.limit + 1)
     if state is not None:
         missing = col(AlertAck.seq).is_(None)
@@ -78,7 +78,7 @@ def list_alerts(
         rows = rows[: paging.limit]
         last = rows[-1][0]
         following = cursor_of((last.time_ns, last.stream_id, last.seq))
-    return showable(
+    return public_page(
         rows,
         lambda row: AlertPublic.about(*row),
         lambda row: (row[1].node, row[1].epoch, row[0].seq),
@@ -96,11 +96,11 @@ def acknowledge(
     principal: PrincipalDep,
     cloud: CloudDep,
 ) -> AlertPublic:
-    """Say that an alert was seen. The first one to say so stays."""
+    """Acknowledge an alert. The first acknowledgement is kept."""
     query = _alerts().where(col(Stream.node) == node, col(Stream.epoch) == epoch, col(StoredEvent.seq) == seq)
     found = session.execute(query).first()
     if found is None:
-        raise problem(404, f"{node} has no alert {seq} in epoch {epoch!r}: GET /v1/alerts lists them")
+        raise problem(404, f"{node} has no alert {seq} in epoch {epoch!r}: GET /v1/alerts lists all")
     event, stream, known = found
     if known is None:
         known = AlertAck(
@@ -115,7 +115,7 @@ def acknowledge(
 
 
 def open_alarms() -> Select[tuple[int]]:
-    """How many alarms nobody acknowledged, by an index of the alarms' keys alone."""
+    """Number of alarms without acknowledgement, from an index-only scan."""
     return select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
 
 

@@ -1,7 +1,7 @@
-"""What operators did, read and written: every change by a person or the admin's token leaves a line.
+"""Audit trail: every change by a person or with the admin's token is recorded.
 
-`AuditTrail` stands behind the guard and before all routes, so no route can forget it. The line is stored
-once the route has ended. Reading leaves none, and neither do a node's uploads.
+`AuditTrail` is a middleware after authentication and before all routes, so that every route is covered. The
+entry is stored after the route has ended. Reads and uploads of nodes are not recorded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from common.errors import MessageError
 
 router = APIRouter(prefix="/v1/audit-trail", tags=["audit"])
 BODY_BYTES = 4096
-"""How much of a JSON body becomes details."""
+"""Maximum size of a JSON body that is recorded."""
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _log = structlog.get_logger("edgeloop.access")
 
@@ -38,9 +38,9 @@ def list_audit(
     session: SessionDep,
     paging: Paging,
     actor: Annotated[str | None, Query(max_length=200)] = None,
-    action: Annotated[str | None, Query(max_length=200, description="how actions begin")] = None,
+    action: Annotated[str | None, Query(max_length=200, description="prefix of the action")] = None,
 ) -> Page[AuditPublic]:
-    """What operators did, newest first."""
+    """Actions of operators, newest first."""
     query = select(AuditRow)
     if actor is not None:
         query = query.where(col(AuditRow.actor) == actor)
@@ -50,7 +50,7 @@ def list_audit(
 
 
 class AuditTrail:
-    """Adds a line for every request that changes something, unless a node's token asked for it."""
+    """Records every modifying request, except those with a node's token."""
 
     def __init__(self, app: ASGIApp, audit: Audit) -> None:
         self._app = app
@@ -67,7 +67,7 @@ class AuditTrail:
         is_json = Headers(scope=scope).get("content-type", "").partition(";")[0].endswith("json")
         body = bytearray()
 
-        async def noting() -> Message:
+        async def recording() -> Message:
             message = await receive()
             if is_json and len(body) <= BODY_BYTES:
                 body.extend(message.get("body", b"")[: BODY_BYTES + 1])
@@ -82,25 +82,25 @@ class AuditTrail:
             await send(message)
 
         try:
-            await self._app(scope, noting, sending)
-        finally:  # Not before: a route's transaction ends with it, and SQLite has one writer at a time.
+            await self._app(scope, recording, sending)
+        finally:  # After the route, whose transaction ends with it: SQLite has one writer at a time.
             await to_thread.run_sync(self._record, scope, principal.name, bytes(body), status)
 
     def _record(self, scope: Scope, actor: str, body: bytes, status: int) -> None:
         template = getattr(scope.get("route"), "path", "")
-        given = {str(name): str(value) for name, value in scope.get("path_params", {}).items()}
-        line = {
+        parameters = {str(name): str(value) for name, value in scope.get("path_params", {}).items()}
+        entry = {
             "actor": actor,
             "action": f"{scope['method']} {template or scope['path']}",
-            "subject": " ".join(given.values()),
+            "subject": " ".join(parameters.values()),
             "details": _details(body),
             "address": scope["client"][0] if scope.get("client") else "",
             "outcome": "done" if status < 400 else str(status),
         }
         try:
-            self._audit.record(**line)
+            self._audit.record(**entry)
         except SQLAlchemyError as error:
-            _log.error("a line of the audit trail could not be stored", error=str(error), **line)
+            _log.error("an audit entry could not be stored", error=str(error), **entry)
 
 
 def _details(body: bytes) -> dict[str, Any]:

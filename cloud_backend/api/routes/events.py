@@ -1,7 +1,7 @@
-"""Committed events, the newest of the fleet, health over time, and what was quarantined.
+"""Committed events, newest events of the fleet, health history, quarantined messages.
 
-Lists go through a table by its key. Where a filter has no index, a page looks at `SCAN_ROWS` rows at
-most: it may then hold few items, or none, and still have a ``next``.
+Lists are paginated by the table's key. With a filter that has no index, a page scans at most `SCAN_ROWS`
+rows: it may then hold few items, or none, and still have a ``next``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlmodel import Session, col
 
 from cloud_backend.api import newest_events
 from cloud_backend.api.dependencies import SessionDep
-from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of, showable
+from cloud_backend.api.paging import Page, PageQuery, Paging, cursor_of, page_of, public_page
 from cloud_backend.api.problem import responses
 from cloud_backend.api.schemas.events import EventPublic, QuarantinedPublic
 from cloud_backend.api.schemas.health import HealthPoint
@@ -23,15 +23,15 @@ from common.messages import Priority
 
 router = APIRouter(prefix="/v1", tags=["events"])
 SCAN_ROWS = 20_000
-RECENT_LIMIT = 200
+NEWEST_LIMIT = 200
 HEALTH_TYPE = "edgeloop.node.health"
-Order = Annotated[Literal["oldest", "newest"], Query(description="which come first, within a stream")]
+Order = Annotated[Literal["oldest", "newest"], Query(description="order within a stream")]
 TypeFilter = Annotated[str | None, Query(max_length=200, description="only events of this type")]
 PriorityFilter = Annotated[
     Literal["sample", "telemetry", "event", "alarm"] | None, Query(description="only this priority")
 ]
 
-LeastPriority = Annotated[
+MinPriority = Annotated[
     Literal["sample", "telemetry", "event", "alarm"], Query(description="only this priority and higher ones")
 ]
 
@@ -42,7 +42,7 @@ def list_events(
     paging: Paging,
     type: TypeFilter = None,
     priority: PriorityFilter = None,
-    min_priority: LeastPriority = "sample",
+    min_priority: MinPriority = "sample",
     order: Order = "oldest",
 ) -> Page[EventPublic]:
     """Events of all nodes, stream by stream, in order."""
@@ -56,35 +56,35 @@ def list_events_of_node(
     paging: Paging,
     type: TypeFilter = None,
     priority: PriorityFilter = None,
-    min_priority: LeastPriority = "sample",
+    min_priority: MinPriority = "sample",
     order: Order = "oldest",
 ) -> Page[EventPublic]:
-    """Events of one node in order; a new epoch comes after the one before."""
+    """Events of one node in order; epochs in order of their begin."""
     streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
     return _page(session, paging, list(streams), _filters(type, priority, min_priority), order)
 
 
-@router.get("/events/recent", responses=responses(422))
-def list_recent_events(
+@router.get("/events/newest", responses=responses(422))
+def list_newest_events(
     session: SessionDep,
-    limit: Annotated[int, Query(ge=1, le=RECENT_LIMIT, description="most items")] = 50,
+    limit: Annotated[int, Query(ge=1, le=NEWEST_LIMIT, description="maximum number of items")] = 50,
     app: Annotated[str | None, Query(max_length=63, description="only of nodes that run this app")] = None,
-    min_priority: LeastPriority = "sample",
+    min_priority: MinPriority = "sample",
 ) -> Page[EventPublic]:
-    """The newest events of the whole fleet by when they arrived, newest first; the only page."""
+    """The newest events of the whole fleet by arrival, newest first, in a single page."""
     if min_priority in ("sample", "telemetry"):
-        least = Priority[min_priority.upper()]
-        rows = newest_events.newest_of_streams(session, limit, app, least)
+        minimum = Priority[min_priority.upper()]
+        rows = newest_events.newest_of_streams(session, limit, app, minimum)
     else:
         rows = newest_events.newest_notable(session, limit, app, alarms_only=min_priority == "alarm")
-    return showable(rows, _public, _key, None)
+    return public_page(rows, _public, _key, None)
 
 
 @router.get("/nodes/{node}/health-history", responses=responses(422))
 def list_health(
     node: Annotated[str, Path(max_length=63)], session: SessionDep, paging: Paging
 ) -> Page[HealthPoint]:
-    """The newest health reports of a node as points, oldest first; ``next`` is the page before them."""
+    """The newest health reports of a node, oldest first; ``next`` is the page of older ones."""
     streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
     page = _page(session, paging, list(streams), _filters(HEALTH_TYPE, None), "newest")
     return Page(
@@ -94,7 +94,7 @@ def list_health(
 
 @router.get("/quarantine", responses=responses(422))
 def list_quarantine(session: SessionDep, paging: Paging) -> Page[QuarantinedPublic]:
-    """What could not be taken, newest first."""
+    """Messages that could not be processed, newest first."""
     query = select(Quarantined)
     return page_of(session, query, [col(Quarantined.id)], [int], paging, QuarantinedPublic.of)
 
@@ -148,7 +148,7 @@ def _page(
     if len(rows) > paging.limit:
         rows = rows[: paging.limit]
         following = cursor_of((rows[-1][0].stream_id, rows[-1][0].seq))
-    return showable(rows, _public, _key, following)
+    return public_page(rows, _public, _key, following)
 
 
 def _public(row: Any) -> EventPublic:

@@ -1,7 +1,7 @@
-"""The fleet as a whole, what arrived from it day by day, and the account of what left each node.
+"""Totals of the fleet, received events by day, transferred data by node.
 
-Nodes are counted in one pass over their table; what each of them sent is read from sums that ingest
-keeps, never from the events themselves.
+Nodes are counted in one pass over their table; transferred data comes from the sums that ingest maintains,
+never from the events themselves.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from cloud_backend.api.dependencies import CloudDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, page_of
 from cloud_backend.api.problem import responses
 from cloud_backend.api.routes.alerts import open_alarms
-from cloud_backend.api.routes.nodes import WhichNodes
-from cloud_backend.api.schemas.fleet import AccountPublic, FleetPublic, VolumePublic
+from cloud_backend.api.routes.nodes import NodeFilterDep
+from cloud_backend.api.schemas.fleet import FleetPublic, TransferPublic, VolumePublic
 from cloud_backend.api.schemas.health import whole
 from cloud_backend.ingest.daily_counts import DAY_NS
 from cloud_backend.store.tables import Node, UploadCount, Volume
 
 router = APIRouter(prefix="/v1", tags=["nodes"])
 VOLUMES_LIMIT = 10_000
-"""Most rows of one answer about volumes; the days that are furthest back are left out first."""
-Days = Annotated[int, Query(ge=1, le=366, description="days back, today among them (UTC)")]
+"""Maximum number of rows of an answer about volumes; the oldest days are omitted first."""
+Days = Annotated[int, Query(ge=1, le=366, description="number of UTC days, including today")]
 
 
 @router.get("/fleet", responses=responses())
 def show_fleet(session: SessionDep) -> FleetPublic:
-    """The fleet in figures: who is there, what runs, what waits, what was sent."""
+    """Totals of the fleet: states, versions, backlog, transferred data."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("state", "app", "site")}
     versions: dict[str, Counter[str]] = defaultdict(Counter)
     sums: Counter[str] = Counter()
@@ -82,7 +82,7 @@ def list_volumes(
     days: Days = 14,
     node: Annotated[str | None, Query(max_length=63, description="only of this node")] = None,
 ) -> Page[VolumePublic]:
-    """What arrived by day and event type, newest day first."""
+    """Received events by day and type, newest day first."""
     query = (
         select(Volume.day, Volume.type, func.sum(Volume.events), func.sum(Volume.bytes))  # type: ignore[call-overload]
         .where(col(Volume.day).in_(_days(cloud, days)))
@@ -101,13 +101,15 @@ def list_volumes(
 
 @router.get("/audit", responses=responses(422))
 def list_audit(
-    session: SessionDep, cloud: CloudDep, paging: Paging, which: WhichNodes, days: Days = 14
-) -> Page[AccountPublic]:
-    """Per node what left it, as events and as samples, against the bytes of all that it has seen; by name.
+    session: SessionDep, cloud: CloudDep, paging: Paging, node_filter: NodeFilterDep, days: Days = 14
+) -> Page[TransferPublic]:
+    """Transferred events and samples of each node, compared with the bytes of all its readings; by name.
 
-    Filters and cursors are those of ``GET /v1/nodes``, so that both lists can be read side by side.
+    Filters and cursors are those of ``GET /v1/nodes``, so that both lists can be read in step.
     """
-    nodes = page_of(session, which.nodes(), [col(Node.name)], [str], paging, _itself, newest_first=False)
+    nodes = page_of(
+        session, node_filter.query(), [col(Node.name)], [str], paging, _itself, newest_first=False
+    )
     names = [node.name for node in nodes.items]
     sums = _sums_of(session, names, _days(cloud, days))
     rows = session.scalars(select(UploadCount).where(col(UploadCount.node).in_(names)))
@@ -116,9 +118,9 @@ def list_audit(
     return Page(items=items, next=nodes.next)
 
 
-def _account(node: Node, sent: tuple[int, int], uploads: UploadCount | None) -> AccountPublic:
+def _account(node: Node, sent: tuple[int, int], uploads: UploadCount | None) -> TransferPublic:
     uploads = uploads or UploadCount(node=node.name)
-    return AccountPublic(
+    return TransferPublic(
         node=node.name,
         site=node.site,
         app=node.app,
@@ -143,7 +145,7 @@ def _sums_of(session: Session, names: Sequence[str], days: Sequence[int]) -> dic
 
 
 def _days(cloud: CloudDep, count: int) -> list[int]:
-    """Listed one by one, so that with a node each is a look-up in the table's key."""
+    """Day numbers one by one, so that with a node each is a look-up in the primary key."""
     today = cloud.clock() // DAY_NS
     return list(range(today - count + 1, today + 1))
 

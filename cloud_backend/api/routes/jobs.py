@@ -1,4 +1,4 @@
-"""Training jobs: submit, follow, read the log, cancel."""
+"""Training jobs: submit, monitor, read the log, cancel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG_TAIL_BYTES = 256 * 1024
 
 @router.post("", status_code=201, responses=responses(404, 409, 413, 422))
 def submit(app: AppName, body: SubmitJob, cloud: CloudDep) -> JobPublic:
-    """Train a candidate; the gate judges it, and the registry takes it with its verdict."""
+    """Train a candidate; it enters the registry with the verdict of the gate."""
     return _show(cloud, app, cloud.jobs.submit(app, body.parameters, body.seed))
 
 
@@ -37,7 +37,7 @@ def list_jobs(app: AppName, session: SessionDep, paging: Paging) -> Page[JobPubl
 
 @router.get("/{id}", responses=responses(404, 422))
 def show_job(app: AppName, id: JobId, session: SessionDep) -> JobPublic:
-    """One job: its progress, and the gate's report once it has judged."""
+    """One job with its progress and, after the verdict, the gate's report."""
     return JobPublic.of(_find(session, app, id))
 
 
@@ -48,10 +48,10 @@ def show_log(
     session: SessionDep,
     cloud: CloudDep,
     last_bytes: Annotated[
-        int, Query(ge=1, le=LOG_TAIL_BYTES, description="so much of its end")
+        int, Query(ge=1, le=LOG_TAIL_BYTES, description="size of the tail")
     ] = LOG_TAIL_BYTES,
 ) -> Response:
-    """The end of a job's log, at most 256 KiB."""
+    """The tail of a job's log, at most 256 KiB."""
     path = cloud.jobs.log_path(_find(session, app, id).id)
     try:
         with path.open("rb") as log:
@@ -64,7 +64,7 @@ def show_log(
 
 @router.post("/{id}/cancel", status_code=202, responses=responses(404, 409, 422))
 def cancel(app: AppName, id: JobId, cloud: CloudDep) -> JobPublic:
-    """Ask a job to stop; it is ``cancelled`` shortly after."""
+    """Cancel a job; it is ``cancelled`` shortly after."""
     _show(cloud, app, id)
     cloud.jobs.cancel(id)
     return _show(cloud, app, id)

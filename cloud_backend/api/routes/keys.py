@@ -1,4 +1,4 @@
-"""The keys of the update repository: which roles there are, and new keys for one after a compromise."""
+"""Signing keys of the update repository: roles, and their rotation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Role = Annotated[str, Path(max_length=63, description="root, timestamp, snapshot
 
 @router.get("", responses=responses())
 def list_keys(cloud: CloudDep) -> Page[RolePublic]:
-    """Every role with the ids of its keys; no private key leaves the cloud's data folder."""
+    """Every role with the ids of its public keys; private keys never leave the cloud's data folder."""
     items = [
         RolePublic(role=role, keys=keys, version=version) for role, keys, version in cloud.repository.roles()
     ]
@@ -27,9 +27,9 @@ def list_keys(cloud: CloudDep) -> Page[RolePublic]:
 
 @router.post("/{role}/rotate", responses=responses(404, 409, 413, 422))
 def rotate(role: Role, cloud: CloudDep) -> RolePublic:
-    """Replace the keys of a role by new ones. Nodes follow at their next check for updates.
+    """Replace the keys of a role, such as after a compromise. Nodes follow at their next check for updates.
 
-    After the rotation of an app's key nodes forget the deployment serials that the old key signed.
+    After the rotation of an app's key, nodes discard the deployment serials that the old key signed.
     """
     known = [name for name, *_ in cloud.repository.roles()]
     if role not in known:

@@ -1,4 +1,4 @@
-"""Labels: what turned out to be true, from people, outcomes or a teacher."""
+"""Labels: ground truth from people, outcomes or a teacher model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/apps/{app}/labels", tags=["labels"])
 def add(
     app: AppName, body: AddLabel, session: SessionDep, cloud: CloudDep, principal: PrincipalDep
 ) -> LabelPublic:
-    """Say what turned out to be true about a subject in a group."""
+    """Add the ground truth about a subject in a group."""
     kind, _, person = (body.source or "person:").partition(":")
     source = f"person:{own_name(principal, person)}" if kind == "person" else body.source
     row = LabelRow(app=app, created_ns=cloud.clock(), **(body.model_dump() | {"source": source}))

@@ -1,4 +1,4 @@
-"""The model registry: versions, their lineage, their approval, and bundles that come from outside."""
+"""The model registry: versions, lineage, approval, and upload of bundles."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from common.errors import BundleIncompatible, BundleIncomplete
 router = APIRouter(prefix="/v1/apps/{app}/models", tags=["models"])
 Version = Annotated[str, Path(max_length=63, description="version of a model")]
 FILES_LIMIT = 32
-"""Most files of a bundle that waits to be added."""
+"""Maximum number of files of an uploaded bundle."""
 STAGED_LIMIT = 16
-"""Most bundles of an app that wait to be added."""
+"""Maximum number of uploaded bundles of an app before they are added."""
 STAGED_LIFE_S = 24 * 3600
 PIECE_BYTES = 1024 * 1024
 
 
 @router.get("", responses=responses(404, 422))
 def list_models(app: AppName, session: SessionDep, paging: Paging, cloud: CloudDep) -> Page[ModelPublic]:
-    """Versions of an app, newest first; the starter that the app comes with is the last."""
+    """Versions of an app, newest first; the app's starter is the last."""
     query = select(ModelVersion).where(col(ModelVersion.app) == app)
     keys = [col(ModelVersion.created_ns), col(ModelVersion.version)]
     page = page_of(session, query, keys, [int, str], paging, ModelPublic.of)
@@ -59,7 +59,7 @@ def show_model(app: AppName, version: Version, cloud: CloudDep) -> ModelFull:
 
 @router.get("/{version}/lineage", responses=responses(404, 422))
 def show_lineage(app: AppName, version: Version, cloud: CloudDep) -> LineagePublic:
-    """What a version was made from: data, code, job and approval of it and of each ancestor."""
+    """Data, code, job and approval of a version and of each ancestor."""
     chain = [Ancestor(**link) for link in cloud.registry.lineage(app, version)]
     return LineagePublic(app=app, version=version, chain=chain)
 
@@ -68,7 +68,7 @@ def show_lineage(app: AppName, version: Version, cloud: CloudDep) -> LineagePubl
 def promote(
     app: AppName, version: Version, body: Promote, cloud: CloudDep, principal: PrincipalDep
 ) -> ModelPublic:
-    """Approve a version by hand, so that it may be rolled out; who did it and why is part of its record."""
+    """Approve a version by hand, so that it can be rolled out; name and reason are recorded."""
     by = own_name(principal, body.by)
     row = cloud.registry.row(app, version)
     if row.state in ("candidate", "refused"):
@@ -94,10 +94,10 @@ async def put_file(
     request: Request,
     cloud: CloudDep,
 ) -> Done:
-    """Send one file of a bundle from outside; `POST .../models` adds the bundle when all are there."""
+    """Upload one file of a bundle; `POST .../models` adds the bundle when all are uploaded."""
     folder = await to_thread.run_sync(_stage, cloud.folder, app, version)
     if len(os.listdir(folder)) >= FILES_LIMIT and not (folder / name).exists():
-        raise problem(409, f"{app} {version} has {FILES_LIMIT} files already: a bundle has fewer")
+        raise problem(409, f"{app} {version} has {FILES_LIMIT} files, the maximum of a bundle")
     descriptor, partial = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -111,15 +111,17 @@ async def put_file(
 
 @router.post("", status_code=201, responses=responses(404, 409, 413, 422))
 def add_model(app: AppName, body: AddModel, cloud: CloudDep) -> ModelPublic:
-    """Add a bundle whose files were sent, as a candidate. It must be whole and pass its golden cases."""
+    """Add an uploaded bundle as a candidate. It must be complete and pass its golden cases."""
     folder = _staging(cloud.folder, app) / body.version
     if not folder.is_dir():
-        raise BundleIncomplete(f"no files of {app} {body.version} were sent: PUT them first")
+        raise BundleIncomplete(f"no files of {app} {body.version} were uploaded: PUT them first")
     from common.bundle import open_bundle
 
     bundle = open_bundle(folder, app=app)
     if bundle.version != body.version:
-        raise BundleIncompatible(f"the bundle says that it is version {bundle.version}, not {body.version}")
+        raise BundleIncompatible(
+            f"the manifest of the bundle names version {bundle.version}, not {body.version}"
+        )
     row = cloud.registry.add(folder, state="candidate")
     shutil.rmtree(folder, ignore_errors=True)
     return ModelPublic.of(row)
@@ -130,13 +132,15 @@ def _staging(folder: FilePath, app: str) -> FilePath:
 
 
 def _stage(folder: FilePath, app: str, version: str) -> FilePath:
-    """The folder where a bundle's files wait; old ones are dropped, and there are only so many."""
+    """The folder of a bundle's uploaded files; expired folders are removed, and their number is bounded."""
     staging = _staging(folder, app)
     staging.mkdir(parents=True, exist_ok=True)
     for other in staging.iterdir():
         if other.name != version and time.time() - other.stat().st_mtime > STAGED_LIFE_S:
             shutil.rmtree(other, ignore_errors=True)
     if len(list(staging.iterdir())) >= STAGED_LIMIT and not (staging / version).exists():
-        raise problem(409, f"{STAGED_LIMIT} bundles of {app} wait to be added: add one of them first")
+        raise problem(
+            409, f"{STAGED_LIMIT} uploaded bundles of {app} are not added yet: add one of them first"
+        )
     (staging / version).mkdir(exist_ok=True)
     return staging / version

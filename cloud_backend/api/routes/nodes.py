@@ -1,4 +1,4 @@
-"""Nodes: enrol, replace, retire, remove, list, look at, and tell to look."""
+"""Nodes: enrol, replace, retire, remove, list, show, and send hints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 from sqlmodel import Session, col
 
 from cloud_backend.api.dependencies import CloudDep, SessionDep
-from cloud_backend.api.paging import Page, Paging, page_of, showable
+from cloud_backend.api.paging import Page, Paging, page_of, public_page
 from cloud_backend.api.problem import problem, responses
 from cloud_backend.api.schemas.base import Done
 from cloud_backend.api.schemas.nodes import EnrolmentPublic, EnrolNode, Hint, NodePublic, ReplaceNode
@@ -34,15 +34,15 @@ class NodeFilter:
         state: Annotated[Literal["online", "offline", "unknown"] | None, Query()] = None,
         site: Annotated[str | None, Query(max_length=63)] = None,
         app: Annotated[str | None, Query(max_length=63)] = None,
-        name: Annotated[str | None, Query(max_length=63, description="how names begin")] = None,
-        retired: Annotated[bool, Query(description="those that were retired, not those in service")] = False,
+        name: Annotated[str | None, Query(max_length=63, description="prefix of the name")] = None,
+        retired: Annotated[bool, Query(description="retired nodes instead of those in service")] = False,
     ) -> None:
         self._retired = retired
         self._wanted = ((Node.state, state), (Node.site, site), (Node.app, app))
         self._name = name
 
-    def nodes(self) -> Select[Any]:
-        """The nodes that fit."""
+    def query(self) -> Select[Any]:
+        """The matching nodes."""
         query = select(Node).where(col(Node.retired_ns) > 0 if self._retired else col(Node.retired_ns) == 0)
         for column, wanted in self._wanted:
             if wanted is not None:
@@ -52,14 +52,14 @@ class NodeFilter:
         return query
 
 
-WhichNodes = Annotated[NodeFilter, Depends()]
+NodeFilterDep = Annotated[NodeFilter, Depends()]
 
 
 @router.post("", status_code=201, responses=responses(409, 413, 422))
 def enrol(body: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
-    """Enrol a node, or give an enrolled one new credentials; the old ones end.
+    """Enrol a node, or replace the credentials of an enrolled one.
 
-    The answer is the node's enrolment file. Its secrets are shown this once.
+    The answer is the node's enrolment file. Its secrets are shown only here.
     """
     _check_addresses(cloud, body.allow_loopback)
     return _enrol(cloud, body.node, body.site)
@@ -67,7 +67,7 @@ def enrol(body: EnrolNode, cloud: CloudDep) -> EnrolmentPublic:
 
 @router.post("/{node}/retire", responses=responses(404, 413, 422))
 def retire(node: NodeName, cloud: CloudDep) -> NodePublic:
-    """Revoke a node's credentials for good. Its history stays; counts and rollouts go on without it."""
+    """Revoke a node's credentials for good. Its history is kept; counts and rollouts exclude it."""
     site = _known(cloud, node).site
     cloud.access.retire(node)
     cloud.broker.remove_node(site, node)
@@ -76,16 +76,16 @@ def retire(node: NodeName, cloud: CloudDep) -> NodePublic:
 
 @router.post("/{node}/replace", status_code=201, responses=responses(404, 409, 413, 422))
 def replace(node: NodeName, body: ReplaceNode, cloud: CloudDep) -> EnrolmentPublic:
-    """Give the place of a node to a new device, under the same name or a new one at the same site.
+    """Replace the device of a node, under the same name or a new one at the same site.
 
-    The old device's credentials end at once. Under a new name the old node is retired, with a link to the
-    new one. The answer is the new device's enrolment file; its secrets are shown this once.
+    The old device's credentials are revoked at once. Under a new name the old node is retired, referring to
+    the new one. The answer is the new device's enrolment file; its secrets are shown only here.
     """
     site = _known(cloud, node).site
     _check_addresses(cloud, body.allow_loopback)
     name = body.name or node
     if name != node and _is_known(cloud, name):
-        raise problem(409, f"{name} is enrolled already: choose a name that no node has had")
+        raise problem(409, f"{name} is already enrolled: choose an unused name")
     cloud.broker.remove_node(site, node)
     if name == node:
         cloud.access.reinstate(node)
@@ -96,7 +96,7 @@ def replace(node: NodeName, body: ReplaceNode, cloud: CloudDep) -> EnrolmentPubl
 
 @router.delete("/{node}", responses=responses(404, 409, 422))
 def remove(node: NodeName, cloud: CloudDep) -> Done:
-    """Delete a node that has never sent anything, such as one that was enrolled by mistake."""
+    """Delete a node without any data, such as one enrolled by mistake."""
     site = _known(cloud, node).site
     try:
         cloud.access.remove(node)
@@ -109,9 +109,7 @@ def remove(node: NodeName, cloud: CloudDep) -> Done:
 def _check_addresses(cloud: CloudDep, allow_loopback: bool) -> None:
     wrong = unreachable(cloud.settings, cloud.http_url, cloud.mqtt_host)
     if wrong and not allow_loopback:
-        raise problem(
-            409, f"{wrong}; a node on this machine can be enrolled by --force (allow_loopback in the API)"
-        )
+        raise problem(409, f"{wrong}; for a node on this machine use --force (allow_loopback in the API)")
 
 
 def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
@@ -136,15 +134,15 @@ def _enrol(cloud: CloudDep, node: str, site: str) -> EnrolmentPublic:
 
 
 @router.get("", responses=responses(422))
-def list_nodes(session: SessionDep, paging: Paging, which: WhichNodes) -> Page[NodePublic]:
+def list_nodes(session: SessionDep, paging: Paging, node_filter: NodeFilterDep) -> Page[NodePublic]:
     """Nodes, by name."""
     keys = [col(Node.name)]
-    page = page_of(session, which.nodes(), keys, [str], paging, lambda row: row, newest_first=False)
+    page = page_of(session, node_filter.query(), keys, [str], paging, lambda row: row, newest_first=False)
     problems: dict[str, list[NodeProblem]] = defaultdict(list)
     names = [row.name for row in page.items]
     for problem_row in session.scalars(select(NodeProblem).where(col(NodeProblem.node).in_(names))):
         problems[problem_row.node].append(problem_row)
-    return showable(
+    return public_page(
         page.items, lambda row: NodePublic.of(row, problems[row.name]), lambda row: [row.name], page.next
     )
 
@@ -158,7 +156,7 @@ def show_node(node: NodeName, session: SessionDep) -> NodePublic:
 
 @router.get("/{node}/adoptions", responses=responses(404, 422))
 def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[AdoptionPublic]:
-    """What a node reported about adopting models, newest first."""
+    """Adoption steps of a node, newest first."""
     _find(session, node)
     query = select(Adoption).where(col(Adoption.node) == node)
     keys = [col(Adoption.stream_id), col(Adoption.seq)]
@@ -167,10 +165,10 @@ def list_adoptions(node: NodeName, session: SessionDep, paging: Paging) -> Page[
 
 @router.post("/{node}/hint", status_code=202, responses=responses(404, 413, 422))
 def hint(node: NodeName, body: Hint, session: SessionDep, cloud: CloudDep) -> Done:
-    """Tell a node to look for a deployment now, to prove its live model on its golden cases, or to go back.
+    """Make a node check for a deployment, run its live model's golden cases, or revert to its previous model.
 
-    It is no more than a hint: a node that is offline does not get it. What the node does about it, it tells
-    by an event (``edgeloop.golden``, ``edgeloop.adoption``).
+    The command is a hint: an offline node does not receive it. The node reports the outcome by an event
+    (``edgeloop.golden``, ``edgeloop.adoption``).
     """
     row = _find(session, node)
     version = body.version or (row.version if body.action == "revert" else "")
@@ -179,7 +177,7 @@ def hint(node: NodeName, body: Hint, session: SessionDep, cloud: CloudDep) -> Do
 
 
 def _known(cloud: CloudDep, name: str) -> NodePublic:
-    """A node that exists, read without holding a lock."""
+    """A node, read without a lock. Raises a 404 problem."""
     with Session(read_only(cloud.engine)) as session:
         return NodePublic.of(_find(session, name))
 
@@ -192,5 +190,5 @@ def _is_known(cloud: CloudDep, name: str) -> bool:
 def _find(session: Session, name: str) -> Node:
     row = session.get(Node, name)
     if row is None:
-        raise problem(404, f"there is no node {name!r}: `edgeloop fleet ls` lists them")
+        raise problem(404, f"no node {name!r}: `edgeloop fleet ls` lists all")
     return row

@@ -1,4 +1,4 @@
-"""Rollouts: start, look at, halt, revert."""
+"""Rollouts: start, monitor, halt, revert."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def show_rollout(app: AppName, id: RolloutId, session: SessionDep) -> RolloutPub
 
 @router.get("/{id}/adoptions", responses=responses(404, 422))
 def list_adoptions(app: AppName, id: RolloutId, session: SessionDep, paging: Paging) -> Page[AdoptionPublic]:
-    """What nodes reported about a rollout, newest first by stream and sequence."""
+    """Adoption steps of a rollout, newest first by stream and sequence."""
     _find(session, app, id)
     query = select(Adoption).where(col(Adoption.rollout) == id)
     keys = [col(Adoption.stream_id), col(Adoption.seq)]
@@ -56,14 +56,14 @@ def list_adoptions(app: AppName, id: RolloutId, session: SessionDep, paging: Pag
 
 @router.get("/{id}/progress", responses=responses(404, 422))
 def show_progress(app: AppName, id: RolloutId, session: SessionDep, cloud: CloudDep) -> ProgressPublic:
-    """How far a rollout is: its waves, how many nodes stand where, what decides, and the nodes in trouble."""
+    """Progress of a rollout: waves, nodes by state, the counts that decide, and failed nodes."""
     row = _find(session, app, id)
     return progress_of(session, row, cloud.settings.rollout, cloud.rollouts.started_ns, cloud.clock())
 
 
 @router.post("/{id}/halt", responses=responses(404, 409, 413, 422))
 def halt(app: AppName, id: RolloutId, body: Reason, cloud: CloudDep) -> RolloutPublic:
-    """Stop a rollout where it is: nodes keep what they have, no further wave starts."""
+    """Halt a rollout: nodes keep their version, no further wave starts."""
     _show(cloud, app, id)
     cloud.rollouts.halt(id, body.reason)
     return _show(cloud, app, id)
@@ -71,7 +71,7 @@ def halt(app: AppName, id: RolloutId, body: Reason, cloud: CloudDep) -> RolloutP
 
 @router.post("/{id}/revert", responses=responses(404, 409, 413, 422))
 def revert(app: AppName, id: RolloutId, body: Reason, cloud: CloudDep) -> RolloutPublic:
-    """Send every node back to the version before this rollout."""
+    """Revert every node to the version before this rollout."""
     _show(cloud, app, id)
     cloud.rollouts.revert(id, body.reason)
     return _show(cloud, app, id)
@@ -85,5 +85,5 @@ def _show(cloud: CloudDep, app: str, id: str) -> RolloutPublic:
 def _find(session: Session, app: str, id: str) -> RolloutRow:
     row = session.get(RolloutRow, id)
     if row is None or row.app != app:
-        raise problem(404, f"{app} has no rollout {id!r}: `edgeloop rollout status {app}` lists them")
+        raise problem(404, f"{app} has no rollout {id!r}: `edgeloop rollout status {app}` lists all")
     return row

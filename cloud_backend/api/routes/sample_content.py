@@ -1,4 +1,4 @@
-"""The content of a sample as JSON values, within limits that suit a drawing."""
+"""The content of a sample as JSON values, within limits for plotting."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from cloud_backend.training.samples import SampleStore
 
 FILE_LIMIT_BYTES = 2 * 1024 * 1024
-PLAIN_LIMIT_BYTES = 16 * 1024 * 1024
+UNCOMPRESSED_LIMIT_BYTES = 16 * 1024 * 1024
 VALUES_LIMIT = 200_000
 
 
 def read_content(samples: SampleStore, digest: str) -> dict[str, Any]:
     """The arrays of a complete sample by name, as nested lists.
 
-    What JSON has no number for (NaN, infinity) is None; a complex number is ``[real, imaginary]``. Raises a
-    404 problem where the file is gone, and a 413 one for a sample over the limits.
+    NaN and infinity become None, a complex number ``[real, imaginary]``. Raises a 404 problem for a missing
+    file and a 413 one for a sample over the limits.
     """
     try:
         size = samples.path(digest).stat().st_size
         if size > FILE_LIMIT_BYTES:
-            raise problem(413, f"the sample has {size} bytes; at most {FILE_LIMIT_BYTES} are shown")
-        arrays = samples.read(digest, limit_bytes=PLAIN_LIMIT_BYTES)
+            raise problem(413, f"the sample has {size} bytes; the maximum is {FILE_LIMIT_BYTES}")
+        arrays = samples.read(digest, limit_bytes=UNCOMPRESSED_LIMIT_BYTES)
     except FileNotFoundError:
-        raise problem(404, "the content of this sample is not there") from None
+        raise problem(404, "the file of this sample is missing") from None
     except SampleError as error:
-        raise problem(413, f"the sample is too large to be shown: {error}") from error
+        raise problem(413, f"the sample is too large: {error}") from error
     count = sum(array.size for array in arrays.values())
     if count > VALUES_LIMIT:
-        raise problem(413, f"the sample has {count} values; at most {VALUES_LIMIT} are shown")
+        raise problem(413, f"the sample has {count} values; the maximum is {VALUES_LIMIT}")
     return {name: _plain(array) for name, array in arrays.items()}
 
 

@@ -1,7 +1,7 @@
-"""Samples: resumable uploads in the manner of tus, and the list of what is stored.
+"""Samples: resumable uploads modelled on tus, and the list of stored samples.
 
-Announce a sample, then send its bytes in pieces: ``PATCH`` with ``Upload-Offset``. After any
-interruption ``HEAD`` (or announcing it again) says where to go on. A node sees its own uploads only.
+Announce a sample, then send its bytes in pieces: ``PATCH`` with ``Upload-Offset``. After an interruption
+``HEAD``, or another announcement, returns the offset to resume from. A node sees its own uploads only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlmodel import Session, col
 from starlette.requests import ClientDisconnect
 
 from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SamplesDep, SessionDep
-from cloud_backend.api.paging import Page, Paging, page_of, showable
+from cloud_backend.api.paging import Page, Paging, page_of, public_page
 from cloud_backend.api.problem import OFFSET_HEADER, problem, responses
 from cloud_backend.api.routes.sample_content import read_content
 from cloud_backend.api.schemas.samples import (
@@ -38,20 +38,20 @@ SCAN_ROWS = 20_000
 _SAME_APP = col(LabelRow.app) == col(SampleRow.app)
 _SAME_GROUP = col(LabelRow.group) == col(SampleRow.group)
 WRITE_BYTES = 256 * 1024
-"""Bytes that are gathered before they go to disk."""
+"""Size of the buffer before a write to disk."""
 
 
 @router.post("/samples", status_code=201, responses=responses(404, 409, 413, 422, 429, 507))
 def announce(
     body: AnnounceSample, principal: PrincipalDep, cloud: CloudDep, samples: SamplesDep
 ) -> UploadPublic:
-    """Announce a sample, or ask how far its upload is. Its id is its digest, so each is stored once.
+    """Announce a sample, or get the state of its upload. The id is the digest, so each sample is stored once.
 
-    A node announces samples of the app that it runs and of subjects that it has reported events of; where an
-    event is still on its way, it tries again later (409). Its unfinished uploads are bounded in number (429).
+    A node announces samples of the app that it runs and of subjects for which it has reported events; if such
+    an event has not arrived yet, it retries later (409). Its number of unfinished uploads is limited (429).
     """
     if body.app not in cloud.apps:
-        raise problem(404, f"no app is called {body.app!r}")
+        raise problem(404, f"unknown app {body.app!r}")
     if principal.kind == "node":
         _check_own(cloud, principal.node, body)
     try:
@@ -80,13 +80,13 @@ async def send_piece(
     principal: PrincipalDep,
     samples: SamplesDep,
 ) -> UploadPublic:
-    """Send bytes from ``Upload-Offset`` on. With the last one the sample is checked, and kept or refused."""
+    """Upload bytes at ``Upload-Offset``. The complete sample is verified, then stored or refused."""
     piece = await to_thread.run_sync(samples.open_piece, _node(principal), id, upload_offset)
     try:
         async for block in _blocks(request):
             await to_thread.run_sync(piece.write, block)
     except ClientDisconnect:
-        pass  # what has arrived counts; nobody reads this answer
+        pass  # the received bytes are kept; the answer has no reader
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(piece.close)
@@ -96,7 +96,7 @@ async def send_piece(
 
 @router.head("/samples/{id}", responses=responses(404, 422))
 def upload_state(id: SampleId, principal: PrincipalDep, samples: SamplesDep) -> Response:
-    """How far an upload is: ``Upload-Offset`` and ``Upload-Length``."""
+    """State of an upload: ``Upload-Offset`` and ``Upload-Length``."""
     upload = samples.state(_node(principal), id)
     headers = {
         OFFSET_HEADER: str(upload.offset),
@@ -112,10 +112,10 @@ def list_samples(
     paging: Paging,
     app: Annotated[str | None, Query(max_length=63)] = None,
     group: Annotated[str | None, Query(max_length=200)] = None,
-    labelled: Annotated[bool | None, Query(description="only those whose group has a label, or none")] = None,
-    order: Annotated[
-        Literal["id", "newest"], Query(description="by id, or those that arrived last first")
-    ] = "id",
+    labelled: Annotated[
+        bool | None, Query(description="only samples whose group has labels, or has none")
+    ] = None,
+    order: Annotated[Literal["id", "newest"], Query(description="by id, or newest arrival first")] = "id",
 ) -> Page[SamplePublic]:
     """Stored samples. With ``labelled`` a page may hold few of them, or none, and still have a ``next``."""
     query = select(SampleRow).where(col(SampleRow.complete))
@@ -134,7 +134,7 @@ def list_samples(
     kinds = [int, str] if newest else [str]
     page = page_of(session, query, keys, kinds, paging, _itself, newest_first=newest, scan_rows=scan)
     labels = _labels_of(session, page.items)
-    return showable(
+    return public_page(
         page.items,
         lambda row: SamplePublic.of(row, labels.get((row.app, row.group), 0)),
         lambda row: [row.digest],
@@ -144,16 +144,16 @@ def list_samples(
 
 @router.get("/samples/{id}/content", responses=responses(404, 413, 422))
 def show_content(id: SampleId, session: SessionDep, samples: SamplesDep) -> SampleContent:
-    """The arrays of a sample as nested lists, for drawing; a large sample is refused."""
+    """The arrays of a sample as nested lists, for plotting; a large sample is refused."""
     row = session.get(SampleRow, id)
     if row is None or not row.complete:
-        raise problem(404, f"there is no sample {id}")
+        raise problem(404, f"no sample {id}")
     return SampleContent(id=id, arrays=read_content(samples, id))
 
 
 @router.get("/uploads", responses=responses(422))
 def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountPublic]:
-    """What each node has sent as samples: the account of what left it."""
+    """Samples received from each node."""
     keys = [col(UploadCount.node)]
     return page_of(
         session, select(UploadCount), keys, [str], paging, UploadCountPublic.of, newest_first=False
@@ -161,20 +161,20 @@ def list_upload_counts(session: SessionDep, paging: Paging) -> Page[UploadCountP
 
 
 def _check_own(cloud: CloudDep, node: str, body: AnnounceSample) -> None:
-    """Refuse a sample that is not the node's own to upload."""
+    """Refuse a sample that the node may not upload."""
     with Session(read_only(cloud.engine)) as session:
         row = session.get(Node, node)
         reported = session.get(NodeSubject, (node, body.subject)) is not None
     if row is not None and row.app and row.app != body.app:
-        raise problem(403, f"{node} runs {row.app}: it uploads no samples of {body.app}")
+        raise problem(403, f"{node} runs {row.app}: samples of {body.app} are refused")
     if body.group != body.subject and not body.group.startswith(f"{body.subject}/"):
-        raise problem(403, f"the group {body.group!r} is none of {body.subject!r}")
+        raise problem(403, f"the group {body.group!r} does not belong to {body.subject!r}")
     if row is None or not row.app or not reported:
-        raise problem(409, f"{node} has not reported {body.subject!r} of {body.app} yet: try again later")
+        raise problem(409, f"{node} has not reported {body.subject!r} of {body.app} yet: retry later")
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    """The body in blocks that are worth a write; what came before a lost connection is given as well."""
+    """The body in blocks of at least `WRITE_BYTES`; after a lost connection the rest, then the error."""
     gathered = bytearray()
     lost: ClientDisconnect | None = None
     with contextlib.suppress(StopAsyncIteration):
@@ -194,7 +194,7 @@ async def _blocks(request: Request) -> AsyncIterator[bytes]:
 
 
 def _labels_of(session: SessionDep, rows: Sequence[SampleRow]) -> dict[tuple[str, str], int]:
-    """How many labels the groups of ``rows`` have, by app and group."""
+    """Number of labels of the groups of ``rows``, by app and group."""
     groups = sorted({row.group for row in rows})
     query = (
         select(LabelRow.app, LabelRow.group, func.count())  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""The cloud in one look, and whether it works at all."""
+"""Status and health check of the cloud."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cloud_backend.store.tables import AppState, Node, RolloutRow, Stream, Uploa
 router = APIRouter(tags=["status"])
 
 
-@router.get("/healthz", response_model=Health, responses={503: {"description": "The cloud does not work"}})
+@router.get("/healthz", response_model=Health, responses={503: {"description": "The cloud is unhealthy"}})
 def health(session: SessionDep, cloud: CloudDep) -> JSONResponse:
-    """Whether the database answers and the broker lives. Needs no token and tells nothing else."""
+    """Whether the database answers and the broker runs. Needs no token and exposes nothing else."""
     session.execute(text("SELECT 1"))
     if not cloud.broker.alive():
         return problem_response(503, "the broker is not running")
@@ -29,7 +29,7 @@ def health(session: SessionDep, cloud: CloudDep) -> JSONResponse:
 
 @router.get("/v1/status", responses=responses())
 def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
-    """Broker, database, ingest, counts, and per app the version in production."""
+    """State of broker, database and ingest, counts, and the production version of each app."""
     began_s = time.perf_counter()
     session.execute(text("SELECT 1"))
     latency_ms = round((time.perf_counter() - began_s) * 1e3, 3)

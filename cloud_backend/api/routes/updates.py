@@ -1,7 +1,7 @@
 """The update repository as static files: ``/tuf/metadata`` and ``/tuf/targets``.
 
-A range and ETags let a node go on with a download, and ask cheaply whether anything is new. Metadata
-without a version in its name must be looked at each time; everything else never changes.
+Ranges let a node resume a download, and ETags let it check cheaply for new metadata. Metadata without a
+version in its name must be revalidated each time; all other files are immutable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHANGING = re.compile(r"(timestamp|[^0-9.][^/]*)\.json")
 
 
 class UpdateFiles(StaticFiles):
-    """A folder of the repository. Files that are being written (dotted names) are not there yet."""
+    """A folder of the repository. Temporary files (dotted names) are hidden."""
 
     def __init__(self, folder: str | os.PathLike[str], *, immutable: bool) -> None:
         super().__init__(directory=folder, check_dir=False)
@@ -33,7 +33,7 @@ class UpdateFiles(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """Small files, which every node asks for at every look, are given without going through threads."""
+        """Serve small files, which every node reads at every check, without a thread."""
         if stat_result.st_size > SMALL_BYTES or "range" in Headers(scope=scope):
             return super().file_response(full_path, stat_result, scope, status_code)
         try:
@@ -42,7 +42,7 @@ class UpdateFiles(StaticFiles):
                 response = super().file_response(full_path, found, scope, status_code)
                 content = file.read()
         except FileNotFoundError:
-            raise HTTPException(404, "there is no such file") from None
+            raise HTTPException(404, "no such file") from None
         if response.status_code != status_code:
             return response
         wanted = ("etag", "last-modified", "accept-ranges", "content-type")
@@ -51,7 +51,7 @@ class UpdateFiles(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         if any(part.startswith(".") for part in path.split(os.sep)):
-            raise HTTPException(404, "there is no such file")
+            raise HTTPException(404, "no such file")
         response = await super().get_response(path, scope)
         changing = not self._immutable and _CHANGING.fullmatch(path)
         response.headers["Cache-Control"] = "no-cache" if changing else "public, max-age=31536000, immutable"

@@ -12,7 +12,7 @@ from cloud_backend.store import tables
 
 
 class AcknowledgedPublic(BaseModel):
-    """Who saw an alert first, and when."""
+    """The first acknowledgement of an alert."""
 
     by: str
     at_ns: int
@@ -20,7 +20,7 @@ class AcknowledgedPublic(BaseModel):
 
 
 class AlertPublic(EventPublic):
-    """An event that a person should look at; ``acknowledged`` is null while nobody did."""
+    """An event that requires attention; ``acknowledged`` is null for an open alert."""
 
     acknowledged: AcknowledgedPublic | None = None
 
@@ -35,6 +35,6 @@ class AlertPublic(EventPublic):
 
 
 class Acknowledge(RequestBody):
-    """Say that an alert was seen."""
+    """Acknowledge an alert."""
 
     note: Annotated[str, Field(max_length=500)] = ""

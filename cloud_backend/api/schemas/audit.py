@@ -11,7 +11,7 @@ from common import json_bounds
 
 
 class AuditPublic(BaseModel):
-    """A line of the audit trail."""
+    """An entry of the audit trail."""
 
     id: int
     time_ns: int
@@ -19,10 +19,10 @@ class AuditPublic(BaseModel):
         description="name of the person, `admin` for the admin's token, or `os:USER` for the machine's user"
     )
     action: str
-    subject: str = Field(description="what it was done to")
+    subject: str = Field(description="object of the action")
     outcome: str = Field(description="`done`, or the status of the refusal")
     address: str = Field(
-        description="where it was asked from; `dashboard` for what is pressed there, `offline` for a command "
+        description="address of the client; `dashboard` for actions there, `offline` for a command "
         "on the data folder"
     )
     details: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What the bodies of requests and answers share. No table and no secret leaves the API through a schema."""
+"""Shared parts of request and response bodies. No schema exposes a table row or a secret."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Text = Annotated[str, Field(max_length=200)]
 
 
 class RequestBody(BaseModel):
-    """A request body: unknown members are an error."""
+    """A request body; unknown members are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Done(BaseModel):
-    """Something was done; ``id`` names what it was done to."""
+    """Confirmation; ``id`` names the object of the action."""
 
     id: str

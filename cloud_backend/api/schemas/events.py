@@ -25,9 +25,9 @@ class EventPublic(BaseModel):
     priority: str
     clock_offset_ms: int | None
     time_quality: str | None = Field(
-        description="null where nothing speaks against the time; corrected (the node's clock was wrong and "
-        "its error is known), unsynchronised or unknown (by a clock that was not set: not a time to use), "
-        "recorded (as the recording has it, not by the node's clock)"
+        description="null for a plausible time; corrected (the node's clock was wrong and "
+        "its error is known), unsynchronised or unknown (the clock was not set: do not use the time), "
+        "recorded (time of the recording, not of the node's clock)"
     )
     data: Any
 
@@ -52,7 +52,7 @@ class EventPublic(BaseModel):
 
 
 class QuarantinedPublic(BaseModel):
-    """What arrived and could not be taken; ``head`` is the start of it, as text where it is text."""
+    """A message that could not be processed; ``head`` is its beginning, decoded as UTF-8."""
 
     id: int
     site: str

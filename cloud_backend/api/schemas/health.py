@@ -1,4 +1,4 @@
-"""Health history of a node, and numbers out of the health reports that nodes send."""
+"""Health history of a node, and validated numbers from health reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 
 class HealthPoint(BaseModel):
-    """One health report of a node; null where it did not tell."""
+    """One health report of a node; null for a missing or invalid figure."""
 
     time_ns: int
     latency_p50_ms: float | None
@@ -24,21 +24,21 @@ class HealthPoint(BaseModel):
 
     @classmethod
     def of(cls, time_ns: int, health: Any) -> HealthPoint:
-        facts = health if isinstance(health, dict) else {}
-        floats = {name: number(facts, name) for name in ("latency_p50_ms", "latency_p99_ms", "cpu_s")}
+        values = health if isinstance(health, dict) else {}
+        floats = {name: number(values, name) for name in ("latency_p50_ms", "latency_p99_ms", "cpu_s")}
         names = ("outbox_events", "bytes_sent", "bytes_raw", "readings", "rss_bytes")
-        return cls(time_ns=time_ns, **floats, **{name: whole(facts, name) for name in names})
+        return cls(time_ns=time_ns, **floats, **{name: whole(values, name) for name in names})
 
 
-def number(facts: Mapping[str, Any], name: str) -> float | None:
-    """A finite number among what a node told; None for anything else, for a node may tell anything."""
-    value = facts.get(name)
+def number(values: Mapping[str, Any], name: str) -> float | None:
+    """The finite number under ``name``; None for any other value, since a node may send anything."""
+    value = values.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
         return None
     return value if math.isfinite(value) else None
 
 
-def whole(facts: Mapping[str, Any], name: str) -> int | None:
-    """A count among what a node told; None for anything else."""
-    value = number(facts, name)
+def whole(values: Mapping[str, Any], name: str) -> int | None:
+    """The number under ``name`` as an integer; None for any other value."""
+    value = number(values, name)
     return None if value is None else int(value)

@@ -18,7 +18,7 @@ class SubmitJob(RequestBody):
 
 
 class JobPublic(BaseModel):
-    """A training job; ``gate`` is the gate's report once it has judged."""
+    """A training job; ``gate`` is the gate's report, empty before its verdict."""
 
     id: str
     app: str

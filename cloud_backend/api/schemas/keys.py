@@ -9,5 +9,5 @@ class RolePublic(BaseModel):
     """A role of the update repository."""
 
     role: str
-    keys: list[str] = Field(description="ids of the public keys that are in force")
+    keys: list[str] = Field(description="ids of the valid public keys")
     version: int = Field(description="version of its metadata")

@@ -11,14 +11,15 @@ from cloud_backend.store import tables
 
 
 class AddLabel(RequestBody):
-    """What turned out to be true about a subject in a group (`common.app.training.Label`)."""
+    """The ground truth about a subject in a group (`common.app.training.Label`)."""
 
     subject: Text
     group: Text
     kind: Annotated[str, Field(min_length=1, max_length=100)]
     body: Annotated[dict[str, Any], Field(max_length=100)]
     source: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="by default ``person:`` and who asks")
+        str | None,
+        Field(min_length=1, max_length=100, description="default: ``person:`` and the name of the principal"),
     ] = None
 
 

@@ -48,7 +48,7 @@ def _model_fields(row: tables.ModelVersion) -> dict[str, Any]:
 
 
 class AddModel(RequestBody):
-    """Take over the bundle whose files were sent before."""
+    """Register the bundle whose files were uploaded before."""
 
     version: Name
 
@@ -58,16 +58,18 @@ class Promote(RequestBody):
 
     by: Annotated[
         str | None,
-        Field(min_length=1, max_length=100, pattern=r"\S", description="who approves; by default who asks"),
+        Field(
+            min_length=1, max_length=100, pattern=r"\S", description="who approves; default: the principal"
+        ),
     ] = None
     reason: Annotated[
         str,
-        Field(min_length=1, max_length=500, pattern=r"\S", description="why it is approved by hand"),
+        Field(min_length=1, max_length=500, pattern=r"\S", description="reason of the approval"),
     ]
 
 
 class Ancestor(BaseModel):
-    """One link of a lineage; where ``known`` is False the registry has nothing but the name."""
+    """A version of a lineage; if ``known`` is False, it is not in the registry."""
 
     version: str
     known: bool
@@ -85,7 +87,7 @@ class Ancestor(BaseModel):
 
 
 class LineagePublic(BaseModel):
-    """Where a version came from, nearest ancestor first."""
+    """The lineage of a version, nearest ancestor first."""
 
     app: str
     version: str

@@ -13,24 +13,25 @@ from cloud_backend.store import tables
 
 
 class EnrolNode(RequestBody):
-    """Enrol a node, or give one new credentials."""
+    """Enrol a node, or replace its credentials."""
 
     node: Name
     site: Name
     allow_loopback: bool = Field(
-        default=False, description="enrol even where other machines cannot reach this cloud's addresses"
+        default=False,
+        description="enrol even if this cloud's addresses are reachable from its own machine only",
     )
 
 
 class ReplaceNode(RequestBody):
-    """Give the place of a node to a new device."""
+    """Replace the device of a node."""
 
-    name: Name | None = Field(default=None, description="name of the new device; by default the same name")
+    name: Name | None = Field(default=None, description="name of the new device; default: the same name")
     allow_loopback: bool = False
 
 
 class EnrolmentPublic(BaseModel):
-    """`common.config.node.Enrolment`: the only time that the token and the password are shown."""
+    """`common.config.node.Enrolment`; token and password are shown only here."""
 
     node: str
     site: str
@@ -46,7 +47,7 @@ class EnrolmentPublic(BaseModel):
 
 
 class ProblemPublic(BaseModel):
-    """What the cloud saw go wrong with a node, of one kind; ``detail`` is of the last one."""
+    """A kind of problem with a node as seen by the cloud; ``detail`` is that of the last one."""
 
     kind: str
     count: int
@@ -60,7 +61,7 @@ class ProblemPublic(BaseModel):
 
 
 class NodePublic(BaseModel):
-    """A node as it was enrolled and as it last reported."""
+    """A node with its enrolment and its last report."""
 
     node: str
     site: str
@@ -76,11 +77,13 @@ class NodePublic(BaseModel):
     enrolled_ns: int
     last_seen_ns: int
     clock_offset_ms: int | None
-    update_problem: str = Field(description="why the node cannot check for updates, empty where it can")
-    retired_ns: int = Field(description="when it was retired; 0 for a node in service")
+    update_problem: str = Field(description="why the node cannot check for updates; empty if it can")
+    retired_ns: int = Field(description="time of retirement; 0 for a node in service")
     replaced_by: str
     health: dict[str, Any]
-    problems: list[ProblemPublic] = Field(default=[], description="what the cloud saw go wrong, newest first")
+    problems: list[ProblemPublic] = Field(
+        default=[], description="problems as seen by the cloud, newest first"
+    )
 
     @classmethod
     def of(cls, row: tables.Node, problems: Sequence[tables.NodeProblem] = ()) -> NodePublic:
@@ -90,9 +93,11 @@ class NodePublic(BaseModel):
 
 
 class Hint(RequestBody):
-    """What a node should do now: look for a ``deployment``, run the live model's ``golden`` cases, or
-    ``revert`` to the model before. ``version`` is the model that is to be left; by default the one that the
-    node last reported. A node that runs another by then stays with it."""
+    """A command to a node: check for a ``deployment``, run the live model's ``golden`` cases, or ``revert``.
+
+    ``version`` is the model to leave by ``revert``, by default the one that the node last reported; a node
+    that runs another one by then ignores the command.
+    """
 
     action: Literal["deployment", "golden", "revert"] = "deployment"
     version: Annotated[str, Field(pattern=rf"^({NAME[1:-1]})?$")] = ""

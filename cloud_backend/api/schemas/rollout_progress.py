@@ -1,4 +1,4 @@
-"""How far a rollout is: what is read for it, and its public form."""
+"""Progress of a rollout: the queries, and the public form."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from common.config.cloud import RolloutSettings
 from common.deployment import Constraint, NodeTraits, matches
 
 NODES_LIMIT = 200
-"""Most nodes that are listed; all are counted."""
+"""Maximum number of listed nodes; all are counted."""
 
 
 class WaveProgress(BaseModel):
-    """One wave: the nodes that it adds to those of the waves before."""
+    """A wave: the nodes that it adds to those of earlier waves."""
 
     number: int = Field(description="1 is the first")
-    share: float = Field(description="share of the nodes that the rollout has reached at its end")
+    share: float = Field(description="cumulative share of the nodes at its end")
     state: str = Field(description="waiting, running, done or stopped")
     nodes: int
-    states: dict[str, int] = Field(description="how many of them are in each state")
+    states: dict[str, int] = Field(description="number of its nodes by state")
 
 
-class Deciding(BaseModel):
-    """What decides about the present wave, counted over all nodes that the rollout has reached."""
+class DecisionCounts(BaseModel):
+    """Counts that decide the current wave, over all nodes of the waves so far."""
 
     nodes: int
     adopted: int
@@ -48,15 +48,15 @@ class Deciding(BaseModel):
     silent: int
     waiting: int
     pending: int = Field(
-        description="not seen since their wave began, or unable to check for updates: they count neither way"
+        description="not seen since their wave began, or unable to check for updates; not counted"
     )
-    sent_back: int = Field(description="an operator took them back: they count neither way")
-    failures_to_revert: int = Field(description="so many failed or silent nodes revert the rollout")
-    deadline_ns: int = Field(description="a node that has not answered by then counts as silent")
+    sent_back: int = Field(description="taken back by an operator; not counted")
+    failures_to_revert: int = Field(description="number of failed or silent nodes that reverts the rollout")
+    deadline_ns: int = Field(description="time after which a node without answer counts as silent")
 
 
 class RolloutNode(BaseModel):
-    """Where one node stands; ``version`` is what it runs now."""
+    """State of one node; ``version`` is the one that it runs."""
 
     node: str
     site: str
@@ -68,7 +68,7 @@ class RolloutNode(BaseModel):
     step: str
     reason: str
     time_ns: int
-    problem: str = Field(description="why the node cannot check for updates, empty where it can")
+    problem: str = Field(description="why the node cannot check for updates; empty if it can")
 
     @classmethod
     def of(cls, found: Standing) -> RolloutNode:
@@ -88,26 +88,24 @@ class RolloutNode(BaseModel):
 
 
 class ProgressPublic(BaseModel):
-    """How far a rollout is, by wave and by node."""
+    """Progress of a rollout by wave and by node."""
 
     id: str
     app: str
     version: str
     state: str
     waves: list[WaveProgress]
-    states: dict[str, int] = Field(description="how many nodes are in each state, over all waves")
-    problems: dict[str, int] = Field(
-        description="reasons why nodes of the rollout cannot check for updates, with how many nodes each"
-    )
-    deciding: Deciding | None = Field(description="null once the rollout has ended")
+    states: dict[str, int] = Field(description="number of nodes by state, over all waves")
+    problems: dict[str, int] = Field(description="number of nodes that cannot check for updates, by reason")
+    deciding: DecisionCounts | None = Field(description="null after the end of the rollout")
     nodes_total: int
-    nodes: list[RolloutNode] = Field(description="at most 200, those in trouble first")
+    nodes: list[RolloutNode] = Field(description="at most 200, failed nodes first")
 
 
 def progress_of(
     session: Session, row: RolloutRow, settings: RolloutSettings, started_ns: int, now_ns: int
 ) -> ProgressPublic:
-    """Read how far a rollout is; ``started_ns`` is when this cloud began to count."""
+    """Read the progress of a rollout; ``started_ns`` is the start of this cloud."""
     course = Course(
         id=row.id,
         version=row.version,
@@ -152,10 +150,10 @@ def _wave(course: Course, number: int, found: list[Standing]) -> WaveProgress:
     )
 
 
-def _deciding(course: Course, found: list[Standing]) -> Deciding:
+def _deciding(course: Course, found: list[Standing]) -> DecisionCounts:
     outcomes = Counter(each.outcome for each in found if each.outcome is not None)
     nodes = sum(outcomes.values())
-    return Deciding(
+    return DecisionCounts(
         nodes=nodes,
         adopted=outcomes[Outcome.ADOPTED],
         failed=outcomes[Outcome.FAILED],
@@ -171,9 +169,9 @@ def _deciding(course: Course, found: list[Standing]) -> Deciding:
 
 
 def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> list[Reached]:
-    """The nodes that the rollout means: those that were seen around its time, or that reported.
+    """The nodes of the rollout: seen around its time, or with a report of it.
 
-    A node that was retired before the rollout ended is not among them.
+    Nodes that were retired before the end of the rollout are excluded.
     """
     oldest_ns = row.created_ns - int(settings.absent_s * 1e9)
     reported = select(Adoption.node).where(col(Adoption.rollout) == row.id)  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ from cloud_backend.store import tables
 
 
 class NodeConstraint(RequestBody):
-    """Which nodes may be in the waves (`common.deployment.Constraint`); empty means everybody."""
+    """Nodes that a rollout includes (`common.deployment.Constraint`); an empty list does not restrict."""
 
     sites: Annotated[list[Name], Field(max_length=1000)] = []
     profiles: Annotated[list[Name], Field(max_length=1000)] = []
@@ -20,7 +20,7 @@ class NodeConstraint(RequestBody):
 
 
 class StartRollout(RequestBody):
-    """Roll a version out in waves, each the share of nodes that it has reached at its end."""
+    """Start a rollout in waves; each is the cumulative share of nodes at its end."""
 
     version: Name
     waves: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=20)] = [
@@ -32,13 +32,13 @@ class StartRollout(RequestBody):
 
 
 class Reason(RequestBody):
-    """Why."""
+    """The reason of a change."""
 
     reason: Annotated[str, Field(max_length=500)] = "by hand"
 
 
 class RolloutPublic(BaseModel):
-    """A rollout and how far it is."""
+    """A rollout and its state."""
 
     id: str
     app: str
@@ -62,7 +62,7 @@ class RolloutPublic(BaseModel):
 
 
 class AdoptionPublic(BaseModel):
-    """One step that a node reported about adopting a version."""
+    """An adoption step reported by a node."""
 
     node: str
     app: str

@@ -11,7 +11,7 @@ from cloud_backend.store import tables
 
 
 class AnnounceSample(RequestBody):
-    """A sample that is about to be uploaded: what it is, its size in bytes, and its SHA-256 in hex."""
+    """A sample to upload: metadata, size in bytes, SHA-256 in hex."""
 
     app: Name
     subject: Text
@@ -22,11 +22,11 @@ class AnnounceSample(RequestBody):
     size: Annotated[int, Field(ge=1, lt=2**53)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     recorded: bool = False
-    """Whether its times are a recording's. Those of a node's clock are moved by its known error."""
+    """Whether its times are those of a recording; others are corrected by the known clock error."""
 
 
 class UploadPublic(BaseModel):
-    """How far an upload is; send the next piece at ``offset``."""
+    """State of an upload; the next piece starts at ``offset``."""
 
     id: str
     offset: int
@@ -35,7 +35,7 @@ class UploadPublic(BaseModel):
 
 
 class SamplePublic(BaseModel):
-    """A sample that is stored."""
+    """A stored sample."""
 
     id: str
     app: str
@@ -63,7 +63,7 @@ class SampleContent(BaseModel):
 
 
 class UploadCountPublic(BaseModel):
-    """What a node has sent as samples since it was enrolled."""
+    """Samples received from a node since its enrolment."""
 
     node: str
     samples: int

@@ -12,22 +12,22 @@ NAME_LIMIT = 60
 
 
 class CreateSignInLink(RequestBody):
-    """Make a one-time link."""
+    """Create a one-time sign-in link."""
 
     name: str = Field(
-        "", max_length=NAME_LIMIT, description="whom it signs in; empty is who asks for the link"
+        "", max_length=NAME_LIMIT, description="name of the person to sign in; default: the principal"
     )
 
 
 class SignInLink(BaseModel):
-    """A link that signs in whoever opens it first."""
+    """A link that signs in the first person who opens it."""
 
     url: str
     expires_s: int
 
 
 class SessionPublic(BaseModel):
-    """Who asks."""
+    """The principal of the request."""
 
     name: str
     kind: Annotated[str, Field(description="`session` of a person, or `token` of the admin")]

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class AppStatus(BaseModel):
-    """What the cloud knows once per app."""
+    """State of one app."""
 
     title: str
     production: str
@@ -18,14 +18,14 @@ class AppStatus(BaseModel):
 
 
 class DatabaseStatus(BaseModel):
-    """The database, and how long it takes to answer."""
+    """The database and its latency."""
 
     kind: str
     latency_ms: float
 
 
 class StatusPublic(BaseModel):
-    """The state of the cloud in one look."""
+    """State of the cloud's parts and apps."""
 
     edgeloop: str
     database: DatabaseStatus
@@ -36,6 +36,6 @@ class StatusPublic(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the cloud works."""
+    """Health of the cloud."""
 
     status: str

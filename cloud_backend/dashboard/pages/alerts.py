@@ -1,4 +1,4 @@
-"""The page *Alerts*: what a person should look at, by priority; who has seen it, and when."""
+"""The page *Alerts*: alarms and warnings with their acknowledgements."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PAGE_ALERTS = 20
 SHOWN_LIMIT = 1000
 STATES = {"open": "Open", "acknowledged": "Acknowledged", "": "All"}
 PRIORITIES = {"alarm": "Alarms", "event": "Warnings"}
-"""Alarms of the apps; and what the platform warns of: drift, and models that were given up."""
+"""Alarms of the apps; warnings of the platform: drift, and models that a node refused or reverted."""
 COLUMNS = (
     Column("at", "When", kind="ago"),
     Column("type", "Type", kind="badge"),
     Column("node", "Node", kind="link"),
     Column("subject", "About", kind="link"),
-    Column("says", "Says"),
-    Column("seen", "Seen by"),
-    Column("acknowledge", "Do", kind="action"),
+    Column("summary", "Summary"),
+    Column("seen", "Acknowledged by"),
+    Column("acknowledge", "Action", kind="action"),
 )
 
 
@@ -45,8 +45,8 @@ def add_pages(site: Frame) -> None:
             choice.props("outlined dense")
         lists: list[AlertList] = []
         hints = {
-            "alarm": "What an app says that somebody must act on.",
-            "event": "Readings that training has not seen, and models that a node refused or took back.",
+            "alarm": "Events of an app that require action.",
+            "event": "Drift of the readings, and models that a node refused or reverted.",
         }
         for priority, title in PRIORITIES.items():
             with card(title, hints[priority], wide=True):
@@ -63,7 +63,7 @@ def add_pages(site: Frame) -> None:
 
         async def chosen() -> None:
             for alerts in lists:
-                alerts.start_again()
+                alerts.reset()
             with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
                 await refresh()
 
@@ -73,7 +73,7 @@ def add_pages(site: Frame) -> None:
 
 @dataclass(slots=True)
 class _Shown:
-    """What a list shows: the newest page, and the older ones that were asked for."""
+    """The alerts of a list: the newest page, and the older ones that were loaded."""
 
     newest: list[Mapping[str, Any]] = field(default_factory=list)
     older: list[Mapping[str, Any]] = field(default_factory=list)
@@ -94,8 +94,8 @@ class AlertList:
         self._table = Table(
             PRIORITIES[priority],
             COLUMNS,
-            nothing="Nothing here.",
-            what_to_do="What comes up appears within a second.",
+            nothing="No alerts.",
+            what_to_do="New alerts appear within a second.",
         )
         self._table.on_action(self._acknowledge)
         with ui.element("div").classes("row-of"):
@@ -104,12 +104,12 @@ class AlertList:
         self._all.set_visibility(False)
         self._more.set_visibility(False)
 
-    def start_again(self) -> None:
-        """Forget what was shown: another choice was made."""
+    def reset(self) -> None:
+        """Clear the list, after another filter was chosen."""
         self._shown = _Shown()
 
     async def refresh(self) -> None:
-        """Bring the newest page up to date."""
+        """Update the newest page."""
         shown = self._shown
         page = await self._page(None)
         if shown is not self._shown:
@@ -137,7 +137,7 @@ class AlertList:
         )
 
     def _alerts(self) -> list[Mapping[str, Any]]:
-        """What is shown, each once: the newest page moves on while older ones stay."""
+        """All loaded alerts, each once: pages overlap as new alerts arrive."""
         found = {formatting.identity(alert): alert for alert in [*self._shown.newest, *self._shown.older]}
         return list(found.values())
 
@@ -159,9 +159,9 @@ class AlertList:
         async def send(note: str) -> bool:
             return await self._view.act(self._send(alerts, note), "Acknowledged.")
 
-        who = f"It is noted that {self._view.person} has seen it, and when."
-        if await ask_reason(title, who, "Acknowledge", send, label="Note (what you do about it)"):
-            self.start_again()
+        text = f"Recorded with the name {self._view.person} and the time."
+        if await ask_reason(title, text, "Acknowledge", send, label="Note (what you do about it)"):
+            self.reset()
             with contextlib.suppress(ApiError):  # the banner shows it at the next refresh
                 await self.refresh()
 
@@ -172,7 +172,7 @@ class AlertList:
 
 
 def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any]:
-    """A row of the list, from what ``GET /v1/alerts`` gives, and its subject's page where there is one."""
+    """A row of the list, from ``GET /v1/alerts``; ``subject_page`` is the page of its subject, or empty."""
     seen = alert["acknowledged"]
     return {
         "id": formatting.identity(alert),
@@ -184,7 +184,7 @@ def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any
         "node_href": f"/ui/nodes/{alert['node']}",
         "subject": alert["subject"],
         "subject_href": subject_page,
-        "says": formatting.gist(alert["type"], alert["data"]),
+        "summary": formatting.summary(alert["type"], alert["data"]),
         "seen": seen_by(seen) if seen else "nobody yet",
         "acknowledge": "" if seen else "Acknowledge",
     }
@@ -192,5 +192,5 @@ def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any
 
 def seen_by(seen: Mapping[str, Any]) -> str:
     """Who acknowledged, when (UTC), and the note."""
-    said = f"{seen['by']}, {formatting.date_and_time(seen['at_ns'])}"
-    return f"{said}: {seen['note']}" if seen["note"] else said
+    text = f"{seen['by']}, {formatting.date_and_time(seen['at_ns'])}"
+    return f"{text}: {seen['note']}" if seen["note"] else text

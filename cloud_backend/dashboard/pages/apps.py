@@ -1,4 +1,4 @@
-"""The page *Apps*: each app of this cloud, what it runs where, and its own pages."""
+"""The page *Apps*: every installed app with its versions on nodes and links to its pages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add_pages(site: Frame) -> None:
 
 
 class AppCard:
-    """What is known of one app."""
+    """The card of one app."""
 
     def __init__(self, name: str, pages: Sequence[tuple[str, str]]) -> None:
         self._name = name
@@ -67,13 +67,13 @@ class AppCard:
             self._rollout.props["href"] = "/ui/rollouts"
 
     def show(self, app: Mapping[str, Any], versions: Mapping[str, int]) -> None:
-        """Show what ``GET /v1/status`` says of the app, and which version its nodes run."""
+        """Show the app's part of ``GET /v1/status``, and the versions that its nodes run."""
         self._details.show(
             {
-                "In production": app["production"] or "nothing yet",
+                "In production": app["production"] or "none",
                 "Nodes": formatting.count(app["nodes"]),
-                "Deployment": f"number {app['serial']}" if app["serial"] else "none so far",
-                "Rollout": "one is running" if app["rollout"] else "none is running",
+                "Deployment": f"number {app['serial']}" if app["serial"] else "none",
+                "Rollout": "running" if app["rollout"] else "none",
             }
         )
         self._show_rollout(app["rollout"])
@@ -87,12 +87,12 @@ class AppCard:
         )
         if page != self._rollout.props["href"]:
             self._rollout.props["href"] = page
-            self._rollout.text = "The rollout that is running" if rollout else "Its rollouts"
+            self._rollout.text = "Its running rollout" if rollout else "Its rollouts"
             self._rollout.update()
 
 
 def version_rows(name: str, production: str, versions: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Which share of an app's nodes runs which version, the most frequent first."""
+    """Share of an app's nodes by version, the most frequent first."""
     nodes = sum(versions.values())
     return [
         {

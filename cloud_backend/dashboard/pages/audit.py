@@ -1,4 +1,4 @@
-"""The page *Audit trail*: what operators did, newest first."""
+"""The page *Audit trail*: actions of operators, newest first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from common.pages import Column, Site, Table, View, card
 COLUMNS = (
     Column("at", "When (UTC)"),
     Column("actor", "Who"),
-    Column("action", "Did"),
-    Column("subject", "To"),
+    Column("action", "Action"),
+    Column("subject", "Subject"),
     Column("outcome", "Outcome", kind="badge"),
     Column("address", "From"),
     Column("details", "Details", kind="code"),
@@ -28,19 +28,19 @@ def add_pages(site: Site) -> None:
 
     @site.page("settings/audit", "Audit trail")
     async def show(view: View) -> None:
-        hint = "Changes that people or the admin's token asked for, and sign-ins. Lines stay for good."
-        with ui.element("div").classes("grid"), card("What operators did", hint, wide=True):
+        hint = "Changes by people or with the admin's token, and sign-ins. Entries are never deleted."
+        with ui.element("div").classes("grid"), card("Actions of operators", hint, wide=True):
             lines = PagedTable(
                 view.api,
                 "/v1/audit-trail",
-                Table("What operators did", COLUMNS, nothing="Nobody has done anything yet."),
+                Table("Actions of operators", COLUMNS, nothing="No actions yet."),
                 audit_row,
             )
         await view.live(lines.refresh, EVERY_S)
 
 
 def audit_row(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the table, from what ``GET /v1/audit-trail`` gives."""
+    """A row of the table, from ``GET /v1/audit-trail``."""
     details = ", ".join(f"{name}: {value}" for name, value in line["details"].items())
     return {
         "id": line["id"],

@@ -1,4 +1,4 @@
-"""The page *Data*: what came from where by day, what left each node, and what could not be taken."""
+"""The page *Data*: received events by day, transferred data by node, quarantined messages."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ACCOUNT_COLUMNS = (
     Column("site", "Site"),
     Column("app", "App"),
     Column("events", "Events", kind="number"),
-    Column("event_bytes", "Their size", kind="number", hint="Of the events' data, as the cloud stores it"),
+    Column("event_bytes", "Size of events", kind="number", hint="Stored size of the events' data"),
     Column("samples", "Samples", kind="number", hint="Since the node was enrolled"),
-    Column("sample_bytes", "Their size", kind="number"),
-    Column("refused", "Refused", kind="number", hint="Samples that were not taken"),
-    Column("sent", "Sent, of everything", kind="bar", hint="Bytes since the node's last start"),
-    Column("source", "Source", kind="badge", hint="Whether what the node senses is simulated"),
+    Column("sample_bytes", "Size of samples", kind="number"),
+    Column("refused", "Refused", kind="number", hint="Refused samples"),
+    Column("sent", "Sent of all readings", kind="bar", hint="Bytes since the node's last start"),
+    Column("source", "Source", kind="badge", hint="Whether the node's readings are simulated"),
 )
 QUARANTINE_COLUMNS = (
     Column("at", "Arrived", kind="ago"),
     Column("node", "Node", kind="link"),
-    Column("reason", "Why it was not taken"),
+    Column("reason", "Reason"),
     Column("size", "Size", kind="number"),
     Column("count", "Times", kind="number"),
-    Column("head", "Its start", kind="code"),
+    Column("head", "Beginning", kind="code"),
 )
 
 
@@ -44,22 +44,22 @@ def add_pages(site: Site) -> None:
     @site.page("data", "Data")
     async def show(view: View) -> None:
         with ui.element("div").classes("tiles"):
-            events, event_bytes = Tile("Events"), Tile("Their size")
-            samples, kept = Tile("Samples"), Tile("Stayed on the nodes")
+            events, event_bytes = Tile("Events"), Tile("Size of events")
+            samples, kept = Tile("Samples"), Tile("Kept on the nodes")
         with ui.element("div").classes("row-of"):
             days = ui.select(DAYS, label="Days (UTC)", value=14).props("outlined dense")
         with ui.element("div").classes("grid"):
-            with card("Events by day", "What arrived each UTC day, by type."):
+            with card("Events by day", "Events received on each UTC day, by type."):
                 by_count = Chart("Events by day and type", charts.volume_by_day([], "events"))
-            with card("Bytes by day", "Size of the events' data as it is stored."):
+            with card("Bytes by day", "Stored size of the events' data."):
                 by_size = Chart("Bytes by day and type", charts.volume_by_day([], "bytes"))
-        hint = "The audit: events and samples that reached the cloud, against all that the node has sensed."
-        with card("What left each node", hint, wide=True):
+        hint = "Events and samples received by the cloud, compared with all readings of the node."
+        with card("Transferred data by node", hint, wide=True):
             accounts = PagedTable(
                 view.api,
                 "/v1/audit",
                 Table(
-                    "What left each node",
+                    "Transferred data by node",
                     ACCOUNT_COLUMNS,
                     nothing="No node is enrolled.",
                     what_to_do="Enrol one on the page Settings.",
@@ -67,12 +67,12 @@ def add_pages(site: Site) -> None:
                 account_row,
             )
         with card(
-            "Quarantine", "What arrived and could not be taken. It never stops a node's stream.", wide=True
+            "Quarantine", "Messages that could not be processed. They never stop a node's stream.", wide=True
         ):
             quarantine = PagedTable(
                 view.api,
                 "/v1/quarantine",
-                Table("Quarantine", QUARANTINE_COLUMNS, nothing="Everything that arrived was taken."),
+                Table("Quarantine", QUARANTINE_COLUMNS, nothing="No quarantined messages."),
                 quarantine_row,
             )
 
@@ -103,7 +103,7 @@ def add_pages(site: Site) -> None:
 
 
 class PagedTable:
-    """A table of one page of a list of the API, with buttons to go on and back to its start."""
+    """A table with one page of a list of the API, and buttons for the next and the first page."""
 
     def __init__(
         self, api: ApiClient, path: str, table: Table, row: Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -116,13 +116,13 @@ class PagedTable:
         self._cursor: str | None = None
         self._next: str | None = None
         with ui.element("div").classes("row-of"):
-            self._first = action("Back to the first", self._to_first)
+            self._first = action("First page", self._to_first)
             self._more = action("More", self._to_next)
         self._first.set_visibility(False)
         self._more.set_visibility(False)
 
     async def refresh(self, **query: Any) -> None:
-        """Bring the page that is shown up to date."""
+        """Update the current page."""
         self._query = query
         cursor = self._cursor
         page = await self._api.get(self._path, limit=PAGE_ROWS, cursor=cursor, **query)
@@ -146,7 +146,7 @@ class PagedTable:
 
 
 def account_row(account: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the audit, from what ``GET /v1/audit`` gives."""
+    """A row of the transferred data, from ``GET /v1/audit``."""
     sent, raw = account["bytes_sent"], account["bytes_raw"]
     return {
         "id": account["node"],
@@ -167,7 +167,7 @@ def account_row(account: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quarantine_row(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the quarantine, from what ``GET /v1/quarantine`` gives."""
+    """A row of the quarantine, from ``GET /v1/quarantine``."""
     return {
         "id": item["id"],
         "at": item["received_ns"],
@@ -181,6 +181,6 @@ def quarantine_row(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shortened(head: str, characters: int = 80) -> str:
-    """The start of a text on one line; what cannot be printed is a dot."""
+    """The beginning of a text on one line, with a dot for each unprintable character."""
     line = "".join(each if each.isprintable() else "·" for each in head[: characters + 1])
     return line if len(line) <= characters else line[:characters] + "…"

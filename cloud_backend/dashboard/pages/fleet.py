@@ -1,7 +1,7 @@
-"""The page *Fleet*: how the fleet does in one line, what it says now, and its nodes, which can be filtered.
+"""The page *Fleet*: key figures, newest events, and the list of nodes with filters.
 
-Each second it asks for the sums, the newest events and the first page of nodes; with more pages shown, less
-often, so that a long list costs no more than a short one.
+Every second it reads the totals, the newest events and the first page of nodes. With n pages of nodes shown,
+the list is read every n seconds, so that a long list costs no more than a short one.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ NODE_COLUMNS = (
     Column("state", "State", kind="badge"),
     Column("place", "App, site"),
     Column("version", "Model", kind="link"),
-    Column("step", "Slot, step", kind="badge", hint="The slot that is live, and how far its model is"),
-    Column("backlog", "Backlog", kind="number", hint="Events that wait in the node's outbox"),
+    Column("step", "Slot, step", kind="badge", hint="Live slot, and the adoption step of its model"),
+    Column("backlog", "Backlog", kind="number", hint="Events waiting in the node's outbox"),
     Column("latency", "p50 / p99", kind="number", hint="Time from a reading to its decision, on the node"),
-    Column("network", "Network", kind="number", hint="Bytes sent, against everything to the cloud"),
-    Column("left", "Samples", kind="number", hint="That left the node; all else that it sensed stayed there"),
+    Column("network", "Network", kind="number", hint="Bytes sent, compared with sending all readings"),
+    Column("left", "Samples", kind="number", hint="Uploaded samples; all other readings stayed on the node"),
     Column("seen", "Seen", kind="ago", hint="When the node last reported"),
-    Column("source", "Source", kind="badge", hint="Whether what the node senses is simulated"),
+    Column("source", "Source", kind="badge", hint="Whether the node's readings are simulated"),
 )
 FEED_COLUMNS = (
     Column("at", "Arrived", kind="ago"),
     Column("node", "Node", kind="link"),
     Column("priority", "Priority", kind="badge"),
     Column("type", "Type", kind="badge"),
-    Column("says", "Says"),
+    Column("summary", "Summary"),
 )
 
 
@@ -54,12 +54,12 @@ def add_pages(site: Site) -> None:
         view: View, state: str = "", app: str = "", at_site: str = "", name: str = "", service: str = ""
     ) -> None:
         tiles = Tiles()
-        with card("Newest events", "What nodes say that is more than telemetry, as it arrives.", wide=True):
+        with card("Newest events", "Events above telemetry, in order of arrival.", wide=True):
             feed = Table(
                 "Newest events of the fleet",
                 FEED_COLUMNS,
                 nothing="No events yet.",
-                what_to_do="They appear here within a second of their arrival.",
+                what_to_do="Events appear here within a second of their arrival.",
             )
         with card("Nodes", wide=True):
             nodes = Nodes(
@@ -76,7 +76,7 @@ def add_pages(site: Site) -> None:
         async def refresh() -> None:
             fleet, events, _ = await asyncio.gather(
                 view.api.get("/v1/fleet"),
-                view.api.get("/v1/events/recent", limit=FEED_EVENTS, min_priority="event"),
+                view.api.get("/v1/events/newest", limit=FEED_EVENTS, min_priority="event"),
                 nodes.refresh(),
             )
             tiles.show(fleet)
@@ -87,7 +87,7 @@ def add_pages(site: Site) -> None:
 
 
 class Tiles:
-    """The fleet in one line."""
+    """Key figures of the fleet."""
 
     def __init__(self) -> None:
         with ui.element("div").classes("tiles"):
@@ -95,41 +95,41 @@ class Tiles:
             self._backlog = Tile("Backlog")
             self._alarms = Tile("Open alarms", link="/ui/alerts")
             self._drifting = Tile("Drifting")
-            self._sent = Tile("Sent, of everything", link="/ui/data")
-            self._samples = Tile("Samples that left", link="/ui/data")
+            self._sent = Tile("Sent of all readings", link="/ui/data")
+            self._samples = Tile("Samples uploaded", link="/ui/data")
 
     def show(self, fleet: Mapping[str, Any]) -> None:
-        """Show the sums that ``GET /v1/fleet`` gives."""
+        """Show the totals of ``GET /v1/fleet``."""
         states, all_nodes = fleet["states"], fleet["nodes"]
         online = states.get("online", 0)
-        gone = [
+        notes = [
             f"{formatting.count(states[name])} {name}" for name in ("offline", "unknown") if states.get(name)
         ]
         if fleet["without_updates"]:
-            gone.append(f"{formatting.count(fleet['without_updates'])} without updates")
+            notes.append(f"{formatting.count(fleet['without_updates'])} without updates")
         if fleet["retired"]:
-            gone.append(f"{formatting.count(fleet['retired'])} retired")
+            notes.append(f"{formatting.count(fleet['retired'])} retired")
         if fleet["virtual"]:
-            gone.append(f"{formatting.count(fleet['virtual'])} virtual")
+            notes.append(f"{formatting.count(fleet['virtual'])} virtual")
         self._online.show(
             f"{formatting.count(online)} of {formatting.count(all_nodes)}",
-            ", ".join(gone) or "all of them",
+            ", ".join(notes) or "all online",
             "warn" if online < all_nodes else "good" if all_nodes else "",
         )
         backlog = fleet["outbox_events"]
         self._backlog.show(
-            formatting.count(backlog), "events wait on nodes" if backlog != 1 else "event waits on a node"
+            formatting.count(backlog), "events in outboxes" if backlog != 1 else "event in outboxes"
         )
         alarms = fleet["open_alarms"]
         self._alarms.show(
             formatting.count(alarms),
-            "wait for somebody" if alarms else "nothing waits",
+            "not acknowledged" if alarms else "all acknowledged",
             "bad" if alarms else "good",
         )
         drifting = fleet["drifting"]
         self._drifting.show(
             formatting.count(drifting),
-            "see what training did not" if drifting else "all readings are familiar",
+            "readings unlike training" if drifting else "readings like training",
             "warn" if drifting else "",
         )
         self._sent.show(
@@ -140,7 +140,7 @@ class Tiles:
 
 
 class Nodes:
-    """The list of nodes, with its filter, which is also in the page's address."""
+    """The list of nodes with its filter, which is part of the page's address."""
 
     def __init__(self, api: ApiClient, chosen: Mapping[str, str]) -> None:
         self._api = api
@@ -162,7 +162,7 @@ class Nodes:
         self._table = Table(
             "Nodes",
             NODE_COLUMNS,
-            nothing="No node fits.",
+            nothing="No node matches.",
             what_to_do="Enrol one on the page Settings, or by: edgeloop fleet enrol NAME --site SITE",
         )
         with ui.element("div").classes("row-of"):
@@ -171,7 +171,7 @@ class Nodes:
 
     @property
     def filter(self) -> dict[str, str | None]:
-        """What to ask for, as the API names it."""
+        """The filter as query parameters of the API."""
         return {
             "state": self._state.value or None,
             "app": self._app.value or None,
@@ -201,31 +201,31 @@ class Nodes:
                 field.set_options(choices)
 
     async def refresh(self) -> None:
-        """Bring the list up to date: one page each second, more of them as much less often."""
+        """Update the list: n pages every n seconds."""
         self._ticks += 1
         if self._ticks % self._pages:
             return
-        asked, pages = self.filter, self._pages
+        query, pages = self.filter, self._pages
         nodes: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(pages):
-            answer = await self._api.get("/v1/nodes", limit=PAGE_NODES, cursor=cursor, **asked)
-            await self._refresh_accounts(cursor, asked)
+            answer = await self._api.get("/v1/nodes", limit=PAGE_NODES, cursor=cursor, **query)
+            await self._refresh_accounts(cursor, query)
             nodes += answer["items"]
             cursor = answer["next"]
             if cursor is None:
                 break
-        if asked != self.filter:
+        if query != self.filter:
             return
         self._table.show([node_row(node, self._accounts.get(node["node"])) for node in nodes])
         self._more.set_visibility(cursor is not None)
 
-    async def _refresh_accounts(self, cursor: str | None, asked: Mapping[str, str | None]) -> None:
+    async def _refresh_accounts(self, cursor: str | None, query: Mapping[str, str | None]) -> None:
         if cursor is None:
             if time.monotonic() < self._accounts_due_s:
                 return
             self._accounts_due_s = time.monotonic() + ACCOUNTS_EVERY_S
-        answer = await self._api.get("/v1/audit", limit=PAGE_NODES, cursor=cursor, days=1, **asked)
+        answer = await self._api.get("/v1/audit", limit=PAGE_NODES, cursor=cursor, days=1, **query)
         self._accounts |= {each["node"]: each for each in answer["items"]}
 
     async def _changed(self) -> None:
@@ -245,7 +245,7 @@ class Nodes:
 
 
 def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A row of the list of nodes, from what ``GET /v1/nodes`` and ``GET /v1/audit`` give."""
+    """A row of the list of nodes, from ``GET /v1/nodes`` and ``GET /v1/audit``."""
     health = node["health"]
     sent, raw = formatting.number(health, "bytes_sent"), formatting.number(health, "bytes_raw")
     step = " ".join(filter(None, (node["slot"], node["step"])))
@@ -282,7 +282,7 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
 
 
 def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a feed of events, from what ``GET /v1/events/recent`` gives."""
+    """A row of the newest events, from ``GET /v1/events/newest``."""
     return {
         "id": formatting.identity(event),
         "at": event["received_ns"],
@@ -291,17 +291,17 @@ def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
         "priority": event["priority"],
         "priority_tone": formatting.PRIORITY_TONES.get(event["priority"], ""),
         "type": event["type"],
-        "says": formatting.about(event),
+        "summary": formatting.event_summary(event),
     }
 
 
 def source_of(node: Mapping[str, Any]) -> str:
-    """Whether what a node senses is simulated; empty for one that has not reported yet."""
+    """``virtual`` or ``real``; empty for a node that has not reported yet."""
     return "virtual" if node["virtual"] else "real" if node["app"] else ""
 
 
 def model_page(app: str, version: str) -> str:
-    """The page of a version; empty where a node has not reported one."""
+    """The page of a version; empty without one."""
     return f"/ui/models/{quote(app, safe='')}/{quote(version, safe='')}" if app and version else ""
 
 

@@ -1,4 +1,4 @@
-"""A training job as it goes on: progress, the end of its log, what the gate found; and its own page."""
+"""Training jobs: progress, tail of the log, report of the gate; and the page of one job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from cloud_backend.dashboard.pages.model import crumbs
+from cloud_backend.dashboard.pages.model import breadcrumbs
 from cloud_backend.dashboard.parts import comparison, formatting
 from cloud_backend.dashboard.parts.dialogs import confirm
 from cloud_backend.dashboard.parts.lineage import job_path, version_path
@@ -18,7 +18,7 @@ from common.pages.blocks import Tone
 LOG_BYTES = 32 * 1024
 LOG_LINES = 400
 OPEN = ("queued", "running")
-"""States of a job that has not ended."""
+"""States of an unfinished job."""
 JOB_TONES: Mapping[str, Tone] = {
     "queued": "",
     "running": "info",
@@ -27,7 +27,7 @@ JOB_TONES: Mapping[str, Tone] = {
     "failed": "bad",
     "cancelled": "warn",
 }
-JOB_WORDS: Mapping[str, str] = {"done": "approved", "refused": "refused by the gate"}
+JOB_STATE_TEXTS: Mapping[str, str] = {"done": "approved", "refused": "refused by the gate"}
 GATE_COLUMNS = (
     Column("name", "Figure or slice"),
     Column("own", "Candidate", kind="number"),
@@ -43,8 +43,8 @@ JOB_COLUMNS = (
     Column("message", "Message"),
     Column("version", "Candidate", kind="link"),
     Column("seed", "Seed", kind="number"),
-    Column("began", "Asked for", kind="ago"),
-    Column("took", "Took", kind="number"),
+    Column("began", "Submitted", kind="ago"),
+    Column("took", "Duration", kind="number"),
     Column("cancel", "", kind="action"),
 )
 
@@ -62,7 +62,7 @@ def add_pages(site: Site) -> None:
                 raise
             empty(f"{app} has no job {id}.", "The page Learning lists the jobs.", "search_off")
             return
-        crumbs(("Learning", f"/ui/learning/{quote(app, safe='')}"))
+        breadcrumbs(("Learning", f"/ui/learning/{quote(app, safe='')}"))
         with card("Training job", wide=True):
             panel = JobPanel(view, named=False)
 
@@ -78,16 +78,16 @@ def job_api(app: str, id: str) -> str:
 
 
 async def cancel(view: View, app: str, id: str) -> None:
-    """ApiClient, and cancel a job."""
+    """Cancel a job after a confirmation."""
 
     async def send() -> bool:
-        return await view.act(view.api.post(f"{job_api(app, id)}/cancel"), f"{id} is asked to stop.")
+        return await view.act(view.api.post(f"{job_api(app, id)}/cancel"), f"{id} is being cancelled.")
 
-    await confirm(f"Cancel {id}?", "What it has learned so far is lost.", "Cancel the job", send)
+    await confirm(f"Cancel {id}?", "Its progress is lost.", "Cancel the job", send)
 
 
 class JobPanel:
-    """One job, live: `refresh` with its name shows how far it is. ``named`` gives it a link to its page."""
+    """One job, live. ``named`` adds a link to its page."""
 
     def __init__(self, view: View, *, named: bool) -> None:
         self._view = view
@@ -107,12 +107,12 @@ class JobPanel:
             self._share = -1
             self._links = ui.element("div").classes("row-of")
             self._details = Details({})
-            self._gate_head = Text("h3", "What the gate found")
-            self._gate = Table("Candidate against production", GATE_COLUMNS)
+            self._gate_head = Text("h3", "Report of the gate")
+            self._gate = Table("Candidate compared with production", GATE_COLUMNS)
             with ui.element("details") as self._more:
-                Text("summary", "All figures of both")
+                Text("summary", "All figures of both versions")
                 columns = (GATE_COLUMNS[0], *GATE_COLUMNS[1:4])
-                self._figures = Table("All figures", columns, nothing="Nothing was measured.")
+                self._figures = Table("All figures", columns, nothing="No figures.")
             Text("h3", "Log")
             with (
                 ui.element("div").classes("log-box").props('tabindex=0 role=log aria-label="End of the log"')
@@ -120,7 +120,7 @@ class JobPanel:
                 self._log = Text("pre", "").classes("log")
 
     async def refresh(self, app: str, id: str) -> None:
-        """Show the job ``id`` as it is now; its log only while it may still grow."""
+        """Show the job ``id``; its log is read only while it can grow."""
         job = await self._view.api.get(job_api(app, id))
         self._show(job)
         seen = (id, job["state"])
@@ -138,7 +138,7 @@ class JobPanel:
             with self._links:
                 for name, href in links_of(job, named=self._named):
                     Text("a", name).props["href"] = href
-        self._state.show(JOB_WORDS.get(job["state"], job["state"]), JOB_TONES.get(job["state"], ""))
+        self._state.show(JOB_STATE_TEXTS.get(job["state"], job["state"]), JOB_TONES.get(job["state"], ""))
         self._text.text = message(job)
         self._cancel.set_visibility(job["state"] in OPEN)
         share = round(100 * min(1.0, max(0.0, job["progress"])))
@@ -163,20 +163,20 @@ class JobPanel:
 
 
 def details_of(job: Mapping[str, Any]) -> dict[str, str]:
-    """What a job was asked for and what it learned from."""
+    """Request and training data of a job."""
     gate = job["gate"]
     held_out, training = (formatting.number(gate, name) for name in ("held_out_samples", "training_samples"))
-    later = "known once it is judged" if job["state"] in OPEN else formatting.NONE
+    later = "known after the gate" if job["state"] in OPEN else formatting.NONE
     parameters = ", ".join(f"{name} {value}" for name, value in job["parameters"].items())
     return {
         "Candidate": job["version"] or formatting.NONE,
-        "From": job["parent"] or ("known when it starts" if job["state"] == "queued" else "nothing"),
+        "From": job["parent"] or ("known when it starts" if job["state"] == "queued" else "no parent"),
         "Seed": str(job["seed"]),
-        "Parameters": parameters or "as the app has them",
-        "Learned from": later if training is None else formatting.plural(training, "sample"),
-        "Judged on": later if held_out is None else f"{formatting.plural(held_out, 'sample')} held out",
-        "The verdict stands on": gate.get("basis") or (later if not gate else formatting.NONE),
-        "Took": took(job),
+        "Parameters": parameters or "defaults of the app",
+        "Trained on": later if training is None else formatting.plural(training, "sample"),
+        "Evaluated on": later if held_out is None else f"{formatting.plural(held_out, 'sample')} held out",
+        "Basis of the verdict": gate.get("basis") or (later if not gate else formatting.NONE),
+        "Duration": duration(job),
     }
 
 
@@ -195,7 +195,7 @@ def job_row(job: Mapping[str, Any]) -> dict[str, Any]:
         "id": job["id"],
         "job": job["id"],
         "job_href": job_path(job["app"], job["id"]),
-        "state": JOB_WORDS.get(job["state"], job["state"]),
+        "state": JOB_STATE_TEXTS.get(job["state"], job["state"]),
         "state_tone": JOB_TONES.get(job["state"], ""),
         "progress": job["progress"],
         "progress_text": f"{100 * job['progress']:.0f} %",
@@ -204,28 +204,28 @@ def job_row(job: Mapping[str, Any]) -> dict[str, Any]:
         "version_href": version_path(job["app"], job["version"]) if known else "",
         "seed": str(job["seed"]),
         "began": job["created_ns"],
-        "took": took(job),
+        "took": duration(job),
         "cancel": "Cancel" if job["state"] in OPEN else "",
         "about": f"job {job['id']}",
     }
 
 
 def message(job: Mapping[str, Any]) -> str:
-    """What a job says of itself, beyond the state that stands beside it."""
-    return "" if job["message"] in (job["state"], JOB_WORDS.get(job["state"])) else job["message"]
+    """The message of a job, unless it repeats the state."""
+    return "" if job["message"] in (job["state"], JOB_STATE_TEXTS.get(job["state"])) else job["message"]
 
 
 def verdict(gate: Mapping[str, Any]) -> str:
-    """What the gate found, in a few words: ``rul_fleet_rmse better by 76 %``."""
+    """The gate's main result: ``rul_fleet_rmse better by 76 %``."""
     if not gate:
         return ""
     gauge = comparison.gauge_of([{"gate": gate}])
-    said, _ = comparison.change(gate.get("candidate"), gate.get("production"), gauge.higher_is_better)
-    return f"{gate.get('figure', '')} {said}".strip()
+    text, _ = comparison.change(gate.get("candidate"), gate.get("production"), gauge.higher_is_better)
+    return f"{gate.get('figure', '')} {text}".strip()
 
 
-def took(job: Mapping[str, Any]) -> str:
-    """``30 s``; empty before it has ended."""
+def duration(job: Mapping[str, Any]) -> str:
+    """``30 s``; a dash for an unfinished job."""
     if not job["started_ns"] or not job["ended_ns"]:
         return formatting.NONE
     seconds = (job["ended_ns"] - job["started_ns"]) / 1e9
@@ -233,8 +233,8 @@ def took(job: Mapping[str, Any]) -> str:
 
 
 def log_tail(text: str) -> str:
-    """The last `LOG_LINES` lines, without the first one where it may be cut."""
+    """The last `LOG_LINES` lines, without an incomplete first one."""
     lines = text.splitlines()
     if len(text.encode()) >= LOG_BYTES:
         lines = lines[1:]
-    return "\n".join(lines[-LOG_LINES:]) or "(nothing is written)"
+    return "\n".join(lines[-LOG_LINES:]) or "(empty)"

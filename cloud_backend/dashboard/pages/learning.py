@@ -1,4 +1,4 @@
-"""The page *Learning*: what the nodes found worth learning from, labels for it, and training from it."""
+"""The page *Learning*: samples selected by nodes, their labels, and training jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard.pages import jobs
-from cloud_backend.dashboard.parts.sample_queue import Queue
+from cloud_backend.dashboard.parts.sample_queue import SampleQueue
 from cloud_backend.dashboard.parts.training_panel import Training
 from common.pages import LabelForm, Site, Text, Tile, View, card, empty
 
@@ -18,7 +18,7 @@ SLOWER_S = 3.0
 
 
 class FormSite(Site, Protocol):
-    """The frame: a `Site` that knows every app's label form."""
+    """A `Site` with the label forms of all apps."""
 
     @property
     def forms(self) -> Mapping[str, LabelForm]: ...
@@ -42,8 +42,8 @@ async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
     apps: Mapping[str, Mapping[str, Any]] = status["apps"]
     chosen = app or first_app(apps)
     if chosen not in apps:
-        problem = f"No app is called {app}." if app else "No app is installed."
-        empty(problem, "Install an app's package beside edgeloop and start the cloud again.", "search_off")
+        problem = f"Unknown app {app}." if app else "No app is installed."
+        empty(problem, "Install an app's package beside edgeloop and restart the cloud.", "search_off")
         return
     if len(apps) > 1:
         with ui.element("nav").classes("row-of").props('aria-label="Apps"'):
@@ -55,12 +55,12 @@ async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
     with ui.element("div").classes("tiles"):
         waiting, running, newest = Tile("Waiting for a label"), Tile("Training"), Tile("Newest job")
         production = Tile("In production")
+    with card("Samples", "Selected by the nodes, newest first; all other readings stayed there.", wide=True):
+        queue = SampleQueue(view, chosen, forms.get(chosen))
     with card(
-        "Worth learning from", "What nodes chose to send, newest first; all else stayed there.", wide=True
-    ):
-        queue = Queue(view, chosen, forms.get(chosen))
-    with card(
-        "Train a candidate", "From production, the samples and their labels; the gate judges.", wide=True
+        "Train a candidate",
+        "From the production model, samples and labels; the gate decides.",
+        wide=True,
     ):
         training = Training(view, chosen)
 
@@ -79,5 +79,5 @@ async def _show(view: View, forms: Mapping[str, LabelForm], app: str) -> None:
 
 
 def first_app(apps: Mapping[str, Mapping[str, Any]]) -> str:
-    """The app to show where none was asked for: the one with the most nodes."""
+    """The default app: the one with the most nodes."""
     return max(sorted(apps), key=lambda name: apps[name]["nodes"], default="")

@@ -1,4 +1,4 @@
-"""The page of one version: what it is, how good, where it came from, and against another version."""
+"""The page of one version: details, figures, comparison with another version, lineage, rollouts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import comparison, lineage
-from cloud_backend.dashboard.parts.comparison_panel import Comparison, job_of
-from cloud_backend.dashboard.parts.dialogs import CAN_GO_OUT, ask_reason, ask_rollout
+from cloud_backend.dashboard.parts.comparison_panel import ComparisonPanel, job_of
+from cloud_backend.dashboard.parts.dialogs import DEPLOYABLE_STATES, ask_reason, start_rollout
 from cloud_backend.dashboard.parts.manifest import COLUMNS_SHOWN, details_of, origins, tensor_rows
 from cloud_backend.dashboard.parts.waves import history_row
 from common.pages import (
@@ -41,14 +41,14 @@ ROLLOUTS = 100
 SLOWER_S = 3.0
 TENSOR_COLUMNS = (
     Column("name", "Name", kind="code"),
-    Column("way", "Way"),
+    Column("way", "Direction"),
     Column("shape", "Shape"),
     Column("unit", "Unit"),
-    Column("holds", "Holds"),
+    Column("content", "Content"),
 )
 LINEAGE_COLUMNS = (
     Column("version", "Version", kind="link"),
-    Column("what", "Made from"),
+    Column("what", "Input"),
     Column("name", "Name", kind="link"),
     Column("detail", "Digest or detail", kind="code"),
 )
@@ -56,7 +56,7 @@ ROLLOUT_COLUMNS = (
     Column("rollout", "Rollout", kind="link"),
     Column("state", "State", kind="badge"),
     Column("reason", "Reason"),
-    Column("began", "Begun", kind="ago"),
+    Column("began", "Started", kind="ago"),
 )
 
 
@@ -66,53 +66,52 @@ def add_pages(site: Site) -> None:
     @site.page("models/{app}/{version}", "Model")
     async def show(view: View, app: str, version: str) -> None:
         view.name(version)
-        place = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}"
+        path = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}"
         try:
-            found = await view.api.get(place)
+            found = await view.api.get(path)
         except ApiError as error:
             if error.status not in (404, 422):
                 raise
             empty(f"{app} has no version {version}.", "The page Models lists the versions.", "search_off")
             return
-        await _show_model(view, place, found)
+        await _show_model(view, path, found)
 
 
 async def approve(view: View, app: str, version: str) -> bool:
-    """Ask why a version is approved, and approve it in the person's name. Returns whether that was done."""
-    place = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}/promote"
+    """Approve a version in the person's name, with a reason. Returns whether it was approved."""
+    path = f"/v1/apps/{quote(app, safe='')}/models/{quote(version, safe='')}/promote"
 
     async def send(reason: str) -> bool:
         if not reason:
             ui.notify("An approval by hand needs a reason.", type="negative")
             return False
         body = {"by": view.person, "reason": reason}
-        return await view.act(view.api.post(place, body), f"{version} is approved by {view.person}.")
+        return await view.act(view.api.post(path, body), f"{version} is approved by {view.person}.")
 
     return await ask_reason(
         f"Approve {version}?",
-        "It may be rolled out from then on, whatever the gate found. Your name and the reason stay in its "
-        "record.",
+        "It can be rolled out then, whatever the verdict of the gate. Your name and the reason are recorded.",
         "Approve",
         send,
     )
 
 
-async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
+async def _show_model(view: View, path: str, found: Mapping[str, Any]) -> None:
     app, version, manifest = found["app"], found["version"], found["manifest"]
     about = f"/v1/apps/{quote(app, safe='')}"
     chain, jobs, job = await asyncio.gather(
-        view.api.get(f"{place}/lineage"),
+        view.api.get(f"{path}/lineage"),
         view.api.get(f"{about}/jobs", limit=20),
         job_of(view.api, found),
     )
     judged = [job] if job else []
     gauge = comparison.gauge_of([*judged, *jobs["items"]])
-    crumbs(("Models", "/ui/models"), (app, "/ui/models"))
+    breadcrumbs(("Models", "/ui/models"), (app, "/ui/models"))
     with view.head:
         badge = Badge()
         with ui.element("div").classes("row-of"):
             out = action(
-                "Roll out", lambda: ask_rollout(view, app, version), icon="rocket_launch", tone="main"
+                "Roll out", lambda: start_rollout(view, app, version), icon="rocket_launch", tone="main"
             )
             promote = action("Approve", lambda: approve(view, app, version), icon="verified")
     verdict = Text("p", "")
@@ -123,29 +122,29 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
     with ui.element("div").classes("grid uneven"):
         with card("Measured", measured_hint(gauge)):
             _show_measured(found, gauge)
-        with card("Against another version"):
-            panel = Comparison(view.api, about, found, job, gauge)
+        with card("Comparison with another version"):
+            panel = ComparisonPanel(view.api, about, found, job, gauge)
         with card("Lineage", lineage.sentence(chain["chain"]), wide=True):
             _show_lineage(app, chain["chain"])
         with card("Rollouts of this version"):
             rollouts = Table(
                 "Rollouts of this version",
                 ROLLOUT_COLUMNS,
-                nothing="It was never rolled out.",
-                what_to_do="An approved version can be rolled out with the button above.",
+                nothing="No rollouts of this version.",
+                what_to_do="The button above rolls out an approved version.",
             )
-        with card("Inputs and outputs", "What the model takes and gives on the node."):
+        with card("Inputs and outputs", "Tensors of the model on the node."):
             _show_tensors(manifest)
 
     async def refresh() -> None:
         now, listed = await asyncio.gather(
-            view.api.get(place), view.api.get(f"{about}/rollouts", limit=ROLLOUTS)
+            view.api.get(path), view.api.get(f"{about}/rollouts", limit=ROLLOUTS)
         )
         own = [row for row in listed["items"] if row["version"] == version]
         badge.show(now["state"], STATE_TONES.get(now["state"], ""))
         verdict.text = state_sentence(now, job, own)
         details.show(details_of(now))
-        out.set_visibility(now["state"] in CAN_GO_OUT and bool(now["created_ns"]))
+        out.set_visibility(now["state"] in DEPLOYABLE_STATES and bool(now["created_ns"]))
         promote.set_visibility(now["state"] in ("candidate", "refused"))
         rollouts.show([history_row(row) for row in own])
 
@@ -153,14 +152,14 @@ async def _show_model(view: View, place: str, found: Mapping[str, Any]) -> None:
     await panel.fill()
 
 
-def crumbs(*places: tuple[str, str]) -> None:
-    """The way to this page, above its heading."""
-    with ui.element("nav").classes("crumbs row-of").props('aria-label="Way to this page"') as way:
-        for number, (name, href) in enumerate(places):
+def breadcrumbs(*pages: tuple[str, str]) -> None:
+    """Breadcrumbs above the page's heading."""
+    with ui.element("nav").classes("crumbs row-of").props('aria-label="Breadcrumbs"') as trail:
+        for number, (name, href) in enumerate(pages):
             if number:
                 Text("span", "›").props("aria-hidden=true")
             Text("a", name).props["href"] = href
-    way.move(target_index=0)
+    trail.move(target_index=0)
 
 
 def _show_measured(found: Mapping[str, Any], gauge: comparison.Gauge) -> None:
@@ -168,7 +167,7 @@ def _show_measured(found: Mapping[str, Any], gauge: comparison.Gauge) -> None:
     Table(
         "Figures",
         (Column("name", "Figure"), Column("value", "Value", kind="number"), Column("note", "", kind="badge")),
-        nothing="Nothing was measured.",
+        nothing="No figures.",
     ).show(
         [
             {
@@ -182,7 +181,7 @@ def _show_measured(found: Mapping[str, Any], gauge: comparison.Gauge) -> None:
         ]
     )
     slice_columns = (Column("name", "Slice"), Column("bar", gauge.figure or "Value", kind="bar"))
-    Table("Slices", slice_columns, nothing="No slice was measured.").show(comparison.bars(found["slices"]))
+    Table("Slices", slice_columns, nothing="No slices.").show(comparison.bars(found["slices"]))
 
 
 def _show_lineage(app: str, chain: Sequence[Mapping[str, Any]]) -> None:
@@ -194,9 +193,9 @@ def _show_lineage(app: str, chain: Sequence[Mapping[str, Any]]) -> None:
         chart = Chart(lineage.sentence(chain), drawn.options, height_px=drawn.height_px)
         chart.element.style(f"width: {drawn.width_px}px; min-width: {drawn.width_px}px")
     if len(chain) > lineage.DRAWN:
-        Text("p", f"The drawing shows the newest {lineage.DRAWN} versions; the text has all.").classes("hint")
+        Text("p", f"The drawing shows the newest {lineage.DRAWN} versions, the text all.").classes("hint")
     with ui.element("details"):
-        Text("summary", "The same as text, with whole digests")
+        Text("summary", "Lineage as text, with whole digests")
         Table("Lineage as text", LINEAGE_COLUMNS).show(lineage.text_rows(app, chain))
 
 
@@ -211,30 +210,32 @@ def _show_tensors(manifest: Mapping[str, Any]) -> None:
 
 
 def measured_hint(gauge: comparison.Gauge) -> str:
-    """What was measured and which way is better."""
+    """Origin of the figures, and the gate's figure with its better direction."""
     if not gauge.figure:
-        return "On what no training job saw, when the version was made."
+        return "Measured on data that no training job used, when the version was made."
     way = {True: ": higher is better", False: ": lower is better", None: ""}[gauge.higher_is_better]
-    return f"On what no training job saw, when the version was made. The gate judges by {gauge.figure}{way}."
+    return (
+        f"Measured on data that no training job used, when the version was made. Gate: {gauge.figure}{way}."
+    )
 
 
 def state_sentence(
     found: Mapping[str, Any], job: Mapping[str, Any] | None, rollouts: Sequence[Mapping[str, Any]]
 ) -> str:
-    """What the state of a version means, and why it is in it."""
+    """The state of a version, with its reason."""
     by = found["approved_by"]
     state = found["state"]
     if state == "production":
-        return "In production: nodes run it unless a rollout gives them another one."
+        return "In production: nodes run it unless a rollout assigns another version."
     if state == "approved":
         why = f", {found['approval_reason']}" if found.get("approval_reason") else ""
-        return f"Approved by {by or 'nobody who is named'}{why}: it can be rolled out."
+        return f"Approved by {by or 'an unnamed person'}{why}: it can be rolled out."
     if state == "candidate":
-        return "A candidate that nobody has approved."
+        return "A candidate without approval."
     if state == "retired":
-        return "It was in production before."
-    taken_back = next((row for row in rollouts if row["state"] == "reverted"), None)
-    if taken_back is not None:
-        return f"Refused after rollout {taken_back['id']} was reverted: {taken_back['reason']}."
+        return "Formerly in production."
+    reverted = next((row for row in rollouts if row["state"] == "reverted"), None)
+    if reverted is not None:
+        return f"Refused after rollout {reverted['id']} was reverted: {reverted['reason']}."
     reasons = (job or {}).get("gate", {}).get("reasons") or []
     return f"Refused by the gate: {'; '.join(map(str, reasons))}." if reasons else "Refused."

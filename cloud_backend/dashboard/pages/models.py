@@ -1,4 +1,4 @@
-"""The page *Models*: every app's versions, newest first, with what each one is and where it came from."""
+"""The page *Models*: the versions of every app, newest first, with state, figures and origin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cloud_backend.dashboard.pages import model
 from cloud_backend.dashboard.pages.model import STATE_TONES, approve
 from cloud_backend.dashboard.parts import formatting
 from cloud_backend.dashboard.parts.comparison import Gauge, figure, gauge_of
-from cloud_backend.dashboard.parts.dialogs import CAN_GO_OUT, ask_rollout
+from cloud_backend.dashboard.parts.dialogs import DEPLOYABLE_STATES, start_rollout
 from cloud_backend.dashboard.parts.lineage import job_path, version_path
 from cloud_backend.dashboard.parts.manifest import origin
 from common.pages import Badge, Column, Site, Table, Text, View, card
@@ -24,12 +24,17 @@ SLOWER_S = 3.0
 COLUMNS = (
     Column("version", "Version", kind="link"),
     Column("state", "State", kind="badge"),
-    Column("figure", "Gate's figure", kind="number", hint="What the gate judges by, as measured then"),
-    Column("worst", "Slices", hint="How many, and the range of the gate's figure over them"),
+    Column(
+        "figure",
+        "Gate's figure",
+        kind="number",
+        hint="As measured when the version was made",
+    ),
+    Column("slices", "Slices", hint="Number of slices, and the range of the gate's figure over them"),
     Column("parent", "Parent", kind="link"),
-    Column("origin", "Made by", kind="link"),
+    Column("origin", "Origin", kind="link"),
     Column("approved", "Approved by"),
-    Column("at", "Made", kind="ago"),
+    Column("at", "Created", kind="ago"),
     Column("next", "", kind="action"),
 )
 
@@ -40,10 +45,10 @@ def add_pages(site: Site) -> None:
 
     @site.page("models", "Models")
     async def show(view: View) -> None:
-        await show_per_app(view, Shelf, SLOWER_S)
+        await show_per_app(view, AppModels, SLOWER_S)
 
 
-class Shelf:
+class AppModels:
     """The versions of one app."""
 
     def __init__(self, view: View, app: str, title: str) -> None:
@@ -58,14 +63,14 @@ class Shelf:
             self._table = Table(
                 f"Versions of {title}",
                 COLUMNS,
-                nothing="There is no model yet.",
+                nothing="No models yet.",
                 what_to_do=f"Train one on the page Learning, or add one: edgeloop model add {app} FOLDER",
             )
             self._table.on_action(self._act)
             self._older = MoreButton(self.refresh)
 
     async def refresh(self) -> None:
-        """Bring the list up to date."""
+        """Update the list."""
         page, jobs = await asyncio.gather(
             self._view.api.get(f"{self._place}/models", limit=self._older.shown),
             self._view.api.get(f"{self._place}/jobs", limit=JUDGED_JOBS),
@@ -75,20 +80,20 @@ class Shelf:
         self._states = {each["version"]: each["state"] for each in models}
         self._table.show([model_row(each, gauge) for each in models])
         self._older.show(page)
-        said = production_sentence(models, gauge)
-        self._text.text = said
-        self._badge.show("production" if said else "", "good")
+        production = production_sentence(models, gauge)
+        self._text.text = production
+        self._badge.show("production" if production else "", "good")
 
     async def _act(self, version: str, _column: str) -> None:
-        if self._states.get(version) in CAN_GO_OUT:
-            await ask_rollout(self._view, self._app, version)
+        if self._states.get(version) in DEPLOYABLE_STATES:
+            await start_rollout(self._view, self._app, version)
         else:
             await approve(self._view, self._app, version)
             await self.refresh()
 
 
 def production_sentence(models: Sequence[Mapping[str, Any]], gauge: Gauge) -> str:
-    """What runs in production, and how good the gate found it; empty where it is not among ``models``."""
+    """The production version and its figure of the gate; empty if it is not among ``models``."""
     for each in models:
         if each["state"] == "production":
             value = each["figures"].get(gauge.figure)
@@ -98,11 +103,11 @@ def production_sentence(models: Sequence[Mapping[str, Any]], gauge: Gauge) -> st
 
 
 def model_row(each: Mapping[str, Any], gauge: Gauge) -> dict[str, Any]:
-    """A row of the list, from what ``GET /v1/apps/A/models`` gives."""
+    """A row of the list, from ``GET /v1/apps/{app}/models``."""
     app, state = each["app"], each["state"]
     job = each["job"]
     starter = not each["created_ns"]
-    can = "Roll out" if state in CAN_GO_OUT and not starter else ""
+    can = "Roll out" if state in DEPLOYABLE_STATES and not starter else ""
     return {
         "id": each["version"],
         "version": each["version"],
@@ -110,7 +115,7 @@ def model_row(each: Mapping[str, Any], gauge: Gauge) -> dict[str, Any]:
         "state": state,
         "state_tone": STATE_TONES.get(state, ""),
         "figure": main_figure(each, gauge),
-        "worst": slices_range(each["slices"]),
+        "slices": slices_range(each["slices"]),
         "parent": each["parent"] or formatting.NONE,
         "parent_href": version_path(app, each["parent"]) if each["parent"] else "",
         "origin": origin(each),
@@ -122,7 +127,7 @@ def model_row(each: Mapping[str, Any], gauge: Gauge) -> dict[str, Any]:
 
 
 def main_figure(each: Mapping[str, Any], gauge: Gauge) -> str:
-    """The gate's figure of a version; while no gate has judged, the first one with its name."""
+    """The gate's figure of a version; without a gate's report, its first figure with its name."""
     figures = each["figures"]
     if gauge.figure in figures:
         return figure(figures[gauge.figure])

@@ -1,4 +1,4 @@
-"""The page *Rollouts*: what is on its way to the nodes, and what went before; and the page of one rollout."""
+"""The page *Rollouts*: the active rollout and the history of each app; and the page of one rollout."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from nicegui import ui
 from nicegui.element import Element
 
 from cloud_backend.dashboard.layout.per_app import MoreButton, show_per_app
-from cloud_backend.dashboard.pages.model import crumbs
+from cloud_backend.dashboard.pages.model import breadcrumbs
 from cloud_backend.dashboard.parts import formatting
-from cloud_backend.dashboard.parts.dialogs import ask_rollout
+from cloud_backend.dashboard.parts.dialogs import start_rollout
 from cloud_backend.dashboard.parts.lineage import version_path
-from cloud_backend.dashboard.parts.waves import Changes, Waves, history_row, rollout_api, rollout_path, shares
+from cloud_backend.dashboard.parts.waves import (
+    RolloutActions,
+    Waves,
+    history_row,
+    rollout_api,
+    rollout_path,
+    shares,
+)
 from common.pages import ApiError, Column, Details, Site, Table, Text, View, action, card, empty
 
 STEPS = 100
@@ -28,8 +35,8 @@ HISTORY_COLUMNS = (
     Column("waves", "Wave"),
     Column("shares", "Shares", hint="Share of the nodes that each wave reaches"),
     Column("reason", "Reason"),
-    Column("began", "Begun", kind="ago"),
-    Column("took", "Took", kind="number"),
+    Column("began", "Started", kind="ago"),
+    Column("took", "Duration", kind="number"),
 )
 STEP_COLUMNS = (
     Column("at", "When", kind="ago"),
@@ -51,19 +58,19 @@ def add_pages(site: Site) -> None:
     @site.page("rollouts/{app}/{id}", "Rollout")
     async def show_one(view: View, app: str, id: str) -> None:
         view.name(id)
-        place = rollout_api(app, id)
+        path = rollout_api(app, id)
         try:
-            row = await view.api.get(place)
+            row = await view.api.get(path)
         except ApiError as error:
             if error.status not in (404, 422):
                 raise
             empty(f"{app} has no rollout {id}.", "The page Rollouts lists them.", "search_off")
             return
-        await _show_rollout(view, place, row)
+        await _show_rollout(view, path, row)
 
 
 class AppRollouts:
-    """One app: the rollout that is on its way, and the history."""
+    """One app: its active rollout, and the history."""
 
     def __init__(self, view: View, app: str, title: str) -> None:
         self._view = view
@@ -72,9 +79,9 @@ class AppRollouts:
         with card(title, wide=True):
             with ui.element("div").classes("row-of"):
                 self._start = action(
-                    "Start a rollout", lambda: ask_rollout(view, app), icon="rocket_launch", tone="main"
+                    "Start a rollout", lambda: start_rollout(view, app), icon="rocket_launch", tone="main"
                 )
-                self._changes = Changes(view)
+                self._actions = RolloutActions(view)
                 self._link = Text("a", "")
             self._box: Element = ui.element("div").classes("stack")
             self._waves: Waves | None = None
@@ -82,13 +89,13 @@ class AppRollouts:
             self._table = Table(
                 f"Rollouts of {title}",
                 HISTORY_COLUMNS,
-                nothing="Nothing was rolled out yet: every node runs the model that it came with.",
-                what_to_do="Train a candidate on the page Learning; once approved, it starts here.",
+                nothing="No rollouts yet: every node runs its bundled model.",
+                what_to_do="Train a candidate on the page Learning; once approved, roll it out here.",
             )
             self._older = MoreButton(self.refresh)
 
     async def refresh(self) -> None:
-        """Bring the running rollout and the history up to date."""
+        """Update the active rollout and the history."""
         page = await self._view.api.get(self._place, limit=self._older.shown)
         rows = page["items"]
         self._table.show([history_row(row) for row in rows])
@@ -98,7 +105,7 @@ class AppRollouts:
         await self._show_active(active or (rows[0] if rows else None))
 
     async def _show_active(self, row: Mapping[str, Any] | None) -> None:
-        """Show this rollout's waves: the one on its way, or how the last one ended."""
+        """Show the waves of the active rollout, or of the last one."""
         if row is None:
             return
         progress = await self._view.api.get(f"{rollout_api(row['app'], row['id'])}/progress")
@@ -109,40 +116,40 @@ class AppRollouts:
                 self._waves = Waves(nodes=False)
         self._link.text = f"{row['version']}: nodes and steps"
         self._link.props["href"] = rollout_path(row["app"], row["id"])
-        self._changes.show(row, newest=True)
+        self._actions.show(row, newest=True)
         self._waves.show(row, progress, time.time_ns())
 
 
-async def _show_rollout(view: View, place: str, row: Mapping[str, Any]) -> None:
+async def _show_rollout(view: View, path: str, row: Mapping[str, Any]) -> None:
     app = row["app"]
-    crumbs(("Rollouts", "/ui/rollouts"), (app, "/ui/rollouts"))
+    breadcrumbs(("Rollouts", "/ui/rollouts"), (app, "/ui/rollouts"))
     with view.head, ui.element("div").classes("row-of"):
-        changes = Changes(view)
+        actions = RolloutActions(view)
     with card("Waves", wide=True):
         waves = Waves(nodes=True)
-        cut = Text("p", "").classes("hint")
-    with card("What it is", wide=True):
+        truncation = Text("p", "").classes("hint")
+    with card("Details", wide=True):
         with ui.element("div").classes("row-of"):
             Text("a", f"Model {row['version']}").props["href"] = version_path(app, row["version"])
         details = Details({})
-    with card("What nodes reported", f"The newest {STEPS} steps of adoption.", wide=True):
-        steps = Table("Steps", STEP_COLUMNS, nothing="No node has reported yet.")
+    with card("Reports of nodes", f"The newest {STEPS} adoption steps.", wide=True):
+        steps = Table("Steps", STEP_COLUMNS, nothing="No reports yet.")
 
     async def refresh() -> None:
         now, progress, newest = await asyncio.gather(
-            view.api.get(place),
-            view.api.get(f"{place}/progress"),
+            view.api.get(path),
+            view.api.get(f"{path}/progress"),
             view.api.get(f"/v1/apps/{quote(app, safe='')}/rollouts", limit=1),
         )
-        changes.show(now, newest=newest["items"][0]["id"] == now["id"])
+        actions.show(now, newest=newest["items"][0]["id"] == now["id"])
         waves.show(now, progress, time.time_ns())
         details.show(details_of(now))
         listed, total = len(progress["nodes"]), progress["nodes_total"]
-        cut.text = f"{listed} of {total} nodes are listed, trouble first; all are counted."
-        cut.set_visibility(listed < total)
+        truncation.text = f"{listed} of {total} nodes are listed, failures first; all are counted."
+        truncation.set_visibility(listed < total)
 
     async def refresh_steps() -> None:
-        found = (await view.api.get(f"{place}/adoptions", limit=STEPS))["items"]
+        found = (await view.api.get(f"{path}/adoptions", limit=STEPS))["items"]
         steps.show([step_row(step, n) for n, step in enumerate(sorted(found, key=lambda s: -s["time_ns"]))])
 
     await view.live(refresh)
@@ -150,21 +157,21 @@ async def _show_rollout(view: View, place: str, row: Mapping[str, Any]) -> None:
 
 
 def details_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a rollout is, as names and values."""
+    """Details of a rollout."""
     bound = {name: values for name, values in row["constraint"].items() if values}
     only = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in bound.items())
     return {
         "Version": row["version"],
-        "Before": row["previous_version"] or "the model that each node came with",
+        "Previous version": row["previous_version"] or "the bundled model of each node",
         "Waves": shares(row["waves"]),
-        "Soak": f"{row['soak_s']:g} s of good health before a node counts",
-        "Only": only or "all nodes of the app",
+        "Soak": f"{row['soak_s']:g} s of good health before a node counts as confirmed",
+        "Nodes": only or "all nodes of the app",
         "Deployment": f"serial {row['serial']}",
     }
 
 
 def step_row(step: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """A row of the log of adoption."""
+    """A row of the adoption log."""
     bad = step["step"] in ("refused", "reverted") or not step["ok"]
     return {
         "id": f"{step['node']} {step['time_ns']} {step['step']} {number}",

@@ -1,4 +1,4 @@
-"""The page *Settings*: who is signed in, the cloud's facts, the API, and how a node is enrolled."""
+"""The page *Settings*: session, cloud, enrolment of nodes, API, sign-in, audit trail, ingest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNTS = {
     "committed": "Events committed",
     "streams": "Streams of events",
     "samples": "Samples received",
-    "sample_bytes_received": "Their size",
+    "sample_bytes_received": "Size of samples",
 }
 _SET_THEME = """() => {{
   document.cookie = "{cookie}={kept};path={path};max-age={age};samesite=strict";
@@ -43,16 +43,16 @@ def add_pages(site: Site) -> None:
                 with ui.element("div").classes("row-of"):
                     broker, database, ingest = Badge(), Badge(), Badge()
                 cloud = Details({})
-            with card("Enrol a node", "A node needs this file to trust and reach the cloud.", wide=True):
+            with card("Enrol a node", "The file by which a node reaches and trusts the cloud.", wide=True):
                 EnrolmentForm(view)
-            with card("The API", "All that these pages do, they do by it."):
+            with card("The API", "These pages use nothing else."):
                 _draw_api(origin)
-            with card("Signing in", "On the machine of the cloud; DIR is the cloud's data folder."):
-                _command("A link that opens the dashboard once", "edgeloop cloud link --data DIR")
-                _command("Another password; everyone is signed out", "edgeloop cloud password --data DIR")
-            with card("Audit trail", "Who changed what, when, and from where."):
+            with card("Sign-in", "Commands for the machine of the cloud; DIR is the cloud's data folder."):
+                _command("One-time link to the dashboard", "edgeloop cloud link --data DIR")
+                _command("New password; ends all sessions", "edgeloop cloud password --data DIR")
+            with card("Audit trail", "Changes with person, time and address."):
                 ui.link("Open the audit trail", f"{MOUNT}/settings/audit")
-            with card("What ingest has counted", "Since the cloud's last start.", wide=True):
+            with card("Ingest counters", "Since the cloud's last start.", wide=True):
                 counted = Details({})
 
         async def refresh() -> None:
@@ -62,8 +62,10 @@ def add_pages(site: Site) -> None:
             counted.show(ingest_details(status["ingest"]))
             works = status["broker"]["alive"] and status["broker"]["connected"]
             broker.show("broker works" if works else "broker does not answer", "good" if works else "bad")
-            kept = status["ingest"].get("database") != "unwell"
-            database.show("database works" if kept else "database takes nothing", "good" if kept else "bad")
+            writable = status["ingest"].get("database") != "unwell"
+            database.show(
+                "database works" if writable else "database accepts no writes", "good" if writable else "bad"
+            )
             waiting = formatting.number(status["ingest"], "waiting_events") or 0
             ingest.show(
                 f"{formatting.plural(waiting, 'event')} to commit", "warn" if waiting > 10_000 else ""
@@ -73,17 +75,17 @@ def add_pages(site: Site) -> None:
 
 
 def session_details(session: Mapping[str, Any]) -> dict[str, str]:
-    """Who is signed in and until when, from what ``GET /v1/session`` gives."""
+    """The session, from ``GET /v1/session``."""
     expires_ns = session["expires_ns"]
     return {
         "Signed in as": session["name"],
-        "By": "a session" if session["kind"] == "session" else "the API token of the admin",
+        "With": "a session" if session["kind"] == "session" else "the API token of the admin",
         "Until": formatting.date_and_time(expires_ns) if expires_ns else "the token is replaced",
     }
 
 
 def cloud_details(status: Mapping[str, Any]) -> dict[str, str]:
-    """What the cloud is, from what ``GET /v1/status`` gives."""
+    """Details of the cloud, from ``GET /v1/status``."""
     broker, database = status["broker"], status["database"]
     return {
         "Version": status["edgeloop"],
@@ -99,9 +101,9 @@ def cloud_details(status: Mapping[str, Any]) -> dict[str, str]:
 
 
 def ingest_details(ingest: Mapping[str, Any]) -> dict[str, str]:
-    """What ingest has counted, by name."""
+    """Counters of ingest by name."""
     return {
-        in_words(name): (formatting.size if "bytes" in name else formatting.count)(
+        as_label(name): (formatting.size if "bytes" in name else formatting.count)(
             formatting.number(ingest, name)
         )
         for name in ingest
@@ -109,29 +111,29 @@ def ingest_details(ingest: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def in_words(name: str) -> str:
+def as_label(name: str) -> str:
     """``sample_bytes_received`` as ``Sample bytes received``."""
     return re.sub("_", " ", name).capitalize()
 
 
 def _origin() -> str:
-    """The cloud's address as this browser knows it."""
+    """The cloud's address in this browser."""
     url = ui.context.client.request.url
     return f"{url.scheme}://{url.netloc}"
 
 
 def _draw_api(origin: str) -> None:
     with ui.element("p"):
-        Text("span", "Every route is described, and can be tried, at ")
+        Text("span", "Interactive documentation of every route: ")
         Text("a", "/docs").props("href=/docs")
-        Text("span", "; the machine-readable description is ")
+        Text("span", "; machine-readable description: ")
         Text("a", "/openapi.json").props("href=/openapi.json")
         Text("span", ".")
     _command(
-        "Ask it with the admin's token, a file in the cloud's data folder",
+        "Request with the admin's token, a file in the cloud's data folder",
         f'curl -H "Authorization: Bearer $(cat DIR/secrets/admin-token)" {origin}/v1/status',
     )
-    _command("Or by the command line", f"edgeloop cloud status --cloud {origin} --data DIR")
+    _command("The same from the command line", f"edgeloop cloud status --cloud {origin} --data DIR")
 
 
 def _command(what: str, command: str) -> None:

@@ -1,4 +1,4 @@
-"""Options of the charts that several pages show, made from what the API gives.
+"""ECharts options of the charts of several pages, from the API's answers.
 
 Tooltips are drawn as text (``richText``), never as HTML: names in them come from nodes.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 TOOLTIP = {"trigger": "axis", "confine": True, "renderMode": "richText"}
 SERIES_LIMIT = 7
-"""Series of a chart; what is beyond them is shown as *all other*."""
+"""Maximum number of series of a chart; further ones are summed up as *all other*."""
 OTHERS = "all other"
 _GREY = "#7b8794"
 _Points = Sequence[Mapping[str, Any]]
@@ -24,8 +24,8 @@ def latency_over_time(points: _Points) -> dict[str, Any]:
 
 
 def backlog_over_time(points: _Points) -> dict[str, Any]:
-    """Events that waited in the outbox."""
-    return _over_time(points, {"events that wait": "outbox_events"}, "{value}", area=True)
+    """Events waiting in the outbox."""
+    return _over_time(points, {"waiting events": "outbox_events"}, "{value}", area=True)
 
 
 def _over_time(
@@ -46,7 +46,7 @@ def _over_time(
         "xAxis": {"type": "time", "splitLine": {"show": False}},
         "yAxis": {"type": "value", "min": 0, "axisLabel": _labels(labels)},
         "series": series,
-        "title": _title("" if points else "No health report yet"),
+        "title": _title("" if points else "No health reports yet"),
     }
 
 
@@ -84,24 +84,24 @@ def volume_by_day(volumes: Sequence[Mapping[str, Any]], what: str) -> dict[str, 
         "xAxis": {"type": "category", "data": days},
         "yAxis": {"type": "value", "axisLabel": _labels(f"{{value}}{unit}")},
         "series": series,
-        "title": _title("" if volumes else "Nothing has arrived in these days"),
+        "title": _title("" if volumes else "No data in these days"),
     }
 
 
 def _every_day(found: Iterable[str]) -> list[str]:
-    """The days from the first to the last, those between them too, as ``YYYY-MM-DD``."""
+    """All days from the first to the last, as ``YYYY-MM-DD``."""
     days = sorted(date.fromisoformat(day) for day in found)
     if not days:
         return []
     return [(days[0] + timedelta(number)).isoformat() for number in range((days[-1] - days[0]).days + 1)]
 
 
-def _scale(most_bytes: float) -> tuple[float, str]:
-    """By what bytes are divided on an axis, and the unit of what is left; 0 is for plain counts."""
+def _scale(max_bytes: float) -> tuple[float, str]:
+    """Divisor and unit of bytes on an axis; no unit for 0, which stands for plain counts."""
     for length, unit in ((1e9, " GB"), (1e6, " MB"), (1e3, " kB")):
-        if most_bytes >= 2 * length:
+        if max_bytes >= 2 * length:
             return length, unit
-    return 1.0, " B" if most_bytes else ""
+    return 1.0, " B" if max_bytes else ""
 
 
 def _labels(text: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _labels(text: str) -> dict[str, Any]:
 
 
 def _title(text: str) -> dict[str, Any]:
-    """What stands in the middle of an empty chart; taken back by name, for charts keep what is left out."""
+    """Text in the middle of an empty chart; it is hidden explicitly because ECharts keeps omitted options."""
     style = {"color": _GREY, "fontSize": 14, "fontWeight": "normal"}
     return {"show": bool(text), "text": text, "left": "center", "top": "middle", "textStyle": style}
 

@@ -1,7 +1,7 @@
-"""Two versions beside each other: which figures may be compared, and who is better, in words. Pure.
+"""Comparison of two versions: comparable figures, and which version is better. Pure.
 
-Which direction is better is read from what the gate has judged: it knows the app's rule, and the sign of a
-gain tells it. For figures that no gate has judged only *higher* and *lower* are said.
+The better direction is read from the sign of the gain in a gate's report: the gate knows the app's rule. For
+other figures the result is only *higher* or *lower*.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from cloud_backend.dashboard.parts.formatting import NONE, number
 from common.pages.blocks import Tone
 
 SAME_SHARE = 0.0005
-"""Differences below this share of the other value are called the same."""
+"""Relative difference below which two values count as equal."""
 HELD_OUT = "held_out_samples"
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """The figure that the gate judges by; ``higher_is_better`` is None while no gate has told."""
+    """The gate's figure; ``higher_is_better`` is None as long as no report shows it."""
 
     figure: str = ""
     higher_is_better: bool | None = None
@@ -32,18 +32,18 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Figures and slices of two versions, and on what ground they may be compared."""
+    """Figures and slices of two versions, and the basis of their comparison."""
 
     figures: Mapping[str, float]
     other_figures: Mapping[str, float]
     slices: Mapping[str, float]
     other_slices: Mapping[str, float]
-    ground: str
+    basis: str
     exact: bool
 
 
 def gauge_of(jobs: Iterable[Mapping[str, Any]]) -> Gauge:
-    """The gauge that the newest judged job shows."""
+    """The gate's figure and direction, from the newest job with a conclusive report."""
     figure = ""
     for job in jobs:
         gate = job.get("gate") or {}
@@ -55,7 +55,7 @@ def gauge_of(jobs: Iterable[Mapping[str, Any]]) -> Gauge:
 
 
 def figure(value: Any) -> str:
-    """``7.565``, ``12,400``: four significant digits; a dash for what is no number."""
+    """``7.565``, ``12,400``: four significant digits; a dash for a value that is no number."""
     known = number({"value": value}, "value")
     if known is None:
         return NONE
@@ -63,10 +63,10 @@ def figure(value: Any) -> str:
 
 
 def change(own: Any, other: Any, higher_is_better: bool | None) -> tuple[str, Tone]:
-    """How ``own`` lies against ``other``: ``better by 76 %``, and its tone."""
+    """Change of ``own`` relative to ``other``, such as ``better by 76 %``, and its tone."""
     mine, theirs = number({"value": own}, "value"), number({"value": other}, "value")
     if mine is None or theirs is None:
-        return ("" if mine is None and theirs is None else "not measured on both"), ""
+        return ("" if mine is None and theirs is None else "measured on one only"), ""
     difference = mine - theirs
     if abs(difference) <= SAME_SHARE * abs(theirs):
         return "the same", ""
@@ -83,9 +83,9 @@ def pair(
     job: Mapping[str, Any] | None,
     other_job: Mapping[str, Any] | None,
 ) -> Pair:
-    """What may be compared of two versions, with their jobs where they have any.
+    """The comparable figures of two versions, with the jobs that trained them, if any.
 
-    A job that trained one from the other has measured both on the same sets: that comes first.
+    Preferred are the figures of a job that trained one from the other: it measured both on the same sets.
     """
     if _measured_both(job, one, other):
         return _of_gate(job or {}, swapped=False)
@@ -93,14 +93,14 @@ def pair(
         return _of_gate(other_job or {}, swapped=True)
     held_out, others = (_data(each).get(HELD_OUT) for each in (one, other))
     if held_out and held_out == others:
-        ground, exact = "Both were measured on the same held-out samples.", True
+        basis, exact = "Both were measured on the same held-out samples.", True
     else:
-        ground, exact = (
-            "Each was measured when it was made, on other held-out samples: "
-            "a difference may come from the samples.",
+        basis, exact = (
+            "Measured on different held-out samples, each when its version was made: "
+            "a difference may be due to the samples.",
             False,
         )
-    return Pair(one["figures"], other["figures"], one["slices"], other["slices"], ground, exact)
+    return Pair(one["figures"], other["figures"], one["slices"], other["slices"], basis, exact)
 
 
 def rows(
@@ -109,15 +109,15 @@ def rows(
     """Rows of figures side by side; ``direction`` is one for all, or by name."""
     found: list[dict[str, Any]] = []
     for name in [*own, *(each for each in other if each not in own)]:
-        towards = direction.get(name) if isinstance(direction, Mapping) else direction
-        words, tone = change(own.get(name), other.get(name), towards)
+        higher_is_better = direction.get(name) if isinstance(direction, Mapping) else direction
+        text, tone = change(own.get(name), other.get(name), higher_is_better)
         found.append(
             {
                 "id": name,
                 "name": name,
                 "own": figure(own.get(name)),
                 "other": figure(other.get(name)),
-                "change": words,
+                "change": text,
                 "change_tone": tone,
             }
         )
@@ -125,26 +125,28 @@ def rows(
 
 
 def gate_rows(gate: Mapping[str, Any], gauge: Gauge) -> list[dict[str, Any]]:
-    """The gate's report as a table: the figure first, then every slice, and whether each passed."""
+    """The gate's report as rows: the figure, then every slice, each with its verdict."""
     reasons = [str(reason) for reason in gate.get("reasons", [])]
-    fallen = [reason for reason in reasons if not reason.startswith("slice ")]
-    towards = gauge.higher_is_better
+    failures = [reason for reason in reasons if not reason.startswith("slice ")]
+    higher_is_better = gauge.higher_is_better
     first = _gate_row(
-        "figure", str(gate.get("figure", "")), gate.get("candidate"), gate.get("production"), towards
+        "figure", str(gate.get("figure", "")), gate.get("candidate"), gate.get("production"), higher_is_better
     )
-    verdict = [first | _verdict(not fallen) | {"note": "; ".join(fallen) or "decides"}]
+    verdict = [first | _verdict(not failures) | {"note": "; ".join(failures) or "decisive"}]
     for each in gate.get("slices", []):
         name = str(each.get("name", ""))
-        row = _gate_row(f"slice:{name}", name, each.get("candidate"), each.get("production"), towards)
+        row = _gate_row(
+            f"slice:{name}", name, each.get("candidate"), each.get("production"), higher_is_better
+        )
         passed = each.get("passed") is True
         if passed and row["change_tone"] == "bad":
-            row["change_tone"] = "warn"  # worse, by less than the gate minds
+            row["change_tone"] = "warn"  # worse, within the gate's tolerance
         verdict.append(row | _verdict(passed) | {"note": str(each.get("note", ""))})
     return verdict
 
 
 def bars(values: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Rows of slices with a bar against the largest."""
+    """Rows of slices with bars relative to the largest."""
     numbers = {name: number(values, name) for name in values}
     largest = max((abs(value) for value in numbers.values() if value is not None), default=0.0)
     return [
@@ -161,19 +163,19 @@ def bars(values: Mapping[str, float]) -> list[dict[str, Any]]:
 def _gate_row(
     id: str, name: str, candidate: Any, production: Any, higher_is_better: bool | None
 ) -> dict[str, Any]:
-    words, tone = change(candidate, production, higher_is_better)
+    text, tone = change(candidate, production, higher_is_better)
     return {
         "id": id,
         "name": name,
         "own": figure(candidate),
         "other": figure(production),
-        "change": words,
+        "change": text,
         "change_tone": tone,
     }
 
 
 def _verdict(passed: bool) -> dict[str, str]:
-    return {"verdict": "passed" if passed else "fell", "verdict_tone": "good" if passed else "bad"}
+    return {"verdict": "passed" if passed else "failed", "verdict_tone": "good" if passed else "bad"}
 
 
 def _measured_both(job: Mapping[str, Any] | None, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -190,8 +192,8 @@ def _of_gate(job: Mapping[str, Any], *, swapped: bool) -> Pair:
         (gate["production_figures"], _slices(slices, "production")),
     ]
     (figures, own), (other_figures, others) = reversed(sides) if swapped else sides
-    ground = f"The gate of {job['id']} measured both on the same held-out samples and sets."
-    return Pair(figures, other_figures, own, others, ground, True)
+    basis = f"Measured by the gate of {job['id']}, on the same held-out samples and sets."
+    return Pair(figures, other_figures, own, others, basis, True)
 
 
 def _slices(slices: Sequence[Mapping[str, Any]], side: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""One version beside another: the part of a version's page that compares."""
+"""Comparison panel of a version's page: its figures beside those of another version."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from nicegui import ui
 from cloud_backend.dashboard.parts import comparison
 from common.pages import ApiClient, ApiError, Column, Table, Text
 
-OTHERS = 100
-"""Most versions that are offered to compare with."""
+VERSIONS_LIMIT = 100
+"""Maximum number of versions to choose from."""
 
 
-class Comparison:
-    """The version beside another one, which a person chooses; first its parent, or what is in production."""
+class ComparisonPanel:
+    """Compares a version with a chosen one; initially with the production model or the parent."""
 
     def __init__(
         self,
         api: ApiClient,
-        about: str,
+        path: str,
         found: Mapping[str, Any],
         job: Mapping[str, Any] | None,
         gauge: comparison.Gauge,
     ) -> None:
-        self._api, self._about, self._found, self._job, self._gauge = api, about, found, job, gauge
+        self._api, self._path, self._found, self._job, self._gauge = api, path, found, job, gauge
         self._choice = ui.select([], label="Compare with", on_change=self._show).props("outlined dense")
-        self._ground = Text("p", "").classes("hint")
+        self._basis = Text("p", "").classes("hint")
         self._box = ui.element("div").classes("stack")
 
     async def fill(self) -> None:
-        """Offer the other versions, and show the first comparison."""
-        models = (await self._api.get(f"{self._about}/models", limit=OTHERS))["items"]
+        """Fill the list of versions and show the first comparison."""
+        models = (await self._api.get(f"{self._path}/models", limit=VERSIONS_LIMIT))["items"]
         own = self._found["version"]
         others = {m["version"]: f"{m['version']} ({m['state']})" for m in models if m["version"] != own}
         if not others:
             self._choice.set_visibility(False)
-            self._ground.text = "There is no other version of this app."
+            self._basis.text = "This app has no other version."
             return
         self._choice.set_options(others, value=first_other(self._found, models))
 
@@ -47,15 +47,15 @@ class Comparison:
         if not version:
             return
         try:
-            other = await self._api.get(f"{self._about}/models/{quote(version, safe='')}")
+            other = await self._api.get(f"{self._path}/models/{quote(version, safe='')}")
             other_job = await job_of(self._api, other)
         except ApiError as error:
-            self._ground.text = f"This comparison cannot be made now: {error}"
+            self._basis.text = f"The comparison failed: {error}"
             return
         if self._choice.value != version:
-            return  # another one was chosen meanwhile
+            return  # another version was chosen meanwhile
         both = comparison.pair(self._found, other, self._job, other_job)
-        self._ground.text = both.ground
+        self._basis.text = both.basis
         self._box.clear()
         with self._box:
             _compare_table("Figure", self._found, other, both.figures, both.other_figures, self._gauge)
@@ -83,12 +83,12 @@ def _compare_table(
             Column("other", other["version"], kind="number"),
             Column("change", "This one is", kind="badge"),
         ),
-        nothing="Neither has any figure.",
+        nothing="Neither version has figures.",
     ).show(rows)
 
 
 def first_other(found: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
-    """The version to compare with first: what is in production, else the parent, else the next one."""
+    """The version of the first comparison: the production model, else the parent, else the newest other."""
     others = [each for each in models if each["version"] != found["version"]]
     for each in others:
         if each["state"] == "production":
@@ -98,7 +98,7 @@ def first_other(found: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -
 
 
 async def job_of(api: ApiClient, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The job that made a version, if this cloud knows it."""
+    """The job that trained a version; None if this cloud has none."""
     if not found["job"]:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Dialogs that ask before something is done: for a reason, and what a rollout shall be."""
+"""Dialogs: a reason, a confirmation, the parameters of a rollout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from common.pages import ApiError, Text, View, action
 
 REASON_CHARACTERS = 500
 DEFAULT_WAVES = "34, 100"
-CAN_GO_OUT = ("approved", "retired")
-"""States of versions that may be rolled out."""
-VERSIONS_OFFERED = 100
+DEPLOYABLE_STATES = ("approved", "retired")
+"""States of versions that can be rolled out."""
+VERSIONS_LIMIT = 100
 _WAVES_HINT = "Growing percentages, the last one 100, such as 10, 50, 100"
 
 
@@ -28,7 +28,7 @@ async def ask_reason(
     label: str = "Reason",
     value: str = "",
 ) -> bool:
-    """Ask for a line of text and do what it is for; the dialog stays open while that fails."""
+    """Ask for a line of text and pass it to ``do``; the dialog stays open until ``do`` returns True."""
     with ui.dialog() as dialog, ui.element("div").classes("card"):
         dialog.props["aria-label"] = title
         Text("h2", title)
@@ -45,14 +45,14 @@ async def ask_reason(
         line.on("keydown.enter", yes)
         with ui.element("div").classes("row-of"):
             action(button, yes, tone="bad" if button == "Revert" else "main")
-            action("Leave it", no)
+            action("Close", no)
     done = bool(await dialog)
-    drop(dialog)
+    delete(dialog)
     return done
 
 
 async def confirm(title: str, text: str, button: str, do: Callable[[], Awaitable[bool]]) -> bool:
-    """Ask whether something shall be done that cannot be undone, and do it."""
+    """Ask for a confirmation, then call ``do``; the dialog stays open until ``do`` returns True."""
     with ui.dialog() as dialog, ui.element("div").classes("card"):
         dialog.props["aria-label"] = title
         Text("h2", title)
@@ -67,17 +67,17 @@ async def confirm(title: str, text: str, button: str, do: Callable[[], Awaitable
 
         with ui.element("div").classes("row-of"):
             action(button, yes, tone="bad")
-            action("Leave it", no)
+            action("Close", no)
     done = bool(await dialog)
-    drop(dialog)
+    delete(dialog)
     return done
 
 
-async def ask_rollout(view: View, app: str, version: str = "") -> None:
-    """Ask what to roll out and how, start it, and go to its page."""
+async def start_rollout(view: View, app: str, version: str = "") -> None:
+    """Ask for the version, waves and nodes of a rollout, start it, and open its page."""
     place = f"/v1/apps/{quote(app, safe='')}"
     try:
-        offered = versions_offered((await view.api.get(f"{place}/models", limit=VERSIONS_OFFERED))["items"])
+        offered = deployable_versions((await view.api.get(f"{place}/models", limit=VERSIONS_LIMIT))["items"])
     except ApiError as error:
         ui.notify(str(error), type="negative")
         return
@@ -91,7 +91,7 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
             Text("p", "No version is approved. Train one on the page Learning, or approve one on Models.")
         chosen = ui.select(offered, label="Version", value=version or next(iter(offered), None))
         waves = ui.input("Waves in percent", value=DEFAULT_WAVES)
-        soak = ui.number("Soak in seconds (empty: as the cloud is set)", min=0, precision=1)
+        soak = ui.number("Soak in seconds (empty: default of the cloud)", min=0, precision=1)
         sites = ui.input("Only these sites (empty: all)")
         nodes = ui.input("Only these nodes (empty: all)")
         for field in (chosen, waves, soak, sites, nodes):
@@ -110,7 +110,7 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
             async def send() -> None:
                 started.append((await view.api.post(f"{place}/rollouts", body))["id"])
 
-            if await view.act(send(), f"{body['version']} is on its way."):
+            if await view.act(send(), f"The rollout of {body['version']} has started."):
                 dialog.submit(True)
 
         async def leave() -> None:
@@ -119,32 +119,34 @@ async def ask_rollout(view: View, app: str, version: str = "") -> None:
         with ui.element("div").classes("row-of"):
             go = action("Start", start, tone="main", icon="rocket_launch")
             go.set_visibility(bool(offered))
-            action("Leave it", leave)
+            action("Close", leave)
     await dialog
-    drop(dialog)
+    delete(dialog)
     if started:
         ui.navigate.to(f"/rollouts/{quote(app, safe='')}/{quote(started[0], safe='')}")
 
 
-def drop(dialog: ui.dialog) -> None:
-    """Remove a dialog that was answered; it is gone already where the page was left meanwhile."""
+def delete(dialog: ui.dialog) -> None:
+    """Delete a closed dialog, unless it was deleted with its page."""
     if not dialog.is_deleted:
         dialog.delete()
 
 
-def versions_offered(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Versions that may be rolled out, newest first."""
-    return [model["version"] for model in models if model["state"] in CAN_GO_OUT and model["created_ns"]]
+def deployable_versions(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Versions that can be rolled out, newest first."""
+    return [
+        model["version"] for model in models if model["state"] in DEPLOYABLE_STATES and model["created_ns"]
+    ]
 
 
 def rollout_body(version: Any, waves: Any, soak_s: Any, sites: Any, nodes: Any) -> dict[str, Any]:
-    """The request that starts a rollout. Raises ``ValueError`` that says which field is wrong."""
+    """The request that starts a rollout. Raises ``ValueError`` naming the invalid field."""
     if not version:
         raise ValueError("Choose a version.")
     body: dict[str, Any] = {"version": str(version), "waves": parse_waves(str(waves or ""))}
     if soak_s is not None and soak_s != "":
         if float(soak_s) <= 0:
-            raise ValueError("The soak takes more than 0 seconds.")
+            raise ValueError("The soak must be longer than 0 seconds.")
         body["soak_s"] = float(soak_s)
     constraint = {"sites": _names(sites), "nodes": _names(nodes)}
     if any(constraint.values()):
@@ -153,14 +155,14 @@ def rollout_body(version: Any, waves: Any, soak_s: Any, sites: Any, nodes: Any) 
 
 
 def parse_waves(text: str) -> list[float]:
-    """``"34, 100"`` as shares ``[0.34, 1.0]``. Raises ``ValueError`` for what are no growing percentages."""
+    """``"34, 100"`` as shares ``[0.34, 1.0]``. Raises ``ValueError`` unless the percentages grow to 100."""
     try:
         percents = [float(part.strip().rstrip("%").strip()) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise ValueError(f"{text[:60]!r} are no waves. {_WAVES_HINT}.") from None
+        raise ValueError(f"Invalid waves {text[:60]!r}. {_WAVES_HINT}.") from None
     growing = all(a < b for a, b in pairwise(percents))
     if not percents or not growing or percents[0] <= 0 or percents[-1] != 100:
-        raise ValueError(f"{text[:60]!r} are no waves. {_WAVES_HINT}.")
+        raise ValueError(f"Invalid waves {text[:60]!r}. {_WAVES_HINT}.")
     return [percent / 100 for percent in percents]
 
 

@@ -1,4 +1,4 @@
-"""The form that enrols a node. The file with its secrets is shown once, to who asked, and kept nowhere."""
+"""The form that enrols a node. Its enrolment file holds secrets: it is shown once and stored nowhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RULE = "Lower case letters, digits and . _ - ; at most 63"
 
 
 class EnrolmentForm:
-    """Name and site, and below them the file that came of it."""
+    """Fields for name and site, and the resulting enrolment file below them."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -31,7 +31,7 @@ class EnrolmentForm:
                 for label in ("Name of the node", "Site")
             )
             action("Enrol", self._enrol, icon="add_link", tone="main")
-        self._place = ui.element("div").classes("stack")
+        self._result = ui.element("div").classes("stack")
 
     async def _enrol(self) -> None:
         node, site = ((field.value or "").strip() for field in (self._node, self._site))
@@ -43,13 +43,13 @@ class EnrolmentForm:
             return
         await confirm(
             f"{node} is enrolled already",
-            "It would get new credentials. The old ones end at once: the node needs the new file.",
+            "The node gets new credentials and needs the new file. The old credentials are revoked at once.",
             "New credentials",
             lambda: self._send(node, site),
         )
 
     async def _send(self, node: str, site: str) -> bool:
-        self._place.clear()
+        self._result.clear()
         made: list[Mapping[str, Any]] = []
 
         async def send() -> None:
@@ -57,7 +57,7 @@ class EnrolmentForm:
 
         done = await self._view.act(send(), f"{node} is enrolled.")
         if done:
-            show_enrolment(self._place, made[0])
+            show_enrolment(self._result, made[0])
         return done
 
     async def _is_enrolled(self, node: str) -> bool:
@@ -69,7 +69,7 @@ class EnrolmentForm:
 
 
 def show_enrolment(place: Element, enrolment: Mapping[str, Any]) -> None:
-    """Show an enrolment file in ``place`` until its reader has it."""
+    """Show an enrolment file in ``place`` until the person confirms to have it."""
     node = str(enrolment["node"])
     name = f"{node}.json"
     content = enrolment_file(enrolment)
@@ -84,7 +84,7 @@ def show_enrolment(place: Element, enrolment: Mapping[str, Any]) -> None:
         Text("h3", f"The enrolment file of {node}")
         Text(
             "p",
-            "It holds the node's secrets and is shown this once. Keep it for the node alone (mode 0600).",
+            "It holds the node's secrets and is shown only once. Restrict it to the node (mode 0600).",
         ).classes("hint")
         Text("p", reach(enrolment)).classes("hint")
         with ui.element("div").classes("row-of"):
@@ -98,14 +98,14 @@ def show_enrolment(place: Element, enrolment: Mapping[str, Any]) -> None:
 
 
 def reach(enrolment: Mapping[str, Any]) -> str:
-    """On which machines a node with this enrolment works."""
+    """The machines on which a node with this enrolment works."""
     if is_local(host_of(enrolment["cloud_url"])) or is_local(enrolment["mqtt_host"]):
-        return "It works on the cloud's own machine only: its addresses are loopback."
-    return f"It works where {enrolment['cloud_url']} and the broker {enrolment['mqtt_host']} can be reached."
+        return "Valid on the cloud's own machine only: its addresses are loopback."
+    return f"The node must reach {enrolment['cloud_url']} and the broker {enrolment['mqtt_host']}."
 
 
 def enrolment_file(enrolment: Mapping[str, Any]) -> str:
-    """The file's text, as ``edgeloop fleet enrol`` writes it."""
+    """Content of the file, as written by ``edgeloop fleet enrol``."""
     return json.dumps(enrolment, indent=2) + "\n"
 
 

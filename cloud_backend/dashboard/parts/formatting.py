@@ -1,6 +1,6 @@
-"""Figures and events in words, the same on every page.
+"""Figures and events as text, the same on every page.
 
-What a node tells may be of any type and length: `number` and `gist` take it as it comes and never fail.
+A node's data may be of any type and length; `number` and `summary` accept all of it and never fail.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from common.pages.blocks import Tone
 
 NONE = "–"
-GIST_CHARACTERS = 220
-GIST_VALUES = 8
+SUMMARY_CHARACTERS = 220
+SUMMARY_VALUES = 8
 _VALUE_CHARACTERS = 80
 _LIST_VALUES = 4
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -27,7 +27,7 @@ PROBLEMS = {
     "unprojected": "not projected",
     "refused": "refused",
 }
-"""What the cloud saw go wrong with a node (`cloud_backend.ingest.node_problems`)."""
+"""Problems of a node as seen by the cloud (`cloud_backend.ingest.node_problems`)."""
 STATE_TONES: Mapping[str, Tone] = {"online": "good", "offline": "bad"}
 PRIORITY_TONES: Mapping[str, Tone] = {"alarm": "bad", "event": "info"}
 STEP_TONES: Mapping[str, Tone] = {
@@ -106,33 +106,33 @@ def date_and_time(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def gist(kind: str, data: Any) -> str:
-    """What an event says, in one line of at most `GIST_CHARACTERS`."""
+def summary(kind: str, data: Any) -> str:
+    """One line of at most `SUMMARY_CHARACTERS` about an event's data."""
     if not isinstance(data, Mapping):
-        return _cut(_value(data), GIST_CHARACTERS)
-    tell = _TELLERS.get(kind)
-    return _cut(tell(data) if tell else _pairs(data), GIST_CHARACTERS)
+        return _cut(_value(data), SUMMARY_CHARACTERS)
+    summarise = _SUMMARIES.get(kind, _pairs)
+    return _cut(summarise(data), SUMMARY_CHARACTERS)
 
 
-def about(event: Mapping[str, Any]) -> str:
-    """What an event of the API says, and of what, where that is not the node itself."""
-    says = gist(event["type"], event["data"])
+def event_summary(event: Mapping[str, Any]) -> str:
+    """`summary` of an event of the API, with its subject unless that is the node itself."""
+    text = summary(event["type"], event["data"])
     subject = event["subject"]
-    if subject == event["node"] or subject in says:
-        return says
-    return f"{_cut(subject, _VALUE_CHARACTERS)}: {says}"
+    if subject == event["node"] or subject in text:
+        return text
+    return f"{_cut(subject, _VALUE_CHARACTERS)}: {text}"
 
 
 def identity(event: Mapping[str, Any]) -> str:
-    """What tells an event from all others, as text."""
+    """Identity of an event: ``node/epoch/seq``."""
     return f"{event['node']}/{event['epoch']}/{event['seq']}"
 
 
 def _adoption(data: Mapping[str, Any]) -> str:
-    said = f"{_word(data, 'step')} {_word(data, 'version')}".strip()
-    reason, detail = _word(data, "reason"), _word(data, "detail", GIST_CHARACTERS)
-    said += f" ({reason})" if reason else ""
-    return f"{said}: {detail}" if detail else said
+    text = f"{_word(data, 'step')} {_word(data, 'version')}".strip()
+    reason, detail = _word(data, "reason"), _word(data, "detail", SUMMARY_CHARACTERS)
+    text += f" ({reason})" if reason else ""
+    return f"{text}: {detail}" if detail else text
 
 
 def _drift(data: Mapping[str, Any]) -> str:
@@ -149,47 +149,47 @@ def _golden(data: Mapping[str, Any]) -> str:
         cases = count(number(data, "cases"))
         took = milliseconds(number(data, "latency_ms"))
         return f"{_word(data, 'version')} passes its {cases} golden cases on this device, {took} a run"
-    return f"{_word(data, 'version')} fails its golden cases: {_word(data, 'detail', GIST_CHARACTERS)}"
+    return f"{_word(data, 'version')} fails its golden cases: {_word(data, 'detail', SUMMARY_CHARACTERS)}"
 
 
 def source(health: Mapping[str, Any]) -> str:
-    """What a node's source does, and why."""
-    parts = (_word(health, "source_state"), _word(health, "source_detail", GIST_CHARACTERS))
+    """State of a node's source, with its reason."""
+    parts = (_word(health, "source_state"), _word(health, "source_detail", SUMMARY_CHARACTERS))
     return ": ".join(filter(None, parts)) or NONE
 
 
 def local_alarms(health: Mapping[str, Any]) -> str:
-    """Whether the outputs at the machine take alarms."""
-    problem = _word(health, "local_alarms_problem", GIST_CHARACTERS)
+    """State of the local alarm outputs."""
+    problem = _word(health, "local_alarms_problem", SUMMARY_CHARACTERS)
     waiting = number(health, "local_alarms_waiting")
     if problem or waiting:
         return f"{count(waiting)} wait: {problem or 'being sent'}"
     return NONE if waiting is None else "all sent"
 
 
-def own_problems(health: Mapping[str, Any]) -> str:
-    """What a node says is wrong with it; "none" where it says so, a dash where it has not told."""
+def node_problems(health: Mapping[str, Any]) -> str:
+    """Problems that a node reports; ``none`` if it reports none, a dash without a report."""
     problems = health.get("problems")
     if not isinstance(problems, list) or not isinstance(health.get("ok"), bool):
         return NONE
-    told = [_value(problem, GIST_CHARACTERS) for problem in problems[:GIST_VALUES]]
-    return "; ".join(told) or "none"
+    shown = [_value(problem, SUMMARY_CHARACTERS) for problem in problems[:SUMMARY_VALUES]]
+    return "; ".join(shown) or "none"
 
 
 def unhealthy(health: Mapping[str, Any]) -> bool:
-    """Whether a node says that something is wrong with it, or was lost within a day."""
+    """Whether a node reports a problem, or a loss within the last day."""
     return health.get("ok") is False
 
 
 def source_badge(health: Mapping[str, Any]) -> tuple[str, str]:
-    """A word and a tone for a source that gives nothing any more; empty for one that does."""
+    """Text and tone of the badge for a source that has stopped; empty for one that works."""
     return _SOURCE_BADGES.get(_word(health, "source_state"), ("", ""))
 
 
 def _problem(data: Mapping[str, Any]) -> str:
     times = number(data, "count") or 1
-    said = ": ".join(filter(None, (_word(data, "problem"), _word(data, "detail", GIST_CHARACTERS))))
-    return f"{said} ({count(times)} times)" if times > 1 else said
+    text = ": ".join(filter(None, (_word(data, "problem"), _word(data, "detail", SUMMARY_CHARACTERS))))
+    return f"{text} ({count(times)} times)" if times > 1 else text
 
 
 def _started(data: Mapping[str, Any]) -> str:
@@ -197,7 +197,7 @@ def _started(data: Mapping[str, Any]) -> str:
 
 
 _SOURCE_BADGES = {"ended": ("source ended", "warn"), "failed": ("source fails", "bad")}
-_TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+_SUMMARIES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "edgeloop.adoption": _adoption,
     "edgeloop.drift": _drift,
     "edgeloop.golden": _golden,
@@ -211,13 +211,13 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _pairs(data: Mapping[str, Any]) -> str:
-    told = [
+    pairs = [
         f"{name.replace('_', ' ')} {_value(value)}"
         for name, value in data.items()
         if not isinstance(value, Mapping) and value not in ("", None, []) and name != "version"
     ]
-    more = ["…"] if len(told) > GIST_VALUES else []
-    return ", ".join(told[:GIST_VALUES] + more)
+    more = ["…"] if len(pairs) > SUMMARY_VALUES else []
+    return ", ".join(pairs[:SUMMARY_VALUES] + more)
 
 
 def _word(data: Mapping[str, Any], name: str, characters: int = _VALUE_CHARACTERS) -> str:

@@ -1,7 +1,7 @@
-"""Where a version came from: data, code and job of it and of its ancestors, as a drawing and as text. Pure.
+"""Lineage of a version: data, code and job of it and its ancestors, as a drawing and as text. Pure.
 
-The drawing has a column per version, the oldest at the left, each with what it was made from below it; what
-is the same as for the version before says so. One unit is one pixel, so that nothing overlaps.
+The drawing has a column per version, the oldest at the left, with its inputs below it; an input that equals
+that of the version before is marked as unchanged. One unit is one pixel, so that nothing overlaps.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from urllib.parse import quote
 from cloud_backend.dashboard.parts.formatting import plural
 
 DRAWN = 4
-"""Most versions in the drawing; the text has them all."""
+"""Maximum number of versions in the drawing; the text has all."""
 DIGEST_CHARACTERS = 12
 _BOX_PX = (184, 42)
 _COLUMN_PX, _ROW_PX = 330, 54
 _STEM_PX = 202
-"""From the left of a column to the line that leads up to its version."""
+"""From the left of a column to the vertical line up to its version."""
 _MARGIN_PX = 6
 _ROUNDED = "path://M8,0H176A8,8,0,0,1,184,8V34A8,8,0,0,1,176,42H8A8,8,0,0,1,0,34V8A8,8,0,0,1,8,0Z"
 _COLOURS = {"version": "#0f766e", "data": "#334155", "code": "#4338ca", "job": "#92400e"}
@@ -28,7 +28,7 @@ _UNKNOWN = "#64748b"
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Options of a chart and the size that it needs."""
+    """Options of a chart and its size."""
 
     options: dict[str, Any]
     width_px: int
@@ -53,8 +53,8 @@ def drawing(chain: Sequence[Mapping[str, Any]]) -> Drawing:
         for row, (kind, identity, text) in enumerate(made_from, start=1):
             y = _BOX_PX[1] // 2 + row * _ROW_PX
             same = "\nunchanged" if identity in before else ""
-            told = text.partition("\n")[0] + same if same else text
-            nodes.append(_box(f"{column} {identity}", told, left + _BOX_PX[0] // 2, y, _COLOURS[kind]))
+            label = text.partition("\n")[0] + same if same else text
+            nodes.append(_box(f"{column} {identity}", label, left + _BOX_PX[0] // 2, y, _COLOURS[kind]))
             nodes.append(_point(f"{column} row {row}", left + _STEM_PX, y))
             edges.append(_edge(f"{column} {identity}", f"{column} row {row}"))
             edges.append(_edge(f"{column} row {row}", last, arrow=row == 1))
@@ -94,12 +94,12 @@ def drawing(chain: Sequence[Mapping[str, Any]]) -> Drawing:
 
 
 def text_rows(app: str, chain: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same in rows, and complete: what each version of the chain was made from, with whole digests."""
+    """All inputs of each version of the chain as rows, with whole digests."""
     rows: list[dict[str, Any]] = []
     for link in chain:
         version = str(link["version"])
         if not link.get("known"):
-            rows.append(_row(app, version, "version", "", "the registry does not know it"))
+            rows.append(_row(app, version, "version", "", "not in the registry"))
             continue
         if link.get("parent"):
             parent = str(link["parent"])
@@ -118,14 +118,14 @@ def text_rows(app: str, chain: Sequence[Mapping[str, Any]]) -> list[dict[str, An
 
 
 def sentence(chain: Sequence[Mapping[str, Any]]) -> str:
-    """The chain in one sentence, for whoever cannot see the drawing."""
+    """The chain in one sentence, also as the text alternative of the drawing."""
     if not chain:
-        return "Nothing is known of where it came from."
+        return "Unknown origin."
     steps = [str(link["version"]) for link in reversed(chain)]
     made_from = plural(len(chain[0].get("data") or {}), "data set")
     if len(steps) == 1:
-        return f"{steps[0]} has no parent; it was made from {made_from}."
-    return f"{' → '.join(steps)}. The last one was trained from {steps[-2]} and {made_from}."
+        return f"{steps[0]} has no parent; trained from {made_from}."
+    return f"{' → '.join(steps)}, trained from {steps[-2]} and {made_from}."
 
 
 def version_path(app: str, version: str) -> str:
@@ -139,7 +139,7 @@ def job_path(app: str, job: str) -> str:
 
 
 def _inputs(link: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """``(kind, identity, text)`` of what a version was made from."""
+    """``(kind, identity, text)`` of each input of a version."""
     found = [
         ("data", f"data {name} {digest}", f"{name}\n{str(digest)[:DIGEST_CHARACTERS]}")
         for name, digest in (link.get("data") or {}).items()
@@ -152,7 +152,7 @@ def _inputs(link: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _add_version(nodes: list[dict[str, Any]], column: int, link: Mapping[str, Any]) -> None:
-    """The box of a version, and the points at its sides where lines end."""
+    """The box of a version, and the points at its sides where edges end."""
     x, y = column * _COLUMN_PX + _STEM_PX, _BOX_PX[1] // 2
     known = bool(link.get("known"))
     state = str(link.get("state", "")) if known else "not in the registry"
@@ -170,7 +170,7 @@ def _box(id: str, text: str, x: int, y: int, colour: str) -> dict[str, Any]:
 
 
 def _point(id: str, x: int, y: int) -> dict[str, Any]:
-    """A node that is not seen: where a line ends or turns, and the corners that keep the scale."""
+    """An invisible node: the end or bend of an edge, or a corner that fixes the scale."""
     return {"id": id, "name": "", "x": x, "y": y, "symbolSize": 0, "label": {"show": False}}
 
 

@@ -1,4 +1,4 @@
-"""What a version's manifest says, in words and rows. Pure."""
+"""Details and rows of a version's manifest. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from cloud_backend.dashboard.parts import comparison, formatting, lineage
 
 COLUMNS_SHOWN = 8
-"""Most columns of a tensor that are named in its row."""
+"""Maximum number of columns of a tensor that are named in its row."""
 
 
 def details_of(found: Mapping[str, Any]) -> dict[str, str]:
-    """What the manifest says of a version, as names and values."""
+    """Details of a version from its manifest."""
     manifest = found["manifest"]
     made = manifest.get("lineage", {})
     drift = manifest.get("drift")
@@ -23,29 +23,29 @@ def details_of(found: Mapping[str, Any]) -> dict[str, str]:
         "Approved by": found["approved_by"] or "nobody",
         "Precision": manifest.get("precision", formatting.NONE),
         "Licence": manifest.get("licence", formatting.NONE),
-        "Promises": f"at most {formatting.milliseconds(latency)} a run" if latency is not None else "nothing",
-        "Watches for drift": (
-            f"{drift['output']} over {comparison.figure(drift['threshold'])}, which was so in "
+        "Latency limit": f"{formatting.milliseconds(latency)} a run" if latency is not None else "none",
+        "Drift detection": (
+            f"{drift['output']} over {comparison.figure(drift['threshold'])}, as in "
             f"{formatting.percent(drift['rate'], 1.0)} of the training data"
             if drift
-            else "no"
+            else "none"
         ),
         "Manifest": f"sha256 {found['manifest_digest'][:16]}…",
     }
     if found.get("approval_reason"):
         details["Reason of the approval"] = found["approval_reason"]
     if not found["job"]:
-        details["Made by"] = origin(found)
+        details["Origin"] = origin(found)
     return {name: str(value) for name, value in details.items()}
 
 
 def origin(found: Mapping[str, Any]) -> str:
-    """What made a version, in words."""
-    return found["job"] or ("came with the app" if not found["created_ns"] else "added from outside")
+    """Origin of a version: the id of its job, or a text."""
+    return found["job"] or ("bundled with the app" if not found["created_ns"] else "added by an operator")
 
 
 def origins(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Links to what a version came from."""
+    """Links to the parent and the training job of a version."""
     app, links = found["app"], []
     if found["parent"]:
         links.append((f"Parent {found['parent']}", lineage.version_path(app, found["parent"])))
@@ -69,7 +69,7 @@ def tensor_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "way": way,
                     "shape": f"{tensor['dtype']}, {shape or 'one value'}",
                     "unit": tensor.get("unit", "") or formatting.NONE,
-                    "holds": listed or tensor.get("preprocessing", "") or formatting.NONE,
+                    "content": listed or tensor.get("preprocessing", "") or formatting.NONE,
                 }
             )
     return rows

@@ -1,7 +1,7 @@
-"""What a person can tell a node to do, and what came of it.
+"""Commands to a node, and their outcome.
 
-A command is a hint by the broker: nobody answers it but the node itself, by its events. `answer` is the rule
-for which event is the answer; `Commands` are the buttons and the line that shows it.
+A command is a hint through the broker. Only the node's events answer it: `outcome` is the rule for which
+event does; `NodeCommands` are the buttons and the line with the outcome.
 """
 
 from __future__ import annotations
@@ -19,77 +19,77 @@ from cloud_backend.dashboard.parts.dialogs import confirm
 from common.pages import Badge, Text, View, action
 from common.pages.blocks import Tone
 
-Look = Literal["deployment", "golden", "revert"]
-PATIENCE_S = 20
-"""After this a node that says nothing is said to say nothing."""
-_ASKED: Mapping[Look, str] = {
-    "deployment": "Look for updates",
+Command = Literal["deployment", "golden", "revert"]
+ANSWER_TIMEOUT_S = 20
+"""Silence after which a node is shown as unresponsive."""
+_TITLES: Mapping[Command, str] = {
+    "deployment": "Check for updates",
     "golden": "Run golden cases",
     "revert": "Revert",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a command so far."""
+class Outcome:
+    """The outcome of a command so far: ``badge`` is a word for it."""
 
-    word: str
+    badge: str
     text: str
     tone: Tone = ""
 
 
-def answer(look: Look, asked_ns: int, now_ns: int, events: Sequence[Mapping[str, Any]]) -> Answer:
-    """What came of ``look``, by a node's ``events`` (newest first, as the API gives them)."""
+def outcome(command: Command, sent_ns: int, now_ns: int, events: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Outcome of ``command`` from a node's ``events``, newest first."""
     for event in events:
-        if event["received_ns"] < asked_ns:
+        if event["received_ns"] < sent_ns:
             break
-        found = _answer_in(look, event)
+        found = _outcome_in(command, event)
         if found is not None:
             return found
-    if now_ns - asked_ns < PATIENCE_S * 1_000_000_000:
-        return Answer("asked", "The node was told. What it does shows here.", "info")
-    if look == "deployment":
-        return Answer(
+    if now_ns - sent_ns < ANSWER_TIMEOUT_S * 1_000_000_000:
+        return Outcome("sent", "Waiting for the node's answer.", "info")
+    if command == "deployment":
+        return Outcome(
             "nothing new",
-            "No step of adoption since: the node runs what its deployment asks for, or is away.",
+            "No adoption step since: the node runs the deployed version, or is disconnected.",
         )
-    return Answer(
-        "no answer", "The node has not answered. A hint is not kept for a node that is away.", "warn"
+    return Outcome(
+        "no answer", "The node has not answered. Commands are not queued for a disconnected node.", "warn"
     )
 
 
-def _answer_in(look: Look, event: Mapping[str, Any]) -> Answer | None:
+def _outcome_in(command: Command, event: Mapping[str, Any]) -> Outcome | None:
     kind, data = event["type"], event["data"]
     if not isinstance(data, Mapping):
         return None
-    said = formatting.gist(kind, data)
-    if look == "golden" and kind == "edgeloop.golden":
+    text = formatting.summary(kind, data)
+    if command == "golden" and kind == "edgeloop.golden":
         passed = data.get("passed") is True
-        return Answer("passed" if passed else "failed", said, "good" if passed else "bad")
+        return Outcome("passed" if passed else "failed", text, "good" if passed else "bad")
     if kind != "edgeloop.adoption":
         return None
     step, ok = data.get("step"), data.get("ok") is not False
-    if look == "revert" and step == "reverted":
-        return Answer("reverted", said, "good")
-    if look == "revert" and step == "refused" and data.get("reason") == "operator":
-        return Answer("refused", said, "warn")
-    if look == "deployment":
-        return Answer(str(step), said, "good" if step == "confirmed" else "info" if ok else "warn")
+    if command == "revert" and step == "reverted":
+        return Outcome("reverted", text, "good")
+    if command == "revert" and step == "refused" and data.get("reason") == "operator":
+        return Outcome("refused", text, "warn")
+    if command == "deployment":
+        return Outcome(str(step), text, "good" if step == "confirmed" else "info" if ok else "warn")
     return None
 
 
-class Commands:
-    """The buttons for one node, in the head of its page, and a line below them."""
+class NodeCommands:
+    """The command buttons in the head of a node's page, and the line with the outcome."""
 
     def __init__(self, view: View, node: str) -> None:
         self._view = view
         self._node = node
         self._version = ""
-        self._look: Look | None = None
-        self._asked_ns = 0
+        self._command: Command | None = None
+        self._sent_ns = 0
         with view.head, ui.element("div").classes("row-of"):
-            action("Look for updates", lambda: self._tell("deployment"), icon="sync")
-            action("Run golden cases", lambda: self._tell("golden"), icon="fact_check")
+            action("Check for updates", lambda: self._send("deployment"), icon="sync")
+            action("Run golden cases", lambda: self._send("golden"), icon="fact_check")
             action("Revert", self._revert, icon="undo", tone="bad")
         with ui.element("div").classes("row-of").props("role=status") as self._line:
             self._badge = Badge()
@@ -97,29 +97,31 @@ class Commands:
         self._line.set_visibility(False)
 
     def show(self, node: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> None:
-        """Bring the line up to date from the node and its newest events."""
+        """Update the line from the node and its newest events."""
         self._version = node["version"]
-        if self._look is None:
+        if self._command is None:
             return
-        found = answer(self._look, self._asked_ns, time.time_ns(), events)
-        self._badge.show(found.word, found.tone)
-        self._text.text = f"{_ASKED[self._look]}: {found.text}"
+        found = outcome(self._command, self._sent_ns, time.time_ns(), events)
+        self._badge.show(found.badge, found.tone)
+        self._text.text = f"{_TITLES[self._command]}: {found.text}"
         self._line.set_visibility(True)
 
-    async def _tell(self, look: Look) -> bool:
-        asked_ns = time.time_ns()
-        body = {"action": look} | ({"version": self._version} if look == "revert" and self._version else {})
-        doing = self._view.api.post(f"/v1/nodes/{quote(self._node, safe='')}/hint", body)
-        told = await self._view.act(doing, f"{self._node} was told.")
-        if told:
-            self._look, self._asked_ns = look, asked_ns
-        return told
+    async def _send(self, command: Command) -> bool:
+        sent_ns = time.time_ns()
+        body = {"action": command} | (
+            {"version": self._version} if command == "revert" and self._version else {}
+        )
+        request = self._view.api.post(f"/v1/nodes/{quote(self._node, safe='')}/hint", body)
+        sent = await self._view.act(request, f"The command was sent to {self._node}.")
+        if sent:
+            self._command, self._sent_ns = command, sent_ns
+        return sent
 
     async def _revert(self) -> None:
         await confirm(
-            f"Take {self._node} back from {self._version or 'its model'}?",
-            "The node goes back to the model that it ran before, which it has verified. It does not take "
-            "this version again until a newer deployment names it.",
+            f"Revert {self._version or 'the model'} on {self._node}?",
+            "The node returns to its previous, verified model. It refuses this version until a newer "
+            "deployment assigns it.",
             "Revert",
-            lambda: self._tell("revert"),
+            lambda: self._send("revert"),
         )

@@ -1,4 +1,4 @@
-"""The part of *Learning* that labels: the queue of curated samples, why each was chosen, and its form."""
+"""The labelling part of *Learning*: the queue of samples with their reasons, and the label form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import formatting
-from cloud_backend.dashboard.parts.dialogs import drop
+from cloud_backend.dashboard.parts.dialogs import delete
 from common.pages import ApiClient, ApiError, Column, Details, LabelForm, Table, Text, View, action
 from common.pages.blocks import Tone
 from common.pages.site import Refresh
@@ -19,15 +19,15 @@ from common.pages.site import Refresh
 SHOWN = 12
 LIMIT = 500
 PAGES = 4
-"""Most pages that are read for one list: with a filter a page may hold few."""
+"""Maximum number of pages read for one list; with a filter a page may hold few samples."""
 COUNTED = 100
 ATTRIBUTES_SHOWN = 6
 LABELS_SHOWN = 20
 CHOICES = {"no": "Waiting for a label", "yes": "Labelled", "all": "All"}
 _FILTERS: Mapping[str, str | None] = {"no": "false", "yes": "true", "all": None}
 COLUMNS = (
-    Column("group", "Group", hint="What belongs together on one side of a split"),
-    Column("why", "Why it was chosen", kind="bar", hint="The strongest reason as a bar, from 0 to 1"),
+    Column("group", "Group", hint="Samples of a group stay on one side of a split"),
+    Column("why", "Reason", kind="bar", hint="Score of the strongest reason, from 0 to 1"),
     Column("node", "Node", kind="link"),
     Column("virtual", "", kind="badge"),
     Column("captured", "Captured", kind="ago"),
@@ -36,26 +36,26 @@ COLUMNS = (
     Column("label", "", kind="action"),
 )
 MIN_SCORE = 0.005
-"""A reason that would be told as 0.00 is none."""
+"""A reason that would be shown as 0.00 is omitted."""
 REASON_COLUMNS = (Column("reason", "Reason"), Column("bar", "Score from 0 to 1", kind="bar"))
 LABEL_COLUMNS = (
     Column("kind", "Label"),
-    Column("says", "Says"),
+    Column("summary", "Content"),
     Column("source", "From"),
     Column("at", "When", kind="ago"),
 )
 NOTHING = {
     "no": (
         "No sample waits for a label.",
-        "Nodes send what is new or uncertain to them; choose Labelled to see the rest.",
+        "Nodes send novel and uncertain readings; choose Labelled to see labelled samples.",
     ),
-    "yes": ("Nothing is labelled yet.", "Choose a sample that waits for a label."),
-    "all": ("No sample has arrived.", "Nodes send what is new or uncertain to them, within their budget."),
+    "yes": ("No labelled samples yet.", "Choose a sample that waits for a label."),
+    "all": ("No samples yet.", "Nodes send novel and uncertain readings, within their budget."),
 }
 
 
-class Queue:
-    """The newest samples of one app, and a dialog that labels one."""
+class SampleQueue:
+    """The newest samples of one app, and the dialog that labels one."""
 
     def __init__(self, view: View, app: str, form: LabelForm | None) -> None:
         self._view = view
@@ -64,7 +64,7 @@ class Queue:
         self._shown = SHOWN
         self._samples: dict[str, Mapping[str, Any]] = {}
         self._waiting = (formatting.NONE, "")
-        self._looked = False
+        self._refreshed = False
         self._virtual: dict[str, bool] = {}
         self._choice = ui.select(CHOICES, label="Show", value="no", on_change=self._chosen)
         self._choice.props("outlined dense").style("max-width: 260px")
@@ -75,21 +75,21 @@ class Queue:
         self._more.set_visibility(False)
 
     async def refresh(self) -> None:
-        """Bring the queue up to date."""
+        """Update the queue."""
         choice = str(self._choice.value)
         samples, more = await newest(self._view.api, self._app, self._shown, _FILTERS[choice])
         if choice != "no":
             await self._count_waiting()
-        elif samples or self._looked:
+        elif samples or self._refreshed:
             self._waiting = waiting(len(samples), more)
-        else:  # at the first look: whoever comes here sees what there is
+        else:  # the first refresh shows all samples if none waits
             self._waiting = waiting(0, more)
             choice = self._choice.value = "all"
             samples, more = await newest(self._view.api, self._app, self._shown, None)
-        self._looked = True
-        await self._learn_nodes({sample["node"] for sample in samples})
+        self._refreshed = True
+        await self._look_up_nodes({sample["node"] for sample in samples})
         if choice != self._choice.value:
-            return  # another list was chosen meanwhile; it has its own refresh
+            return  # another filter was chosen meanwhile, with its own refresh
         self._samples = {sample["id"]: sample for sample in samples}
         nothing, advice = NOTHING[choice]
         if self._table.props["nothing"] != nothing:
@@ -99,7 +99,7 @@ class Queue:
         self._more.set_visibility(more and self._shown < LIMIT)
 
     def waiting_tile(self) -> tuple[str, str, Tone]:
-        """How many samples wait for a label, as far as the queue has looked."""
+        """Number of samples without a label, among the newest."""
         value, note = self._waiting
         return value, note, ""
 
@@ -109,17 +109,17 @@ class Queue:
         )
         self._waiting = waiting(len(page["items"]), page["next"] is not None)
 
-    async def _learn_nodes(self, names: set[str]) -> None:
-        """Which nodes are virtual; each is asked for once a visit."""
+    async def _look_up_nodes(self, names: set[str]) -> None:
+        """Look up which nodes are virtual, each once per visit."""
 
-        async def learn(name: str) -> None:
+        async def look_up(name: str) -> None:
             try:
                 node = await self._view.api.get(f"/v1/nodes/{quote(name, safe='')}")
             except ApiError:
-                return  # it is asked for again with the next refresh
+                return  # retried by the next refresh
             self._virtual[name] = node["virtual"]
 
-        await asyncio.gather(*(learn(name) for name in sorted(names - set(self._virtual))[:SHOWN]))
+        await asyncio.gather(*(look_up(name) for name in sorted(names - set(self._virtual))[:SHOWN]))
 
     async def _chosen(self) -> None:
         self._shown = SHOWN
@@ -159,21 +159,21 @@ class Queue:
             Details(
                 details_of(sample, self._virtual.get(sample["node"], False), attributes=self._form is None)
             )
-            Table("Why it was chosen", REASON_COLUMNS).show(reason_rows(sample))
+            Table("Reasons", REASON_COLUMNS).show(reason_rows(sample))
             if known["items"]:
-                Table("Labels that it has", LABEL_COLUMNS).show([label_row(each) for each in known["items"]])
+                Table("Its labels", LABEL_COLUMNS).show([label_row(each) for each in known["items"]])
             await (self._form or plain_form)(self._view, dict(sample), stored)
             with ui.element("div").classes("row-of"):
                 action("Close", leave)
         await dialog
-        drop(dialog)
+        delete(dialog)
         await self._refresh_quietly()
 
 
 async def plain_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
-    """The form for samples of an app that brings none: a kind, and its body as JSON."""
+    """The form for samples of an app without its own: a kind, and the body as JSON."""
     kind = ui.input("Kind of the label, such as outcome").props("outlined dense")
-    body = ui.textarea('What is true, as JSON, such as {"class": "ok"}').props("outlined dense")
+    body = ui.textarea('Content as JSON, such as {"class": "ok"}').props("outlined dense")
     wrong = Text("p", "").props("role=alert").classes("field-error")
 
     async def store() -> None:
@@ -183,17 +183,17 @@ async def plain_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
             wrong.text = str(error)
             return
         wrong.text = ""
-        doing = view.api.post(f"/v1/apps/{quote(sample['app'], safe='')}/labels", label)
-        if await view.act(doing, f"{sample['group']} is labelled."):
+        request = view.api.post(f"/v1/apps/{quote(sample['app'], safe='')}/labels", label)
+        if await view.act(request, f"{sample['group']} is labelled."):
             await stored()
 
     action("Store the label", store, tone="main")
 
 
 async def newest(
-    api: ApiClient, app: str, wanted: int, labelled: str | None
+    api: ApiClient, app: str, limit: int, labelled: str | None
 ) -> tuple[list[Mapping[str, Any]], bool]:
-    """The newest ``wanted`` samples of an app, and whether there may be more."""
+    """The newest ``limit`` samples of an app, and whether there may be more."""
     found: list[Mapping[str, Any]] = []
     cursor: str | None = None
     for _ in range(PAGES):
@@ -202,32 +202,32 @@ async def newest(
             app=app,
             order="newest",
             labelled=labelled,
-            limit=wanted - len(found),
+            limit=limit - len(found),
             cursor=cursor,
         )
         found += page["items"]
         cursor = page["next"]
-        if cursor is None or len(found) >= wanted:
+        if cursor is None or len(found) >= limit:
             break
     return found, cursor is not None
 
 
 def waiting(count: int, more: bool) -> tuple[str, str]:
-    """Value and note of the tile that says how many samples wait for a label."""
+    """Value and note of the tile with the number of samples without a label."""
     return f"{count}{'+' if more else ''}", "among the newest" if more else ""
 
 
 def label_body(sample: Mapping[str, Any], kind: Any, body: Any) -> dict[str, Any]:
-    """The request that stores a label. Raises ``ValueError`` that says which field is wrong."""
+    """The request that stores a label. Raises ``ValueError`` naming the invalid field."""
     name = str(kind or "").strip()
     if not name:
-        raise ValueError("Give the label a kind.")
+        raise ValueError("The label needs a kind.")
     try:
         values = json.loads(str(body or "").strip() or "{}")
     except ValueError as error:
-        raise ValueError(f"What is true is no JSON: {error}") from None
+        raise ValueError(f"The content is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise ValueError('What is true is a JSON object, such as {"class": "ok"}.')
+        raise ValueError('The content must be a JSON object, such as {"class": "ok"}.')
     return {"subject": sample["subject"], "group": sample["group"], "kind": name, "body": values}
 
 
@@ -270,18 +270,18 @@ def by_score(reasons: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def label_row(label: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the labels that a group has."""
+    """A row of the labels of a group."""
     return {
         "id": str(label["id"]),
         "kind": label["kind"],
-        "says": formatting.gist("", label["body"]),
+        "summary": formatting.summary("", label["body"]),
         "source": label["source"],
         "at": label["created_ns"],
     }
 
 
 def details_of(sample: Mapping[str, Any], virtual: bool, *, attributes: bool) -> dict[str, str]:
-    """What is known of a sample beside its content; ``attributes`` are left to an app's own form."""
+    """Details of a sample; ``attributes`` is False for an app whose own form shows them."""
     plain: Sequence[tuple[str, Any]] = [
         (name, value)
         for name, value in sample["attributes"].items()
@@ -290,5 +290,5 @@ def details_of(sample: Mapping[str, Any], virtual: bool, *, attributes: bool) ->
     return {
         "Subject": sample["subject"],
         "Node": f"{sample['node']}, virtual" if virtual else sample["node"],
-        **{name.replace("_", " "): formatting.gist("", value) for name, value in plain},
+        **{name.replace("_", " "): formatting.summary("", value) for name, value in plain},
     }

@@ -1,4 +1,4 @@
-"""The part of *Learning* that trains: start a job, the newest one as it goes on, and those before."""
+"""The training part of *Learning*: start a job, follow the newest, list the others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nicegui import ui
 from cloud_backend.dashboard.layout.per_app import MoreButton
 from cloud_backend.dashboard.pages.jobs import (
     JOB_COLUMNS,
+    JOB_STATE_TEXTS,
     JOB_TONES,
-    JOB_WORDS,
     OPEN,
     JobPanel,
     cancel,
@@ -36,7 +36,7 @@ class Training:
         self._jobs: Sequence[Mapping[str, Any]] = []
         with ui.element("div").classes("row-of"):
             self._seed = ui.number("Seed", value=0, min=0, max=LARGEST_SEED, precision=0)
-            self._parameters = ui.input("Parameters as JSON (empty: as the app has them)")
+            self._parameters = ui.input("Parameters as JSON (empty: defaults of the app)")
             for field in (self._seed, self._parameters):
                 field.props("outlined dense")
             self._parameters.style("flex: 1 1 260px")
@@ -51,14 +51,14 @@ class Training:
         self._table = Table(
             "Training jobs",
             JOB_COLUMNS,
-            nothing="Nothing was trained yet.",
+            nothing="No training jobs yet.",
             what_to_do="Label some samples above, then start a training job.",
         )
         self._table.on_action(self._cancel)
         self._older = MoreButton(self.refresh)
 
     async def refresh(self) -> None:
-        """Bring the jobs up to date."""
+        """Update the jobs."""
         page = await self._view.api.get(self._place, limit=self._older.shown)
         self._jobs = page["items"]
         self._table.show([job_row(job) for job in self._jobs])
@@ -66,25 +66,25 @@ class Training:
         current = current_job(self._jobs)
         self._newest.set_visibility(current is not None)
         if current is not None:
-            self._head.text = "The job that runs" if current["state"] == "running" else "The newest job"
+            self._head.text = "Running job" if current["state"] == "running" else "Newest job"
             await self._panel.refresh(self._app, current["id"])
 
     def running_tile(self) -> tuple[str, str, Tone]:
-        """Whether something trains now."""
+        """Whether a job is running."""
         running = [job for job in self._jobs if job["state"] == "running"]
         queued = sum(job["state"] == "queued" for job in self._jobs)
         note = f"{formatting.plural(queued, 'job')} waiting" if queued else ""
         if not running:
-            return ("nothing" if not queued else "soon"), note, ""
+            return ("none" if not queued else "queued"), note, ""
         return f"{100 * running[0]['progress']:.0f} %", note or running[0]["message"], ""
 
     def newest_tile(self) -> tuple[str, str, Tone]:
-        """What became of the newest job that has ended."""
+        """Result of the newest finished job."""
         ended = next((job for job in self._jobs if job["state"] not in OPEN), None)
         if ended is None:
-            return formatting.NONE, "nothing was trained yet", ""
+            return formatting.NONE, "no training jobs yet", ""
         state = ended["state"]
-        return JOB_WORDS.get(state, state), ended["version"], JOB_TONES.get(state, "")
+        return JOB_STATE_TEXTS.get(state, state), ended["version"], JOB_TONES.get(state, "")
 
     async def _start(self) -> None:
         try:
@@ -102,12 +102,12 @@ class Training:
 
 
 def current_job(jobs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The job to show whole: the one that runs, else the newest."""
+    """The job to show in full: the running one, else the newest."""
     return next((job for job in jobs if job["state"] == "running"), jobs[0] if jobs else None)
 
 
 def job_body(seed: Any, parameters: Any) -> dict[str, Any]:
-    """The request that starts a job. Raises ``ValueError`` that says which field is wrong."""
+    """The request that starts a job. Raises ``ValueError`` naming the invalid field."""
     number = 0 if seed is None or seed == "" else int(seed)
     if not 0 <= number <= LARGEST_SEED:
         raise ValueError(f"The seed is a whole number from 0 to {LARGEST_SEED}.")
@@ -117,7 +117,7 @@ def job_body(seed: Any, parameters: Any) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise ValueError(f'The parameters are no JSON, such as {{"trees": 200}}: {error}') from None
+        raise ValueError(f'The parameters are not JSON, such as {{"trees": 200}}: {error}') from None
     if not isinstance(values, dict):
         raise ValueError('The parameters are a JSON object, such as {"trees": 200}.')
     return {"seed": number, "parameters": values}

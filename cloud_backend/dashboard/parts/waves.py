@@ -1,4 +1,4 @@
-"""A rollout as it advances: its waves with their nodes by state, what decides, and halt and revert."""
+"""Progress of a rollout: waves with their nodes by state, the counts that decide, halt and revert."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ STATES: Mapping[str, tuple[str, Tone]] = {
     "refused": ("#be123c", "bad"),
     "reverted": ("#7f1d1d", "bad"),
 }
-"""Colour and tone of each state of a node, in the order in which they are drawn."""
+"""Colour and tone of each state of a node, in drawing order."""
 ROLLOUT_TONES: Mapping[str, Tone] = {"running": "info", "done": "good", "halted": "warn", "reverted": "bad"}
 NODE_COLUMNS = (
     Column("node", "Node", kind="link"),
     Column("virtual", "", kind="badge"),
     Column("wave", "Wave", kind="number"),
     Column("state", "State", kind="badge"),
-    Column("says", "Why"),
-    Column("runs", "Runs now"),
+    Column("reason", "Reason"),
+    Column("runs", "Running version"),
     Column("at", "Since", kind="ago"),
 )
 _WAVE_PX = 52
 REASONS: Mapping[str, str] = {
-    "golden": "golden cases failed, or took too long",
+    "golden": "golden cases failed or were too slow",
     "latency": "too slow on this device",
-    "disagreement": "disagrees with the live model",
-    "failures": "failed on readings in its soak",
-    "unreachable": "could not be fetched",
-    "no_space": "no room on the node",
+    "disagreement": "disagreement with the live model",
+    "failures": "failed inferences during the soak",
+    "unreachable": "download failed",
+    "no_space": "no disk space on the node",
     "unsigned": "not signed",
-    "altered": "altered on the way",
-    "rollback": "older than what the node has seen",
+    "altered": "content does not match its signature",
+    "rollback": "metadata older than the node's",
     "frozen": "update metadata expired, or the clock is wrong",
-    "recalled": "called back",
+    "recalled": "recalled",
     "operator": "by an operator",
-    "already": "ran it already",
+    "already": "already running",
 }
 
 
@@ -66,7 +66,7 @@ def rollout_api(app: str, id: str) -> str:
 
 
 class Waves:
-    """One rollout, brought up to date from its row and its progress."""
+    """The progress of one rollout."""
 
     def __init__(self, *, nodes: bool) -> None:
         with ui.element("div").classes("stack"):
@@ -77,7 +77,7 @@ class Waves:
                 self._confirmed = Tile("Confirmed")
                 self._failed = Tile("Refused or reverted")
                 self._silent = Tile("Silent")
-                self._open = Tile("Not decided")
+                self._open = Tile("Undecided")
             self._chart = Chart("Nodes of each wave by state", waves_chart([]), height_px=120)
             self._height = 0
             self._counts = Text("p", "").classes("hint")
@@ -85,13 +85,13 @@ class Waves:
             self._table = Table(
                 "Nodes of the rollout",
                 NODE_COLUMNS,
-                nothing="No node is meant.",
-                what_to_do="Nodes count that run this app and were heard of lately.",
+                nothing="No node matches.",
+                what_to_do="A rollout includes nodes that run this app and were seen recently.",
             )
             self._table.set_visibility(nodes)
 
     def show(self, row: Mapping[str, Any], progress: Mapping[str, Any], now_ns: int) -> None:
-        """Show how far the rollout is."""
+        """Show a rollout and its progress."""
         self._state.show(row["state"], ROLLOUT_TONES.get(row["state"], ""))
         self._text.text = sentence(row, now_ns)
         for tile, (value, note, tone) in zip(
@@ -111,8 +111,8 @@ class Waves:
         self._table.show([node_row(node) for node in progress["nodes"]])
 
 
-class Changes:
-    """The buttons that halt and revert a rollout, each asking for the reason first."""
+class RolloutActions:
+    """The buttons that halt and revert a rollout, with a reason."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -123,7 +123,7 @@ class Changes:
         self._revert.set_visibility(False)
 
     def show(self, row: Mapping[str, Any], *, newest: bool) -> None:
-        """Offer what can be done with this rollout now."""
+        """Show the buttons that apply to this rollout."""
         self._row = row
         state = row["state"]
         self._halt.set_visibility(state == "running")
@@ -132,18 +132,18 @@ class Changes:
     async def _ask_halt(self) -> None:
         await ask_reason(
             "Halt this rollout?",
-            "Nodes that have the version keep it; no further node gets it.",
+            "Nodes with the version keep it; no further node receives it.",
             "Halt",
             lambda reason: self._send("halt", reason, "The rollout is halted."),
         )
 
     async def _ask_revert(self) -> None:
-        back = self._row.get("previous_version") or "the model that each node came with"
+        back = self._row.get("previous_version") or "the bundled model of each node"
         await ask_reason(
             "Revert this rollout?",
-            f"Every node goes back to {back}, and {self._row['version']} is marked as refused.",
+            f"Every node returns to {back}, and {self._row['version']} is marked as refused.",
             "Revert",
-            lambda reason: self._send("revert", reason, "The nodes are sent back."),
+            lambda reason: self._send("revert", reason, "The rollout is reverted."),
         )
 
     async def _send(self, change: str, reason: str, done: str) -> bool:
@@ -153,24 +153,24 @@ class Changes:
 
 
 def sentence(row: Mapping[str, Any], now_ns: int) -> str:
-    """The one thing that matters about a rollout now."""
+    """The state of a rollout in one sentence."""
     waves = len(row["waves"])
     state, reason = row["state"], row["reason"]
     if state == "running":
         return (
-            f"Wave {row['wave'] + 1} of {waves} is on its way, "
-            f"begun {formatting.since(row['wave_started_ns'], now_ns)}."
+            f"Wave {row['wave'] + 1} of {waves} is running, "
+            f"started {formatting.since(row['wave_started_ns'], now_ns)}."
         )
     if state == "halted":
         return f"Halted in wave {row['wave'] + 1} of {waves}: {reason}."
     if state == "reverted":
-        back = row["previous_version"] or "the model that each node came with"
-        return f"Sent back to {back}: {reason}."
-    return f"All {formatting.plural(waves, 'wave')} are through."
+        back = row["previous_version"] or "the bundled model of each node"
+        return f"Reverted to {back}: {reason}."
+    return f"All {formatting.plural(waves, 'wave')} are done."
 
 
 def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone]]:
-    """Confirmed, failed, silent and undecided nodes, each with what it means for the rollout."""
+    """Confirmed, failed, silent and undecided nodes, each with its effect on the rollout."""
     states, total = progress["states"], progress["nodes_total"]
     confirmed, bad = states.get("confirmed", 0), states.get("refused", 0) + states.get("reverted", 0)
     deciding = progress["deciding"]
@@ -180,26 +180,26 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
         return [
             (
                 f"{confirmed} of {total}",
-                "have not gone back yet" if behind else "nodes of all waves",
+                "not reverted yet" if behind else "nodes of all waves",
                 "warn" if behind else "",
             ),
             (str(bad), "nodes", "bad" if bad else ""),
-            (str(silent), "had said nothing when it ended", "warn" if silent else ""),
+            (str(silent), "no answer before its end", "warn" if silent else ""),
             ("0", "the rollout has ended", ""),
         ]
-    least, failed, silent = deciding["failures_to_revert"], deciding["failed"], deciding["silent"]
-    limit = f"{formatting.plural(least, 'node')} failed or silent, and it is reverted"
+    threshold, failed, silent = deciding["failures_to_revert"], deciding["failed"], deciding["silent"]
+    limit = f"reverts at {formatting.plural(threshold, 'node')} failed or silent"
     left_s = (deciding["deadline_ns"] - now_ns) // 1_000_000_000
     waiting, sent_back = deciding["waiting"], deciding["sent_back"]
-    note = "all of this wave have answered" if not waiting else f"silent from {_span(left_s)} on"
+    note = "all nodes of this wave have answered" if not waiting else f"silent after {_span(left_s)}"
     pending = deciding["pending"]
     if pending:
         note = (
             f"{formatting.plural(pending, 'node')} pending: not seen since the wave began, or without updates"
         )
     if sent_back and sent_back == deciding["nodes"]:
-        note = "all were sent back: halt or revert it"
-    reached = "that the waves have reached" + (f"; {sent_back} sent back by an operator" if sent_back else "")
+        note = "all were taken back: halt or revert the rollout"
+    reached = "nodes of the waves so far" + (f"; {sent_back} taken back by an operator" if sent_back else "")
     return [
         (f"{deciding['adopted']} of {deciding['nodes']}", reached, ""),
         (str(failed), limit, "bad" if failed else ""),
@@ -209,7 +209,7 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
 
 
 def counts(progress: Mapping[str, Any]) -> str:
-    """Every wave in words, as the chart shows it."""
+    """The waves of the chart as text."""
     parts = []
     for wave in progress["waves"]:
         nodes = ", ".join(f"{wave['states'][state]} {state}" for state in STATES if wave["states"].get(state))
@@ -218,19 +218,19 @@ def counts(progress: Mapping[str, Any]) -> str:
 
 
 def problems(progress: Mapping[str, Any]) -> str:
-    """Why nodes of the rollout cannot check for updates; empty where all can."""
+    """The reasons why nodes of the rollout cannot check for updates; empty if all can."""
     found = progress["problems"]
     if not found:
         return ""
-    told = ", ".join(
+    reasons = ", ".join(
         f"{formatting.plural(number, 'node')}: {REASONS.get(reason, reason)}"
         for reason, number in found.items()
     )
-    return f"Nodes that cannot check for updates: {told}."
+    return f"Nodes that cannot check for updates: {reasons}."
 
 
 def waves_chart(waves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Options: a bar for each wave, the first on top, its nodes by state."""
+    """ECharts options: a stacked bar of nodes by state for each wave, the first on top."""
     present = [state for state in STATES if any(wave["states"].get(state) for wave in waves)]
     return {
         "tooltip": {"trigger": "item", "confine": True, "renderMode": "richText"},
@@ -261,13 +261,13 @@ def node_row(node: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table of nodes."""
     silent = node["outcome"] == "silent"
     state = node["state"]
-    says = REASONS.get(node["reason"], node["reason"].replace("_", " "))
+    reason = REASONS.get(node["reason"], node["reason"].replace("_", " "))
     if silent:
-        says = "has not answered in time" + (f"; {says}" if says else "")
+        reason = "no answer in time" + (f"; {reason}" if reason else "")
     elif state == "pending":
-        says = "not seen since its wave began"
+        reason = "not seen since its wave began"
     if node["problem"]:
-        says = f"cannot check for updates: {REASONS.get(node['problem'], node['problem'])}"
+        reason = f"cannot check for updates: {REASONS.get(node['problem'], node['problem'])}"
     return {
         "id": node["node"],
         "node": node["node"],
@@ -277,7 +277,7 @@ def node_row(node: Mapping[str, Any]) -> dict[str, Any]:
         "wave": node["wave"],
         "state": f"silent, {state}" if silent else state,
         "state_tone": "bad" if silent else STATES.get(state, ("", ""))[1],
-        "says": says,
+        "reason": reason,
         "runs": node["version"] or formatting.NONE,
         "at": node["time_ns"],
     }

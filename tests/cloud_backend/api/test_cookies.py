@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from cloud_backend.access.tokens import Access
 from cloud_backend.api import create_api
-from cloud_backend.api.auth.middleware import COOKIE, TokenGuard
+from cloud_backend.api.auth.middleware import COOKIE, AuthMiddleware
 from cloud_backend.api.auth.origins import HOME, origin_of, own_origins
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.engine import open_store
@@ -229,7 +229,7 @@ def test_a_websocket_is_for_the_dashboard_only(browser: TestClient, path: str, c
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_websocket_is_closed_soon_after_its_session_has_ended(cloud: Cloud, busy: bool) -> None:
     app = Starlette(routes=[WebSocketRoute(SOCKET, echo)])
-    guard = TokenGuard(app, cloud.access, look_again_s=0.02)
+    guard = AuthMiddleware(app, cloud.access, session_check_s=0.02)
     token = cloud.access.sessions.start("Eva")
     headers = OURS | {"Cookie": f"{COOKIE}={token}"}
     with TestClient(guard) as client, client.websocket_connect(SOCKET, headers=headers) as socket:
@@ -251,7 +251,7 @@ def test_a_websocket_is_closed_soon_after_its_session_has_ended(cloud: Cloud, bu
 
 def test_a_websocket_is_closed_when_the_password_changes(cloud: Cloud) -> None:
     app = Starlette(routes=[WebSocketRoute(SOCKET, echo)])
-    guard = TokenGuard(app, cloud.access, look_again_s=0.02)
+    guard = AuthMiddleware(app, cloud.access, session_check_s=0.02)
     headers = OURS | {"Cookie": f"{COOKIE}={cloud.access.sessions.start('Eva')}"}
     with TestClient(guard) as client, client.websocket_connect(SOCKET, headers=headers) as socket:
         cloud.access.passwords.set(PASSWORD)
@@ -265,7 +265,7 @@ def test_a_websocket_is_closed_when_the_password_changes(cloud: Cloud) -> None:
 def test_a_database_that_is_away_is_said_and_not_taken_for_a_wrong_session(tmp_path: Path) -> None:
     access = Access(open_store("postgresql://edgeloop@127.0.0.1:1/edgeloop", upgrade=False), tmp_path)
     headers = {"Cookie": f"{COOKIE}=session.x"}
-    with TestClient(TokenGuard(PAGES, access), headers=headers, follow_redirects=False) as client:
+    with TestClient(AuthMiddleware(PAGES, access), headers=headers, follow_redirects=False) as client:
         page = client.get("/ui/fleet?x=1")
         assert page.status_code == 503
         assert "The database does not answer" in page.text

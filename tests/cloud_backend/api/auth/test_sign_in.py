@@ -80,7 +80,7 @@ def test_a_wrong_password_is_told_and_the_name_is_kept(browser: TestClient) -> N
     answer = fill_in(browser, "wrong", name='Eva "<b>', next="/ui/alerts")
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
-    assert "This password is not right." in answer.text
+    assert "Wrong password." in answer.text
     assert "<b>" not in answer.text
     assert "Eva &quot;&lt;b&gt;" in answer.text
     assert hidden_page(answer.text) == "/ui/alerts"

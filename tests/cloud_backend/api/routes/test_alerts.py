@@ -132,7 +132,7 @@ def test_a_wrong_acknowledgement_is_refused(admin: TestClient, node: TestClient,
 
 
 def recent(admin: TestClient, **query: Any) -> list[tuple[str, int]]:
-    answer = admin.get("/v1/events/recent", params=query)
+    answer = admin.get("/v1/events/newest", params=query)
     assert answer.status_code == 200, answer.text
     return places(answer.json()["items"])
 
@@ -156,8 +156,8 @@ def test_the_newest_events_of_the_nodes_of_an_app(admin: TestClient, nodes) -> N
 
 
 def test_the_newest_events_are_few(admin: TestClient, node: TestClient) -> None:
-    assert admin.get("/v1/events/recent?limit=201").status_code == 422
-    assert node.get("/v1/events/recent").status_code == 403
+    assert admin.get("/v1/events/newest?limit=201").status_code == 422
+    assert node.get("/v1/events/newest").status_code == 403
 
 
 def test_a_node_has_a_timeline_without_telemetry(admin: TestClient, nodes) -> None:

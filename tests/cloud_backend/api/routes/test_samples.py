@@ -95,11 +95,11 @@ def test_the_content_of_a_sample_can_be_drawn(admin: TestClient, node: TestClien
     assert admin.get("/v1/samples/short/content").status_code == 422
 
 
-def test_content_that_is_too_much_to_draw_is_refused(
+def test_content_over_the_limits_is_refused(
     admin: TestClient, node: TestClient, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = upload(node, encode_sample({"values": np.zeros(200_001, np.int8)}))
-    monkeypatch.setattr("cloud_backend.api.routes.sample_content.PLAIN_LIMIT_BYTES", 300_000)
+    monkeypatch.setattr("cloud_backend.api.routes.sample_content.UNCOMPRESSED_LIMIT_BYTES", 300_000)
     vast = upload(node, encode_sample({"values": np.zeros(300_001, np.int8)}))
     gone = upload(node, sample_of(400))
     for id, word in ((many, "200001 values"), (vast, "too large")):
@@ -133,7 +133,7 @@ def test_a_node_that_has_reported_nothing_waits(api: FastAPI, cloud: Cloud) -> N
     with TestClient(api, headers={"Authorization": f"Bearer {token}"}) as silent:
         answer = silent.post("/v1/samples", json=announcement(sample_of(902)))
     assert answer.status_code == 409
-    assert "try again later" in answer.json()["detail"]
+    assert "retry later" in answer.json()["detail"]
 
 
 def test_a_full_disk_is_told(node: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Learning: why samples were chosen, the forms, jobs in rows and words."""
+"""Learning: reasons of samples, forms, rows and texts of jobs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def a_job(**changes: Any) -> dict[str, Any]:
 GATE = {"figure": "rmse", "candidate": 7.5, "production": 30.0, "gain": 0.75, "training_samples": 36}
 
 
-def test_a_sample_tells_why_it_was_chosen_and_whether_it_is_labelled() -> None:
+def test_a_sample_has_its_reasons_and_its_labels() -> None:
     row = sample_queue.sample_row(a_sample(), virtual=True)
     assert (row["why"], row["why_text"]) == (0.9, "low margin 0.90, drift 0.75")
     assert (row["virtual"], row["state"], row["label"]) == ("virtual", "waiting", "Label")
@@ -88,18 +88,18 @@ def test_a_label_of_the_plain_form() -> None:
             sample_queue.label_body(a_sample(), kind, body)
 
 
-def test_a_count_that_may_go_on_says_so() -> None:
+def test_a_count_with_more_pages_is_marked() -> None:
     assert sample_queue.waiting(3, more=False) == ("3", "")
     assert sample_queue.waiting(100, more=True) == ("100+", "among the newest")
 
 
 def newest(pages: list[list[int]], wanted: int) -> tuple[list[Any], bool, int]:
     """What `samples.newest` finds in an API with these pages, and how many of them it reads."""
-    asked: list[int] = []
+    requested: list[int] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         number = int(request.url.params.get("cursor", 0))
-        asked.append(number)
+        requested.append(number)
         following = str(number + 1) if number + 1 < len(pages) else None
         items = pages[number][: int(request.url.params["limit"])]
         return httpx.Response(200, json={"items": items, "next": following})
@@ -109,15 +109,15 @@ def newest(pages: list[list[int]], wanted: int) -> tuple[list[Any], bool, int]:
         async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as client:
             return await sample_queue.newest(ApiClient(client, "token"), "industrial", wanted, "false")
 
-    return *asyncio.run(find()), len(asked)
+    return *asyncio.run(find()), len(requested)
 
 
-def test_a_filtered_list_goes_on_where_a_page_holds_few() -> None:
+def test_a_filtered_list_reads_on_if_a_page_holds_few() -> None:
     assert newest([[1], [], [2, 3]], wanted=2) == ([1, 2], False, 3)
     assert newest([[1, 2], [3]], wanted=2) == ([1, 2], True, 1)
 
 
-def test_a_filtered_list_reads_only_so_many_pages() -> None:
+def test_a_filtered_list_reads_a_bounded_number_of_pages() -> None:
     assert newest([[]] * 50, wanted=5) == ([], True, sample_queue.PAGES)
 
 
@@ -129,12 +129,12 @@ def test_a_filtered_list_reads_only_so_many_pages() -> None:
         (0, '{"trees": 200}', {"seed": 0, "parameters": {"trees": 200}}),
     ],
 )
-def test_a_job_is_asked_for(seed: Any, parameters: Any, body: dict[str, Any]) -> None:
+def test_the_request_of_a_job(seed: Any, parameters: Any, body: dict[str, Any]) -> None:
     assert training_panel.job_body(seed, parameters) == body
 
 
 @pytest.mark.parametrize(("seed", "parameters"), [(-1, ""), (2**31, ""), (0, "{"), (0, "[1]")])
-def test_a_wrong_job_is_not_asked_for(seed: int, parameters: str) -> None:
+def test_an_invalid_job_is_refused(seed: int, parameters: str) -> None:
     with pytest.raises(ValueError, match=r"seed|parameters"):
         training_panel.job_body(seed, parameters)
 
@@ -159,10 +159,10 @@ def test_a_row_of_a_job() -> None:
 
 def test_details_of_a_job_before_and_after_the_gate() -> None:
     assert jobs.details_of(a_job(state="queued", parent=""))["From"] == "known when it starts"
-    assert jobs.details_of(a_job())["Learned from"] == "known once it is judged"
-    assert jobs.details_of(a_job(state="failed"))["Learned from"] == "–"
+    assert jobs.details_of(a_job())["Trained on"] == "known after the gate"
+    assert jobs.details_of(a_job(state="failed"))["Trained on"] == "–"
     details = jobs.details_of(a_job(state="done", gate=GATE, parameters={"trees": 200}))
-    assert (details["Learned from"], details["Parameters"]) == ("36 samples", "trees 200")
+    assert (details["Trained on"], details["Parameters"]) == ("36 samples", "trees 200")
 
 
 def test_links_of_a_job_lead_to_its_candidate_once_there_is_one() -> None:
@@ -170,8 +170,8 @@ def test_links_of_a_job_lead_to_its_candidate_once_there_is_one() -> None:
     assert [name for name, _ in jobs.links_of(a_job(gate=GATE), named=True)] == ["job-1", "Candidate v2"]
 
 
-def test_the_end_of_a_log_starts_with_a_whole_line() -> None:
-    assert jobs.log_tail("") == "(nothing is written)"
+def test_the_tail_of_a_log_starts_with_a_whole_line() -> None:
+    assert jobs.log_tail("") == "(empty)"
     assert jobs.log_tail("a\nb\n") == "a\nb"
     long = jobs.log_tail("half" + "x" * jobs.LOG_BYTES + "\nwhole\n")
     assert long == "whole"

@@ -64,12 +64,12 @@ def test_a_row_offers_what_can_be_done_with_a_version() -> None:
     assert models.model_row(a_model(state="refused"), gauge)["next"] == "Approve"
     assert models.model_row(a_model(state="production"), gauge)["next"] == ""
     starter = models.model_row(a_model(state="retired", created_ns=0, job="", parent=""), gauge)
-    assert (starter["next"], starter["origin"], starter["parent"]) == ("", "came with the app", "–")
+    assert (starter["next"], starter["origin"], starter["parent"]) == ("", "bundled with the app", "–")
 
 
-def test_a_row_tells_the_gates_figure_and_the_range_of_slices() -> None:
+def test_a_row_has_the_gates_figure_and_the_range_of_slices() -> None:
     row = models.model_row(a_model(), Gauge("rmse", False))
-    assert (row["figure"], row["worst"]) == ("7.565", "2, from 6.4 to 8")
+    assert (row["figure"], row["slices"]) == ("7.565", "2, from 6.4 to 8")
     assert models.model_row(a_model(), Gauge())["figure"] == "other 1"
     assert models.model_row(a_model(figures={}), Gauge("rmse"))["figure"] == "–"
 
@@ -81,31 +81,31 @@ def test_links_stay_below_the_dashboard_whatever_the_names() -> None:
     assert row["origin_href"] == "/ui/learning/a%2Fb/jobs/j%3Fk"
 
 
-def test_production_is_said_with_its_figure() -> None:
+def test_production_is_shown_with_its_figure() -> None:
     listed = [a_model(), a_model(version="v1", state="production")]
-    said = models.production_sentence(listed, Gauge("rmse", False))
-    assert said == "v1, rmse 7.565 when it was made"
+    text = models.production_sentence(listed, Gauge("rmse", False))
+    assert text == "v1, rmse 7.565 when it was made"
     assert models.production_sentence([a_model()], Gauge("rmse")) == ""
 
 
 def test_details_of_a_manifest() -> None:
     details = manifest.details_of(a_model())
-    assert details["Promises"] == "at most 5.0 ms a run"
-    assert details["Watches for drift"] == "novelty over 1, which was so in 1.0 % of the training data"
-    assert "Made by" not in details
+    assert details["Latency limit"] == "5.0 ms a run"
+    assert details["Drift detection"] == "novelty over 1, as in 1.0 % of the training data"
+    assert "Origin" not in details
     bare = a_model(job="", manifest={"licence": HOSTILE})
-    assert manifest.details_of(bare)["Made by"] == "added from outside"
+    assert manifest.details_of(bare)["Origin"] == "added by an operator"
     assert manifest.details_of(bare)["Licence"] == HOSTILE
-    assert manifest.details_of(bare)["Promises"] == "nothing"
+    assert manifest.details_of(bare)["Latency limit"] == "none"
 
 
 def test_tensors_in_rows() -> None:
     features, rul = manifest.tensor_rows(a_model()["manifest"])
-    assert (features["shape"], features["holds"]) == ("float32, any × 12", "12 columns")
+    assert (features["shape"], features["content"]) == ("float32, any × 12", "12 columns")
     assert (rul["shape"], rul["unit"], rul["way"]) == ("float32, one value", "cycles", "output")
 
 
-def test_a_refused_version_says_who_refused_it() -> None:
+def test_a_refused_version_has_its_reason() -> None:
     refused = a_model(state="refused")
     job = {"gate": {"reasons": ["slice fan: worse by 30%"]}}
     assert model.state_sentence(refused, job, []) == "Refused by the gate: slice fan: worse by 30%."
@@ -114,7 +114,7 @@ def test_a_refused_version_says_who_refused_it() -> None:
     assert model.state_sentence(refused, None, []) == "Refused."
 
 
-def test_what_is_compared_first_is_production() -> None:
+def test_the_first_comparison_is_with_production() -> None:
     own = a_model()
     listed = [a_model(version="v3"), own, a_model(version="v1", state="production")]
     assert comparison_panel.first_other(own, listed) == "v1"
@@ -164,12 +164,12 @@ def test_text_of_a_lineage_has_whole_digests_once() -> None:
     rows = lineage.text_rows("a", [a_link("v2", "v1"), {"version": "v1", "known": False}])
     assert len({row["id"] for row in rows}) == len(rows)
     assert [row["detail"] for row in rows if row["name"] == "fd001"] == ["a" * 64]
-    assert rows[-1]["detail"] == "the registry does not know it"
+    assert rows[-1]["detail"] == "not in the registry"
 
 
 def test_a_lineage_in_one_sentence() -> None:
     assert lineage.sentence([a_link("v2", "v1"), a_link("v1")]) == (
-        "v1 → v2. The last one was trained from v1 and 2 data sets."
+        "v1 → v2, trained from v1 and 2 data sets."
     )
-    assert lineage.sentence([a_link("v1")]) == "v1 has no parent; it was made from 2 data sets."
-    assert lineage.sentence([]) == "Nothing is known of where it came from."
+    assert lineage.sentence([a_link("v1")]) == "v1 has no parent; trained from 2 data sets."
+    assert lineage.sentence([]) == "Unknown origin."

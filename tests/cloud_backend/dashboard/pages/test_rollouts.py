@@ -1,4 +1,4 @@
-"""Rollouts: waves, what decides, nodes in trouble, and the form that starts one."""
+"""Rollouts: waves, the counts that decide, failed nodes, and the form that starts one."""
 
 from __future__ import annotations
 
@@ -95,80 +95,83 @@ def test_the_chart_has_a_bar_for_each_wave() -> None:
     assert waves.waves_chart([])["series"] == []
 
 
-def test_what_decides_is_in_the_tiles() -> None:
+def test_the_deciding_counts_are_in_the_tiles() -> None:
     confirmed, failed, silent, undecided = waves.tiles(progress(), now_ns=60 * SECOND)
     assert confirmed[0] == "1 of 2"
-    assert failed[:2] == ("0", "1 node failed or silent, and it is reverted")
+    assert failed[:2] == ("0", "reverts at 1 node failed or silent")
     assert silent[2] == ""
-    assert undecided[:2] == ("1", "silent from 40 s on")
+    assert undecided[:2] == ("1", "silent after 40 s")
 
 
-def test_nodes_that_an_operator_sent_back_are_told_apart_from_failures() -> None:
+def test_nodes_taken_back_by_an_operator_are_no_failures() -> None:
     deciding = progress()["deciding"] | {"adopted": 1, "sent_back": 1, "waiting": 0}
     confirmed, failed, _, undecided = waves.tiles(progress(deciding=deciding), now_ns=0)
-    assert confirmed[:2] == ("1 of 2", "that the waves have reached; 1 sent back by an operator")
-    assert (failed[0], undecided[1]) == ("0", "all of this wave have answered")
+    assert confirmed[:2] == ("1 of 2", "nodes of the waves so far; 1 taken back by an operator")
+    assert (failed[0], undecided[1]) == ("0", "all nodes of this wave have answered")
     deciding |= {"adopted": 0, "sent_back": 2}
-    assert waves.tiles(progress(deciding=deciding), now_ns=0)[3][1] == "all were sent back: halt or revert it"
+    assert (
+        waves.tiles(progress(deciding=deciding), now_ns=0)[3][1]
+        == "all were taken back: halt or revert the rollout"
+    )
     row = waves.node_row(a_node(state="sent back", reason="operator", outcome="sent_back"))
-    assert (row["state"], row["says"]) == ("sent back", "by an operator")
+    assert (row["state"], row["reason"]) == ("sent back", "by an operator")
 
 
 def test_a_rollout_that_has_ended_decides_nothing() -> None:
     nodes = [a_node(state="waiting", outcome="silent")]
     ended = progress(state="reverted", deciding=None, states={"confirmed": 1, "refused": 1}, nodes=nodes)
     confirmed, failed, silent, _ = waves.tiles(ended, now_ns=0)
-    assert confirmed == ("1 of 6", "have not gone back yet", "warn")
+    assert confirmed == ("1 of 6", "not reverted yet", "warn")
     assert (failed[0], failed[2], silent[0]) == ("1", "bad", "1")
     assert waves.tiles(progress(state="done", deciding=None), now_ns=0)[0][1] == "nodes of all waves"
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "text"),
     [
-        ({}, "Wave 1 of 2 is on its way, begun 5 s ago."),
+        ({}, "Wave 1 of 2 is running, started 5 s ago."),
         ({"state": "halted", "reason": "a look"}, "Halted in wave 1 of 2: a look."),
-        ({"state": "reverted", "reason": HOSTILE}, f"Sent back to v1: {HOSTILE}."),
+        ({"state": "reverted", "reason": HOSTILE}, f"Reverted to v1: {HOSTILE}."),
         (
             {"state": "reverted", "previous_version": "", "reason": "n1 failed"},
-            "Sent back to the model that each node came with: n1 failed.",
+            "Reverted to the bundled model of each node: n1 failed.",
         ),
-        ({"state": "done", "wave": 1}, "All 2 waves are through."),
+        ({"state": "done", "wave": 1}, "All 2 waves are done."),
     ],
 )
-def test_a_rollout_in_one_sentence(changes: dict[str, Any], said: str) -> None:
-    assert waves.sentence(a_rollout(**changes), now_ns=15 * SECOND) == said
+def test_a_rollout_in_one_sentence(changes: dict[str, Any], text: str) -> None:
+    assert waves.sentence(a_rollout(**changes), now_ns=15 * SECOND) == text
 
 
-def test_waves_in_words() -> None:
+def test_waves_as_text() -> None:
     assert waves.counts(progress()) == (
         "Wave 1 (running): 1 confirmed, 1 soaking. Wave 2 (waiting): 4 waiting."
     )
 
 
-def test_a_node_says_why_and_that_it_is_virtual() -> None:
+def test_a_node_has_its_reason_and_is_marked_as_virtual() -> None:
     row = waves.node_row(a_node(state="refused", reason="golden", outcome="failed"))
     assert (row["state"], row["state_tone"], row["virtual"]) == ("refused", "bad", "virtual")
-    assert row["says"] == "golden cases failed, or took too long"
+    assert row["reason"] == "golden cases failed or were too slow"
     silent = waves.node_row(a_node(outcome="silent", reason="unreachable", state="retrying"))
-    assert silent["says"] == "has not answered in time; could not be fetched"
-    assert waves.node_row(a_node(reason=HOSTILE))["says"] == HOSTILE
+    assert silent["reason"] == "no answer in time; download failed"
+    assert waves.node_row(a_node(reason=HOSTILE))["reason"] == HOSTILE
 
 
-def test_history_tells_how_it_went() -> None:
+def test_history_has_the_outcome() -> None:
     row = waves.history_row(a_rollout(state="reverted", ended_ns=17 * SECOND, reason="n1 failed"))
     assert (row["waves"], row["took"], row["reason"]) == ("1 of 2", "7 s", "n1 failed")
     assert row["rollout_href"] == "/ui/rollouts/industrial/v2-1"
     assert waves.history_row(a_rollout())["took"] == ""
 
 
-def test_details_name_whom_a_rollout_means() -> None:
-    assert rollouts.details_of(a_rollout())["Only"] == "all nodes of the app"
+def test_details_name_the_nodes_of_a_rollout() -> None:
+    assert rollouts.details_of(a_rollout())["Nodes"] == "all nodes of the app"
     bound = a_rollout(constraint={"sites": ["hall"], "nodes": ["n1", "n2"], "tags": []})
-    assert rollouts.details_of(bound)["Only"] == "sites hall; nodes n1, n2"
+    assert rollouts.details_of(bound)["Nodes"] == "sites hall; nodes n1, n2"
 
 
-def test_steps_that_went_wrong_stand_out() -> None:
+def test_failed_steps_are_marked() -> None:
     step = {"node": "n1", "time_ns": 1, "step": "refused", "ok": False, "version": "v2", "from_version": ""}
     row = rollouts.step_row({**step, "reason": "golden"}, 0)
     assert (row["step_tone"], row["before"], row["reason"]) == ("bad", "–", "golden")
@@ -185,12 +188,12 @@ def test_waves_are_growing_percentages(text: str, shares: list[float]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "50", "100, 50", "0, 100", "50, 50, 100", "half, 100", "nan, 100", "-1, 100"]
 )
-def test_what_are_no_waves_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="are no waves"):
+def test_invalid_waves_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="Invalid waves"):
         dialogs.parse_waves(text)
 
 
-def test_a_rollout_is_asked_for() -> None:
+def test_the_request_of_a_rollout() -> None:
     assert dialogs.rollout_body("v2", "100", None, "", "") == {"version": "v2", "waves": [1.0]}
     assert dialogs.rollout_body("v2", "34, 100", 5, "hall, yard", "n1 n2") == {
         "version": "v2",
@@ -203,7 +206,7 @@ def test_a_rollout_is_asked_for() -> None:
             dialogs.rollout_body(version, "100", soak_s, "", "")
 
 
-def test_only_versions_that_may_go_out_are_offered() -> None:
+def test_only_deployable_versions_are_offered() -> None:
     listed = [
         {"version": version, "state": state, "created_ns": created_ns}
         for version, state, created_ns in [
@@ -214,15 +217,15 @@ def test_only_versions_that_may_go_out_are_offered() -> None:
             ("starter", "retired", 0),
         ]
     ]
-    assert dialogs.versions_offered(listed) == ["v3", "v1"]
+    assert dialogs.deployable_versions(listed) == ["v3", "v1"]
 
 
 def test_nodes_that_cannot_check_for_updates_are_named_with_the_reason() -> None:
     assert waves.problems(progress()) == ""
-    told = waves.problems(progress(problems={"rollback": 2}))
-    assert told == "Nodes that cannot check for updates: 2 nodes: older than what the node has seen."
+    text = waves.problems(progress(problems={"rollback": 2}))
+    assert text == "Nodes that cannot check for updates: 2 nodes: metadata older than the node's."
     row = waves.node_row(a_node(problem="rollback"))
-    assert row["says"] == "cannot check for updates: older than what the node has seen"
+    assert row["reason"] == "cannot check for updates: metadata older than the node's"
 
 
 def test_pending_nodes_are_counted_as_undecided() -> None:

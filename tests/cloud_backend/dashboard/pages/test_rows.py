@@ -8,8 +8,8 @@ import httpx
 
 from apps.industrial.pages.machine_text import machine_href
 from cloud_backend.dashboard.layout.frame import Frame
-from cloud_backend.dashboard.pages import alerts, apps, data, fleet, node, settings
-from cloud_backend.dashboard.parts import enrolment_form, formatting
+from cloud_backend.dashboard.pages import alerts, apps, data, fleet, settings
+from cloud_backend.dashboard.parts import enrolment_form, formatting, node_rows, node_service, node_timeline
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -83,14 +83,14 @@ def test_a_node_that_has_never_reported() -> None:
 def test_health_of_any_kind_makes_a_row() -> None:
     odd = a_node(health={"latency_p50_ms": HOSTILE, "outbox_events": [], "bytes_sent": {}, "bytes_raw": None})
     assert fleet.node_row(odd)["backlog"] == formatting.NONE
-    assert node.details_of(odd)["Memory"] == formatting.NONE
+    assert node_rows.details_of(odd)["Memory"] == formatting.NONE
 
 
 def test_a_source_that_ended_or_fails_is_shown() -> None:
     ended = {"source_state": "ended", "source_detail": "60 readings were usable"}
     row = fleet.node_row(a_node(health=ended))
     assert (row["source"], row["source_tone"]) == ("virtual, source ended", "warn")
-    assert node.details_of(a_node(health=ended))["Source"] == "ended: 60 readings were usable"
+    assert node_rows.details_of(a_node(health=ended))["Source"] == "ended: 60 readings were usable"
     failed = fleet.node_row(a_node(virtual=False, health={"source_state": "failed"}))
     assert (failed["source"], failed["source_tone"]) == ("real, source fails", "bad")
     assert (
@@ -99,20 +99,20 @@ def test_a_source_that_ended_or_fails_is_shown() -> None:
     )
 
 
-def test_a_node_that_says_it_is_not_ok_is_shown_as_such() -> None:
+def test_a_node_that_reports_problems_is_marked() -> None:
     lost = {"ok": False, "problems": ["3 events were lost", "the source fails: unplugged"]}
     row = fleet.node_row(a_node(health=lost))
     assert (row["state"], row["state_tone"]) == ("online, not ok", "bad")
-    said = node.details_of(a_node(health=lost))["Problems on the node"]
-    assert said == "3 events were lost; the source fails: unplugged"
+    problems = node_rows.details_of(a_node(health=lost))["Problems on the node"]
+    assert problems == "3 events were lost; the source fails: unplugged"
     well = a_node(health={"ok": True, "problems": []})
     assert (fleet.node_row(well)["state"], fleet.node_row(well)["state_tone"]) == ("online", "good")
     gone = fleet.node_row(a_node(health=lost, retired_ns=1))
     assert (gone["state"], gone["state_tone"]) == ("retired", "")
-    assert node.details_of(well)["Problems on the node"] == "none"
+    assert node_rows.details_of(well)["Problems on the node"] == "none"
     for odd in ({}, {"ok": 0, "problems": HOSTILE}, {"ok": None, "problems": [HOSTILE]}):
         assert fleet.node_row(a_node(health=odd))["state"] == "online"
-        assert node.details_of(a_node(health=odd))["Problems on the node"] == formatting.NONE
+        assert node_rows.details_of(a_node(health=odd))["Problems on the node"] == formatting.NONE
 
 
 def test_hostile_names_cannot_leave_a_link() -> None:
@@ -125,8 +125,8 @@ def test_hostile_names_cannot_leave_a_link() -> None:
 def test_an_event_is_shown_with_where_it_came_from() -> None:
     row = fleet.event_row(an_event(subject=HOSTILE))
     assert (row["id"], row["at"], row["priority_tone"]) == ("engine-1/e/7", 2, "bad")
-    assert row["says"] == f"{HOSTILE}: run 3"
-    assert node.event_row(an_event())["says"] == "industrial.maintenance_due · run 3"
+    assert row["summary"] == f"{HOSTILE}: run 3"
+    assert node_rows.event_row(an_event())["summary"] == "industrial.maintenance_due · run 3"
 
 
 def test_a_doubtful_time_has_a_note() -> None:
@@ -138,19 +138,19 @@ def test_a_doubtful_time_has_a_note() -> None:
         "recorded": "time of the recording",
     }.items():
         event = an_event(time_quality=quality)
-        assert node.event_row(event)["at_note"] == note
+        assert node_rows.event_row(event)["at_note"] == note
         assert alerts.alert_row({**event, "acknowledged": None})["at_note"] == note
 
 
 def test_new_events_come_before_known_ones_and_each_once() -> None:
     known = [an_event(seq=seq) for seq in (3, 2, 1)]
-    joined = node.joined([an_event(seq=seq) for seq in (5, 4, 3)], known)
-    assert [event["seq"] for event in joined] == [5, 4, 3, 2, 1]
-    many = [an_event(seq=seq) for seq in range(3 * node.TIMELINE_LIMIT)]
-    assert len(node.joined(many, known)) == node.TIMELINE_LIMIT
+    merged = node_timeline.merge_events([an_event(seq=seq) for seq in (5, 4, 3)], known)
+    assert [event["seq"] for event in merged] == [5, 4, 3, 2, 1]
+    many = [an_event(seq=seq) for seq in range(3 * node_timeline.LIMIT)]
+    assert len(node_timeline.merge_events(many, known)) == node_timeline.LIMIT
 
 
-def test_a_step_that_failed_is_told_from_one_that_went_well() -> None:
+def test_a_failed_step_is_marked() -> None:
     step = {
         "app": "industrial",
         "version": "2",
@@ -161,12 +161,12 @@ def test_a_step_that_failed_is_told_from_one_that_went_well() -> None:
         "rollout": "2-ab",
         "time_ns": 5,
     }
-    assert node.adoption_row(step, 0)["step_tone"] == "bad"
-    assert node.adoption_row({**step, "ok": True}, 0)["step_tone"] == ""
-    assert node.adoption_row(step, 0)["rollout_href"] == "/ui/rollouts/industrial/2-ab"
+    assert node_rows.adoption_row(step, 0)["step_tone"] == "bad"
+    assert node_rows.adoption_row({**step, "ok": True}, 0)["step_tone"] == ""
+    assert node_rows.adoption_row(step, 0)["rollout_href"] == "/ui/rollouts/industrial/2-ab"
 
 
-def test_an_alert_says_who_has_seen_it() -> None:
+def test_an_alert_names_who_acknowledged_it() -> None:
     waiting = alerts.alert_row({**an_event(), "acknowledged": None})
     assert (waiting["seen"], waiting["acknowledge"]) == ("nobody yet", "Acknowledge")
     seen = {"by": "Anna", "at_ns": 1_795_535_000_000_000_000, "note": HOSTILE}
@@ -196,7 +196,7 @@ def test_versions_of_an_app_by_how_many_nodes_run_them() -> None:
     assert apps.version_rows("industrial", "2", {}) == []
 
 
-def test_the_audit_sets_what_left_a_node_against_what_it_sensed() -> None:
+def test_the_audit_compares_sent_bytes_with_all_readings() -> None:
     account = {
         "node": "engine-1",
         "site": "hall-b",
@@ -214,10 +214,10 @@ def test_the_audit_sets_what_left_a_node_against_what_it_sensed() -> None:
     assert (row["events"], row["event_bytes"], row["samples"]) == ("24,043", "3.0 MB", "31")
     assert (row["sent"], row["sent_text"], row["source"]) == (0.71, "71 % of 1.0 kB", "real")
     assert data.account_row({**account, "bytes_raw": 0})["sent"] is None
-    assert node.account_details(account)["Samples"] == "31, 261 kB"
+    assert node_rows.account_details(account)["Samples"] == "31, 261 kB"
 
 
-def test_what_was_quarantined_is_shown_on_one_line() -> None:
+def test_a_quarantined_message_is_shown_on_one_line() -> None:
     item = {
         "id": 1,
         "node": "n",
@@ -237,7 +237,7 @@ def test_details_of_the_session_and_of_the_cloud() -> None:
     session = {"name": "Anna", "kind": "session", "expires_ns": 1_795_535_000_000_000_000}
     assert settings.session_details(session)["Until"] == "2026-11-24 15:43 UTC"
     token = settings.session_details({"name": "admin", "kind": "token", "expires_ns": None})
-    assert token["By"] == "the API token of the admin"
+    assert token["With"] == "the API token of the admin"
     status = {
         "edgeloop": "0.1.0",
         "broker": {"kind": "mosquitto", "host": "h", "port": 1883},
@@ -247,7 +247,7 @@ def test_details_of_the_session_and_of_the_cloud() -> None:
     details = settings.cloud_details(status)
     assert details["Broker"] == "mosquitto at h:1883"
     assert details["Database"] == "sqlite, answers in 0.48 ms"
-    assert (details["Events committed"], details["Their size"]) == ("54,011", "805 kB")
+    assert (details["Events committed"], details["Size of samples"]) == ("54,011", "805 kB")
     assert settings.ingest_details({"batches_received": 3, "database": "well"}) == {"Batches received": "3"}
 
 
@@ -270,23 +270,23 @@ def test_the_enrolment_file_is_what_a_node_reads() -> None:
     assert msgspec.json.decode(enrolment_form.enrolment_file(made), type=Enrolment).tuf_root == {"signed": {}}
 
 
-def test_why_a_node_cannot_check_for_updates_stands_on_its_page() -> None:
+def test_the_reason_of_a_failed_update_check_is_on_the_nodes_page() -> None:
     updates = {"problem": "", "detail": "", "root": 1, "metadata": 12, "serial": 3}
-    assert node.details_of(a_node(health={"updates": updates}))["Updates"] == "deployment 3, metadata 12"
+    assert node_rows.details_of(a_node(health={"updates": updates}))["Updates"] == "deployment 3, metadata 12"
     behind = updates | {"problem": "rollback", "detail": "timestamp version 3 is older than 12"}
-    told = node.details_of(a_node(update_problem="rollback", health={"updates": behind}))["Updates"]
-    assert told == "cannot be checked for (rollback): timestamp version 3 is older than 12"
-    assert node.details_of(a_node(health={"updates": HOSTILE}))["Updates"] == formatting.NONE
+    text = node_rows.details_of(a_node(update_problem="rollback", health={"updates": behind}))["Updates"]
+    assert text == "update check failed (rollback): timestamp version 3 is older than 12"
+    assert node_rows.details_of(a_node(health={"updates": HOSTILE}))["Updates"] == formatting.NONE
 
 
 def test_a_retired_node_is_shown_as_such() -> None:
-    assert node.service_text(a_node()) == "In service."
-    told = node.service_text(a_node(retired_ns=1, replaced_by="engine-9"))
-    assert told.startswith("Retired ")
-    assert "engine-9 has its place" in told
+    assert node_service.service_text(a_node()) == "In service."
+    text = node_service.service_text(a_node(retired_ns=1, replaced_by="engine-9"))
+    assert text.startswith("Retired ")
+    assert "replaced by engine-9" in text
 
 
-def test_an_enrolment_says_where_it_works() -> None:
+def test_an_enrolment_names_the_addresses_it_needs() -> None:
     local = {"cloud_url": "http://127.0.0.1:8080", "mqtt_host": "127.0.0.1"}
     assert "own machine only" in enrolment_form.reach(local)
     public = {"cloud_url": "https://edge.example", "mqtt_host": "broker.example"}

@@ -1,4 +1,4 @@
-"""Comparisons of versions: what may be compared, and who is better."""
+"""Comparisons of versions: comparable figures, and which version is better."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def a_model(version: str, held_out: str = "", **changes: Any) -> dict[str, Any]:
         ({"candidate": 7.0, "production": None, "gain": None}, None),
     ],
 )
-def test_the_way_that_is_better_is_read_from_a_gain(
+def test_the_better_direction_is_read_from_a_gain(
     gate: dict[str, Any], higher_is_better: bool | None
 ) -> None:
     assert comparison.gauge_of([{"gate": {}}, {"gate": {"figure": "f", **gate}}]) == Gauge(
@@ -64,14 +64,14 @@ def test_the_way_that_is_better_is_read_from_a_gain(
     )
 
 
-def test_an_undecided_job_gives_way_to_one_that_tells() -> None:
+def test_an_inconclusive_job_is_skipped() -> None:
     first = {"gate": {"figure": "f", "candidate": 1.0, "production": None, "gain": None}}
     assert comparison.gauge_of([first, {"gate": a_gate(figure="f")}]) == Gauge("f", False)
     assert comparison.gauge_of([]) == Gauge()
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "higher", "words", "tone"),
+    ("own", "other", "higher", "text", "tone"),
     [
         (7.5, 30.0, False, "better by 75 %", "good"),
         (6.6, 6.0, False, "worse by 10 %", "bad"),
@@ -81,13 +81,13 @@ def test_an_undecided_job_gives_way_to_one_that_tells() -> None:
         (0.8, 0.8, True, "the same", ""),
         (0.0, 0.0, False, "the same", ""),
         (0.5, 0.0, False, "worse", "bad"),
-        (1.0, None, True, "not measured on both", ""),
+        (1.0, None, True, "measured on one only", ""),
         (None, None, True, "", ""),
-        (float("nan"), 1.0, True, "not measured on both", ""),
+        (float("nan"), 1.0, True, "measured on one only", ""),
     ],
 )
-def test_changes_in_words(own: Any, other: Any, higher: bool | None, words: str, tone: str) -> None:
-    assert comparison.change(own, other, higher) == (words, tone)
+def test_changes_as_text(own: Any, other: Any, higher: bool | None, text: str, tone: str) -> None:
+    assert comparison.change(own, other, higher) == (text, tone)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,17 @@ def test_a_job_that_measured_both_comes_first() -> None:
     assert (pair.figures["rmse"], pair.other_figures["rmse"]) == (7.5, 30.0)
     assert (pair.slices, pair.other_slices) == ({"fan": 8.0, "hpc": 6.6}, {"fan": 10.0, "hpc": 6.0})
     assert pair.exact
-    assert "job-1" in pair.ground
+    assert "job-1" in pair.basis
     other_way = comparison.pair(a_model("v1"), a_model("v2"), None, job)
     assert (other_way.figures["rmse"], other_way.other_figures["rmse"]) == (30.0, 7.5)
     assert other_way.slices == {"fan": 10.0, "hpc": 6.0}
 
 
-def test_versions_measured_on_other_samples_say_so() -> None:
+def test_a_comparison_on_different_samples_is_marked_as_such() -> None:
     job = {"id": "job-1", "version": "v2", "parent": "v0", "gate": a_gate()}
     pair = comparison.pair(a_model("v2", "aa"), a_model("v1", "bb"), job, None)
     assert not pair.exact
-    assert "other held-out samples" in pair.ground
+    assert "different held-out samples" in pair.basis
     assert pair.figures == {"rmse": 9.0}
     assert comparison.pair(a_model("v2", "aa"), a_model("v1", "aa"), job, None).exact
     assert not comparison.pair(a_model("v2"), a_model("v1"), None, None).exact
@@ -130,15 +130,15 @@ def test_the_gates_report_is_a_row_per_figure_and_slice() -> None:
     assert rows[2]["change_tone"] == "warn"
 
 
-def test_what_fell_says_why() -> None:
+def test_a_failed_row_has_its_reason() -> None:
     slices = [
         {"name": "fan", "candidate": 20.0, "production": 10.0, "passed": False, "note": "worse by 100%"}
     ]
     reasons = ["rmse is 31, production's 30: not better", "slice fan: worse by 100%"]
     gate = a_gate(passed=False, candidate=31.0, gain=-0.03, reasons=reasons, slices=slices)
     figure, fan = comparison.gate_rows(gate, comparison.gauge_of([{"gate": gate}]))
-    assert (figure["verdict"], figure["note"]) == ("fell", reasons[0])
-    assert (fan["verdict"], fan["note"], fan["change_tone"]) == ("fell", "worse by 100%", "bad")
+    assert (figure["verdict"], figure["note"]) == ("failed", reasons[0])
+    assert (fan["verdict"], fan["note"], fan["change_tone"]) == ("failed", "worse by 100%", "bad")
 
 
 def test_a_first_model_has_nothing_to_beat() -> None:
@@ -147,7 +147,7 @@ def test_a_first_model_has_nothing_to_beat() -> None:
     assert [(row["other"], row["verdict"]) for row in rows] == [("–", "passed")] * 2
 
 
-def test_rows_hold_what_either_has() -> None:
+def test_rows_have_the_figures_of_either_version() -> None:
     rows = comparison.rows({"a": 1.0, "b": 2.0}, {"b": 1.0, "c": 3.0}, {"b": True})
     assert [(row["name"], row["own"], row["other"]) for row in rows] == [
         ("a", "1", "–"),

@@ -10,7 +10,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("value", "text"),
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -20,22 +20,22 @@ HOSTILE = "<img src=x onerror=alert(1)>"
         (4.6e6, "4.6 MB"),
     ],
 )
-def test_sizes_in_decimal_units(given: float, said: str) -> None:
-    assert formatting.size(given) == said
+def test_sizes_in_decimal_units(value: float, text: str) -> None:
+    assert formatting.size(value) == text
 
 
 def test_a_size_does_not_round_up_to_a_thousand_of_its_unit() -> None:
     assert formatting.size(999_700) == "1.0 MB"
 
 
-def test_what_is_not_known_is_a_dash() -> None:
-    said = [
+def test_an_unknown_figure_is_a_dash() -> None:
+    text = [
         formatting.size(None),
         formatting.count(None),
         formatting.milliseconds(None),
         formatting.percent(None, 1),
     ]
-    assert {*said, formatting.percent(1, 0), formatting.since(0, 5)} == {formatting.NONE}
+    assert {*text, formatting.percent(1, 0), formatting.since(0, 5)} == {formatting.NONE}
 
 
 def test_figures_are_rounded_to_what_can_be_read() -> None:
@@ -48,16 +48,16 @@ def test_figures_are_rounded_to_what_can_be_read() -> None:
     assert (formatting.percent(71, 100), formatting.percent(1, 30)) == ("71 %", "3.3 %")
 
 
-def test_time_that_has_passed() -> None:
+def test_ages() -> None:
     second = 1_000_000_000
     ages = {0: "now", 59: "59 s ago", 61: "1 min ago", 7200: "2 h ago", 200_000: "2 d ago"}
-    for seconds, said in ages.items():
-        assert formatting.since(second, second + seconds * second) == said
+    for seconds, text in ages.items():
+        assert formatting.since(second, second + seconds * second) == text
     assert formatting.since(5 * second, second) == "now"  # a clock that is ahead
 
 
 @pytest.mark.parametrize("value", ["12", True, None, [], {}, float("nan"), float("inf"), 2**80])
-def test_what_is_no_number_is_not_taken_for_one(value: Any) -> None:
+def test_a_value_that_is_no_finite_number_is_none(value: Any) -> None:
     assert formatting.number({"x": value}, "x") is None
     assert formatting.number("no mapping", "x") is None
 
@@ -70,28 +70,27 @@ def test_adoption_in_words() -> None:
         "detail": "takes 88.8 ms",
         "ok": False,
     }
-    assert formatting.gist("edgeloop.adoption", data) == "refused 2-heavy (golden): takes 88.8 ms"
-    assert formatting.gist("edgeloop.adoption", {"step": "switched", "version": "2"}) == "switched 2"
+    assert formatting.summary("edgeloop.adoption", data) == "refused 2-heavy (golden): takes 88.8 ms"
+    assert formatting.summary("edgeloop.adoption", {"step": "switched", "version": "2"}) == "switched 2"
 
 
 def test_golden_cases_and_drift_in_words() -> None:
     passed = {"passed": True, "version": "2", "cases": 24, "latency_ms": 0.145}
     assert (
-        formatting.gist("edgeloop.golden", passed)
+        formatting.summary("edgeloop.golden", passed)
         == "2 passes its 24 golden cases on this device, 0.14 ms a run"
     )
     failed = {"passed": False, "version": "2", "detail": "rul is off"}
-    assert formatting.gist("edgeloop.golden", failed) == "2 fails its golden cases: rul is off"
+    assert formatting.summary("edgeloop.golden", failed) == "2 fails its golden cases: rul is off"
     drift = {"state": "drift", "output": "novelty", "threshold": 1.0, "exceed_rate": 0.0815}
-    assert "novelty beyond 1, its limit in training, in 8.2 %" in formatting.gist("edgeloop.drift", drift)
-    assert formatting.gist("edgeloop.drift", {"state": "clear"}) == "drift is over"
+    assert "novelty beyond 1, its limit in training, in 8.2 %" in formatting.summary("edgeloop.drift", drift)
+    assert formatting.summary("edgeloop.drift", {"state": "clear"}) == "drift is over"
 
 
-def test_an_event_of_an_app_is_told_by_its_values() -> None:
+def test_an_event_of_an_app_is_summarised_by_its_values() -> None:
     data = {"run": 48, "rul_cycles": 30.94, "sensors": ["epr", "farB", "T50"], "version": "7", "note": ""}
-    assert (
-        formatting.gist("industrial.maintenance_due", data) == "run 48, rul cycles 30.9, sensors epr farB T50"
-    )
+    text = formatting.summary("industrial.maintenance_due", data)
+    assert text == "run 48, rul cycles 30.9, sensors epr farB T50"
 
 
 @pytest.mark.parametrize(
@@ -111,11 +110,11 @@ def test_an_event_of_an_app_is_told_by_its_values() -> None:
     "kind", ["x.y", "edgeloop.adoption", "edgeloop.drift", "edgeloop.golden", "edgeloop.source"]
 )
 def test_whatever_a_node_sends_is_one_short_line(kind: str, data: Any) -> None:
-    assert len(formatting.gist(kind, data)) <= formatting.GIST_CHARACTERS
+    assert len(formatting.summary(kind, data)) <= formatting.SUMMARY_CHARACTERS
 
 
-def test_the_subject_is_told_where_it_says_something_new() -> None:
+def test_the_subject_is_named_unless_it_is_the_node() -> None:
     event = {"type": "x.y", "node": "n", "subject": "pump", "data": {"level": 3}}
-    assert formatting.about(event) == "pump: level 3"
-    assert formatting.about({**event, "subject": "n"}) == "level 3"
-    assert formatting.about({**event, "subject": HOSTILE}) == f"{HOSTILE}: level 3"
+    assert formatting.event_summary(event) == "pump: level 3"
+    assert formatting.event_summary({**event, "subject": "n"}) == "level 3"
+    assert formatting.event_summary({**event, "subject": HOSTILE}) == f"{HOSTILE}: level 3"

@@ -16,9 +16,9 @@ from apps.ecg.cloud.fhir import api as fhir_api
 from apps.ecg.cloud.projection import EcgCloud
 from cloud_backend.access.tokens import Principal
 from cloud_backend.api import problem
-from cloud_backend.api.auth.middleware import BodyLimit, TokenGuard
+from cloud_backend.api.auth.middleware import AuthMiddleware, BodyLimit
 from cloud_backend.api.dependencies import AppDependencies
-from cloud_backend.api.root_mounts import MountedErrors, mounts_of, open_paths_of
+from cloud_backend.api.root_mounts import MountErrors, open_paths, root_mounts
 from common.errors import AccessDenied
 from tests.apps.ecg.conftest import Tell
 from tests.apps.ecg.received import ANN, BOB, a_day, at, hrv, intervals, rates, rhythm, strip
@@ -47,12 +47,12 @@ def make_api(engine: Engine, **settings: Any) -> FastAPI:
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
     problem.install(api)
-    mounts = mounts_of({"ecg": EcgCloud()}, AppDependencies({"ecg": settings}))  # type: ignore[dict-item]
+    mounts = root_mounts({"ecg": EcgCloud()}, AppDependencies({"ecg": settings}))  # type: ignore[dict-item]
     for path, mount in mounts.items():
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.add_middleware(BodyLimit, sample_limit_bytes=1)
-    api.add_middleware(TokenGuard, access=Doorkeeper(), open_paths=open_paths_of(mounts))
-    api.add_middleware(MountedErrors, mounts=mounts)
+    api.add_middleware(AuthMiddleware, access=Doorkeeper(), open_paths=open_paths(mounts))
+    api.add_middleware(MountErrors, mounts=mounts)
     return api
 
 
