@@ -165,7 +165,7 @@ def run_node(uri: str, folder: Path) -> tuple[int, list[int]]:
     node.source.readings = watched  # type: ignore[method-assign]
     node.start()
     wait_for(node.ended.is_set, "the source has ended")
-    assert node.healthz()[1]["source_state"] == "ended"
+    assert node.health.healthz()[1]["source_state"] == "ended"
     return node.stop(), given
 
 

@@ -380,7 +380,7 @@ def test_a_node_sends_its_alarms_and_says_where_it_cannot(tmp_path: Path, siren:
     wait_for(lambda: node.processing.handled == 200, "the readings")
     kept = [row for row in node.outbox.pending(0, 10**6, 10**9) if b'"sums.high"' in row.body]
     wait_for(lambda: len(siren.received) == len(kept), "every alarm")
-    good, facts = node.healthz()
+    good, facts = node.health.healthz()
     assert not good
     assert any("/nowhere/siren cannot be started" in problem for problem in facts["problems"])
     assert facts["local_alarms_waiting"] > 0

@@ -137,7 +137,7 @@ def test_a_node_that_is_killed_goes_on_behind_its_last_reading(tmp_path: Path, t
     code = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from common.config import NodeSettings, OutboxSettings\n"
+        "from common.config.node import NodeSettings, OutboxSettings\n"
         "from common.edge.node import Node\n"
         "from tests.builders import make_app\n"
         "folder = Path(sys.argv[1])\n"
@@ -228,8 +228,8 @@ def test_a_source_that_fails_is_opened_again_behind_its_last_reading(
     make_node, tmp_path: Path, truth
 ) -> None:
     node = make_node(f"{SOURCE}&fail_at=100")
-    wait_for(lambda: node.healthz()[1]["source_state"] == "failed", "the failure shows")
-    good, about = node.healthz()
+    wait_for(lambda: node.health.healthz()[1]["source_state"] == "failed", "the failure shows")
+    good, about = node.health.healthz()
     assert not good
     assert "unplugged" in about["problems"][0]
     run_through(node)
@@ -286,7 +286,7 @@ def health_of(events: list[WireEvent]) -> dict[str, Any]:
 def test_a_node_that_loses_nothing_is_healthy(make_node, tmp_path: Path) -> None:
     node = make_node()
     wait_for(lambda: node.processing.handled >= COUNT, "all readings")
-    good, about = node.healthz()
+    good, about = node.health.healthz()
     assert (good, about["problems"]) == (True, [])
     assert node.stop() == 0
     told = health_of(kept(tmp_path / "data"))
@@ -299,12 +299,12 @@ def test_events_given_up_for_the_disk_budget_are_a_problem_also_after_a_restart(
 ) -> None:
     outbox = OutboxSettings(budget_bytes=30_000)
     node = make_node(outbox=outbox)
-    wait_for(lambda: node.processing.handled >= COUNT and not node.healthz()[0], "what is lost shows")
-    (problem,) = node.healthz()[1]["problems"]
+    wait_for(lambda: node.processing.handled >= COUNT and not node.health.healthz()[0], "what is lost shows")
+    (problem,) = node.health.healthz()[1]["problems"]
     assert "events were lost" in problem
     assert node.stop() == 0
     again = make_node(outbox=outbox)
-    good, about = again.healthz()
+    good, about = again.health.healthz()
     assert not good
     assert "events were lost" in about["problems"][0]
     assert again.stop() == 0
@@ -320,16 +320,16 @@ def test_events_lost_in_a_damaged_outbox_are_a_problem(make_node, tmp_path: Path
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
     file.write_bytes(content)
     node = make_node()
-    wait_for(lambda: not node.healthz()[0], "what is lost shows")
-    assert "lost" in node.healthz()[1]["problems"][0]
+    wait_for(lambda: not node.health.healthz()[0], "what is lost shows")
+    assert "lost" in node.health.healthz()[1]["problems"][0]
 
 
 def test_reports_that_are_dropped_are_a_problem(make_node, tmp_path: Path) -> None:
     node = make_node()
     wait_for(lambda: node.processing.handled >= COUNT, "all readings")
     node.adoption.reports.dropped += 3
-    wait_for(lambda: not node.healthz()[0], "it shows")
-    assert "3 reports" in node.healthz()[1]["problems"][0]
+    wait_for(lambda: not node.health.healthz()[0], "it shows")
+    assert "3 reports" in node.health.healthz()[1]["problems"][0]
     assert node.stop() == 0
     told = [
         fact for fact in facts(kept(tmp_path / "data"), "edgeloop.source") if fact["problem"] == "notices"
@@ -343,11 +343,11 @@ def test_readings_that_a_source_has_lost_are_a_problem_and_replaced_frames_are_n
     node = make_node()
     node.queue.dropped += 5  # As the queue of a live source counts what a newer frame replaces.
     wait_for(lambda: node.processing.problems.count("replaced") == 5, "the count shows")
-    good, about = node.healthz()
+    good, about = node.health.healthz()
     assert (good, about["dropped"]) == (True, 5)
     node.queue.put(ReadingError("the strap's buffer ran over", kind="lost", count=12))
-    wait_for(lambda: not node.healthz()[0], "what is lost shows")
-    assert "at least 12 readings" in node.healthz()[1]["problems"][0]
+    wait_for(lambda: not node.health.healthz()[0], "what is lost shows")
+    assert "at least 12 readings" in node.health.healthz()[1]["problems"][0]
     assert node.stop() == 0
     told = {fact["problem"]: fact["count"] for fact in facts(kept(tmp_path / "data"), "edgeloop.source")}
     assert told == {"replaced": 5, "lost": 12}
@@ -357,7 +357,7 @@ def test_a_full_disk_holds_the_node_up_and_loses_nothing(tmp_path: Path, truth) 
     code = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from common.config import NodeSettings\n"
+        "from common.config.node import NodeSettings\n"
         "from common.edge.node import Node\n"
         "from tests.builders import make_app\n"
         "folder = Path(sys.argv[1])\n"
@@ -407,13 +407,13 @@ def test_drift_is_told_when_it_begins_and_survives_a_restart(make_node, tmp_path
     source = f"{SOURCE}&strange_from=200"
     node = make_node(source, spec=watched, settings={"sample_every": 290, "score": 0.1})
     wait_for(lambda: node.processing.handled >= COUNT, "all readings")
-    assert node.processing.drifting
+    assert node.processing.drift.drifting
     assert node.stop() == 0
     (told,) = facts(kept(tmp_path / "data"), "edgeloop.drift")
     assert told["state"] == "drift"
     assert len(list((tmp_path / "data" / "samples").glob("*.npz"))) == 1, "drift makes a dull sample worth it"
     again = make_node(source, spec=watched)
-    assert again.processing.drifting
+    assert again.processing.drift.drifting
     assert again.stop() == 0
     assert len(facts(kept(tmp_path / "data"), "edgeloop.drift")) == 1
 

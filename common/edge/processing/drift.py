@@ -1,6 +1,6 @@
-"""Drift: are the readings still like those that the model was trained on?
+"""Drift: whether the readings are still like those that the model was trained on.
 
-The bundle says which output to watch and what was rare in training: ``output > threshold`` had the
+The bundle declares the output to watch and what was rare in training: ``output > threshold`` had the
 probability ``rate``. `DriftDetector` runs a Bernoulli CUSUM on these exceedances (Page, Biometrika 41,
 1954; Reynolds and Stoumbos, J. Quality Technology 31, 1999), tuned for a rate ten times as high:
 
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.app.edge import Arrays
+from common.app.edge import Arrays, Reading
 from common.bundle import DriftSpec
+from common.edge.update.adoption import Adoption
 from common.messages import Event, Priority
 
 DRIFT_TYPE = "edgeloop.drift"
@@ -31,7 +32,7 @@ RATE_READINGS = 200.0
 
 @dataclass(slots=True)
 class DriftDetector:
-    """The detector for one model; make a new one when another model takes over."""
+    """The detector for one model; another model needs a new one."""
 
     spec: DriftSpec
     cusum: float = 0.0
@@ -58,7 +59,7 @@ class DriftDetector:
         return None
 
     def event(self, news: str, subject: str, time_ns: int, version: str) -> Event:
-        """The event that tells of ``drift`` or ``clear``."""
+        """The event for ``drift`` or ``clear``."""
         data = {
             "output": self.spec.output,
             "state": news,
@@ -68,3 +69,51 @@ class DriftDetector:
             "version": version,
         }
         return Event(DRIFT_TYPE, subject, time_ns, Priority.EVENT, data)
+
+
+class DriftWatch:
+    """Drift from the training of the live model, whichever that is. Belongs to the process thread."""
+
+    def __init__(self, adoption: Adoption) -> None:
+        self._adoption = adoption
+        self._detector: DriftDetector | None = None
+        self._version = ""
+
+    @property
+    def drifting(self) -> bool:
+        return self._detector is not None and self._detector.drifting
+
+    @property
+    def watched(self) -> bool:
+        """Whether the live model declares how to find drift."""
+        return self._adoption.manifest.drift is not None
+
+    def watch(self, reading: Reading) -> Event | None:
+        """Count the live model's outputs for ``reading``; the event where drift begins or ends."""
+        detector, outputs = self._current(), self._adoption.outputs
+        if detector is None or outputs is None:
+            return None
+        news = detector.update(outputs)
+        if news is None:
+            return None
+        return detector.event(news, reading.subject, reading.captured_ns, self._version)
+
+    def saved(self) -> tuple[float, float, bool, str]:
+        """CUSUM, exceedance rate, drifting, and the version that they are of."""
+        detector = self._current()
+        if detector is None:
+            return 0.0, 0.0, False, self._version
+        return detector.cusum, detector.exceed_rate, detector.drifting, self._version
+
+    def restore(self, cusum: float, exceed_rate: float, drifting: bool, version: str) -> None:
+        """Take over `saved`, if it is of the live model."""
+        detector = self._current()
+        if detector is not None and version == self._version:
+            detector.cusum, detector.exceed_rate, detector.drifting = cusum, exceed_rate, drifting
+
+    def _current(self) -> DriftDetector | None:
+        manifest = self._adoption.manifest
+        if manifest.version != self._version:
+            self._version = manifest.version
+            self._detector = DriftDetector(manifest.drift) if manifest.drift is not None else None
+        return self._detector

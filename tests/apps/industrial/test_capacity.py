@@ -55,7 +55,7 @@ def test_a_refused_machine_is_one_event_and_stands_in_health(tmp_path: Path) -> 
     health = [msgspec.json.decode(e.data) for e in events if e.type == "edgeloop.node.health"]
     assert node.processing.refused.subjects == 1
     assert {"refused_subjects", "refused_readings"} <= set(health[-1])
-    good, about = node.healthz()
+    good, about = node.health.healthz()
     assert not good
     assert "engine-3 is refused" in about["problems"][0]
     assert {e.subject for e in events if e.type == "industrial.rul"} == {"engine-1", "engine-2"}
@@ -64,7 +64,7 @@ def test_a_refused_machine_is_one_event_and_stands_in_health(tmp_path: Path) -> 
 def test_with_room_for_all_nobody_is_refused(tmp_path: Path) -> None:
     events, node = decided(tmp_path / "room", 3)
     assert len({e.subject for e in events if e.type == "industrial.rul"}) == 3
-    assert node.healthz()[0]
+    assert node.health.healthz()[0]
     assert not [e for e in events if e.type == "edgeloop.source"]
 
 

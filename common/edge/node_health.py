@@ -1,0 +1,185 @@
+"""Health of a node: the data of health events, ``/healthz``, and the metrics that are read at a scrape.
+
+`NodeHealth.problems` is the one list of what keeps a node from being healthy; all three show it.
+"""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.edge.disk_wear import DiskWear, written_bytes
+from common.edge.sensing.source_reader import SourceState
+from common.edge.telemetry import NodeMetrics
+
+if TYPE_CHECKING:
+    from common.edge.node import Node
+
+SILENT_S = 60.0
+"""Silence of the process thread after which the node is not healthy."""
+STUCK_S = 10.0
+"""Time without a possible commit after which the node is not healthy."""
+PROBLEM_CHARACTERS = 300
+
+
+class NodeHealth:
+    """Reads the parts of ``node``; any thread may call it. ``check_clock`` runs before each health event."""
+
+    def __init__(self, node: Node, metrics: NodeMetrics, check_clock: Callable[[], None]) -> None:
+        self._node = node
+        self._metrics = metrics
+        self._check_clock = check_clock
+        self._wear = DiskWear()
+        self._scraping = threading.Lock()
+        self._counted: dict[int, float] = {}
+
+    def problems(self) -> list[str]:
+        """What keeps the node from being healthy."""
+        return [*self._faults(), *self._node.losses.problems()]
+
+    def _faults(self) -> Iterator[str]:
+        node, now_s = self._node, time.monotonic()
+        stuck_since_s = node.processing.stuck_since_s
+        if stuck_since_s is not None and (stuck_s := now_s - stuck_since_s) > STUCK_S:
+            yield f"nothing could be kept for {stuck_s:.0f} s"
+        if (silent_s := now_s - node.processing.alive_s) > SILENT_S:
+            yield f"the process thread has been silent for {silent_s:.0f} s"
+        if node.reader.state is SourceState.FAILED:
+            yield f"the source fails: {node.reader.detail}"
+        if node.local_alarms.problem:
+            yield f"alarms are not sent at the machine: {node.local_alarms.problem}"
+        if node.uplink is not None and node.uplink.shared:
+            yield "another device uses this node's identity"
+        health = node.adoption.health()
+        if not health.soak_ok:
+            yield f"the model {health.version} fails in its soak"
+        refused = node.processing.refused
+        if refused.subjects > 0:
+            yield f"{refused.subjects} subjects are refused: {refused.detail}"
+        update = node.update_client.problem if node.update_client is not None else None
+        if update is not None and update.reason != "unreachable":
+            yield f"no update can be trusted: {update.reason}, {update}"
+
+    def event_data(self) -> Mapping[str, Any]:
+        """Data of a health event; called by the process thread."""
+        node = self._node
+        self._check_clock()
+        written = written_bytes()
+        self._wear.add(time.monotonic(), written)
+        problems = self.problems()
+        return {
+            **self._processing_data(),
+            "rss_bytes": rss_bytes(),
+            "cpu_s": round(time.process_time(), 2),
+            "bytes_written": written,
+            "bytes_written_per_day": self._wear.bytes_per_day,
+            **self._delivery_data(),
+            "source_state": node.reader.state.value,
+            "source_detail": node.reader.detail[:500],
+            "local_alarms_waiting": node.local_alarms.waiting,
+            "local_alarms_problem": node.local_alarms.problem[:500],
+            "rollout": node.slots.state.rollout,
+            "ok": not problems,
+            "problems": [problem[:PROBLEM_CHARACTERS] for problem in problems],
+            **({"updates": node.update_client.facts()} if node.update_client is not None else {}),
+        }
+
+    def _processing_data(self) -> dict[str, Any]:
+        node, health = self._node, self._node.adoption.health()
+        processing, outbox = node.processing, node.outbox
+        return {
+            "version": health.version,
+            "slot": health.slot,
+            "step": health.step,
+            "readings": health.readings,
+            "inference_failures": health.failures,
+            "latency_p50_ms": round(health.latency_p50_ms, 4),
+            "latency_p99_ms": round(health.latency_p99_ms, 4),
+            "queue": len(node.queue),
+            "outbox_events": outbox.events,
+            "outbox_bytes": outbox.size_bytes,
+            "dropped": node.queue.dropped,
+            "unusable": processing.problems.count("unusable"),
+            "refused_subjects": processing.refused.subjects,
+            "refused_readings": processing.refused.readings,
+            "given_up": outbox.dropped,
+            "drift": processing.drift.drifting,
+            "bytes_raw": processing.raw_bytes,
+            "soak_ok": health.soak_ok,
+            "confirmed": health.confirmed,
+            "virtual": node.source.virtual,
+        }
+
+    def _delivery_data(self) -> dict[str, Any]:
+        uplink, curation = self._node.uplink, self._node.curation
+        sent = uplink.traffic.bytes if uplink else 0
+        uploaded = curation.bytes_sent if curation else 0
+        return {
+            "bytes_sent": sent + uploaded,
+            "connected": uplink is not None and uplink.connected,
+            "messages_rejected": uplink.traffic.rejected if uplink else 0,
+            "batches_limited": uplink.traffic.limited if uplink else 0,
+            "limited": uplink is not None and uplink.limited,
+            "identity_shared": uplink is not None and uplink.shared,
+            "epochs_left": uplink.traffic.epochs_left if uplink else 0,
+            "samples_waiting": curation.waiting if curation else 0,
+        }
+
+    def healthz(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the node does its work and has lost nothing for a day, and the facts behind that."""
+        node = self._node
+        problems, health = self.problems(), node.adoption.health()
+        return not problems, {
+            "problems": problems,
+            "node": node.name,
+            "site": node.site,
+            "app": node.spec.name,
+            "version": health.version,
+            "step": health.step,
+            "virtual": node.source.virtual,
+            "connected": node.uplink is not None and node.uplink.connected,
+            "source_state": node.reader.state.value,
+            "source_detail": node.reader.detail,
+            "local_alarms_waiting": node.local_alarms.waiting,
+            "outbox_events": node.outbox.events,
+            "epoch": node.outbox.epoch,
+            "acked_seq": node.outbox.acked_seq,
+            "readings": health.readings,
+            "dropped": node.queue.dropped,
+        }
+
+    def refresh_metrics(self) -> None:
+        """Update the metrics that are not counted as they happen. Runs for each scrape."""
+        node, metrics, health = self._node, self._metrics, self._node.adoption.health()
+        metrics.outbox_events.set(node.outbox.events)
+        metrics.outbox_bytes.set(node.outbox.size_bytes)
+        metrics.connected.set(node.uplink is not None and node.uplink.connected)
+        metrics.drift.set(node.processing.drift.drifting)
+        metrics.model.clear()
+        metrics.model.labels(health.version, health.slot, health.step).set(1)
+        samples_bytes = node.curation.bytes_sent if node.curation else 0
+        events_bytes = node.uplink.traffic.bytes if node.uplink else 0
+        counts: list[tuple[Any, float]] = [(metrics.failures, health.failures)]
+        counts += [(metrics.given_up.labels(name), count) for name, count in node.outbox.dropped.items()]
+        counts.append((metrics.sent_bytes.labels("samples"), samples_bytes))
+        counts.append((metrics.sent_bytes.labels("events"), events_bytes))
+        if node.update_client is not None:
+            refusals = node.update_client.refusals
+            counts += [(metrics.refusals.labels(reason), count) for reason, count in refusals.items()]
+        with self._scraping:
+            for counter, total in counts:
+                counter.inc(max(0.0, total - self._counted.get(id(counter), 0.0)))
+                self._counted[id(counter)] = max(total, self._counted.get(id(counter), 0.0))
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
