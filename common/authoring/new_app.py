@@ -84,7 +84,7 @@ class Renaming:
         text = text.replace(self.old_package + ".", self.new_package + ".")
         text = re.sub(rf"{re.escape(self.old_package)}\b", self.new_package, text)
         old_folder, new_folder = (p.replace(".", "/") for p in (self.old_package, self.new_package))
-        text = re.sub(rf"\b{re.escape(old_folder)}\b", new_folder, text)
+        text = re.sub(rf"(?<![\w/]){re.escape(old_folder)}\b", new_folder, text)
         return self._word(text)
 
     def _word(self, text: str) -> str:

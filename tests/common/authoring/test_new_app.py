@@ -98,6 +98,12 @@ def test_names_of_other_packages_stay() -> None:
     )
 
 
+def test_routes_and_folders_get_the_new_name() -> None:
+    renaming = Renaming("template", "apps.template", "pump", "pump")
+    assert renaming.text('get("/v1/apps/template/x")') == 'get("/v1/apps/pump/x")'
+    assert renaming.text("/ui/apps/template, apps/template/edge") == "/ui/apps/pump, pump/edge"
+
+
 def test_a_wrong_name_exits_with_1_and_says_why(tmp_path: Path) -> None:
     root = typer.Typer()
     root.command()(commands.new_app)
