@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from numpy.typing import NDArray
@@ -161,7 +161,7 @@ def read_manifest(content: bytes, where: str) -> Manifest:
         head = json_bounds.read(content)
         if not isinstance(head, dict):
             raise BundleIncompatible(f"{where} is not a manifest: it is no JSON object")
-        if isinstance(head.get("format"), int) and head["format"] > MANIFEST_FORMAT:
+        if isinstance(cast("dict[str, Any]", head).get("format"), int) and head["format"] > MANIFEST_FORMAT:
             raise BundleIncompatible(
                 f"{where} has manifest format {head['format']}; this edgeloop reads up to {MANIFEST_FORMAT}: "
                 "update edgeloop first"

@@ -12,7 +12,7 @@ the document says the same to ten thousand nodes. Rules:
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -112,9 +112,9 @@ def _is_bounded(value: Any, depth: int = 0) -> bool:
     if depth > SETTINGS_DEPTH_LIMIT:
         return False
     if isinstance(value, dict):
-        return all(_is_bounded(each, depth + 1) for each in value.values())
+        return all(_is_bounded(each, depth + 1) for each in cast("dict[str, Any]", value).values())
     if isinstance(value, list):
-        return all(_is_bounded(each, depth + 1) for each in value)
+        return all(_is_bounded(each, depth + 1) for each in cast("list[Any]", value))
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) < 2**63
     return not isinstance(value, float) or abs(value) <= NUMBER_LIMIT

@@ -43,7 +43,7 @@ class Reading:
     values: NDArray[Any]
     channels: tuple[str, ...] = ()
     rate_hz: float | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     recorded: bool = False
 
 

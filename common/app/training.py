@@ -81,7 +81,7 @@ class Metrics:
     """
 
     figures: Mapping[str, Figure]
-    slices: Mapping[str, Figure] = field(default_factory=dict)
+    slices: Mapping[str, Figure] = field(default_factory=dict[str, Figure])
     data: str = ""
     evidence: Mapping[str, int] | None = None
 

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, TypeVar, cast, get_origin
 
 import msgspec
 
@@ -115,7 +115,7 @@ def _check_keys(kind: type[msgspec.Struct], tree: Mapping[str, Any], where: str,
             raise ConfigError(f"{where}: there is no setting {prefix}{key}{hint}")
         inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
-            _check_keys(inner, value, where, f"{prefix}{key}.")
+            _check_keys(inner, cast("Mapping[str, Any]", value), where, f"{prefix}{key}.")
 
 
 def _from_environment(kind: type[msgspec.Struct], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def _from_environment(kind: type[msgspec.Struct], environment: Mapping[str, str]
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in RESERVED_VARIABLES:
             continue
         path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        branch = value
+        branch: Any = value
         if get_origin(_type_at(kind, path)) is list:
-            branch = [item.strip() for item in value.split(",") if item.strip()]  # type: ignore[assignment]
+            branch = [item.strip() for item in value.split(",") if item.strip()]
         for key in reversed(path):
-            branch = {key: branch}  # type: ignore[assignment]
-        _check_keys(kind, branch, variable)  # type: ignore[arg-type]
-        _merge(tree, branch)  # type: ignore[arg-type]
+            branch = {key: branch}
+        _check_keys(kind, branch, variable)
+        _merge(tree, branch)
     return tree
 
 
@@ -145,7 +145,11 @@ def _type_at(kind: Any, path: list[str]) -> Any:
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
     for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        if not isinstance(value, Mapping):
+            into[key] = value
+            continue
+        branch = cast("Mapping[str, Any]", value)
+        if isinstance(into.get(key), dict):
+            _merge(into[key], branch)
         else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+            into[key] = dict(branch)

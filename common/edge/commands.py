@@ -50,8 +50,10 @@ def _at_once(_seconds: float) -> bool:
 
 
 def _mapping(data: msgspec.Raw) -> Mapping[str, Any]:
-    decoded = msgspec.json.decode(data)
-    return decoded if isinstance(decoded, dict) else {"data": decoded}
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.ValidationError:
+        return {"data": msgspec.json.decode(data)}
 
 
 def _text(value: Any) -> str:

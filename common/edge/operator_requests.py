@@ -91,7 +91,7 @@ class OperatorRequests:
 
     def _revert(self, version: str) -> None:
         state, candidate = self._slots.state, self._adoption.candidate
-        running = {state.version} | ({candidate.version} if candidate is not None else set())
+        running = {state.version} | ({candidate.version} if candidate is not None else set[str]())
         if version and version not in running:
             log.info("no way back from %s: this node runs %s", version[:80], state.version)
             return

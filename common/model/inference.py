@@ -8,6 +8,10 @@ thread is awake. On the CPU all sessions of the process share one arena of at mo
 grows by what is needed: a run that wants more is an `InferenceError`.
 """
 
+# ONNX Runtime has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import os

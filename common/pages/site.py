@@ -94,7 +94,9 @@ class View:
 
         self._first_refreshes.append(first)
         if len(self._first_refreshes) == 1:
-            background_tasks.create(self._run_first_refreshes(), name=f"first refresh of {name}")
+            background_tasks.create(  # pyright: ignore[reportUnknownMemberType]: partly typed library
+                self._run_first_refreshes(), name=f"first refresh of {name}"
+            )
         ui.timer(every_s, lambda: self._while_open(guarded, name), immediate=False)
 
     async def _run_first_refreshes(self) -> None:

@@ -22,7 +22,7 @@ class VirtualNodes:
         if unknown:
             fleet = await self._api.get("/v1/fleet")
             if fleet["virtual"] in (0, fleet["nodes"]):  # the same for all: one request is enough
-                self._known |= dict.fromkeys(unknown, fleet["virtual"] > 0)
+                self._known |= dict.fromkeys(unknown, bool(fleet["virtual"]))
             else:
                 found = await asyncio.gather(*map(self._is_virtual, unknown))
                 self._known |= dict(zip(unknown, found, strict=True))

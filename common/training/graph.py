@@ -62,7 +62,7 @@ class GraphBuilder:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edgeloop"
         )
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]
         path.write_bytes(model.SerializeToString(deterministic=True))
 
 

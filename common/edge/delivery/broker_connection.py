@@ -97,7 +97,7 @@ class BrokerConnection:
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         if tls is not None:
-            client.tls_set_context(tls)
+            client.tls_set_context(tls)  # pyright: ignore[reportUnknownMemberType]: partly typed library
         client.max_inflight_messages_set(in_flight_batches + 8)
         if enrolment.mqtt_password:
             client.username_pw_set(f"{enrolment.site}/{enrolment.node}", enrolment.mqtt_password)

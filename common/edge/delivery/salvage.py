@@ -63,9 +63,9 @@ class Salvaged:
 
     meta: Meta | None = None
     certain: bool = False
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list[Row])
     state: bytes | None = None
-    journal: list[bytes] = field(default_factory=list)
+    journal: list[bytes] = field(default_factory=list[bytes])
     journal_whole: bool = True
 
     def know(self, epoch: str, next_seq: int, acked: int) -> None:

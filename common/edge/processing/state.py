@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from common.app.edge import State
 from common.errors import OutboxError
@@ -15,13 +16,13 @@ _ARRAY_CODE = 1
 
 def _encode_array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
+        array = np.ascontiguousarray(cast("NDArray[Any]", value))
+        if array.dtype.hasobject:
             raise TypeError("an array of Python objects cannot be kept in an app's state")
-        array = np.ascontiguousarray(value)
         parts = (array.dtype.str, list(array.shape), array.tobytes())
         return msgspec.msgpack.Ext(_ARRAY_CODE, msgspec.msgpack.encode(parts))
     if isinstance(value, np.generic):
-        return value.item()
+        return cast("np.generic[Any]", value).item()
     raise TypeError(f"{type(value).__name__} cannot be kept in an app's state")
 
 
@@ -34,6 +35,7 @@ def _decode_array(code: int, data: memoryview) -> Any:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _decoder = msgspec.msgpack.Decoder(ext_hook=_decode_array)
+_state_decoder = msgspec.msgpack.Decoder(dict[str, Any], ext_hook=_decode_array)
 
 
 def encode_value(value: Any) -> bytes:
@@ -54,9 +56,8 @@ def encode_state(state: State) -> bytes:
 def decode_state(content: bytes) -> dict[str, Any]:
     """Inverse of `encode_state`. Raises `OutboxError` for bytes that are not a state."""
     try:
-        state = decode_value(content)
+        return _state_decoder.decode(content)
+    except msgspec.ValidationError as error:
+        raise OutboxError(f"the saved state of the app is not a mapping: {error}") from error
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise OutboxError(f"the saved state of the app is not readable: {error}") from error
-    if not isinstance(state, dict):
-        raise OutboxError("the saved state of the app is not a mapping")
-    return state

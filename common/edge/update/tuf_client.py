@@ -37,7 +37,7 @@ from typing import Any
 
 from securesystemslib.exceptions import StorageError
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import TargetFile, Updater, UpdaterConfig
 
@@ -54,7 +54,7 @@ _SIGNED_BY = re.compile(r"was signed by (\d+)/(\d+) keys")
 def signed_until_ns(folder: Path) -> int | None:
     """When the metadata that was verified last expires; None where there is none."""
     try:
-        expires = Metadata.from_file(str(folder / "timestamp.json")).signed.expires
+        expires = Metadata[Timestamp].from_file(str(folder / "timestamp.json")).signed.expires
     except (OSError, DeserializationError, StorageError):
         return None
     return round(expires.replace(tzinfo=UTC).timestamp()) * 1_000_000_000
@@ -112,12 +112,12 @@ class TrustedRepository:
             fetch_target(self._fetcher, url, target, path)
 
     def _versions(self) -> Floors:
-        root: Any = Metadata.from_file(str(self._folder / "root.json")).signed
-        timestamp = Metadata.from_file(str(self._folder / "timestamp.json")).signed
-        snapshot = Metadata.from_file(str(self._folder / "snapshot.json")).signed
-        targets: Any = Metadata.from_file(str(self._folder / "targets.json")).signed
+        root = Metadata[Root].from_file(str(self._folder / "root.json")).signed
+        timestamp = Metadata[Timestamp].from_file(str(self._folder / "timestamp.json")).signed
+        snapshot = Metadata[Snapshot].from_file(str(self._folder / "snapshot.json")).signed
+        targets = Metadata[Targets].from_file(str(self._folder / "targets.json")).signed
         keys = sorted([*root.roles["timestamp"].keyids, "/", *root.roles["snapshot"].keyids])
-        roles = targets.delegations.roles if targets.delegations else {}
+        roles = (targets.delegations.roles if targets.delegations else None) or {}
         app_keys = sorted(roles[self._app].keyids) if self._app in roles else []
         return Floors(root.version, timestamp.version, snapshot.version, _digest(keys), _digest(app_keys))
 

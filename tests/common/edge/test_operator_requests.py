@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.app.events import fields_of
 from common.bundle import MANIFEST
 from common.deployment import Deployment
 from common.edge.operator_requests import GOLDEN_TYPE
@@ -38,9 +39,14 @@ def test_the_live_model_proves_itself_on_this_device(node, site) -> None:
     confirm(node, site, "v2")
     (event,) = request(node, "golden")
     assert (event.type, event.subject) == (GOLDEN_TYPE, "v2")
-    assert event.data["passed"] is True
-    assert (event.data["version"], event.data["cases"], event.data["detail"]) == ("v2", 8, "")
-    assert event.data["latency_ms"] > 0
+    assert fields_of(event)["passed"] is True
+    shown = fields_of(event)
+    assert (shown["version"], shown["cases"], shown["detail"]) == ("v2", 8, "")
+        "v2",
+        8,
+        "",
+    )
+    assert fields_of(event)["latency_ms"] > 0
     assert node.version() == "v2"
     assert node.update_client.requests.execute() is None
     assert request(node, "deployment") == []
@@ -52,8 +58,8 @@ def test_a_model_that_no_longer_gives_what_it_promised_says_so(node, site) -> No
     folder = node.slots.live().path
     os.replace(other.path / "golden.npz", folder / "golden.npz")
     (event,) = request(node, "golden")
-    assert (event.data["passed"], event.data["version"]) == (False, "v2")
-    assert "golden.npz" in event.data["detail"]
+    assert (fields_of(event)["passed"], fields_of(event)["version"]) == (False, "v2")
+    assert "golden.npz" in fields_of(event)["detail"]
     assert node.version() == "v2"
 
 
@@ -90,7 +96,7 @@ def test_no_reading_is_skipped_or_doubled_by_going_back(node, site) -> None:
     node.update_client.requests.execute()
     said += node.feed(3)
     assert node.slots.state.version == "starter-1"
-    counts = [e.data["count"] for e in said if isinstance(e, Event) and e.type == "sums.value"]
+    counts = [fields_of(e)["count"] for e in said if isinstance(e, Event) and e.type == "sums.value"]
     assert counts == list(range(1, 37))
 
 
@@ -221,5 +227,5 @@ def test_wishes_are_fulfilled_by_the_ota_thread(node, site) -> None:
         stop.set()
         check_now.set()
         thread.join()
-    assert told[0].data["passed"]
-    assert np.isfinite(told[0].data["latency_ms"])
+    assert fields_of(told[0])["passed"]
+    assert np.isfinite(fields_of(told[0])["latency_ms"])

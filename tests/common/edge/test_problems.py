@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.app.events import fields_of
 from common.edge.problems import EVERY_NS, RARELY_NS, Problems
 
 
@@ -27,15 +28,15 @@ def test_kinds_do_not_hide_each_other_and_details_are_bounded() -> None:
     problems.add("unusable", "x" * 10_000, "engine-1")
     problems.add("clock", "back", "engine-2")
     told = problems.events(0)
-    assert [event.data["problem"] for event in told] == ["unusable", "clock"]
-    assert len(told[0].data["detail"]) == 500
+    assert [fields_of(event)["problem"] for event in told] == ["unusable", "clock"]
+    assert len(fields_of(told[0])["detail"]) == 500
     assert problems.count("unheard of") == 0
 
 
 def test_what_is_lost_is_told_once_an_hour_with_how_much() -> None:
     problems = Problems()
     problems.add("lost", "600 readings", "strap", count=600)
-    assert [event.data["count"] for event in problems.events(0)] == [600]
+    assert [fields_of(event)["count"] for event in problems.events(0)] == [600]
     problems.add("lost", "7 readings", "strap", count=7)
     assert not problems.events(RARELY_NS - 1)
-    assert [event.data["count"] for event in problems.events(RARELY_NS)] == [607]
+    assert [fields_of(event)["count"] for event in problems.events(RARELY_NS)] == [607]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.app.events import fields_of
 from common.bundle import DriftSpec
 from common.edge.processing.drift import DriftDetector
 
@@ -45,7 +46,7 @@ def test_a_new_regime_is_found_soon_and_told_once(seed: int) -> None:
     assert [news for _, news in found] == ["drift"]
     assert found[0][0] < 60
     event = detector.event("drift", "node", 5, "v1")
-    assert event.data["exceed_rate"] > 0.5
+    assert fields_of(event)["exceed_rate"] > 0.5
 
 
 def test_drift_ends_when_the_readings_are_known_again() -> None:

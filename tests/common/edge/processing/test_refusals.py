@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.app.events import fields_of
 from common.edge.processing.refusals import EVERY_NS, SUBJECTS_LIMIT, RefusedSubjects
 from common.errors import CapacityReached
 
@@ -18,7 +19,7 @@ def test_each_subject_is_reported_once_an_hour_however_many_readings_it_gives() 
         refused.add(refusal("engine-3"), NOW_NS)
         refused.add(refusal("engine-4"), NOW_NS)
     events = refused.events(NOW_NS)
-    assert [(event.subject, event.data["problem"], event.data["count"]) for event in events] == [
+    assert [(event.subject, fields_of(event)["problem"], fields_of(event)["count"]) for event in events] == [
         ("engine-3", "capacity", 100),
         ("engine-4", "capacity", 100),
     ]
@@ -43,5 +44,5 @@ def test_a_flood_of_names_is_reported_together() -> None:
     events = refused.events(NOW_NS)
     assert len(events) == SUBJECTS_LIMIT + 1 == refused.subjects
     assert events[-1].subject == "node-1"
-    assert str(SUBJECTS_LIMIT) in events[-1].data["detail"]
-    assert sum(event.data["count"] for event in events) == refused.readings == 50 * SUBJECTS_LIMIT
+    assert str(SUBJECTS_LIMIT) in fields_of(events[-1])["detail"]
+    assert sum(fields_of(event)["count"] for event in events) == refused.readings == 50 * SUBJECTS_LIMIT
