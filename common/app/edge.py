@@ -89,7 +89,8 @@ class Sample:
 class Model(Protocol):
     """A loaded bundle: ONNX Runtime behind one call."""
 
-    manifest: Manifest
+    @property
+    def manifest(self) -> Manifest: ...
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name. Raises `InferenceError` for a failed run or for NaN or infinity in an output."""

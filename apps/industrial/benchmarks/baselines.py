@@ -116,7 +116,8 @@ def int8(bundle: Bundle) -> dict[str, Figure]:
         def __init__(self) -> None:
             self._blocks = iter(np.array_split(features, 20))
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
+        # None ends the data, whatever the base class says.
+        def get_next(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
             block = next(self._blocks, None)
             return None if block is None else {"features": block}
 
@@ -142,7 +143,7 @@ def int8(bundle: Bundle) -> dict[str, Figure]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="apps.industrial.benchmarks.baselines", description=__doc__.split("\n\n")[0]
+        prog="apps.industrial.benchmarks.baselines", description=(__doc__ or "").partition("\n\n")[0]
     )
     which = parser.add_subparsers(dest="which", required=True)
     boosting = which.add_parser("boosting")

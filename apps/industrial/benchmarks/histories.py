@@ -165,7 +165,7 @@ def _print(figures: Mapping[str, float]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this job."""
     parser = argparse.ArgumentParser(
-        prog="apps.industrial.benchmarks.histories", description=__doc__.split("\n\n")[0]
+        prog="apps.industrial.benchmarks.histories", description=(__doc__ or "").partition("\n\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with C-MAPSS")
     parser.add_argument(

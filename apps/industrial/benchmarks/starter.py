@@ -154,7 +154,7 @@ def _means(rows: Sequence[Mapping[str, Figure]]) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this job."""
     parser = argparse.ArgumentParser(
-        prog="apps.industrial.benchmarks.starter", description=__doc__.split("\n\n")[0]
+        prog="apps.industrial.benchmarks.starter", description=(__doc__ or "").partition("\n\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with C-MAPSS FD001")
     parser.add_argument("--output", type=Path, required=True, help="folder for the bundles, one a seed")

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, col
 
 from apps.industrial.cloud.routes import make_router
 from apps.industrial.cloud.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint
@@ -121,7 +121,7 @@ def _raise_alarm(session: Session, event: ReceivedEvent, due: MaintenanceDue) ->
     session.execute(insert_into(session, MaintenanceAlarm).values(**alarm).on_conflict_do_nothing())
     session.execute(
         sa.update(Machine)
-        .where(Machine.machine == event.subject)  # type: ignore[arg-type]
+        .where(col(Machine.machine) == event.subject)
         .values(due=True, explanation=",".join(due.sensors), horizon_cycles=due.horizon_cycles)
     )
 
@@ -130,14 +130,12 @@ def _clear_alarm(session: Session, event: ReceivedEvent, cleared: MaintenanceCle
     raised = MaintenanceAlarm
     session.execute(
         sa.update(raised)
-        .where(raised.machine == event.subject, raised.run == cleared.run, raised.cycle <= cleared.cycle)  # type: ignore[arg-type]
-        .where(raised.cleared_cycle.is_(None))  # type: ignore[union-attr]
+        .where(col(raised.machine) == event.subject, col(raised.run) == cleared.run)
+        .where(col(raised.cycle) <= cleared.cycle, col(raised.cleared_cycle).is_(None))
         .values(cleared_cycle=cleared.cycle, reason=cleared.reason)
     )
     session.execute(
-        sa.update(Machine)
-        .where(Machine.machine == event.subject)  # type: ignore[arg-type]
-        .values(due=False, explanation="")
+        sa.update(Machine).where(col(Machine.machine) == event.subject).values(due=False, explanation="")
     )
 
 
@@ -154,9 +152,11 @@ def _end_fault(session: Session, event: ReceivedEvent, ended: SensorFaultEnded) 
 
 
 def _faults(session: Session, machine: str) -> dict[str, str]:
-    found = session.execute(sa.select(Machine.sensor_faults).where(Machine.machine == machine)).scalar()  # type: ignore[call-overload]
+    found = session.execute(
+        sa.select(col(Machine.sensor_faults)).where(col(Machine.machine) == machine)
+    ).scalar()
     return dict(found or {})
 
 
 def _set_faults(session: Session, machine: str, faults: dict[str, str]) -> None:
-    session.execute(sa.update(Machine).where(Machine.machine == machine).values(sensor_faults=faults))  # type: ignore[arg-type]
+    session.execute(sa.update(Machine).where(col(Machine.machine) == machine).values(sensor_faults=faults))

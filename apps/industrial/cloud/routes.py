@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Path, Query
 from pydantic import BaseModel
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.industrial.app import IndustrialSettings
 from apps.industrial.cloud.tables import UNKNOWN_RANK, Machine, MaintenanceAlarm, RulPoint
@@ -142,10 +141,11 @@ def make_router(deps: RouteDeps) -> APIRouter:
         cursor: str | None = Query(None, max_length=300),
     ) -> MachinePage:
         """Machines of unknown remaining life, then the one with the least certain first."""
-        query = sa.select(Machine).order_by(Machine.rank, Machine.machine).limit(limit + 1)  # type: ignore[arg-type]
+        query = sa.select(Machine).order_by(col(Machine.rank), col(Machine.machine)).limit(limit + 1)
         if cursor:
             rank, machine = _parse_cursor(cursor)
-            query = query.where(sa.tuple_(Machine.rank, Machine.machine) > sa.tuple_(rank, machine))  # type: ignore[arg-type]
+            key = sa.tuple_(col(Machine.rank), col(Machine.machine))
+            query = query.where(key > sa.tuple_(rank, machine))
         rows = session.scalars(query).all()
         following = f"{rows[limit - 1].rank!r}|{rows[limit - 1].machine}" if len(rows) > limit else None
         return MachinePage(items=[_public(row) for row in rows[:limit]], next=following)
@@ -162,8 +162,9 @@ def make_router(deps: RouteDeps) -> APIRouter:
         """RUL with its interval over one run, in order of the cycles."""
         query = (
             sa.select(RulPoint)
-            .where(RulPoint.machine == machine, RulPoint.run == run, RulPoint.cycle > after_cycle)  # type: ignore[arg-type]
-            .order_by(sa.desc(RulPoint.cycle) if newest else RulPoint.cycle)  # type: ignore[arg-type]
+            .where(col(RulPoint.machine) == machine, col(RulPoint.run) == run)
+            .where(col(RulPoint.cycle) > after_cycle)
+            .order_by(col(RulPoint.cycle).desc() if newest else col(RulPoint.cycle))
             .limit(limit)
         )
         rows = list(session.scalars(query))
@@ -219,16 +220,16 @@ def summary_of(session: Session) -> Summary:
     """All machines in numbers."""
     counted = sa.select(
         sa.func.count(),
-        sa.func.count().filter(Machine.due),  # type: ignore[arg-type]
-        sa.func.count().filter(Machine.novelty > 1.0),  # type: ignore[arg-type]
-        sa.func.count().filter(Machine.rank == UNKNOWN_RANK),  # type: ignore[arg-type]
-        sa.func.count().filter(sa.cast(Machine.sensor_faults, sa.String) != "{}"),  # type: ignore[arg-type]
+        sa.func.count().filter(col(Machine.due)),
+        sa.func.count().filter(col(Machine.novelty) > 1.0),
+        sa.func.count().filter(col(Machine.rank) == UNKNOWN_RANK),
+        sa.func.count().filter(sa.cast(col(Machine.sensor_faults), sa.String) != "{}"),
     ).select_from(Machine)
     machines, due, novel, unknown, faulty = session.execute(counted).one()
     least = session.scalars(
         sa.select(Machine)
-        .where(Machine.rank != UNKNOWN_RANK)  # type: ignore[arg-type]
-        .order_by(Machine.rank, Machine.machine)  # type: ignore[arg-type]
+        .where(col(Machine.rank) != UNKNOWN_RANK)
+        .order_by(col(Machine.rank), col(Machine.machine))
         .limit(1)
     ).first()
     return Summary(
@@ -243,19 +244,19 @@ def summary_of(session: Session) -> Summary:
 
 def runs_of(session: Session, machine: str, limit: int, before: int | None) -> RunPage:
     """Runs of a machine below the number ``before``, newest first."""
-    run, cycle = RulPoint.run, RulPoint.cycle
+    run, cycle = col(RulPoint.run), col(RulPoint.cycle)
     query = (
         sa.select(
             run,
             sa.func.min(cycle),
             sa.func.max(cycle),
             sa.func.count(),
-            sa.func.min(RulPoint.time_ns),
-            sa.func.max(RulPoint.time_ns),
-        )  # type: ignore[call-overload]
-        .where(RulPoint.machine == machine)
+            sa.func.min(col(RulPoint.time_ns)),
+            sa.func.max(col(RulPoint.time_ns)),
+        )
+        .where(col(RulPoint.machine) == machine)
         .group_by(run)
-        .order_by(sa.desc(run))  # type: ignore[arg-type]
+        .order_by(run.desc())
         .limit(limit + 1)
     )
     if before is not None:
@@ -284,8 +285,8 @@ def runs_of(session: Session, machine: str, limit: int, before: int | None) -> R
 
 def _versions(session: Session, machine: str, first: int, last: int) -> dict[int, list[str]]:
     found: dict[int, list[str]] = defaultdict(list)
-    query = sa.select(RulPoint.run, RulPoint.version).where(  # type: ignore[call-overload]
-        RulPoint.machine == machine, RulPoint.run >= first, RulPoint.run <= last
+    query = sa.select(col(RulPoint.run), col(RulPoint.version)).where(
+        col(RulPoint.machine) == machine, col(RulPoint.run) >= first, col(RulPoint.run) <= last
     )
     for run, version in session.execute(query.distinct()):
         found[run].append(version)
@@ -295,10 +296,10 @@ def _versions(session: Session, machine: str, first: int, last: int) -> dict[int
 def _alarms(session: Session, machine: str, first: int, last: int) -> dict[int, list[AlarmPublic]]:
     found: dict[int, list[AlarmPublic]] = defaultdict(list)
     raised = MaintenanceAlarm
-    query: Any = (
+    query = (
         sa.select(raised)
-        .where(raised.machine == machine, raised.run >= first, raised.run <= last)  # type: ignore[arg-type]
-        .order_by(sa.desc(raised.run), sa.desc(raised.cycle))  # type: ignore[arg-type]
+        .where(col(raised.machine) == machine, col(raised.run) >= first, col(raised.run) <= last)
+        .order_by(col(raised.run).desc(), col(raised.cycle).desc())
         .limit(ALARMS_LIMIT * (last - first + 1))
     )
     rows: Sequence[MaintenanceAlarm] = session.scalars(query).all()

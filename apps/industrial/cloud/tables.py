@@ -3,6 +3,9 @@
 ``time_quality`` is `common.messages.TimeQuality` of a time, empty where nothing speaks against it.
 """
 
+# SQLModel declares ``__tablename__`` as a declared attribute; a name is what it takes.
+# pyright: reportAssignmentType=false
+
 from __future__ import annotations
 
 import sqlalchemy as sa

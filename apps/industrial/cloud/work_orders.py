@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.industrial.cloud.tables import RulPoint
 from apps.industrial.domain import RUL_CAP_CYCLES
@@ -90,18 +90,20 @@ def outcome_of(session: Session, label: Label) -> Outcome:
     run = int(label.group.rpartition("/run-")[2])
     cycle, left = int(label.body["cycle"]), int(label.body.get("remaining_cycles", 0))
     end = cycle + left
-    remaining = sa.case((end - RulPoint.cycle > RUL_CAP_CYCLES, RUL_CAP_CYCLES), else_=end - RulPoint.cycle)
-    of_run = (RulPoint.machine == label.subject, RulPoint.run == run, RulPoint.cycle <= end)
-    error = RulPoint.rul_cycles - remaining
+    point = col(RulPoint.cycle)
+    remaining = sa.case((end - point > RUL_CAP_CYCLES, RUL_CAP_CYCLES), else_=end - point)
+    of_run = (col(RulPoint.machine) == label.subject, col(RulPoint.run) == run, point <= end)
+    rul = col(RulPoint.rul_cycles)
+    error = rul - remaining
     count, cycles, mean_square, mean = session.execute(
         sa.select(
-            sa.func.count(RulPoint.rul_cycles),  # type: ignore[arg-type]
+            sa.func.count(rul),
             sa.func.count(),
             sa.func.avg(error * error),
             sa.func.avg(error),
         ).where(*of_run)
     ).one()
-    versions = session.scalars(sa.select(RulPoint.version).where(*of_run).distinct()).all()
+    versions = session.scalars(sa.select(col(RulPoint.version)).where(*of_run).distinct()).all()
     return Outcome(
         machine=label.subject,
         run=run,

@@ -19,7 +19,7 @@ State has a fixed size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -155,8 +155,12 @@ class SensorStates:
 def restored(saved: Mapping[str, Any]) -> SensorStates:
     """Inverse of `SensorStates.snapshot`."""
     faults = [SensorFault(**fault) for fault in saved["faults"]]
-    return replace(
-        SensorStates(*(np.array(saved[name]) for name in ("last", "repeats", "since", "good", "good_cycle"))),
+    return SensorStates(
+        last=np.array(saved["last"]),
+        repeats=np.array(saved["repeats"]),
+        since=np.array(saved["since"]),
+        good=np.array(saved["good"]),
+        good_cycle=np.array(saved["good_cycle"]),
         faults={fault.sensor: fault for fault in faults},
         possible=dict(saved["possible"]),
     )

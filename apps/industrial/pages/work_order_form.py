@@ -53,17 +53,17 @@ class WorkOrderForm:
     async def _send(self) -> None:
         if self._run is None:
             return
-        kind, left = self._kind.value, self._left.value
-        if self._cycle.value is None or (kind == "inspection" and left is None):
-            lacking = "the cycle" if self._cycle.value is None else "the cycles that were left"
-            self._told.text = f"Say {lacking}."
+        kind, cycle = self._kind.value, self._cycle.value
+        left = self._left.value if kind == "inspection" else 0
+        if cycle is None or left is None:
+            self._told.text = f"Enter the {'cycle' if cycle is None else 'remaining cycles'}."
             return
         order = {
             "machine": self._run[0],
             "run": self._run[1],
             "kind": kind,
-            "cycle": int(self._cycle.value),
-            "remaining_cycles": int(left) if kind == "inspection" else 0,
+            "cycle": int(cycle),
+            "remaining_cycles": int(left),
             "note": self._note.value or "",
         }
         outcomes: list[dict[str, Any]] = []

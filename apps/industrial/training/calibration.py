@@ -111,7 +111,7 @@ def fit_novelty(
     for fold in sorted(set(folds)):
         others = [f for f, of in zip(features, folds, strict=True) if of != fold]
         space = _unknown_directions(others or features)
-        for i in np.flatnonzero(fold_of_run == fold):
+        for i in np.flatnonzero(fold_of_run == fold).tolist():
             measured.setdefault(slice_of_run[i], []).append(space.measure(features[i]))
     slices_found = [np.concatenate(found) for found in measured.values()]
     unit = max(float(np.quantile(found, 1 - NOVEL_RATE)) for found in slices_found)

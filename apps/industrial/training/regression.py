@@ -86,13 +86,18 @@ class Ensemble:
     def predict(self, features: Floats) -> NDArray[np.float64]:
         """RUL in cycles, not clipped, as the model gives it."""
         inputs = self.inputs(features)
-        return RUL_CAP_CYCLES * np.mean([m.predict(inputs) for m in self.members], axis=0, dtype=np.float64)
+        return _mean_rul([m.predict(inputs) for m in self.members])
 
     def predict_unseen(self, features: Floats, fold: int) -> NDArray[np.float64]:
         """RUL in cycles by those members only that have not seen ``fold``."""
         inputs = self.inputs(features)
         unseen = [m.predict(inputs) for i, m in enumerate(self.members) if i % FOLDS == fold]
-        return RUL_CAP_CYCLES * np.mean(unseen, axis=0, dtype=np.float64)
+        return _mean_rul(unseen)
+
+
+def _mean_rul(predictions: Sequence[Floats]) -> NDArray[np.float64]:
+    """Mean of the members' predictions, in cycles."""
+    return RUL_CAP_CYCLES * np.asarray(np.mean(predictions, axis=0, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def smooth(run: Run) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         residuals = values - basis @ levels
         error = float(np.sum((residuals[:, USED] / SCALE) ** 2))
         if best is None or error < best[0]:
-            best = (error, float(sharpness), levels, residuals)
+            best = (error, float(sharpness), np.asarray(levels, np.float64), residuals)
     assert best is not None
     return best[1:]
 
