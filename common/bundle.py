@@ -36,7 +36,12 @@ GOLDEN_PLAIN_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One input or output. ``shape`` has None where a dimension is free; ``columns`` names the last axis."""
+    """One input or output. ``shape`` has None where a dimension is free; ``columns`` names the last axis.
+
+    ``saturation`` are the values at which an output may rightly rest while the readings change, such as the
+    ends of a clipped range: there the trial of a new model does not call it stuck
+    (`common.edge.update.trial`).
+    """
 
     name: str
     dtype: str
@@ -44,6 +49,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str = ""
     columns: list[str] = []
     preprocessing: str = ""
+    saturation: list[float] = []
 
 
 class DriftSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +104,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     figures: dict[str, float] = {}
     slices: dict[str, float] = {}
     parameters: dict[str, Any] = {}
-    """Constants that the app's code needs beside the model, such as scales and channel lists."""
+    """Constants that the app's code needs beside the model, such as scales and channel lists.
+
+    The node reads one itself: ``output_bounds``, pairs by output (``{"rul": [0, 200]}``). An output outside
+    its bounds counts as a failure of the model (`common.edge.update.trial`).
+    """
     files: dict[str, str] = {}
     """SHA-256 of every other file of the bundle; written by `seal`."""
 

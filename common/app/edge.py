@@ -93,7 +93,10 @@ class Model(Protocol):
     def manifest(self) -> Manifest: ...
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Outputs by name. Raises `InferenceError` for a failed run or for NaN or infinity in an output."""
+        """Outputs by name. Raises `InferenceError` for a failed run or for NaN or infinity in an output.
+
+        An app lets it through (`EdgeApp.process`).
+        """
         ...
 
 
@@ -116,7 +119,14 @@ class EdgeApp(Protocol):
     """
 
     def process(self, reading: Reading, now_ns: int) -> Iterable[Event | Sample]:
-        """Decide on one reading. Raises `ReadingError` for an unusable one; the state is then unchanged."""
+        """Decide on one reading. Raises `ReadingError` for an unusable one; the state is then unchanged.
+
+        Any other exception, `InferenceError` among them, counts against the model: the reading has no
+        results, the position moves past it, and the 1st, 2nd, 4th, 8th ... is reported as
+        ``edgeloop.inference``. In a soak the previous model's results for that reading are used instead; a
+        model on trial that fails too often (``ota.failure_share``) is reverted. The node goes on with the
+        next reading, so the state must be usable after an exception: change it after the model has run.
+        """
         ...
 
     def snapshot(self) -> State:

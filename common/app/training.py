@@ -27,7 +27,11 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelledSample:
-    """A stored sample with the labels of its group. ``held_out`` ones are for judging only."""
+    """A stored sample with the labels of its group. ``held_out`` ones are for judging only.
+
+    ``sample`` is what the app offered on the node (`common.app.edge.Sample`): the arrays as they were,
+    attributes as JSON values, the subject as a pseudonym where the app has them.
+    """
 
     digest: str
     sample: Sample

@@ -297,10 +297,12 @@ def _write(context: TrainContext, model: TrainedModel, known: Known, field: int)
     output = context.output
     write_graph(output / "model.onnx", model.ensemble, model.interval, model.late_interval, model.novelty)
     _write_golden(context)
+    bounds = [0.0, float(RUL_CAP_CYCLES)]
     outputs = [
-        TensorSpec(name=name, dtype="float32", shape=[None], unit=unit)
-        for name, unit in (("rul", "cycles"), ("lower", "cycles"), ("upper", "cycles"), ("novelty", ""))
+        TensorSpec(name=name, dtype="float32", shape=[None], unit="cycles", saturation=bounds)
+        for name in ("rul", "lower", "upper")
     ]
+    outputs.append(TensorSpec(name="novelty", dtype="float32", shape=[None]))
     manifest = Manifest(
         app="industrial",
         version=context.version,
@@ -327,7 +329,7 @@ def _write(context: TrainContext, model: TrainedModel, known: Known, field: int)
             "field_runs": field,
             "novelty_limit": round(model.novelty.limit, 3),
             "operating_range": model.operating_range,
-            "output_bounds": {name: [0.0, RUL_CAP_CYCLES] for name in ("rul", "lower", "upper")}
+            "output_bounds": dict.fromkeys(("rul", "lower", "upper"), bounds)
             | {"novelty": [0.0, NOVELTY_BOUND]},
         },
     )

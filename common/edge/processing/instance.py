@@ -1,4 +1,4 @@
-"""One app with its model as the node runs it, and what the model first did with the last reading."""
+"""One app with its model as the node runs it, and the outcome of its first run on the last reading."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from common.model.inference import RunTime
 log = logging.getLogger(__name__)
 
 LATENCY_WINDOW = 512
+LOGGED_KINDS = 64
+"""Kinds of exceptions that are logged with their traceback, for each model; further ones are not."""
 
 
 class WatchedModel(Model, Protocol):
-    """A loaded model that tells of each successful run: its outputs and how long it took."""
+    """A loaded model that reports each successful run: its outputs and its duration."""
 
     on_run: Callable[[Arrays, RunTime], None] | None
 
 
 class Instance:
-    """One app with its model, and what the model did first in the last `run`."""
+    """One app with its model, and the first inference of the last `run`."""
 
     def __init__(self, bundle: Bundle, app: EdgeApp, model: WatchedModel) -> None:
         self.bundle = bundle
@@ -36,19 +38,30 @@ class Instance:
         self.latencies_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
         self.outputs: Arrays | None = None
         self._work_s: float | None = None
+        self._logged: set[tuple[str, str, int]] = set()
         model.on_run = self._ran
 
     def run(self, reading: Reading, now_ns: int) -> tuple[list[Event | Sample], Outcome]:
-        """Events and what happened. Raises `ReadingError` only; any other failure is the model's."""
+        """Results and outcome. Raises `ReadingError` only; any other exception counts against the model."""
         self.outputs = self._work_s = None
         try:
             events = list(self.app.process(reading, now_ns))
         except ReadingError:
             raise
-        except Exception as error:  # Whatever a model makes the app do must not take the node down.
-            log.debug("reading %d fails", reading.position, exc_info=True)
+        except Exception as error:  # noqa: BLE001  whatever a model makes the app do must not end the node
+            self._log(error, reading.position)
             return [], Outcome(f"{type(error).__name__}: {error}", self.outputs, self._work_s)
         return events, Outcome("", self.outputs, self._work_s)
+
+    def _log(self, error: Exception, position: int) -> None:
+        """Log the first exception of each kind (type and place) with its traceback."""
+        kind = (type(error).__name__, *_place(error))
+        if kind in self._logged or len(self._logged) >= LOGGED_KINDS:
+            log.debug("reading %d fails", position, exc_info=error)
+            return
+        self._logged.add(kind)
+        version = self.bundle.version
+        log.warning("reading %d fails with the model %s", position, version, exc_info=error)
 
     def _ran(self, outputs: Arrays, took: RunTime) -> None:
         if self.outputs is not None:
@@ -58,8 +71,18 @@ class Instance:
         self.latencies_s.append(took.wall_s)
 
 
+def _place(error: Exception) -> tuple[str, int]:
+    """File and line where ``error`` was raised."""
+    trace = error.__traceback__
+    if trace is None:
+        return "", 0
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
+
+
 def transfer_state(following: Instance, before: Instance) -> None:
-    """Let ``following`` go on from what ``before`` has said; it keeps its own state where that fails."""
+    """Continue ``following`` from the state of ``before``; it keeps its own where that fails."""
     try:
         following.app.restore(before.app.snapshot())
     except Exception:

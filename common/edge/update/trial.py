@@ -1,4 +1,4 @@
-"""Is a model good enough on live readings? One trial compares a model with the one that it replaces.
+"""Trial: judges a model on live readings against the one that it replaces.
 
 The same core judges a candidate in shadow (the live model is the reference) and a new live model in its
 soak (the previous model, which keeps running beside it, is the reference). It knows no app. Guards, each
@@ -14,7 +14,10 @@ over the last `WINDOW` readings:
                   output's golden range; a model that learnt something new may differ on novel readings, and
                   on all of them where the node has found drift: a fault that the reference does not know
                   misleads it before it looks novel to it
-``stuck``         an output that never changes while the reference's varies
+``stuck``         an output that never changes while the reference's varies, unless it rests at a value
+                  that the model declares as its saturation (`common.bundle.TensorSpec`): a remaining life of
+                  0 at a machine that has reached its end. On readings that the reference knew, such a model
+                  must still agree with it
 """
 
 from __future__ import annotations
@@ -86,9 +89,11 @@ class Trial:
     )
     _last_error: str = ""
     _bounds: dict[str, tuple[float, float]] = field(init=False)
+    _saturation: dict[str, list[float]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._bounds = output_bounds(self.manifest)
+        self._saturation = {spec.name: spec.saturation for spec in self.manifest.outputs}
 
     def add(self, subject: Outcome, reference: Outcome | None) -> None:
         """Count one reading that both saw. ``reference`` is None where no other model runs."""
@@ -147,6 +152,10 @@ class Trial:
             if len(pairs) < 2 * LEAST_READINGS:
                 continue
             spread, reference_spread = (float(np.ptp([pair[side] for pair in pairs])) for side in (0, 1))
+            level = pairs[-1][0]
+            saturated = any(abs(level - value) <= 1e-3 * scale for value in self._saturation.get(name, ()))
+            if saturated:
+                continue
             if spread <= 1e-6 * scale and reference_spread > self.settings.disagreement_limit * scale:
                 return Verdict(
                     False,

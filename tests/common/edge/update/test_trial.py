@@ -178,6 +178,28 @@ def test_an_output_that_never_moves_is_stuck():
     assert judged.verdict().reason == "stuck"
 
 
+def saturating(*values: float) -> Manifest:
+    (spec,) = MANIFEST.outputs
+    outputs = [msgspec.structs.replace(spec, saturation=list(values))]
+    return msgspec.structs.replace(MANIFEST, outputs=outputs)
+
+
+def test_an_output_may_rest_at_its_declared_saturation_on_readings_that_the_reference_did_not_know():
+    judged, elsewhere = trial(manifest=saturating(0.0, 125.0)), trial(manifest=saturating(0.0, 125.0))
+    for index in range(WINDOW):
+        judged.add(ran(0.0), ran(wave(index), novelty=3.0))
+        elsewhere.add(ran(60.0), ran(wave(index), novelty=3.0))
+    assert judged.verdict().good
+    assert elsewhere.verdict().reason == "stuck"
+
+
+def test_a_model_at_its_saturation_must_still_agree_on_what_the_reference_knew():
+    judged = trial(manifest=saturating(0.0))
+    for index in range(40):
+        judged.add(ran(0.0), ran(wave(index)))
+    assert judged.verdict().reason == "disagreement"
+
+
 def test_an_output_that_rests_while_the_reference_rests_too_is_fine():
     judged = trial()
     for _ in range(100):
