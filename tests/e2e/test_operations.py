@@ -350,6 +350,9 @@ def test_a_cloud_on_a_wildcard_enrols_under_addresses_that_others_reach(children
     assert cloud.stop() == 0
 
 
+PrivateKey = ec.EllipticCurvePrivateKey
+
+
 def certificate(folder: Path, host: str) -> tuple[Path, Path, Path]:
     """An authority, and a certificate with its key for ``host``."""
     now = datetime.now(UTC)
@@ -357,8 +360,10 @@ def certificate(folder: Path, host: str) -> tuple[Path, Path, Path]:
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
-    def sign(subject: str, key, issuer: str, by, *, authority: bool) -> x509.Certificate:  # type: ignore[no-untyped-def]
-        built = (
+    def sign(
+        subject: str, key: PrivateKey, issuer: str, by: PrivateKey, *, authority: bool
+    ) -> x509.Certificate:
+        builder = (
             x509.CertificateBuilder()
             .subject_name(name(subject))
             .issuer_name(name(issuer))
@@ -369,14 +374,14 @@ def certificate(folder: Path, host: str) -> tuple[Path, Path, Path]:
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
         )
-        return built.sign(by, hashes.SHA256())
+        return builder.sign(by, hashes.SHA256())
 
     ours, theirs = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    files = tuple(folder / each for each in ("ca.pem", "broker.pem", "broker.key"))
-    files[0].write_bytes(sign("ca", ours, "ca", ours, authority=True).public_bytes(Encoding.PEM))
-    files[1].write_bytes(sign(host, theirs, "ca", ours, authority=False).public_bytes(Encoding.PEM))
-    files[2].write_bytes(theirs.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
-    return files  # type: ignore[return-value]
+    ca, broker, key = (folder / each for each in ("ca.pem", "broker.pem", "broker.key"))
+    ca.write_bytes(sign("ca", ours, "ca", ours, authority=True).public_bytes(Encoding.PEM))
+    broker.write_bytes(sign(host, theirs, "ca", ours, authority=False).public_bytes(Encoding.PEM))
+    key.write_bytes(theirs.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    return ca, broker, key
 
 
 def test_an_external_broker_with_tls_serves_the_fleet(children, tmp_path):

@@ -155,9 +155,9 @@ def _baselines() -> dict[str, Callable[[NDArray[np.float64]], Any]]:
             neurokit2.ecg_clean(signal, sampling_rate=360), sampling_rate=360
         )
     if find_spec("sleepecg"):
-        import sleepecg
+        from sleepecg import detect_heartbeats  # pyright: ignore[reportPrivateImportUsage]  public in its docs
 
-        found["sleepecg_detect_heartbeats"] = lambda signal: sleepecg.detect_heartbeats(signal, fs=360)  # pyright: ignore[reportPrivateImportUsage]
+        found["sleepecg_detect_heartbeats"] = lambda signal: detect_heartbeats(signal, fs=360)
     return found
 
 

@@ -38,13 +38,14 @@ SNAPSHOT = Snapshot(
 
 
 def drawn(width: int) -> str:
-    console = Console(width=width, height=34, file=io.StringIO())
+    output = io.StringIO()
+    console = Console(width=width, height=34, file=output)
     narrator = LiveNarrator(console, lambda: SNAPSHOT, subject_kind="virtual engines", steps=30)
     narrator.chapter(1, Chapter("Start", "A cloud and three nodes.", []))
     narrator.step(1, Step("the cloud starts", lambda: "", ("sense", "infer")))
     narrator.passed("it answers", 1.2)
     console.print(narrator.draw())
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return output.getvalue()
 
 
 def test_the_screen_shows_the_world_and_says_that_it_is_virtual():
