@@ -14,6 +14,8 @@ from apps.demo.world.processes import Child, Children, edgeloop, tail, wait_unti
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+SHOW_S = 1800.0
+"""Bound of both stories: four minutes on a quiet machine, several times as long on a busy one."""
 
 
 def started_by_the_show(folder: Path) -> list[psutil.Process]:
@@ -38,9 +40,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "show"
 
 
+@pytest.mark.timeout(2 * SHOW_S)
 def test_every_step_passes_and_is_printed(children: Children, folder: Path):
     show = start(children, folder)
-    assert show.wait(560) == 0, tail(show.log, 60)
+    assert show.wait(SHOW_S) == 0, tail(show.log, 60)
     text = show.log.read_text()
     print(text)
     assert re.search(r"All \d+ steps passed", text)

@@ -14,8 +14,7 @@ from apps.demo.story.story import Chapter, ManualAction, Script, Step
 from apps.demo.world.processes import ShowError
 from apps.demo.world.shows import ENGINES, SHOWS, Show
 from apps.demo.world.stage import Stage
-
-WAIT_S = 10.0
+from tests.waiting import PATIENCE_S
 
 
 class Playlist:
@@ -33,7 +32,7 @@ class Playlist:
 
         def step(name: str) -> Step:
             def act() -> str:
-                assert self.held.wait(WAIT_S)
+                assert self.held.wait(PATIENCE_S)
                 if name in self.failing:
                     raise ShowError(f"no {name} today")
                 self.played.append(name)
@@ -42,8 +41,8 @@ class Playlist:
             return Step(name, act, ("sense",), f"/ui/{name}")
 
         def wait() -> str:
-            assert self.held.wait(WAIT_S)
-            return stage.wait(lambda: "", "what never comes", WAIT_S)
+            assert self.held.wait(PATIENCE_S)
+            return stage.wait(lambda: "", "what never comes", PATIENCE_S)
 
         def endless(_choice: str) -> Chapter:
             return Chapter("Endless", "", [Step("wait", wait)])
@@ -79,14 +78,14 @@ def states(player: Player) -> list[str]:
 def test_next_goes_step_by_step_and_play_goes_to_the_end(player: Player, playlist: Playlist):
     assert player.state.next_step == "a"
     player.next()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert (states(player), player.state.next_step, player.state.page) == (
         ["paused", "not started"],
         "b",
         "/ui/a",
     )
     player.play_all()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert (states(player), player.state.next_step) == (["done", "done"], "")
     assert playlist.played == ["a", "b", "c", "d"]
     assert [line.evidence for line in player.state.chapters[1].results] == ["c passed", "d passed"]
@@ -95,7 +94,7 @@ def test_next_goes_step_by_step_and_play_goes_to_the_end(player: Player, playlis
 def test_any_chapter_can_be_played_first_and_again(player: Player, playlist: Playlist):
     for number in (1, 0, 1):
         player.play_chapter(number)
-        player.wait(WAIT_S)
+        player.wait(PATIENCE_S)
     assert playlist.played == ["c", "d", "a", "b", "c", "d"]
     assert len(player.state.chapters[1].results) == 2
 
@@ -103,13 +102,13 @@ def test_any_chapter_can_be_played_first_and_again(player: Player, playlist: Pla
 def test_a_failed_step_ends_the_play_and_next_repeats_it(player: Player, playlist: Playlist):
     playlist.failing = {"b"}
     player.play_all()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     progress = player.state.chapters[0]
     assert (progress.state, progress.current_step, progress.reason) == ("failed", "b", "no b today")
     assert playlist.played == ["a"]
     playlist.failing = set()
     player.next()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert states(player) == ["done", "not started"]
     assert playlist.played == ["a", "b"]
 
@@ -122,13 +121,13 @@ def test_a_second_control_is_refused_while_something_runs(player: Player, playli
         with pytest.raises(ShowError, match="Two is running"):
             act()
     playlist.held.set()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert playlist.played == ["c", "d"]
 
 
 def test_a_manual_action_accepts_only_its_choices(player: Player, playlist: Playlist):
     player.run_action("wave", "right")
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     progress = player.state.action
     assert progress is not None
     assert (progress.title, progress.state) == ("Wave", "done")
@@ -143,12 +142,12 @@ def test_a_stopped_action_fails_at_once_and_the_next_step_plays(player: Player, 
     player.run_action("endless")
     player.stop()
     playlist.held.set()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     progress = player.state.action
     assert progress is not None
     assert (progress.state, "stopped" in progress.reason) == ("failed", True)
     player.next()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert playlist.played == ["a"]
 
 
@@ -156,9 +155,9 @@ def test_a_reset_takes_a_fresh_script_and_folder_and_plays_the_first_chapter(
     player: Player, playlist: Playlist
 ):
     player.play_all()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     player.reset()
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert (states(player), player.state.stage_number, playlist.scripts) == (["done", "not started"], 1, 2)
     assert playlist.played[-2:] == ["a", "b"]
     progress = player.state.action
@@ -169,7 +168,7 @@ def test_a_reset_takes_a_fresh_script_and_folder_and_plays_the_first_chapter(
 def test_another_show_comes_with_a_reset(player: Player):
     other = replace(ENGINES, title="Others", subjects=("other",))
     player.reset(other)
-    player.wait(WAIT_S)
+    player.wait(PATIENCE_S)
     assert (player.state.show.title, player.state.stage_number) == ("Others", 1)
 
 
@@ -185,7 +184,7 @@ def test_an_unexpected_error_in_a_step_is_reported_and_does_not_block_the_show(t
     try:
         with Stage(tmp_path, ENGINES) as stage, Player(stage, script) as player:
             player.next()
-            player.wait(WAIT_S)
+            player.wait(PATIENCE_S)
             assert (player.state.running, states(player)) == ("", ["failed"])
     finally:
         threading.excepthook = before
