@@ -117,7 +117,7 @@ def _prune(session: Session, now: int) -> None:
             (col(WebSession.expires_ns) <= now) | (col(WebSession.used_ns) <= now - IDLE_S * _S)
         )
     )
-    newest = select(WebSession.digest).order_by(
+    newest = select(col(WebSession.digest)).order_by(
         col(WebSession.used_ns).desc(), col(WebSession.created_ns).desc()
     )
     kept = newest.limit(SESSIONS).subquery()

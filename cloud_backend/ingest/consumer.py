@@ -147,7 +147,7 @@ class Consumer:
         alone = self._admission.is_alone(node, now_s)
         well = not self._unwell.is_set()
         if well and not self._admission.admits(node, body, now_s, alone=alone):
-            self._limit(site, node, message.payload, arrived_ns)
+            self._limit(site, node, bytes(message.payload), arrived_ns)
             return
         if not well and len(self._inbox) >= self._settings.queue_events:
             self._counts["batches_dropped"] += 1
@@ -156,7 +156,7 @@ class Consumer:
             self._admission.spent(node, time.monotonic() - now_s, time.monotonic())
             # Receiving waits for room only where nobody else waits behind it.
             if not self._put(arrival, ROOM_WAIT_S if alone else 0) and well and not alone:
-                self._limit(site, node, message.payload, arrived_ns)
+                self._limit(site, node, bytes(message.payload), arrived_ns)
         self._counts["batches_received"] += 1
 
     def _on_status(self, message: MQTTMessage) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, select, update
+from sqlmodel import col
 
 from cloud_backend.ingest.received import ReceivedStatus
 from cloud_backend.store.tables import Adoption, Node
@@ -112,7 +113,7 @@ def project(
             adoptions.append(row)
     for node, change in sorted(changes.items()):
         if change:
-            connection.execute(update(Node).where(Node.name == node).values(**change))  # type: ignore[arg-type]
+            connection.execute(update(Node).where(col(Node.name) == node).values(**change))
     if adoptions:
         _log(connection, adoptions)
 
@@ -124,8 +125,8 @@ def _bounded(version: int) -> int:
 
 def _log(connection: Connection, adoptions: list[dict[str, Any]]) -> None:
     nameless = {row["node"] for row in adoptions if not row["app"]}
-    query = select(Node.name, Node.app).where(Node.name.in_(nameless))  # type: ignore[attr-defined, call-overload]
-    apps = dict(connection.execute(query).all())
+    query = select(col(Node.name), col(Node.app)).where(col(Node.name).in_(nameless))
+    apps = {row.name: row.app for row in connection.execute(query)}
     for row in adoptions:
         row["app"] = row["app"] or apps.get(row["node"], "")
     insert = insert_into(connection, Adoption)

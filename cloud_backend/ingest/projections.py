@@ -163,8 +163,8 @@ def rebuild(engine: Engine, name: str, app: CloudApp, *, others: Sequence[CloudA
         with engine.begin() as connection:
             rows = connection.execute(_events_after(name, after)).all()
             events = [ReceivedEvent(**_event_fields(row._asdict())) for row in rows]
+            places = [(row.stream_id, row.received_ns) for row in rows]
             if events:
-                places = [(row.stream_id, row.received_ns) for row in rows]
                 _Attempts(connection, name, project, len(events)).run(events, places)
         if not events:
             break
@@ -203,7 +203,7 @@ def _metadata_of(apps: Sequence[CloudApp]) -> MetaData:
     metadata = MetaData()
     for app in apps:
         for table in app.tables():
-            table.__table__.to_metadata(metadata)
+            inspect(table).local_table.to_metadata(metadata)
     return metadata
 
 

@@ -35,7 +35,7 @@ class Unsealer:
                     self._counts["not_enrolled"] += 1
                     return None
                 with suppress(SealError):
-                    return seal.open(message.topic, message.payload)
+                    return seal.open(message.topic, bytes(message.payload))
         except SQLAlchemyError as error:
             self._counts["batches_dropped"] += 1
             _log.warning("the enrolment of a node cannot be read", error=first_line(error))

@@ -232,7 +232,7 @@ class Registry:
             taken: list[str] = []
             for table in (ModelVersion, JobRow):
                 query = (
-                    select(table.version)
+                    select(col(table.version))
                     .where(col(table.app) == app, col(table.version).like(f"{day}.%"))
                     .order_by(col(table.version).desc())
                     .limit(1)

@@ -11,6 +11,9 @@ uvicorn's HTTP protocol with what it lacks:
   one is answered with 503. Trusted proxies are not bounded as an address.
 """
 
+# uvicorn chooses the base class when it is imported, so the attributes of a connection have no types.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import asyncio

@@ -5,6 +5,9 @@ stored as SHA-256 only, and no table class is ever returned by the API: ``cloud_
 has the public forms.
 """
 
+# SQLModel declares ``__tablename__`` as a declared attribute; a name is what it takes.
+# pyright: reportAssignmentType=false
+
 from __future__ import annotations
 
 from typing import Any

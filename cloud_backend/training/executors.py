@@ -1,5 +1,8 @@
 """Where a job runs: in a child process of the cloud, or on a Ray cluster. Both give the same folder."""
 
+# Ray is optional.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import os

@@ -115,7 +115,7 @@ class Jobs:
     def _queue(self, app: str, version: str, parameters: Mapping[str, Any], seed: int) -> str:
         with Session(self._engine) as session:
             waiting = session.scalars(
-                select(JobRow.id).where(col(JobRow.state) == "queued").limit(QUEUE_LIMIT)
+                select(col(JobRow.id)).where(col(JobRow.state) == "queued").limit(QUEUE_LIMIT)
             ).all()
             if len(waiting) >= QUEUE_LIMIT:
                 raise TrainingError(f"{QUEUE_LIMIT} jobs are waiting: cancel some, or wait")
@@ -183,7 +183,7 @@ class Jobs:
     def _recover(self) -> None:
         with Session(read_only(self._engine)) as session:
             orphans = session.execute(
-                select(JobRow.id, JobRow.attempts).where(col(JobRow.state) == "running")
+                select(col(JobRow.id), col(JobRow.attempts)).where(col(JobRow.state) == "running")
             ).all()
         for id, attempts in orphans:
             self._executor.abandon(self._folder / id)
@@ -199,7 +199,7 @@ class Jobs:
 
     def _start_next(self) -> bool:
         with Session(read_only(self._engine)) as session:
-            if session.scalar(select(JobRow.id).where(col(JobRow.state) == "queued").limit(1)) is None:
+            if session.scalar(select(col(JobRow.id)).where(col(JobRow.state) == "queued").limit(1)) is None:
                 return False
         with self._lock, Session(self._engine, expire_on_commit=False) as session:
             row = session.scalars(

@@ -16,5 +16,6 @@ def insert_into(target: Session | Connection, table: type[Any]) -> postgresql.In
     """An INSERT into a mapped ``table`` with ``on_conflict_do_nothing``, ``on_conflict_do_update`` and
     ``excluded``, in the dialect of ``target``."""
     bind = target.get_bind() if isinstance(target, Session) else target
-    columns: Any = inspect(table).local_table
+    mapper: Any = inspect(table)
+    columns: Any = mapper.local_table
     return postgresql.insert(columns) if bind.dialect.name == "postgresql" else sqlite.insert(columns)

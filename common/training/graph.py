@@ -62,7 +62,7 @@ class GraphBuilder:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edgeloop"
         )
-        onnx.checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]
+        onnx.checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]: as below
         path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -71,4 +71,5 @@ def read_constants(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     import onnx
     from onnx import numpy_helper
 
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    model = onnx.load(path)  # pyright: ignore[reportUnknownMemberType]: partly typed library
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

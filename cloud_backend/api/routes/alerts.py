@@ -114,15 +114,15 @@ def acknowledge(
     return alert
 
 
-def open_alarms() -> Select[tuple[int]]:
+def open_alarms() -> Select[Any]:
     """Number of alarms without acknowledgement, from an index-only scan."""
     return select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
 
 
 def _alerts() -> Select[Any]:
+    query: Select[Any] = select(StoredEvent, Stream, AlertAck)
     return (
-        select(StoredEvent, Stream, AlertAck)
-        .join(Stream, col(Stream.id) == col(StoredEvent.stream_id))
+        query.join(Stream, col(Stream.id) == col(StoredEvent.stream_id))
         .outerjoin(AlertAck, _ACK)
         .where(_IS_ALERT)
     )

@@ -60,7 +60,7 @@ def list_events_of_node(
     order: Order = "oldest",
 ) -> Page[EventPublic]:
     """Events of one node in order; epochs in order of their begin."""
-    streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
+    streams = session.scalars(select(col(Stream.id)).where(col(Stream.node) == node)).all()
     return _page(session, paging, list(streams), _filters(type, priority, min_priority), order)
 
 
@@ -85,7 +85,7 @@ def list_health(
     node: Annotated[str, Path(max_length=63)], session: SessionDep, paging: Paging
 ) -> Page[HealthPoint]:
     """The newest health reports of a node, oldest first; ``next`` is the page of older ones."""
-    streams = session.scalars(select(Stream.id).where(col(Stream.node) == node)).all()
+    streams = session.scalars(select(col(Stream.id)).where(col(Stream.node) == node)).all()
     page = _page(session, paging, list(streams), _filters(HEALTH_TYPE, None), "newest")
     return Page(
         items=[HealthPoint.of(event.time_ns, event.data) for event in page.items[::-1]], next=page.next

@@ -39,8 +39,14 @@ def show_fleet(session: SessionDep) -> FleetPublic:
     sums: Counter[str] = Counter()
     in_service = col(Node.retired_ns) == 0
     nodes = session.execute(
-        select(  # type: ignore[call-overload]
-            Node.state, Node.app, Node.site, Node.version, Node.virtual, Node.health, Node.update_problem
+        select(
+            col(Node.state),
+            col(Node.app),
+            col(Node.site),
+            col(Node.version),
+            col(Node.virtual),
+            col(Node.health),
+            col(Node.update_problem),
         ).where(in_service)
     ).all()
     for state, app, site, version, virtual, health, problem in nodes:
@@ -60,7 +66,7 @@ def show_fleet(session: SessionDep) -> FleetPublic:
         states=counts["state"],
         apps=counts["app"],
         sites=counts["site"],
-        versions=versions,
+        versions={app: dict(count) for app, count in versions.items()},
         virtual=sums["virtual"],
         drifting=sums["drifting"],
         without_updates=sums["without_updates"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from sqlalchemy import select
@@ -26,7 +26,8 @@ def add(
     """Add the ground truth about a subject in a group."""
     kind, _, person = (body.source or "person:").partition(":")
     source = f"person:{own_name(principal, person)}" if kind == "person" else body.source
-    row = LabelRow(app=app, created_ns=cloud.clock(), **(body.model_dump() | {"source": source}))
+    fields: dict[str, Any] = body.model_dump() | {"source": source}
+    row = LabelRow(app=app, created_ns=cloud.clock(), **fields)
     session.add(row)
     session.flush()
     label = LabelPublic.of(row)

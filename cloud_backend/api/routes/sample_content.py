@@ -41,10 +41,12 @@ def read_content(samples: SampleStore, digest: str) -> dict[str, Any]:
 
 def _plain(array: NDArray[Any]) -> Any:
     if array.dtype.kind == "c":
-        return _plain(np.stack([array.real, array.imag], axis=-1))
+        return _plain(np.stack([np.real(array), np.imag(array)], axis=-1))
     if array.dtype.kind == "f":
         finite = np.isfinite(array)
-        return array.tolist() if finite.all() else np.where(finite, array.astype(object), None).tolist()
+        plain = array.astype(object)
+        plain[~finite] = None
+        return plain.tolist()
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace").tolist()
     return array.tolist()

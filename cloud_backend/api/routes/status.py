@@ -35,7 +35,7 @@ def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
     latency_ms = round((time.perf_counter() - began_s) * 1e3, 3)
     nodes = dict(
         session.execute(
-            select(Node.app, func.count()).where(col(Node.retired_ns) == 0).group_by(col(Node.app))
+            select(col(Node.app), func.count()).where(col(Node.retired_ns) == 0).group_by(col(Node.app))
         ).all()
     )
     uploads = session.execute(
@@ -67,7 +67,9 @@ def _app(session: Session, cloud: CloudDep, name: str, nodes: int) -> AppStatus:
         starter = cloud.registry.starter(name)
         production = starter.version if starter else ""
     running = session.scalars(
-        select(RolloutRow.id).where(col(RolloutRow.app) == name, col(RolloutRow.state) == "running").limit(1)
+        select(col(RolloutRow.id))
+        .where(col(RolloutRow.app) == name, col(RolloutRow.state) == "running")
+        .limit(1)
     ).first()
     return AppStatus(
         title=cloud.apps[name].title,

@@ -174,17 +174,17 @@ def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> li
     Nodes that were retired before the end of the rollout are excluded.
     """
     oldest_ns = row.created_ns - int(settings.absent_s * 1e9)
-    reported = select(Adoption.node).where(col(Adoption.rollout) == row.id)  # type: ignore[call-overload]
+    reported = select(col(Adoption.node)).where(col(Adoption.rollout) == row.id)
     query: Any = select(
-        Node.name,
-        Node.site,
-        Node.profile,
-        Node.tags,
-        Node.virtual,
-        Node.version,
-        Node.enrolled_ns,
-        Node.last_seen_ns,
-        Node.update_problem,  # type: ignore[call-overload]
+        col(Node.name),
+        col(Node.site),
+        col(Node.profile),
+        col(Node.tags),
+        col(Node.virtual),
+        col(Node.version),
+        col(Node.enrolled_ns),
+        col(Node.last_seen_ns),
+        col(Node.update_problem),
     ).where(
         col(Node.app) == row.app,
         or_(col(Node.last_seen_ns) >= oldest_ns, col(Node.name).in_(reported)),

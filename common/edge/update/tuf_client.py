@@ -22,6 +22,9 @@ Whatever is wrong becomes `UpdateRefused` with one of these reasons:
 ``unreachable``     the repository cannot be reached; the only one that is no sign of an attack
 """
 
+# python-tuf documents `tuf.api.metadata` as its API, but re-exports the classes there without saying so.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import hashlib
