@@ -1,4 +1,4 @@
-"""``edgeloop node``: run an edge node, and list its settings."""
+"""``edgeloop node``: run an edge node, show its events and its health, and list its settings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ ENROLMENT = "enrolment.json"
 
 
 class _Printer:
-    """Events on standard output, as long as somebody reads it."""
+    """Prints events to standard output until its reader closes it."""
 
     def __init__(self) -> None:
         self._open = True
 
     def show(self, facts: Mapping[str, Any], *, as_json: bool = True) -> bool:
-        """Print an event as one line; False once nobody reads."""
+        """Print an event as one line; False once standard output is closed."""
         if not self._open:
             return False
         try:
@@ -45,7 +45,7 @@ class _Printer:
         return self._open
 
 
-def _at_once(_seconds: float) -> bool:
+def _do_not_wait(_seconds: float) -> bool:
     return True
 
 
@@ -69,21 +69,23 @@ def run(
         Path | None, typer.Option(help="File of `edgeloop fleet enrol`; needed once, then kept in --data.")
     ] = None,
     cloud: Annotated[str | None, typer.Option(help="URL of the cloud, instead of the enrolment's.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Hardware profile, instead of looking.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Hardware profile; default: detected.")] = None,
     speed: Annotated[
         float | None, typer.Option(help="Times real time, for virtual and recorded sources; 0 is at once.")
     ] = None,
-    record: Annotated[Path | None, typer.Option(help="Also write readings here, for replay:FOLDER.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder to record readings in, for replay:FOLDER.")
+    ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="End when the source has ended and what it gave is delivered.")
+        bool, typer.Option("--once", help="End when the source has ended and all its events are delivered.")
     ] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log lines as JSON.")] = False,
     print_events: Annotated[
-        bool, typer.Option("--print", help="Print each event that is kept, one JSON object a line.")
+        bool, typer.Option("--print", help="Print each committed event, one JSON object a line.")
     ] = False,
 ) -> None:
-    """Run one node until SIGTERM or Ctrl-C. It works without a cloud, from its own model."""
+    """Run one node until SIGTERM or Ctrl-C. It works without a cloud, with its own model."""
     from common.edge.node import run_node
 
     overrides: dict[str, Any] = {
@@ -105,13 +107,13 @@ def run(
 @app.command()
 def events(
     data: Annotated[Path, typer.Option(help="Folder of the node's state.")],
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with new events, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue with new events, until Ctrl-C.")] = False,
     priority: Annotated[str, typer.Option(help="Lowest: sample, telemetry, event or alarm.")] = "sample",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show what a node has decided, oldest first, while it runs or afterwards; no cloud is needed.
+    """Events of a node, oldest first, while it runs or afterwards; no cloud is needed.
 
-    That is what waits for the cloud (`delivered` is false) and the history of what the cloud has
+    These are the events that wait for the cloud (`delivered` is false) and the history of delivered ones
     (`history.budget_bytes`, `history.min_priority`).
     """
     from common.edge.delivery.history import follow as events_of
@@ -121,7 +123,7 @@ def events(
         least = priority_of(priority)
     except MessageError as error:
         raise typer.BadParameter(str(error), param_hint="--priority") from None
-    ended = threading.Event().wait if follow else _at_once
+    ended = threading.Event().wait if follow else _do_not_wait
     printer = _Printer()
     passed = 0
     with suppress(KeyboardInterrupt):
@@ -140,10 +142,10 @@ def events(
 
 def _acked(data: Path) -> tuple[str, int]:
     """Epoch and seq up to which the node that runs in a folder knows its events to be delivered."""
-    from common.edge.telemetry import ask_node
+    from common.edge.telemetry import query_node
 
     try:
-        _, facts = ask_node(data)
+        _, facts = query_node(data)
         return str(facts["epoch"]), int(facts["acked_seq"])
     except (ConfigError, KeyError, ValueError):
         return "", 0
@@ -154,14 +156,20 @@ def status(
     data: Annotated[Path, typer.Option(help="Folder of the node's state.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show whether the node in a folder runs and does its work: its ``/healthz``. Exits 1 if not."""
-    from common.edge.telemetry import ask_node
+    """Health of the node that runs in a folder: its ``/healthz``, and why no samples reach the cloud.
 
-    good, facts = ask_node(data)
+    Exits 1 if the node is unhealthy or does not run.
+    """
+    from common.edge.telemetry import query_node
+
+    good, facts = query_node(data)
     if as_json:
         print_object({"ok": good, **facts})
     else:
-        typer.echo("\n".join(f"{name}: {_text(value)}" for name, value in {"ok": good, **facts}.items()))
+        for name, value in {"ok": good, **facts}.items():
+            parts = value.items() if isinstance(value, dict) else (("", value),)
+            for part, each in parts:
+                typer.echo(f"{name}{part and f'.{part}'}: {_text(each)}")
     raise typer.Exit(0 if good else 1)
 
 
@@ -169,7 +177,7 @@ def status(
 def list_settings(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Every setting of a node with its default and what it means."""
+    """Settings of a node, each with its default and its help."""
     for setting in explain(NodeSettings):
         if as_json:
             print_object(setting)

@@ -150,7 +150,21 @@ class NodeHealth:
             "acked_seq": node.outbox.acked_seq,
             "readings": health.readings,
             "dropped": node.queue.dropped,
+            "samples": self._samples(),
         }
+
+    def _samples(self) -> dict[str, Any]:
+        """Why samples come or do not come: novelty and drift of the readings, limits, budget."""
+        node = self._node
+        novelty = node.processing.drift.novelty
+        found = {
+            "novelty": round(novelty[0], 4) if novelty else None,
+            "novelty_threshold": novelty[1] if novelty else None,
+            "drift": node.processing.drift.drifting,
+        }
+        if node.curation is None:
+            return {**found, "detail": "curation is switched off (curation.enabled)"}
+        return {**found, **node.curation.status()}
 
     def refresh_metrics(self) -> None:
         """Update the metrics that are not counted as they happen. Runs for each scrape."""

@@ -33,7 +33,7 @@ Healthz = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether the node does its work, and the facts behind that."""
 
 
-def ask_node(folder: Path) -> tuple[bool, dict[str, Any]]:
+def query_node(folder: Path) -> tuple[bool, dict[str, Any]]:
     """Whether the node in ``folder`` does its work, and the facts behind that, as it answers itself.
 
     Raises `ConfigError` where none runs.

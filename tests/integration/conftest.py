@@ -1,7 +1,9 @@
-"""Fixtures of updates on a node, as in `tests.common.edge`."""
+"""Fixtures of the rooms that are crossed here: updates on a node, and the ECG app's side of the cloud."""
 
 from __future__ import annotations
 
+from tests.apps.conftest import engine, session
+from tests.apps.ecg.conftest import client, cloud_app, tell
 from tests.common.edge.conftest import node, site
 
-__all__ = ["node", "site"]
+__all__ = ["client", "cloud_app", "engine", "node", "session", "site", "tell"]

@@ -21,7 +21,8 @@ from cloud_backend.runtime.server import build
 from cloud_backend.store.tables import Node, NodeSubject, SampleRow
 from common.config.cloud import CloudSettings, HttpSettings, MqttSettings
 from common.config.node import CurationSettings, Enrolment
-from common.edge.curation.curation import DAY_NS, SLOT_NS, Allowance, Curation
+from common.edge.curation.allowance import DAY_NS, SLOT_NS, Allowance
+from common.edge.curation.curation import Curation
 from common.errors import SampleError
 from common.samples import decode_sample
 from common.sealing import key_text
@@ -59,6 +60,17 @@ def curation(folder: Path, clock: Clock, enrolment: Enrolment | None = None, **s
 
 def names(folder: Path) -> set[str]:
     return {path.stem for path in (folder / "samples").glob("*.npz")}
+
+
+def test_the_status_says_what_holds_samples_up(tmp_path: Path, clock: Clock) -> None:
+    curating = curation(tmp_path, clock)
+    assert "offered no sample" in curating.status()["detail"]
+    curating.offer(make_sample(1, score=0.4))
+    assert "curation.min_score" in curating.status()["detail"]
+    curating.offer(make_sample(2, score=0.9))
+    status = curating.status()
+    assert (status["offered"], status["below_min_score"], status["waiting"]) == (2, 1, 1)
+    assert "no enrolment" in status["detail"]
 
 
 def test_dull_samples_are_not_kept_unless_the_readings_drift(tmp_path: Path, clock: Clock) -> None:
@@ -219,7 +231,7 @@ def test_an_upload_that_was_cut_goes_on_where_it_was(cloud, tmp_path: Path, cloc
     whole, enrolment = cloud
     curating = curation(tmp_path, clock, enrolment, chunk_bytes=100)
     curating.offer(make_sample(31))
-    (kept,) = curating._kept.values()
+    (kept,) = curating._store.samples
     content = (tmp_path / "samples" / f"{kept.digest}.npz").read_bytes()
     pieces = curating._upload.send(kept, content)  # type: ignore[union-attr]
     assert next(pieces) + next(pieces) == 200

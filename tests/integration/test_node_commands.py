@@ -169,7 +169,9 @@ def test_events_are_followed_and_the_status_is_asked_while_the_node_runs(tmp_pat
         wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")
         asked = edgeloop("node", "status", "--data", "data", "--json", folder=tmp_path)
         assert asked.returncode == 0, asked.stdout
-        assert json.loads(asked.stdout)["source_state"] in ("waiting", "reading")
+        status = json.loads(asked.stdout)
+        assert status["source_state"] in ("waiting", "reading")
+        assert {"novelty", "budget_left_bytes", "detail"} <= status["samples"].keys()
         follower = subprocess.Popen(
             [sys.executable, "-m", "common.cli", "node", "events", "--data", "data", "--follow", "--json"],
             stdout=subprocess.PIPE,

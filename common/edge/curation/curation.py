@@ -4,12 +4,15 @@ Rules:
 
 - A sample's score is its highest reason; while the readings drift, ``drift`` is one of them. Below
   ``min_score`` it is not kept.
-- A kept sample is on disk (content and sidecar, synced) before the position moves past its reading. The
-  same content is kept once.
-- At most ``store_bytes`` are kept: the least interesting goes first, then the oldest.
-- At most ``budget_bytes_per_day`` are sent in any 24 h, counted across restarts; the most interesting goes
-  first, and one that the cloud does not take yet (it knows its subject not yet, or has no room) last.
-- A sample's file goes after the cloud has it and an ``edgeloop.sample`` event that says so is committed.
+- A kept sample is on disk (`common.edge.curation.sample_store`) before the position moves past its reading.
+  The same content is kept once.
+- At most ``store_bytes`` are kept: the least interesting is removed first, then the oldest.
+- At most ``budget_bytes_per_day`` are sent in any 24 h (`common.edge.curation.allowance`); the most
+  interesting is sent first, and one that the cloud does not take yet (its subject is unknown there, or it
+  has no room) last.
+- A sample's file is removed after the cloud has it and its ``edgeloop.sample`` event is committed.
+
+`Curation.status` says why no samples reach the cloud (``edgeloop node status``).
 """
 
 from __future__ import annotations
@@ -21,16 +24,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from common import durable
 from common.app.edge import Sample
+from common.backoff import Backoff
 from common.clock import Clock
 from common.config.node import CurationSettings, Enrolment
+from common.edge.curation.allowance import load_allowance, save_allowance
+from common.edge.curation.sample_store import SampleStore
 from common.edge.curation.upload import Kept, SampleUpload, UploadFailed
 from common.errors import SampleError
 from common.messages import Event, Priority
@@ -41,43 +45,13 @@ log = logging.getLogger(__name__)
 SAMPLE_TYPE = "edgeloop.sample"
 DRIFT_SCORE = 0.75
 """The reason ``drift`` of a sample that is offered while the readings drift."""
-DAY_NS = 86_400_000_000_000
-SLOT_NS = 600_000_000_000
-"""Resolution of the rolling budget."""
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0
-BUDGET_LOOK_S = 60.0
+BUDGET_CHECK_S = 60.0
 DEFER_FIRST_S = 2.0
 DEFER_LAST_S = 600.0
 """First and longest time for which a sample that the cloud does not take yet lets others go first."""
 BUDGET = "budget.json"
-
-
-class Allowance:
-    """Bytes in any 24 h, by slots of ten minutes. No I/O."""
-
-    def __init__(self, bytes_per_day: int, spent: list[tuple[int, int]] | None = None) -> None:
-        self._bytes_per_day = bytes_per_day
-        self._spent: deque[tuple[int, int]] = deque(spent or [])
-
-    def left(self, now_ns: int) -> int:
-        """Bytes that may be sent now."""
-        while self._spent and self._spent[0][0] <= now_ns - DAY_NS:
-            self._spent.popleft()
-        return self._bytes_per_day - sum(size for _, size in self._spent)
-
-    def spend(self, now_ns: int, size: int) -> None:
-        """Count bytes that were sent."""
-        slot = now_ns - now_ns % SLOT_NS
-        if self._spent and self._spent[-1][0] >= slot:
-            at, before = self._spent.pop()
-            self._spent.append((at, before + size))
-        else:
-            self._spent.append((slot, size))
-
-    def spent(self) -> list[tuple[int, int]]:
-        """``(time_ns, bytes)`` of the last day, for keeping."""
-        return list(self._spent)
 
 
 class Curation:
@@ -94,7 +68,7 @@ class Curation:
         settings: CurationSettings,
         clock: Clock,
     ) -> None:
-        self._folder = folder
+        self._budget_path = folder / BUDGET
         self._app = app
         self._settings = settings
         self._clock = clock
@@ -102,37 +76,62 @@ class Curation:
         self._work = threading.Event()
         self._stop = threading.Event()
         self._done: deque[tuple[Event, str]] = deque()
-        self._handed: list[str] = []
-        self._kept: dict[str, Kept] = {}
+        self._uncommitted: list[str] = []
         self._sending: set[str] = set()
-        self._deferred: dict[str, tuple[float, float]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        self._load()
-        self._allowance = Allowance(settings.budget_bytes_per_day, self._read_budget())
+        self._deferred: dict[str, tuple[float, Backoff]] = {}
+        self._store = SampleStore(folder, settings.store_bytes)
+        self._allowance = load_allowance(self._budget_path, settings.budget_bytes_per_day, clock())
         self._upload = SampleUpload(enrolment, settings.chunk_bytes) if enrolment else None
+        self._counts = dict.fromkeys(("offered", "below_min_score", "no_room", "uploaded", "refused"), 0)
+        self._last_problem = ""
         self.bytes_sent = 0
         """Bytes uploaded since the start."""
-        self.ignored = 0
-        """Samples that were not interesting enough, or less so than what filled the store."""
+
+    # -------------------------------------------------------------------------------------- any thread
 
     @property
     def waiting(self) -> int:
         """Samples that are kept."""
-        return len(self._kept)
+        return len(self._store)
 
-    # ------------------------------------------------------------------------------- the process thread
+    @property
+    def ignored(self) -> int:
+        """Samples that were not interesting enough, or less so than the content of a full store."""
+        return self._counts["below_min_score"] + self._counts["no_room"]
+
+    def status(self) -> dict[str, Any]:
+        """Counts since the start, what is left of the budget, and in ``detail`` what holds samples up."""
+        with self._lock:
+            left_bytes = self._allowance.left(self._clock())
+            smallest = min((kept.size for kept in self._store.samples), default=0)
+            deferred = len(self._deferred)
+        counts, detail = dict(self._counts), ""
+        if not counts["offered"]:
+            detail = "the app has offered no sample since the start"
+        elif counts["below_min_score"] == counts["offered"]:
+            detail = f"all offered samples score below curation.min_score ({self._settings.min_score:g})"
+        elif self._upload is None:
+            detail = "kept on this node: it has no enrolment"
+        elif smallest > left_bytes:
+            detail = "the upload budget of the last 24 h is used up (curation.budget_bytes_per_day)"
+        elif deferred or self.waiting:
+            detail = self._last_problem
+        return {**counts, "waiting": self.waiting, "budget_left_bytes": max(0, left_bytes), "detail": detail}
+
+    # ------------------------------------------------------------------------------ the process thread
 
     def offer(self, sample: Sample, *, drifting: bool = False, recorded: bool = False) -> None:
         """Keep ``sample`` if it is worth it. Raises `SampleError` for one that can never be kept.
 
         ``recorded``: its times are a recording's, not this device's clock's.
         """
+        self._counts["offered"] += 1
         reasons = {name: float(score) for name, score in sample.reasons.items()}
         if drifting:
             reasons["drift"] = max(DRIFT_SCORE, reasons.get("drift", 0.0))
         score = max(reasons.values(), default=0.0)
         if not score >= self._settings.min_score:
-            self.ignored += 1
+            self._counts["below_min_score"] += 1
             return
         content = self._encode(sample)
         kept = Kept(
@@ -148,14 +147,12 @@ class Curation:
             recorded=recorded,
         )
         with self._lock:
-            if kept.digest in self._kept:
+            if kept.digest in self._store:
                 return
-            if not self._make_room(kept):
-                self.ignored += 1
+            if not self._store.add(kept, content, self._sending):
+                self._counts["no_room"] += 1
                 return
-            durable.write(self._content(kept.digest), content)
-            durable.write(self._sidecar(kept.digest), msgspec.json.encode(kept))
-            self._kept[kept.digest] = kept
+            self._deferred = {d: each for d, each in self._deferred.items() if d in self._store}
         self._work.set()
 
     def finished(self) -> list[Event]:
@@ -164,38 +161,51 @@ class Curation:
         while self._done:
             event, digest = self._done.popleft()
             events.append(event)
-            self._handed.append(digest)
+            self._uncommitted.append(digest)
         return events
 
     def committed(self) -> None:
-        """The events of `finished` are in the outbox: what they tell of can go."""
-        for digest in self._handed:
+        """The events of `finished` are in the outbox: their samples can be removed."""
+        for digest in self._uncommitted:
             with self._lock:
-                self._forget(digest)
-        self._handed.clear()
+                self._remove(digest)
+        self._uncommitted.clear()
 
-    # ------------------------------------------------------------------------------ the curation thread
+    def _encode(self, sample: Sample) -> bytes:
+        plain = sum(array.nbytes for array in sample.arrays.values())
+        limit = min(PLAIN_LIMIT_BYTES, 64 * self._settings.store_bytes)
+        if plain > limit:
+            raise SampleError(f"it has {plain} bytes; a sample holds at most {limit}")
+        content = encode_sample(sample.arrays)
+        limit = min(self._settings.store_bytes, self._settings.budget_bytes_per_day)
+        if len(content) > limit:
+            raise SampleError(
+                f"it takes {len(content)} bytes, and the store and the day's budget hold at most {limit}: "
+                "raise curation.store_bytes and curation.budget_bytes_per_day, or offer less at once"
+            )
+        return content
+
+    # ----------------------------------------------------------------------------- the curation thread
 
     def run(self) -> None:
         """Upload until `stop`; waits for samples, for the budget, or for the cloud to come back."""
-        assert self._upload is not None
-        wait_s = RETRY_FIRST_S
+        backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
         while not self._stop.is_set():
             self._work.clear()
             kept = self._next()
             if kept is None:
-                self._work.wait(self._pause_s() if self._kept else None)
+                self._work.wait(self._pause_s() if self.waiting else None)
                 continue
             try:
                 self._send(kept)
-                wait_s = RETRY_FIRST_S
+                backoff.reset()
             except UploadFailed as error:
                 log.info("sample %s waits: %s", kept.digest[:12], error)
+                self._last_problem = f"the cloud does not take samples now: {error}"[:500]
                 if error.of_sample:
                     self._defer(kept.digest)
                     continue
-                self._stop.wait(wait_s)
-                wait_s = min(RETRY_LAST_S, 2 * wait_s)
+                self._stop.wait(backoff.next_s())
 
     def stop(self) -> None:
         """End `run` after the piece that is on its way."""
@@ -204,48 +214,50 @@ class Curation:
 
     def _next(self) -> Kept | None:
         """The most interesting sample that the budget allows."""
+        now_s = time.monotonic()
         with self._lock:
             left = self._allowance.left(self._clock())
             fitting = [
                 kept
-                for digest, kept in self._kept.items()
-                if digest not in self._sending
+                for kept in self._store.samples
+                if kept.digest not in self._sending
                 and kept.size <= left
-                and self._deferred.get(digest, (0.0, 0.0))[0] <= time.monotonic()
+                and (kept.digest not in self._deferred or self._deferred[kept.digest][0] <= now_s)
             ]
             return max(fitting, key=lambda kept: (kept.score, -kept.captured_ns), default=None)
 
     def _defer(self, digest: str) -> None:
         """Let other samples go first, longer each time."""
         with self._lock:
-            wait_s = min(DEFER_LAST_S, 2 * self._deferred.get(digest, (0.0, DEFER_FIRST_S / 2))[1])
-            self._deferred[digest] = (time.monotonic() + wait_s, wait_s)
+            _, backoff = self._deferred.get(digest, (0.0, Backoff(DEFER_FIRST_S, DEFER_LAST_S)))
+            self._deferred[digest] = (time.monotonic() + backoff.next_s(), backoff)
 
     def _pause_s(self) -> float:
         """Time until there may be something to send: the budget grows, or a deferred sample is due."""
-        now = time.monotonic()
+        now_s = time.monotonic()
         with self._lock:
-            return min(BUDGET_LOOK_S, *(at - now for at, _ in self._deferred.values() if at > now), math.inf)
+            due_s = (at - now_s for at, _ in self._deferred.values() if at > now_s)
+            return min(BUDGET_CHECK_S, *due_s, math.inf)
 
     def _send(self, kept: Kept) -> None:
         assert self._upload is not None
         try:
-            content = self._content(kept.digest).read_bytes()
-            for sent in self._upload.send(kept, content):
+            for sent in self._upload.send(kept, self._store.content(kept.digest)):
                 self._spend(sent)
                 if self._stop.is_set():
                     raise UploadFailed("the node stops")
         except FileNotFoundError:
             with self._lock:
-                self._forget(kept.digest)
+                self._remove(kept.digest)
             return
         except SampleError as error:
-            log.error("the cloud does not take sample %s: %s", kept.digest, error)
-            self._finish(kept, {"refused": str(error)[:500]})
+            log.error("the cloud refuses sample %s: %s", kept.digest, error)
+            self._last_problem = f"the cloud refused a sample: {error}"[:500]
+            self._finish(kept, "refused", {"refused": str(error)[:500]})
             return
-        self._finish(kept, {})
+        self._finish(kept, "uploaded", {})
 
-    def _finish(self, kept: Kept, more: Mapping[str, Any]) -> None:
+    def _finish(self, kept: Kept, outcome: str, more: Mapping[str, Any]) -> None:
         facts = {
             "digest": kept.digest,
             "bytes": kept.size,
@@ -254,6 +266,7 @@ class Curation:
             **more,
         }
         event = Event(SAMPLE_TYPE, kept.subject, self._clock(), Priority.SAMPLE, facts)
+        self._counts[outcome] += 1
         with self._lock:
             self._sending.add(kept.digest)
         self._done.append((event, kept.digest))
@@ -262,82 +275,13 @@ class Curation:
         self.bytes_sent += size
         with self._lock:
             self._allowance.spend(self._clock(), size)
-            spent = msgspec.json.encode(self._allowance.spent())
-        durable.write(self._folder / BUDGET, spent)
+            spent = self._allowance.spent()
+        save_allowance(self._budget_path, spent)
 
-    # ---------------------------------------------------------------------------------------- the store
-
-    def _encode(self, sample: Sample) -> bytes:
-        plain = sum(array.nbytes for array in sample.arrays.values())
-        limit = min(PLAIN_LIMIT_BYTES, 64 * self._settings.store_bytes)
-        if plain > limit:
-            raise SampleError(f"it has {plain} bytes; a sample holds at most {limit}")
-        content = encode_sample(sample.arrays)
-        most = min(self._settings.store_bytes, self._settings.budget_bytes_per_day)
-        if len(content) > most:
-            raise SampleError(
-                f"it takes {len(content)} bytes, and the store and the day's budget hold at most {most}: "
-                "raise curation.store_bytes and curation.budget_bytes_per_day, or offer less at once"
-            )
-        return content
-
-    def _make_room(self, new: Kept) -> bool:
-        """Drop what is less interesting than ``new``; False if it is itself the least interesting."""
-        total = sum(kept.size for kept in self._kept.values()) + new.size
-        candidates = sorted(
-            (kept for kept in self._kept.values() if kept.digest not in self._sending),
-            key=lambda kept: (kept.score, kept.captured_ns),
-        )
-        dropped: list[Kept] = []
-        for kept in candidates:
-            if total <= self._settings.store_bytes:
-                break
-            if kept.score > new.score:
-                return False
-            dropped.append(kept)
-            total -= kept.size
-        if total > self._settings.store_bytes:
-            return False
-        for kept in dropped:
-            log.info("sample %s makes room for a more interesting one", kept.digest[:12])
-            self._forget(kept.digest)
-        return True
-
-    def _load(self) -> None:
-        """Read what an earlier process has kept; half of a sample goes."""
-        for path in sorted(self._folder.glob("*.npz")):
-            sidecar = path.with_suffix(".json")
-            try:
-                kept = msgspec.json.decode(sidecar.read_bytes(), type=Kept)
-                if kept.digest != path.stem or kept.size != path.stat().st_size:
-                    raise ValueError("the files do not belong together")
-                self._kept[kept.digest] = kept
-            except (OSError, ValueError, msgspec.MsgspecError) as error:
-                log.warning("sample %s is not whole and goes: %s", path, error)
-                self._forget(path.stem)
-
-    def _read_budget(self) -> list[tuple[int, int]]:
-        try:
-            return msgspec.json.decode((self._folder / BUDGET).read_bytes(), type=list[tuple[int, int]])
-        except FileNotFoundError:
-            return []
-        except (OSError, msgspec.MsgspecError) as error:
-            log.warning("the count of uploaded bytes is lost (%s): the day's budget counts as spent", error)
-            return [(self._clock(), self._settings.budget_bytes_per_day)]
-
-    def _forget(self, digest: str) -> None:
-        self._kept.pop(digest, None)
+    def _remove(self, digest: str) -> None:
+        self._store.remove(digest)
         self._deferred.pop(digest, None)
         self._sending.discard(digest)
-        for path in (self._sidecar(digest), self._content(digest)):
-            with suppress(FileNotFoundError):
-                path.unlink()
-
-    def _content(self, digest: str) -> Path:
-        return self._folder / f"{digest}.npz"
-
-    def _sidecar(self, digest: str) -> Path:
-        return self._folder / f"{digest}.json"
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,9 +84,13 @@ class DriftWatch:
         return self._detector is not None and self._detector.drifting
 
     @property
-    def watched(self) -> bool:
-        """Whether the live model declares how to find drift."""
-        return self._adoption.manifest.drift is not None
+    def novelty(self) -> tuple[float, float] | None:
+        """The watched output for the last reading, and its threshold; None where there is none."""
+        spec, outputs = self._adoption.manifest.drift, self._adoption.outputs
+        values = outputs.get(spec.output) if spec is not None and outputs is not None else None
+        if spec is None or values is None or not values.size:
+            return None
+        return float(np.max(values)), spec.threshold
 
     def watch(self, reading: Reading) -> Event | None:
         """Count the live model's outputs for ``reading``; the event where drift begins or ends."""
