@@ -33,6 +33,7 @@ Catch at the depth that you care for::
     ├── TrainingError          a training job cannot finish
     ├── GateRefused            a candidate is not better, or falls on a guarded slice
     ├── RolloutError           a rollout cannot be started or changed as asked
+    ├── AppError               an app breaks its contract
     ├── RegistryError          a model version is unknown or already there
     │   └── VersionUnknown     there is no such version
     ├── BrokerError            the broker cannot be started
@@ -194,6 +195,10 @@ class GateRefused(EdgeloopError):
 
 class RolloutError(EdgeloopError):
     """A rollout cannot be started or changed as asked."""
+
+
+class AppError(EdgeloopError):
+    """An app breaks its contract; the message names the app and the part."""
 
 
 class RegistryError(EdgeloopError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, select
 from sqlmodel import Session
 
-from cloud_backend.ingest.projections import prepare
+from cloud_backend.ingest.app_tables import prepare
 from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import cloud_metadata
 from common.app.cloud import CloudApp, ReceivedEvent

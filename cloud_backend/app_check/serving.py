@@ -12,12 +12,14 @@ from fastapi import FastAPI
 
 from cloud_backend.api import create_api
 from cloud_backend.app_check.projection import project
+from cloud_backend.runtime.assembly import build
 from cloud_backend.runtime.cloud import Cloud
-from cloud_backend.runtime.server import build
-from cloud_backend.training.samples import Announced, digest_of
+from cloud_backend.training.samples import digest_of
+from cloud_backend.training.upload_rows import Announced
 from common.app.edge import Sample
 from common.authoring.check import AppUnderCheck
 from common.config.cloud import CloudSettings, HttpSettings, MqttSettings
+from common.errors import AppError
 from common.samples import encode_sample
 
 
@@ -47,6 +49,8 @@ def served(app: AppUnderCheck, folder: Path) -> Generator[ServedApp]:
     )
     with ExitStack() as stack:
         cloud, _ = build(settings, folder, stack, apps={app.spec.name: app.spec})
+        if problem := cloud.app_problems.get(app.spec.name):
+            raise AppError(problem)
         api = create_api(cloud)
         project(cloud.engine, cloud.projections[app.spec.name], app.received)
         for result in app.results:

@@ -72,7 +72,7 @@ def restore(
     from contextlib import ExitStack
 
     from cloud_backend.runtime.backup import restore_backup
-    from cloud_backend.runtime.server import sole_use
+    from cloud_backend.runtime.data_folder import sole_use
 
     settings = settings_of(data, config)
     folder = Path(settings.data)

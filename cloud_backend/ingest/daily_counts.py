@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
-from cloud_backend.store.tables import Volume
+from cloud_backend.store.tables import DailyCount
 
 DAY_NS = 86_400 * 1_000_000_000
 TYPES_LIMIT = 200
@@ -22,11 +22,11 @@ OTHER = "other"
 _REMEMBERED = 4096
 """Nodes and days whose types are remembered, so that the table need not be asked for them."""
 
-_volume = Volume.__table__.c  # type: ignore[attr-defined]
+_daily = DailyCount.__table__.c  # type: ignore[attr-defined]
 _TYPES = (
-    select(_volume.day, _volume.node, _volume.type)
-    .where(_volume.day.in_(bindparam("days", expanding=True)))
-    .where(_volume.node.in_(bindparam("nodes", expanding=True)))
+    select(_daily.day, _daily.node, _daily.type)
+    .where(_daily.day.in_(bindparam("days", expanding=True)))
+    .where(_daily.node.in_(bindparam("nodes", expanding=True)))
 )
 
 
@@ -60,9 +60,9 @@ class DailyCounts:
     def __init__(self, dialect: str) -> None:
         mark = "?" if dialect == "sqlite" else "%s"
         self._upsert = (
-            f"INSERT INTO volume (day, node, type, events, bytes) VALUES ({', '.join([mark] * 5)}) "  # noqa: S608  constants
+            f"INSERT INTO daily_count (day, node, type, events, bytes) VALUES ({', '.join([mark] * 5)}) "  # noqa: S608  constants
             "ON CONFLICT (day, node, type) DO UPDATE SET "
-            "events = volume.events + excluded.events, bytes = volume.bytes + excluded.bytes"
+            "events = daily_count.events + excluded.events, bytes = daily_count.bytes + excluded.bytes"
         )
         self._known: dict[tuple[int, str], frozenset[str]] = {}
 

@@ -1,34 +1,29 @@
 """Projections: from committed events to the tables of apps and of the fleet.
 
-A projection that fails does not stop the stream. It runs in a savepoint; where it raises, its events are
-tried again node by node, and those of a node in halves until the one that it cannot digest stands alone. That
-one goes to quarantine (it stays among the events). After so many of one node the rest of what fails is left
-unprojected and reported in one piece, so that what one node sends cannot hold up the others. An outage of the
-database is no such failure: it ends the whole transaction.
+A failing projection does not stop the stream. It runs in a savepoint; where it raises, its events are retried
+node by node, and those of a node in halves until the failing one is isolated. That one goes to quarantine (it
+stays among the events). Beyond a limit of failures per node the rest is left unprojected and reported as one,
+so that no node can delay the others. An outage of the database is no such failure: it ends the transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, MetaData, inspect, select, tuple_, update
+from sqlalchemy import Connection
 from sqlmodel import Session
 
 from cloud_backend.ingest import fleet
 from cloud_backend.ingest.quarantine import Refusal
 from cloud_backend.ingest.received import Projected
 from cloud_backend.store.engine import is_outage
-from cloud_backend.store.tables import AppState, LabelRow, StoredEvent, Stream, cloud_metadata
-from common.app.cloud import CloudApp, LabelProjection, ReceivedEvent
-from common.app.training import Label
-from common.messages import Priority, moved_stamps
+from common.app.cloud import CloudApp, ReceivedEvent
 
 _log = structlog.get_logger("edgeloop.ingest")
-REBUILD_CHUNK = 5000
-"""Events in one transaction of a rebuild."""
+UNCLAIMED_LIMIT = 100
+"""Limit of event types of no app that are logged."""
 
 Project = Callable[[Connection, Sequence[ReceivedEvent], Sequence[tuple[int, int]]], None]
 
@@ -37,30 +32,43 @@ class Projections:
     """The cloud sides of the installed apps, and the fleet's."""
 
     def __init__(self, apps: Mapping[str, CloudApp]) -> None:
-        self._projects: dict[str, Project] = {name: _of_app(app) for name, app in apps.items()}
+        self._projects: dict[str, Project] = {name: project_of(app) for name, app in apps.items()}
         self._projects[fleet.PREFIX] = fleet.project
+        self._unclaimed: set[str] = set()
 
     def app_of(self, event_type: str) -> str | None:
-        """The projection that an event type goes to; None for one that is only kept."""
+        """The projection of an event type; None for one that is only stored.
+
+        A type of no app is logged once: its prefix is wrong, or its app is not installed here.
+        """
         name = event_type.partition(".")[0]
-        if name not in self._projects or (name == fleet.PREFIX and event_type not in fleet.PROJECTED):
+        if name not in self._projects:
+            if event_type not in self._unclaimed and len(self._unclaimed) < UNCLAIMED_LIMIT:
+                self._unclaimed.add(event_type)
+                _log.warning(
+                    "events of no app here are stored and not projected: a type is <app>.<name>",
+                    type=event_type[:100],
+                    apps=", ".join(sorted(set(self._projects) - {fleet.PREFIX})) or "none",
+                )
             return None
-        return name
+        return None if name == fleet.PREFIX and event_type not in fleet.PROJECTED else name
 
     def run(self, connection: Connection, projected: Projected, failures: int = 16) -> list[Refusal]:
-        """Project within the transaction of ``connection``; what could not be is returned for quarantine.
+        """Project within the transaction of ``connection``; the failures, for quarantine.
 
-        Of each node and app at most ``failures`` events are looked for.
+        Of each node and app at most ``failures`` events are isolated.
         """
         refusals: list[Refusal] = []
         for name, events in projected.by_app.items():
             if events:
-                attempts = _Attempts(connection, name, self._projects[name], failures)
+                attempts = Attempts(connection, name, self._projects[name], failures)
                 refusals += attempts.run(events, projected.places[name])
         return refusals
 
 
-def _of_app(app: CloudApp) -> Project:
+def project_of(app: CloudApp) -> Project:
+    """The projection of an app, in a savepoint."""
+
     def project(connection: Connection, events: Sequence[ReceivedEvent], _places: object) -> None:
         with Session(connection, join_transaction_mode="create_savepoint") as session:
             app.project(session, events)
@@ -69,8 +77,8 @@ def _of_app(app: CloudApp) -> Project:
     return project
 
 
-class _Attempts:
-    """Projects the events of one app; gathers what cannot be projected."""
+class Attempts:
+    """Projects the events of one app, and isolates those that fail."""
 
     def __init__(self, connection: Connection, name: str, project: Project, failures: int) -> None:
         self._connection = connection
@@ -81,7 +89,7 @@ class _Attempts:
         self._refusals: list[Refusal] = []
 
     def run(self, events: Sequence[ReceivedEvent], places: Sequence[tuple[int, int]]) -> list[Refusal]:
-        """What could not be projected, for quarantine."""
+        """Project the events; the failures, for quarantine."""
         if self._try(events, places) is None:
             return []
         of_nodes: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]]] = {}
@@ -127,112 +135,3 @@ class _Attempts:
         body = msgspec.json.encode(fields)
         _log.warning("not projected", app=self._name, node=first.node, where=where, error=str(error)[:300])
         self._refusals.append(Refusal(first.site, first.node, body, reason, received_ns, len(events)))
-
-
-# ------------------------------------------------------------------------------------------- rebuild
-
-
-def prepare(engine: Engine, apps: Mapping[str, CloudApp]) -> None:
-    """Make the tables of new apps, and rebuild those whose ``schema_version`` has changed.
-
-    Runs before ingest starts. A rebuild that is interrupted starts again at the next call.
-    """
-    for name, app in apps.items():
-        wanted = {str(table.__tablename__) for table in app.tables()}
-        with engine.connect() as connection:
-            present = set(inspect(connection).get_table_names())
-            version = connection.scalar(select(AppState.schema_version).where(AppState.app == name))  # type: ignore[arg-type, call-overload]
-        if version != app.schema_version or not wanted <= present:
-            rebuild(engine, name, app, others=[other for key, other in apps.items() if key != name])
-
-
-def rebuild(engine: Engine, name: str, app: CloudApp, *, others: Sequence[CloudApp] = ()) -> int:
-    """Drop the tables of ``app``, make them anew, project every event again, in order per node, then labels.
-
-    Returns the number of events. ``others`` are the apps whose tables stay although their names may start
-    alike.
-    """
-    project = _of_app(app)
-    _set_version(engine, name, None)
-    with engine.begin() as connection:
-        _drop_tables(connection, name, app, others)
-        _metadata_of([app]).create_all(connection)
-    after = (0, 0)
-    total = 0
-    while True:
-        with engine.begin() as connection:
-            rows = connection.execute(_events_after(name, after)).all()
-            events = [ReceivedEvent(**_event_fields(row._asdict())) for row in rows]
-            places = [(row.stream_id, row.received_ns) for row in rows]
-            if events:
-                _Attempts(connection, name, project, len(events)).run(events, places)
-        if not events:
-            break
-        after = places[-1][0], events[-1].seq
-        total += len(events)
-    if isinstance(app, LabelProjection):
-        _project_labels(engine, name, app)
-    _set_version(engine, name, app.schema_version)
-    _log.info("tables made", app=name, schema_version=app.schema_version, events=total)
-    return total
-
-
-def _project_labels(engine: Engine, name: str, app: LabelProjection) -> None:
-    after = 0
-    while True:
-        query = select(LabelRow).where(LabelRow.app == name, LabelRow.id > after).order_by(LabelRow.id)  # type: ignore[arg-type, operator]
-        with Session(engine) as session:
-            rows = list(session.scalars(query.limit(REBUILD_CHUNK)))
-            if not rows:
-                return
-            app.project_labels(session, [Label(**row.model_dump(exclude={"id"})) for row in rows])
-            after = rows[-1].id or 0
-            session.commit()
-
-
-def _drop_tables(connection: Connection, name: str, app: CloudApp, others: Sequence[CloudApp]) -> None:
-    kept = set(cloud_metadata().tables) | set(_metadata_of(others).tables)
-    old = MetaData()
-    present = [table for table in inspect(connection).get_table_names() if table.startswith(f"{name}_")]
-    old.reflect(connection, only=[table for table in present if table not in kept])
-    old.drop_all(connection)
-    _metadata_of([app]).drop_all(connection)
-
-
-def _metadata_of(apps: Sequence[CloudApp]) -> MetaData:
-    metadata = MetaData()
-    for app in apps:
-        for table in app.tables():
-            inspect(table).local_table.to_metadata(metadata)
-    return metadata
-
-
-def _events_after(name: str, after: tuple[int, int]) -> Any:
-    event, stream = StoredEvent.__table__.c, Stream.__table__.c  # type: ignore[attr-defined]
-    columns = (event.stream_id, event.seq, event.type, event.subject, event.time_ns, event.received_ns)
-    columns += (event.priority, event.body, event.clock_offset_ms, event.time_quality)
-    return (
-        select(*columns, stream.site, stream.node, stream.epoch)
-        .join_from(StoredEvent, Stream, event.stream_id == stream.id)
-        .where(tuple_(event.stream_id, event.seq) > tuple_(*after))
-        .where(event.type.startswith(f"{name}.", autoescape=True))
-        .order_by(event.stream_id, event.seq)
-        .limit(REBUILD_CHUNK)
-    )
-
-
-def _event_fields(row: dict[str, Any]) -> dict[str, Any]:
-    offset_ns = (row.pop("clock_offset_ms") or 0) * 1_000_000
-    row["body"] = moved_stamps(row["body"].encode(), offset_ns)
-    row["time_quality"] = row["time_quality"] or ""
-    row["priority"] = Priority(row["priority"])
-    return {key: value for key, value in row.items() if key not in ("stream_id", "received_ns")}
-
-
-def _set_version(engine: Engine, name: str, version: int | None) -> None:
-    with engine.begin() as connection:
-        known = AppState.app == name
-        if connection.execute(update(AppState).where(known).values(schema_version=version or 0)).rowcount:  # type: ignore[arg-type]
-            return
-        state = AppState(app=name, schema_version=version or 0)
-        connection.execute(AppState.__table__.insert().values(**state.model_dump()))  # type: ignore[attr-defined]

@@ -4,8 +4,8 @@
   same bundle again changes nothing; another bundle under the same version is refused.
 - States: ``candidate``, ``approved`` (by the gate or a person), ``refused``, ``production``,
   ``retired``. One version per app is in production; when another takes over, the former is retired.
-- The starter bundle that comes with an app is part of its history without being stored: it is in
-  production until a rollout has finished, and the oldest ancestor of what was trained from it.
+- The starter of an app is part of its history without being stored: it is in production until a rollout has
+  finished, and the oldest ancestor of models trained from it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from sqlmodel import Session, col
 
 from cloud_backend.registry.bundles import BundleFolder
 from cloud_backend.registry.golden import check_golden
+from cloud_backend.registry.lineage import lineage_of
+from cloud_backend.registry.starters import Starters
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import AppState, JobRow, ModelVersion
 from common.app.spec import AppSpec, installed_apps
 from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
 from common.clock import Clock
-from common.errors import BundleError, RegistryError, VersionUnknown
+from common.errors import RegistryError, VersionUnknown
 from common.messages import NAME_PATTERN
 
 STATES = ("candidate", "approved", "refused", "production", "retired")
-LINEAGE_LIMIT = 1000
-"""Longest chain of parents that is followed."""
 
 
 class Registry:
-    """The versions of all apps. Safe to use from several threads of the one cloud process.
+    """The versions of all apps. Safe to use from several threads of one cloud process.
 
     ``root`` is a folder or an fsspec URL; ``apps`` the installed ones by default.
     """
@@ -55,15 +55,16 @@ class Registry:
         self._reader = read_only(engine)
         self._bundles = BundleFolder(root, cache)
         self._apps = dict(installed_apps() if apps is None else apps)
+        self._starters = Starters(self._apps)
         self._clock = clock
         self._lock = threading.Lock()
 
     def add(
         self, bundle_path: Path, *, job: str = "", state: str = "candidate", approved_by: str = ""
     ) -> ModelVersion:
-        """Take over the bundle in ``bundle_path``.
+        """Store the bundle in ``bundle_path``.
 
-        Raises `BundleError` if it is not whole or fails its golden cases, and `RegistryError` for an
+        Raises `BundleError` if it is incomplete or fails its golden cases, and `RegistryError` for an
         unknown app, a name that cannot be a version, or a version that is taken by another bundle.
         """
         bundle = open_bundle(bundle_path)
@@ -81,7 +82,7 @@ class Registry:
                     return known
                 raise RegistryError(
                     f"{manifest.app} {manifest.version} is already there with other content: "
-                    "versions never change, give the new model a new one"
+                    "versions never change: give the new model a new one"
                 )
             self._bundles.put(bundle)
             row = ModelVersion(
@@ -100,12 +101,9 @@ class Registry:
             return row
 
     def row(self, app: str, version: str) -> ModelVersion:
-        """What the registry knows of a version, the starter's included. Raises `RegistryError`."""
+        """The row of a version, the starter's included. Raises `RegistryError`."""
         with Session(self._reader) as session:
-            row = self._row(session, app, version)
-            if row is None:
-                raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
-            return row
+            return self._known_row(session, app, version)
 
     def bundle(self, app: str, version: str) -> Bundle:
         """The bundle of a version, verified. Raises `RegistryError` and `BundleError`."""
@@ -114,7 +112,7 @@ class Registry:
             stored = session.get(ModelVersion, (app, version))
             digest = stored.manifest_digest if stored else None
         if digest is None:
-            starter = self._starter_bundle(app)
+            starter = self._starters.bundle(app)
             if starter is None or starter.version != version:
                 raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
             return starter
@@ -134,23 +132,23 @@ class Registry:
                 .limit(1000)
             )
             rows = list(session.scalars(query))
-            starter = self._starter(session, app)
+            starter = self._starters.row(session, app)
         if starter is not None and all(row.version != starter.version for row in rows):
             rows.append(starter)
         return rows
 
     def starter(self, app: str) -> ModelVersion | None:
-        """The row of the bundle that the app comes with, if it comes with one."""
+        """The row of the app's starter, if it has one."""
         with Session(self._reader) as session:
-            return self._starter(session, app)
+            return self._starters.row(session, app)
 
     def approve(self, app: str, version: str, *, by: str, reason: str) -> None:
-        """Approve a candidate, or one that the gate refused, by hand; who did and why stays in its record.
+        """Approve a candidate, or one that the gate refused, by hand; name and reason stay in its record.
 
         Raises `RegistryError` for an unknown version, or without a name or a reason.
         """
         if not by.strip() or not reason.strip():
-            raise RegistryError("an approval by hand needs the name of who approves and the reason")
+            raise RegistryError("an approval by hand needs the name of the approver and a reason")
         self._change(app, version, "approved", {"approved_by": by.strip(), "approval_reason": reason.strip()})
 
     def set_state(self, app: str, version: str, state: str) -> None:
@@ -165,7 +163,7 @@ class Registry:
         with self._lock, Session(self._engine) as session:
             row = session.get(ModelVersion, (app, version))
             if row is None:
-                starter = self._starter(session, app)
+                starter = self._starters.row(session, app)
                 if starter is None or version not in ("", starter.version):
                     raise RegistryError(
                         f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them"
@@ -193,7 +191,7 @@ class Registry:
         version = self.production_version(app)
         if version:
             return self.bundle(app, version)
-        starter = self._starter_bundle(app)
+        starter = self._starters.bundle(app)
         if starter is None:
             raise RegistryError(
                 f"{app} has no model in production and comes with no starter: add a first model"
@@ -201,31 +199,13 @@ class Registry:
         return starter
 
     def lineage(self, app: str, version: str) -> list[dict[str, Any]]:
-        """The version and its ancestors, nearest first: what each was made from, by which code and job.
-
-        An ancestor that the registry does not know ends the chain with ``known`` False.
-        """
-        chain: list[dict[str, Any]] = []
-        seen: set[str] = set()
+        """The version and its ancestors, nearest first (`lineage_of`). Raises `RegistryError`."""
         with Session(self._reader) as session:
-            row = self._row(session, app, version)
-            if row is None:
-                raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
-            while row is not None and len(chain) < LINEAGE_LIMIT:
-                chain.append(_ancestor(row))
-                seen.add(row.version)
-                if not row.parent:
-                    return chain
-                if row.parent in seen:
-                    break
-                parent = row.parent
-                row = self._row(session, app, parent)
-                if row is None:
-                    chain.append({"version": parent, "known": False})
-        return chain
+            row = self._known_row(session, app, version)
+            return lineage_of(row, lambda parent: self._row(session, app, parent))
 
     def next_version(self, app: str) -> str:
-        """A version that nobody has: ``<yyyymmdd>.<nnn>`` of today, in order of creation."""
+        """The next unused version: ``<yyyymmdd>.<nnn>`` of today, in order of creation."""
         self._check_app(app)
         day = datetime.fromtimestamp(self._clock() / 1e9, UTC).strftime("%Y%m%d")
         with Session(self._reader) as session:
@@ -246,42 +226,19 @@ class Registry:
             known = ", ".join(sorted(self._apps)) or "none"
             raise RegistryError(f"no app is called {app!r}; installed: {known}")
 
+    def _known_row(self, session: Session, app: str, version: str) -> ModelVersion:
+        row = self._row(session, app, version)
+        if row is None:
+            raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
+        return row
+
     def _row(self, session: Session, app: str, version: str) -> ModelVersion | None:
         self._check_app(app)
         row = session.get(ModelVersion, (app, version))
         if row is not None:
             return row
-        starter = self._starter(session, app)
+        starter = self._starters.row(session, app)
         return starter if starter is not None and starter.version == version else None
-
-    def _starter(self, session: Session, app: str) -> ModelVersion | None:
-        bundle = self._starter_bundle(app)
-        if bundle is None:
-            return None
-        known = session.get(AppState, app)
-        in_production = known is None or not known.production
-        return ModelVersion(
-            app=app,
-            version=bundle.version,
-            state="production" if in_production else "retired",
-            manifest=msgspec.to_builtins(bundle.manifest),
-            manifest_digest=file_digest(bundle.path / MANIFEST),
-            parent="",
-            job=bundle.manifest.lineage.job,
-            approved_by=bundle.manifest.lineage.approved_by or "edgeloop",
-            created_ns=0,
-        )
-
-    def _starter_bundle(self, app: str) -> Bundle | None:
-        spec = self._apps.get(app)
-        if spec is None or not (spec.starter / MANIFEST).is_file():
-            return None
-        try:
-            return open_bundle(spec.starter, app=app)
-        except BundleError as error:
-            raise RegistryError(
-                f"the starter model of {app} is damaged ({error}): install it again"
-            ) from error
 
     def _take_over(self, session: Session, app: str, version: str) -> None:
         known = session.get(AppState, app)
@@ -298,22 +255,3 @@ class Registry:
 def _check_state(state: str) -> None:
     if state not in STATES:
         raise RegistryError(f"{state!r} is not a state of a model: {', '.join(STATES)}")
-
-
-def _ancestor(row: ModelVersion) -> dict[str, Any]:
-    lineage = row.manifest.get("lineage", {})
-    return {
-        "version": row.version,
-        "known": True,
-        "state": row.state,
-        "parent": row.parent,
-        "job": row.job,
-        "approved_by": row.approved_by,
-        "approval_reason": row.approval_reason,
-        "data": lineage.get("data", {}),
-        "code": lineage.get("code", ""),
-        "seed": lineage.get("seed", 0),
-        "trained_at": lineage.get("trained_at", ""),
-        "manifest_digest": row.manifest_digest,
-        "created_ns": row.created_ns,
-    }

@@ -1,4 +1,4 @@
-"""The cloud's parts, put together once by `cloud_backend.runtime.server` and handed to the API."""
+"""The cloud's parts, put together once by `cloud_backend.runtime.assembly` and handed to the API."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 class Cloud:
     """One running cloud.
 
-    ``apps`` are the installed apps by name and ``projections`` their cloud sides (the instances that
-    ingest uses; the API mounts their routers). ``http_url`` is the public one that enrolments carry,
-    ``mqtt_host`` and ``mqtt_port`` where nodes find the broker.
+    ``apps`` are the working apps by name and ``projections`` their cloud sides (the instances that
+    ingest uses; the API mounts their routers); ``app_problems`` are the errors of apps that are left out.
+    ``http_url`` is the public one that enrolments carry, ``mqtt_host`` and ``mqtt_port`` the broker's address
+    for nodes.
     """
 
     settings: CloudSettings
@@ -45,6 +46,7 @@ class Cloud:
     consumer: Consumer
     apps: Mapping[str, AppSpec]
     projections: Mapping[str, CloudApp]
+    app_problems: Mapping[str, str]
     http_url: str
     mqtt_host: str
     mqtt_port: int
@@ -61,4 +63,8 @@ class Cloud:
             "connected": self.consumer.connected,
             "problem": self.consumer.problem,
         }
-        return {"broker": broker, "ingest": self.consumer.counts()}
+        return {
+            "broker": broker,
+            "ingest": self.consumer.counts(),
+            "app_problems": dict(self.app_problems),
+        }

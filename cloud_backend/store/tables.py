@@ -225,6 +225,8 @@ class AppState(SQLModel, table=True):
     production: str = ""
     serial: int = 0
     schema_version: int = 0
+    schema_digest: str = Field(default="", sa_column=_added(String, "''"))
+    """Digest of the app's tables as they were built (`cloud_backend.ingest.app_tables`)."""
 
 
 class JobRow(SQLModel, table=True):
@@ -307,13 +309,13 @@ class AlertAck(SQLModel, table=True):
     acked_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
-class Volume(SQLModel, table=True):
-    """What arrived from a node on a UTC day, by event type: the account of what left it as events.
+class DailyCount(SQLModel, table=True):
+    """Events received from a node on a UTC day, by type: the account of what left it as events.
 
     Types beyond `cloud_backend.ingest.daily_counts.TYPES_LIMIT` a node and day are counted as ``other``.
     """
 
-    __tablename__ = "volume"
+    __tablename__ = "daily_count"
     __table_args__ = ({"sqlite_with_rowid": False},)
     day: int = Field(primary_key=True)
     """Days since 1970-01-01, by when the events arrived."""

@@ -3,11 +3,11 @@
 `CloudApp.project` gets each event once, in order per node, inside the transaction that commits it. An app may
 also have:
 
-=================  ==========================================================================
-`LabelProjection`  tables that also come from labels
-`RootMounts`       routes at the cloud's root, with errors of their own form (FHIR)
-`CloudChores`      periodic tasks, and settings for them
-=================  ==========================================================================
+======================  =====================================================================
+`LabelProjection`       tables that also come from labels
+`RootMounts`            routes at the cloud's root, with errors of their own form (FHIR)
+`CloudPeriodicTasks`    periodic tasks, and settings for them
+======================  =====================================================================
 """
 
 from __future__ import annotations
@@ -147,17 +147,17 @@ class RootMounts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
-    """Something to do every ``every_s`` seconds; while it fails, ever more rarely, up to a minute."""
+class PeriodicTask:
+    """Work at an interval of ``every_s`` seconds, which doubles with each failure, up to a minute."""
 
     name: str
     every_s: float
-    do: Callable[[], object]
+    run: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class CloudContext:
-    """What an app's chores get.
+    """The context of an app's periodic tasks.
 
     ``session(read_only=False)`` opens a SQLModel session on the store (True: it takes no lock); ``settings``
     is the app's part of the cloud's settings (``apps.<app>``), not checked yet; ``clock`` gives UTC
@@ -170,9 +170,9 @@ class CloudContext:
 
 
 @runtime_checkable
-class CloudChores(Protocol):
+class CloudPeriodicTasks(Protocol):
     """A `CloudApp` with work to do in the background. Only such an app has settings there."""
 
-    def chores(self, context: CloudContext) -> Sequence[Chore]:
-        """Chores for a thread of the app's own, done while the cloud serves. Raises `ConfigError`."""
+    def periodic_tasks(self, context: CloudContext) -> Sequence[PeriodicTask]:
+        """Tasks for a thread of the app's own, run while the cloud serves. Raises `ConfigError`."""
         ...

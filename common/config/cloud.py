@@ -139,5 +139,7 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rollout: RolloutSettings = RolloutSettings()
     tuf: TufSettings = TufSettings()
     training: TrainingSettings = TrainingSettings()
+    only_apps: list[str] = []
+    """Names of the apps that this cloud serves; empty serves every installed app."""
     apps: dict[str, dict[str, Any]] = {}
     """Settings of the apps' cloud sides, by app."""

@@ -27,7 +27,7 @@ from cloud_backend.commands.connection import DEFAULT_FOLDER
 from cloud_backend.commands.fleets import health_text
 from cloud_backend.commands.up import address_of, settings_of
 from cloud_backend.runtime.cloud import Cloud
-from cloud_backend.runtime.periodic_tasks import Chore, Steward
+from cloud_backend.runtime.periodic_tasks import PeriodicTask, PeriodicWorker
 from common.app.training import Figure, Metrics
 from common.config.loader import convert
 from common.config.node import Enrolment
@@ -43,15 +43,15 @@ runner = CliRunner()
 
 @pytest.fixture(scope="module")
 def url(api, cloud: Cloud) -> Iterator[str]:  # noqa: F811
-    """The cloud's API on a port of its own, with its chores running."""
+    """The cloud's API on a port of its own, with its periodic tasks running."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    steward = Steward("steward", [Chore("jobs", 0.02, cloud.jobs.tick)])
+    worker = PeriodicWorker("worker", [PeriodicTask("jobs", 0.02, cloud.jobs.tick)])
     thread.start()
-    steward.start()
+    worker.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    steward.stop()
+    worker.stop()
     server.should_exit = True
     thread.join(PATIENCE_S)
     listener.close()
@@ -449,9 +449,9 @@ def test_a_copy_on_disk_is_found_and_checked(tmp_path: Path, monkeypatch: pytest
 
 def test_small_answers_are_sent_without_delay() -> None:
     """Without this each answer waits 40 ms for the client's delayed ack."""
-    from cloud_backend.runtime.server import _bind
+    from cloud_backend.runtime.listener import bind
 
-    with _bind("127.0.0.1", 0, 0) as listener:
+    with bind("127.0.0.1", 0, 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from cloud_backend.api import create_api
+from cloud_backend.runtime.assembly import build
 from cloud_backend.runtime.cloud import Cloud
-from cloud_backend.runtime.server import build
 from cloud_backend.store.tables import Node, NodeSubject, SampleRow
 from common.config.cloud import CloudSettings, HttpSettings, MqttSettings
 from common.config.node import CurationSettings, Enrolment

@@ -15,8 +15,9 @@ from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.tables import RaisedAlarm
 from apps.ecg.pages import day_rows
 from apps.ecg.pages.reviews import queue_row
+from cloud_backend.ingest.app_tables import prepare
 from cloud_backend.ingest.commit import Committer
-from cloud_backend.ingest.projections import Projections, prepare
+from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.received import read_batch
 from common.app.cloud import ReceivedEvent
 from common.config.cloud import IngestSettings

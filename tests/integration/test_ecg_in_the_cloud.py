@@ -1,4 +1,4 @@
-"""What the cloud does for an app with labels in its tables, mounts and chores, by the ECG app."""
+"""What the cloud does for an app with labels in its tables, mounts and periodic tasks, by the ECG app."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.tables import TABLES, Pending, Strip
 from cloud_backend.api.root_mounts import root_mounts
 from cloud_backend.api.routes import labels
-from cloud_backend.ingest.projections import rebuild
-from cloud_backend.runtime.server import app_stewards
+from cloud_backend.ingest.app_tables import rebuild
+from cloud_backend.runtime.background import app_workers
 from cloud_backend.store.tables import StoredEvent, Stream
 from common.app.cloud import Mount, ReceivedEvent
 from common.config.cloud import CloudSettings
@@ -84,19 +84,23 @@ def test_a_label_that_comes_by_the_api_reaches_the_review_queue(engine: Engine, 
     assert [(row.true_rhythm, row.reviewed_by) for row in strips] == [("AF", "Dr Bo"), ("", "")]
 
 
-def test_settings_go_to_the_app_that_has_chores() -> None:
-    def stewards(apps: dict[str, dict[str, Any]]) -> list[Any]:
+def test_settings_go_to_the_app_that_has_periodic_tasks() -> None:
+    def workers(apps: dict[str, dict[str, Any]]) -> list[Any]:
         cloud = SimpleNamespace(
-            engine=None, clock=lambda: 0, projections={"ecg": EcgCloud()}, settings=CloudSettings(apps=apps)
+            engine=None,
+            clock=lambda: 0,
+            projections={"ecg": EcgCloud()},
+            app_problems={},
+            settings=CloudSettings(apps=apps),
         )
-        return app_stewards(cloud)  # type: ignore[arg-type]
+        return app_workers(cloud)  # type: ignore[arg-type]
 
-    assert stewards({}) == []
-    assert len(stewards({"ecg": {"fhir_export_url": "http://127.0.0.1:9/fhir"}})) == 1
+    assert workers({}) == []
+    assert len(workers({"ecg": {"fhir_export_url": "http://127.0.0.1:9/fhir"}})) == 1
     with pytest.raises(ConfigError, match=r"apps\.egc"):
-        stewards({"egc": {}})
+        workers({"egc": {}})
     with pytest.raises(ConfigError, match="fhir_export_url"):
-        stewards({"ecg": {"fhir_url": "http://127.0.0.1:9/fhir"}})
+        workers({"ecg": {"fhir_url": "http://127.0.0.1:9/fhir"}})
 
 
 @pytest.mark.parametrize("path", ["/v1", "/ui", "/fhir/r4", "fhir", "/"])

@@ -17,7 +17,7 @@ from sqlmodel import Session, SQLModel
 
 from apps.ecg import events as data
 from apps.ecg.cloud.fhir.api import make_mount
-from apps.ecg.cloud.fhir.export import EcgCloudSettings, export_chores
+from apps.ecg.cloud.fhir.export import EcgCloudSettings, export_tasks
 from apps.ecg.cloud.reviews import project_labels
 from apps.ecg.cloud.routes import make_router
 from apps.ecg.cloud.strips import reason_of
@@ -40,7 +40,7 @@ from apps.ecg.cloud.tables import (
     RateWindow,
     Strip,
 )
-from common.app.cloud import Chore, CloudContext, Mount, ReceivedEvent, RouteDeps
+from common.app.cloud import CloudContext, Mount, PeriodicTask, ReceivedEvent, RouteDeps
 from common.app.projection import insert_into
 from common.app.training import Label
 from common.config.loader import convert
@@ -93,9 +93,9 @@ class EcgCloud:
         settings = convert(EcgCloudSettings, deps.settings.get("ecg", {}), "apps.ecg")
         return {"/fhir": make_mount(deps, public_metadata=settings.fhir_public_metadata)}
 
-    def chores(self, context: CloudContext) -> Sequence[Chore]:
-        """The export to the hospital's FHIR server, where there is one (`common.app.cloud.CloudChores`)."""
-        return export_chores(context)
+    def periodic_tasks(self, context: CloudContext) -> Sequence[PeriodicTask]:
+        """The export to the hospital's FHIR server, if there is one (`CloudPeriodicTasks`)."""
+        return export_tasks(context)
 
 
 def mark_changed(session: Session, places: Iterable[PatientTime]) -> None:

@@ -23,7 +23,7 @@ from cloud_backend.api.routes.nodes import NodeFilterDep
 from cloud_backend.api.schemas.fleet import FleetPublic, TransferPublic, VolumePublic
 from cloud_backend.api.schemas.health import whole
 from cloud_backend.ingest.daily_counts import DAY_NS
-from cloud_backend.store.tables import Node, UploadCount, Volume
+from cloud_backend.store.tables import DailyCount, Node, UploadCount
 
 router = APIRouter(prefix="/v1", tags=["nodes"])
 VOLUMES_LIMIT = 10_000
@@ -90,14 +90,14 @@ def list_volumes(
 ) -> Page[VolumePublic]:
     """Received events by day and type, newest day first."""
     query = (
-        select(Volume.day, Volume.type, func.sum(Volume.events), func.sum(Volume.bytes))  # type: ignore[call-overload]
-        .where(col(Volume.day).in_(_days(cloud, days)))
-        .group_by(col(Volume.day), col(Volume.type))
-        .order_by(col(Volume.day).desc(), col(Volume.type))
+        select(DailyCount.day, DailyCount.type, func.sum(DailyCount.events), func.sum(DailyCount.bytes))  # type: ignore[call-overload]
+        .where(col(DailyCount.day).in_(_days(cloud, days)))
+        .group_by(col(DailyCount.day), col(DailyCount.type))
+        .order_by(col(DailyCount.day).desc(), col(DailyCount.type))
         .limit(VOLUMES_LIMIT)
     )
     if node is not None:
-        query = query.where(col(Volume.node) == node)
+        query = query.where(col(DailyCount.node) == node)
     items = [
         VolumePublic(day=_date(day), type=kind, events=events, bytes=size)
         for day, kind, events, size in session.execute(query)
@@ -143,9 +143,9 @@ def _account(node: Node, sent: tuple[int, int], uploads: UploadCount | None) -> 
 
 def _sums_of(session: Session, names: Sequence[str], days: Sequence[int]) -> dict[str, tuple[int, int]]:
     query = (
-        select(Volume.node, func.sum(Volume.events), func.sum(Volume.bytes))  # type: ignore[call-overload]
-        .where(col(Volume.day).in_(days), col(Volume.node).in_(names))
-        .group_by(col(Volume.node))
+        select(DailyCount.node, func.sum(DailyCount.events), func.sum(DailyCount.bytes))  # type: ignore[call-overload]
+        .where(col(DailyCount.day).in_(days), col(DailyCount.node).in_(names))
+        .group_by(col(DailyCount.node))
     )
     return {node: (int(events), int(size)) for node, events, size in session.execute(query)}
 

@@ -55,6 +55,7 @@ def status(session: SessionDep, cloud: CloudDep) -> StatusPublic:
         database=DatabaseStatus(kind=cloud.engine.dialect.name, latency_ms=latency_ms),
         broker=parts["broker"],
         ingest=parts["ingest"],
+        app_problems=parts["app_problems"],
         counts=counts,
         apps={name: _app(session, cloud, name, nodes.get(name, 0)) for name in sorted(cloud.apps)},
     )

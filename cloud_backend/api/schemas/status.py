@@ -33,6 +33,8 @@ class StatusPublic(BaseModel):
     ingest: dict[str, Any]
     counts: dict[str, int]
     apps: dict[str, AppStatus]
+    app_problems: dict[str, str] = {}
+    """Errors of installed apps that the cloud has left out, by app."""
 
 
 class Health(BaseModel):

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from cloud_backend.api import create_api
 from cloud_backend.ota.rollouts import Rollouts
 from cloud_backend.registry import Registry
+from cloud_backend.runtime.assembly import build
 from cloud_backend.runtime.cloud import Cloud
-from cloud_backend.runtime.server import build
 from cloud_backend.store.tables import Node, NodeSubject
 from cloud_backend.training import Jobs, SampleStore
 from common.config.cloud import CloudSettings, HttpSettings, MqttSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +13,13 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import registry
 from sqlmodel import Field, Session, SQLModel
 
 from cloud_backend.api.schemas.events import EventPublic
+from cloud_backend.ingest.app_tables import prepare, rebuild
 from cloud_backend.ingest.commit import Committer
-from cloud_backend.ingest.projections import Projections, prepare, rebuild
+from cloud_backend.ingest.projections import Projections
 from cloud_backend.ingest.received import ReceivedBatch, ReceivedStatus, Reconnected, read_batch
 from cloud_backend.ingest.transaction import LOST_BY_CLOUD, NodeAck
 from cloud_backend.store.engine import is_outage, open_store, sqlite_url
@@ -44,13 +47,14 @@ class Totals:
     """A projection that counts, and that cannot digest an event whose data say so."""
 
     schema_version = 1
+    table: type[Any] = Total
 
     def tables(self) -> Sequence[Any]:
-        return (Total,)
+        return (self.table,)
 
     def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
         for event in events:
-            row = session.get(Total, event.subject) or Total(subject=event.subject)
+            row = session.get(self.table, event.subject) or self.table(subject=event.subject)
             row.events += 1
             row.last_seq = event.seq
             session.add(row)
@@ -284,6 +288,41 @@ def test_a_projection_is_rebuilt_from_the_events_when_its_version_changes(engine
     assert [(t.subject, t.events) for t in rows(engine, Total)] == [(t.subject, 2 * t.events) for t in before]
     with engine.connect() as connection, pytest.raises(DBAPIError):
         connection.exec_driver_sql("SELECT * FROM test_leftover")
+
+
+def test_tables_that_changed_without_a_new_version_are_rebuilt(engine: Engine) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    ingest.commit([node.received(1, 4)])
+    before = rows(engine, Total)
+
+    class Wider(SQLModel, registry=registry()):
+        pass
+
+    class WiderTotal(Wider, table=True):
+        __tablename__ = "test_total"
+        subject: str = Field(primary_key=True)
+        events: int = 0
+        last_seq: int = 0
+        note: str = "new"
+
+    class WiderTotals(Totals):
+        table = WiderTotal
+
+    prepare(engine, {"test": WiderTotals()})
+    after = rows(engine, WiderTotal)
+    assert [(t.subject, t.events, t.last_seq) for t in after] == [
+        (t.subject, t.events, t.last_seq) for t in before
+    ]
+    assert {t.note for t in after} == {"new"}
+
+
+def test_a_type_of_no_app_is_logged_once(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    ingest, node = committer(engine), SimulatedNode()
+    for seq in (1, 2):
+        ingest.commit([node.received(seq, seq, [node.body(seq, "temperature.high")])])
+    logged = [line for line in capsys.readouterr().out.splitlines() if "temperature.high" in line]
+    assert len(logged) == 1
+    assert "apps=test" in re.sub(r"\x1b\[[0-9;]*m", "", logged[0])
 
 
 # --------------------------------------------------------------------------------------- nodes, clocks

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from cloud_backend.ingest.commit import Committer
 from cloud_backend.ingest.daily_counts import DAY_NS, OTHER, TYPES_LIMIT
 from cloud_backend.ingest.projections import Projections
-from cloud_backend.store.tables import Volume
+from cloud_backend.store.tables import DailyCount
 from common.config.cloud import IngestSettings
 from common.messages import Priority
 from tests.cloud_backend.ingest.nodes import NOW_NS, SimulatedNode, enrol, rows
@@ -21,7 +21,7 @@ def committer(engine: Engine) -> Committer:
 
 
 def volumes(engine: Engine) -> dict[tuple[int, str, str], tuple[int, int]]:
-    return {(row.day, row.node, row.type): (row.events, row.bytes) for row in rows(engine, Volume)}
+    return {(row.day, row.node, row.type): (row.events, row.bytes) for row in rows(engine, DailyCount)}
 
 
 def test_what_arrives_twice_counts_once(engine: Engine) -> None:

@@ -17,7 +17,7 @@ import pytest
 import urllib3
 
 from cloud_backend.broker.choice import find_mosquitto
-from cloud_backend.runtime.server import CloudFile
+from cloud_backend.runtime.data_folder import CloudFile
 from cloud_backend.store.engine import open_store, sqlite_url
 from common.messages import Ack, decode, topics
 from common.sealing import Seal

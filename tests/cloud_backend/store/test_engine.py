@@ -16,7 +16,7 @@ from common.errors import StoreError
 from tests.postgres import Postgres
 from tests.waiting import PATIENCE_S
 
-ADD = text("INSERT INTO app_state VALUES (:app, '', 0, 0)")
+ADD = text("INSERT INTO app_state (app, production, serial, schema_version) VALUES (:app, '', 0, 0)")
 COUNT = text("SELECT count(*) FROM app_state")
 
 
@@ -90,7 +90,7 @@ def test_a_transaction_that_fails_leaves_nothing_savepoints_included(engine: Eng
 def test_a_wrong_statement_is_no_outage(engine: Engine) -> None:
     for statement in (
         "SELECT * FROM no_such_table",
-        "INSERT INTO app_state VALUES ('a', NULL, 0, 0)",
+        "INSERT INTO app_state (app, production, serial, schema_version) VALUES ('a', NULL, 0, 0)",
         "SELEC",
     ):
         with pytest.raises(DBAPIError) as caught, engine.begin() as connection:

@@ -58,7 +58,25 @@ def test_a_database_of_the_first_schema_keeps_what_it_has(new_url: Callable[[], 
     migrate.upgrade(engine)
     with engine.begin() as connection:
         assert connection.execute(text("SELECT seq FROM event ORDER BY seq")).all() == [(1,), (2,)]
-        assert "volume" in inspect(connection).get_table_names()
+        assert "daily_count" in inspect(connection).get_table_names()
+    engine.dispose()
+
+
+def test_daily_counts_keep_their_rows_under_the_new_name(new_url: Callable[[], str]) -> None:
+    engine = open_store(new_url(), upgrade=False)
+    at(engine, "0009")
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO volume (day, node, type, events, bytes) VALUES (1, 'n', 't', 2, 3)")
+        )
+        connection.execute(
+            text("INSERT INTO app_state (app, production, serial, schema_version) VALUES ('a', '7', 5, 4)")
+        )
+    migrate.upgrade(engine)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT * FROM daily_count")).all() == [(1, "n", "t", 2, 3)]
+        kept = connection.execute(text("SELECT production, serial, schema_digest FROM app_state")).all()
+    assert kept == [("7", 5, "")]
     engine.dispose()
 
 
@@ -88,7 +106,12 @@ def test_opening_again_changes_nothing(new_url: Callable[[], str]) -> None:
     for _ in range(2):
         engine = open_store(url)
         with engine.begin() as connection:
-            connection.execute(text("INSERT INTO app_state VALUES ('a', '', 0, 0) ON CONFLICT DO NOTHING"))
+            connection.execute(
+                text(
+                    "INSERT INTO app_state (app, production, serial, schema_version) "
+                    "VALUES ('a', '', 0, 0) ON CONFLICT DO NOTHING"
+                )
+            )
             assert connection.scalar(text("SELECT count(*) FROM app_state")) == 1
         engine.dispose()
 

@@ -233,7 +233,7 @@ def test_more_bytes_than_announced_are_refused_and_nothing_of_them_counts(store:
 
 
 def test_too_large_a_sample_is_refused_before_it_is_sent(store: SampleStore) -> None:
-    with pytest.raises(UploadTooLarge, match="at most 100000"):
+    with pytest.raises(UploadTooLarge, match="the limit is 100000"):
         store.begin("n1", announced(content_of(1), size=100_001))
 
 

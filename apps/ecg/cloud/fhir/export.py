@@ -7,7 +7,7 @@ updated by its identifier, a Provenance (which has none) is put under its own id
 marked as taken; a crash or a lost answer in between sends the same again.
 
 - A server that cannot be reached or is unwell (5xx, 408, 425, 429), or does not know us (401, 403, 404, 405),
-  is asked again later, ever more rarely (the steward's backoff), with the oldest first. Where its answer has
+  is asked again later, ever more rarely (the task's backoff), with the oldest first. Where its answer has
   ``Retry-After`` it is asked no earlier than that, `WAIT_LIMIT_S` at most.
 - A bundle that it refuses (other 4xx) is put off by an hour and the next one goes; why is kept in its row.
 - A day goes once its hours are taken, so that its report refers to what is there.
@@ -34,7 +34,7 @@ from apps.ecg.cloud.fhir import api
 from apps.ecg.cloud.fhir.resources import SHIFTED_NS
 from apps.ecg.cloud.fhir.transactions import bundles_of, contents_of
 from apps.ecg.cloud.tables import DAY_NS, HOUR_NS, Pending
-from common.app.cloud import Chore, CloudContext
+from common.app.cloud import CloudContext, PeriodicTask
 from common.config.loader import convert
 from common.errors import CloudError, ConfigError
 
@@ -77,8 +77,8 @@ class Span:
     revision: int
 
 
-def export_chores(context: CloudContext) -> Sequence[Chore]:
-    """The chore that exports, if the settings name a server. Raises `ConfigError`."""
+def export_tasks(context: CloudContext) -> Sequence[PeriodicTask]:
+    """The task that exports, if the settings name a server. Raises `ConfigError`."""
     settings = convert(EcgCloudSettings, context.settings, "apps.ecg")
     if not settings.fhir_export_url:
         return ()
@@ -87,7 +87,7 @@ def export_chores(context: CloudContext) -> Sequence[Chore]:
     if not api.is_installed():
         raise ConfigError(f"apps.ecg.fhir_export_url is set, but {api.MISSING}")
     export = Export(context.session, context.clock, settings, token)
-    return (Chore("fhir-export", settings.fhir_export_every_s, export.turn),)
+    return (PeriodicTask("fhir-export", settings.fhir_export_every_s, export.turn),)
 
 
 class Export:

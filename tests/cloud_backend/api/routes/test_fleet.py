@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from cloud_backend.ingest.daily_counts import DAY_NS
 from cloud_backend.runtime.cloud import Cloud
-from cloud_backend.store.tables import Node, StoredEvent, Stream, UploadCount, Volume
+from cloud_backend.store.tables import DailyCount, Node, StoredEvent, Stream, UploadCount
 from common.messages import Priority
 from tests.cloud_backend.api.test_routes import all_items
 from tests.cloud_backend.conftest import either_database as database
@@ -44,7 +44,7 @@ def fleet(cloud: Cloud) -> Cloud:
             ("fleet-001", today - 1, "pumps.value", 20),
             ("fleet-001", today - 20, "pumps.value", 40),
         ]:
-            session.add(Volume(node=node_name, day=day, type=kind, events=events, bytes=events * 100))
+            session.add(DailyCount(node=node_name, day=day, type=kind, events=events, bytes=events * 100))
         session.add(UploadCount(node="fleet-001", samples=2, bytes_received=500, refused=1))
         session.commit()
     return cloud

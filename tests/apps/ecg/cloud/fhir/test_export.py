@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
-from apps.ecg.cloud.fhir.export import WAIT_LIMIT_S, EcgCloudSettings, Export, export_chores
+from apps.ecg.cloud.fhir.export import WAIT_LIMIT_S, EcgCloudSettings, Export, export_tasks
 from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.tables import Pending
 from cloud_backend.store.engine import read_only
@@ -249,17 +249,17 @@ def test_an_hour_waits_until_it_is_over_and_a_day_until_its_hours_are_taken(
 
 
 def test_settings_that_would_give_the_token_away_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chores(url: str) -> Any:
-        return export_chores(CloudContext(lambda **_: None, {"fhir_export_url": url}, lambda: 0))  # type: ignore[arg-type, return-value]
+    def tasks(url: str) -> Any:
+        return export_tasks(CloudContext(lambda **_: None, {"fhir_export_url": url}, lambda: 0))  # type: ignore[arg-type, return-value]
 
-    assert EcgCloud().chores(CloudContext(lambda **_: None, {}, lambda: 0)) == ()  # type: ignore[arg-type, return-value]
+    assert EcgCloud().periodic_tasks(CloudContext(lambda **_: None, {}, lambda: 0)) == ()  # type: ignore[arg-type, return-value]
     monkeypatch.setenv("FHIR_EXPORT_TOKEN", "secret")
     for url in ("http://ehr.example/fhir", "https://me:pw@ehr.example/fhir", "ftp://ehr.example", "ehr"):
         with pytest.raises(ConfigError) as refused:
-            chores(url)
+            tasks(url)
         assert "secret" not in str(refused.value)
         assert "pw" not in str(refused.value)
-    assert [chore.name for chore in chores("https://ehr.example/fhir")] == ["fhir-export"]
-    assert [chore.name for chore in chores("http://127.0.0.1:9/fhir")] == ["fhir-export"]
+    assert [task.name for task in tasks("https://ehr.example/fhir")] == ["fhir-export"]
+    assert [task.name for task in tasks("http://127.0.0.1:9/fhir")] == ["fhir-export"]
     with pytest.raises(ConfigError, match="fhir_export_url"):
-        export_chores(CloudContext(lambda **_: None, {"fhir_url": ""}, lambda: 0))  # type: ignore[arg-type, return-value]
+        export_tasks(CloudContext(lambda **_: None, {"fhir_url": ""}, lambda: 0))  # type: ignore[arg-type, return-value]

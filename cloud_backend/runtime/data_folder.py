@@ -1,0 +1,71 @@
+"""The cloud's data folder: its lock, the picked ports, and ``cloud.json`` while the cloud is ready."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from common import durable
+from common.errors import StoreError
+
+DATA_ENTRIES = (
+    "cloud.*",
+    "lock",
+    "ports.json",
+    *("secrets", "tuf", "models", "broker", "samples", "jobs", "incoming"),
+)
+"""Entries of the data folder."""
+
+
+class CloudFile(msgspec.Struct, frozen=True):
+    """``cloud.json`` in the data folder, there while the cloud is ready."""
+
+    http_url: str
+    mqtt_host: str
+    mqtt_port: int
+    broker_kind: str
+    broker_pid: int
+    pid: int
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """The ports that were picked where the settings have 0; kept, so that nodes find a restarted cloud.
+
+    ``database`` is the kind of the store, for a backup.
+    """
+
+    http: int = 0
+    mqtt: int = 0
+    database: str = ""
+
+
+def sole_use(folder: Path) -> IO[str]:
+    """The lock of the data folder, held while the file is open; the system releases it with the process.
+
+    Raises `StoreError` while another cloud holds it.
+    """
+    lock = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StoreError(
+            f"another cloud runs on {folder}: stop it, or give this one another --data"
+        ) from None
+    return lock
+
+
+def read_ports(folder: Path) -> Ports:
+    """The ports of the last start; 0 where there was none."""
+    try:
+        return msgspec.json.decode((folder / "ports.json").read_bytes(), type=Ports)
+    except (OSError, msgspec.MsgspecError):
+        return Ports()
+
+
+def write_ports(folder: Path, ports: Ports) -> None:
+    """Keep the ports for the next start."""
+    durable.write(folder / "ports.json", msgspec.json.encode(ports))

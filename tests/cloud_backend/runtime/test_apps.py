@@ -1,0 +1,84 @@
+"""Apps of a cloud: a broken one is left out with its error, and the others are served."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, inspect
+from sqlmodel import Field, Session, SQLModel
+
+from cloud_backend.runtime.apps import load_apps
+from cloud_backend.store.engine import open_store, sqlite_url
+from cloud_backend.store.tables import AppState
+from common.app.spec import AppSpec, find_app
+from common.config.cloud import CloudSettings
+from common.errors import ConfigError
+
+NAME = "industrial"
+
+
+class Foreign(SQLModel, table=True):
+    __tablename__ = "elsewhere_total"
+    id: int = Field(primary_key=True)
+
+
+class ForeignTables:
+    """A cloud side with a table that is not named after its app."""
+
+    schema_version = 1
+
+    def tables(self) -> list[type[SQLModel]]:
+        return [Foreign]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_store(sqlite_url(tmp_path / "store.sqlite"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def working() -> AppSpec:
+    return find_app(NAME)
+
+
+def broken_import() -> AppSpec:
+    raise ModuleNotFoundError("No module named 'absent'")
+
+
+def test_a_broken_app_is_left_out_and_named(engine: Engine, working: AppSpec) -> None:
+    foreign = dataclasses.replace(working, name="foreign", cloud=f"{__name__}:ForeignTables")
+    found = {"broken": broken_import, "foreign": lambda: foreign, NAME: lambda: working}
+    apps = load_apps(engine, CloudSettings(), found)
+    assert list(apps.specs) == list(apps.projections) == [NAME]
+    assert set(apps.problems) == {"broken", "foreign"}
+    assert "absent" in apps.problems["broken"]
+    assert "the app foreign declares the table elsewhere_total" in apps.problems["foreign"]
+    assert "elsewhere_total" not in inspect(engine).get_table_names()
+
+
+def test_only_the_named_apps_are_served(engine: Engine, working: AppSpec) -> None:
+    found = {"broken": broken_import, NAME: lambda: working}
+    apps = load_apps(engine, CloudSettings(only_apps=[NAME]), found)
+    assert (list(apps.specs), apps.problems) == ([NAME], {})
+    with pytest.raises(ConfigError, match="no app is called 'industrail'; installed: broken, " + NAME):
+        load_apps(engine, CloudSettings(only_apps=["industrail"]), found)
+
+
+def test_an_app_that_was_not_served_is_rebuilt_when_it_is_again(engine: Engine, working: AppSpec) -> None:
+    found = {NAME: lambda: working}
+
+    def version() -> int:
+        with Session(engine) as session:
+            return session.get_one(AppState, NAME).schema_version
+
+    load_apps(engine, CloudSettings(), found)
+    built = version()
+    load_apps(engine, CloudSettings(), {})
+    assert (built, version()) == (working.load_cloud().schema_version, 0)
+    load_apps(engine, CloudSettings(), found)
+    assert version() == built
