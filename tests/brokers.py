@@ -44,7 +44,7 @@ class MqttClient:
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._note(lambda: setattr(self, "_ready", True))
         self._client.on_message = lambda _c, _u, m: self._note(
-            lambda: self.received.append((m.topic, m.payload))
+            lambda: self.received.append((m.topic, bytes(m.payload)))
         )
         self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]
         self._connected = False

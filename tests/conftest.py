@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
@@ -22,5 +24,5 @@ class RealProcessesApart(LoadScopeScheduling):
         return "e2e" if nodeid.startswith("tests/e2e/") else nodeid
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealProcessesApart:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RealProcessesApart:
     return RealProcessesApart(config, log)

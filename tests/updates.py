@@ -17,6 +17,7 @@ import msgspec
 
 from cloud_backend.ota.repository import Repository
 from common.app.edge import EdgeContext, Reading, Sample
+from common.app.events import fields_of
 from common.bundle import Bundle, open_bundle
 from common.config.node import Enrolment, OtaSettings
 from common.deployment import Deployment, NodeTraits, Wave
@@ -246,7 +247,7 @@ class NodeKit:
     def version(self) -> str:
         """The version that answers the next reading."""
         (event, *_) = [e for e in self.feed(1) if isinstance(e, Event) and e.type == "sums.value"]
-        return str(event.data["version"])
+        return str(fields_of(event)["version"])
 
     def told(self, step: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["step"] == step]
@@ -262,7 +263,7 @@ class NodeKit:
         return [each for each in given if not isinstance(each, Event) or each.type != ADOPTION_TYPE]
 
     def _keep(self, events: list[Event]) -> list[dict[str, Any]]:
-        facts = [dict(event.data) for event in events if event.type == ADOPTION_TYPE]
+        facts = [dict(fields_of(event)) for event in events if event.type == ADOPTION_TYPE]
         self.events += facts
         return facts
 

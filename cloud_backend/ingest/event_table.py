@@ -5,7 +5,7 @@ Statements are built once: building one costs more than running it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -57,7 +57,7 @@ def read_streams(connection: Connection, keys: set[StreamKey]) -> dict[StreamKey
     if not keys:
         return {}
     names = {"names": sorted({key[1] for key in keys}), "epochs": sorted({key[2] for key in keys})}
-    rows = connection.execute(_STREAMS, names)
+    rows: Iterable[Any] = connection.execute(_STREAMS, names)
     return {(site, node, epoch): (number, mark) for site, node, epoch, number, mark in rows}
 
 
@@ -65,9 +65,10 @@ def create_stream(connection: Connection, key: StreamKey, now_ns: int) -> int:
     """Id of a new stream. Raises ``IntegrityError`` if another cloud creates it at the same moment."""
     site, node, epoch = key
     row = {"site": site, "node": node, "epoch": epoch, "high_water_mark": 0, "created_ns": now_ns}
-    return connection.execute(
+    number: Any = connection.execute(
         insert_into(connection, Stream).values(**row).returning(col(Stream.id))
     ).scalar_one()
+    return number
 
 
 def move_marks(connection: Connection, marks: Mapping[int, int]) -> None:

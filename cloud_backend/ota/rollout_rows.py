@@ -28,7 +28,9 @@ def rollout_row(session: Session, rollout: str) -> RolloutRow:
 def newest_rollout(session: Session, app: str) -> RolloutRow:
     """The newest rollout of an app; an empty row, which is not stored, before the first."""
     query = select(RolloutRow).where(col(RolloutRow.app) == app).order_by(col(RolloutRow.created_ns).desc())
-    return session.exec(query).first() or RolloutRow(app=app, created_ns=0)
+    known = session.exec(query).first()
+    # Its other columns stay None.
+    return known or RolloutRow(app=app, created_ns=0)  # pyright: ignore[reportCallIssue]
 
 
 def app_state(session: Session, app: str) -> AppState:

@@ -349,7 +349,7 @@ def _checked(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
-def _write(content: io.BufferedIOBase | tarfile.ExFileObject, path: Path) -> str:
+def _write(content: IO[bytes], path: Path) -> str:
     digest = hashlib.sha256()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

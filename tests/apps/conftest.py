@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 from sqlmodel import Session, SQLModel
 
 from cloud_backend.store.engine import open_store, sqlite_url
@@ -18,7 +18,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, cloud_app: CloudApp) 
     sqlite = request.param == "sqlite"
     url = sqlite_url(tmp_path / "store.sqlite") if sqlite else request.getfixturevalue("postgres").url()
     engine = open_store(url)
-    SQLModel.metadata.create_all(engine, tables=[table.__table__ for table in cloud_app.tables()])
+    SQLModel.metadata.create_all(engine, tables=[inspect(table).local_table for table in cloud_app.tables()])
     yield engine
     engine.dispose()
 

@@ -312,7 +312,7 @@ def test_a_cloud_comes_up_tells_its_state_and_drains(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ data sets
 
 
-def card_of(tmp_path: Path, content: bytes = b"1 2 3\n", **changes: str) -> Path:
+def card_of(tmp_path: Path, content: bytes = b"1 2 3\n", /, **changes: str) -> Path:
     path = tmp_path / "cards" / "tiny.md"
     path.parent.mkdir(exist_ok=True)
     lines = {

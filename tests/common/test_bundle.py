@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -91,7 +92,8 @@ def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes) -> Non
 
 
 def test_golden_cases_are_never_unpickled(folder: Path) -> None:
-    np.savez(folder / "golden.npz", **{"in/x": np.array([object()], dtype=object)})
+    content: dict[str, Any] = {"in/x": np.array([object()], dtype=object)}
+    np.savez(folder / "golden.npz", **content)
     bundle = bundles.Bundle(folder, bundles.read_manifest((folder / "manifest.json").read_bytes(), ""))
     with pytest.raises(ArraysError, match="dtype object"):
         bundle.golden()

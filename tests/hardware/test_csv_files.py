@@ -27,8 +27,8 @@ class Logger:
         self.written = 0
         self.path.write_text(HEADER)
 
-    def rows(self, count: int, *, file: Path | None = None) -> None:
-        with (file or self.path).open("a") as out:
+    def rows(self, count: int, *, file: Path | str | None = None) -> None:
+        with Path(file or self.path).open("a") as out:
             for _ in range(count):
                 out.write(f"e,{self.written}\n")
                 self.written += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def items(
     return list(open_source(parse_uri(f"wfdb:{folder / record}{query}"), 0.0).readings(after))
 
 
-def values(found: list[Reading | ReadingError]) -> np.ndarray:
+def values(found: Sequence[Reading | ReadingError]) -> np.ndarray:
     return np.concatenate([item.values for item in found if isinstance(item, Reading)])
 
 

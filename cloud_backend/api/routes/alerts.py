@@ -120,7 +120,7 @@ def open_alarms() -> Select[Any]:
 
 
 def _alerts() -> Select[Any]:
-    query: Select[Any] = select(StoredEvent, Stream, AlertAck)
+    query: Any = select(StoredEvent, Stream, AlertAck)
     return (
         query.join(Stream, col(Stream.id) == col(StoredEvent.stream_id))
         .outerjoin(AlertAck, _ACK)

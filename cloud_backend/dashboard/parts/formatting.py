@@ -181,7 +181,7 @@ def unhealthy(health: Mapping[str, Any]) -> bool:
     return health.get("ok") is False
 
 
-def source_badge(health: Mapping[str, Any]) -> tuple[str, str]:
+def source_badge(health: Mapping[str, Any]) -> tuple[str, Tone]:
     """Text and tone of the badge for a source that has stopped; empty for one that works."""
     return _SOURCE_BADGES.get(_word(health, "source_state"), ("", ""))
 
@@ -196,7 +196,10 @@ def _started(data: Mapping[str, Any]) -> str:
     return f"started with model {_word(data, 'version')} on {_word(data, 'profile')}"
 
 
-_SOURCE_BADGES = {"ended": ("source ended", "warn"), "failed": ("source fails", "bad")}
+_SOURCE_BADGES: Mapping[str, tuple[str, Tone]] = {
+    "ended": ("source ended", "warn"),
+    "failed": ("source fails", "bad"),
+}
 _SUMMARIES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "edgeloop.adoption": _adoption,
     "edgeloop.drift": _drift,

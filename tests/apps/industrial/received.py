@@ -28,7 +28,11 @@ def received(seq: int, data: EventData, machine: str = "engine-1") -> ReceivedEv
 def rul(
     seq: int, cycle: int, rul_cycles: float, machine: str = "engine-1", run: int = 0, **more: Any
 ) -> ReceivedEvent:
-    values = {"rul_cycles": rul_cycles, "lower_cycles": rul_cycles - 5, "upper_cycles": rul_cycles + 5}
+    values: dict[str, Any] = {
+        "rul_cycles": rul_cycles,
+        "lower_cycles": rul_cycles - 5,
+        "upper_cycles": rul_cycles + 5,
+    }
     values |= {"novelty": 0.4, "version": "v1"} | more
     return received(seq, Rul(run=run, cycle=cycle, **values), machine)
 

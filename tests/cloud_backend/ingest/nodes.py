@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, select
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from cloud_backend.access.wire_keys import derive_key
 from cloud_backend.ingest.received import ReceivedBatch, read_batch
@@ -93,7 +93,7 @@ def wire_key_of(node: str = "node-1", site: str = SITE) -> str:
 def stored(engine: Engine, node: str = "node-1") -> list[tuple[str, int, str]]:
     """``(epoch, seq, type)`` of all that is stored of a node, in order."""
     query = (
-        select(Stream.epoch, StoredEvent.seq, StoredEvent.type)
+        select(col(Stream.epoch), col(StoredEvent.seq), col(StoredEvent.type))
         .join_from(StoredEvent, Stream, StoredEvent.stream_id == Stream.id)
         .where(Stream.node == node)
         .order_by(StoredEvent.stream_id, StoredEvent.seq)

@@ -305,6 +305,7 @@ def test_a_broker_that_moves_leaves_its_earlier_addresses_behind(tmp_path):
     for each in (first, first, second, third):
         repository.publish_connection(each.host, each.port)
     found = repository.connection()
+    assert found is not None
     assert found == Connection(third, [first, second])
     assert found.follow(first) == found.follow(second) == third
     tunnel = Address("127.0.0.1", 9)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Engine, insert, text
 
@@ -37,7 +35,7 @@ ORDER BY time_ns DESC, stream_id DESC, seq DESC LIMIT 50
 
 
 @pytest.fixture
-def filled(engine: Engine) -> Iterator[Engine]:
+def filled(engine: Engine) -> Engine:
     with engine.begin() as connection:
         for stream in (1, 2, 3):
             row = {"id": stream, "site": "s", "node": f"n{stream}", "epoch": "e", "high_water_mark": 0}

@@ -24,7 +24,7 @@ def judge(rule: GateRule, candidate: Metrics, production: Metrics | None) -> Ver
     return judge_on(rule, candidate, production, SOME)
 
 
-def metrics(value: float, name: str = "rmse", **slices: float) -> Metrics:
+def metrics(value: float, name: str = "rmse", /, **slices: float) -> Metrics:
     return Metrics({name: Figure(value)}, {key: Figure(v) for key, v in slices.items()})
 
 

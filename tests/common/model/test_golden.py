@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from common.bundle import Bundle, Limits, open_bundle, seal, write_golden
 from common.errors import GoldenCaseFailed
-from common.model.golden import ROUNDS, check_golden, output_scales
+from common.model.golden import ROUNDS, GoldenResult, check_golden, output_scales
 from common.model.inference import load_model
 from tests.builders import make_bundle
 from tests.updates import PROFILE
@@ -25,14 +27,14 @@ def reseal(bundle: Bundle, **changes: object) -> Bundle:
     return seal(bundle.path, msgspec.structs.replace(bundle.manifest, files={}, **changes))
 
 
-def spoil(bundle: Bundle, name: str, change) -> Bundle:  # type: ignore[no-untyped-def]
+def spoil(bundle: Bundle, name: str, change: Callable[[Any], Any]) -> Bundle:
     inputs, outputs = bundle.golden()
     (inputs if name in inputs else outputs)[name] = change({**inputs, **outputs}[name])
     write_golden(bundle.path, inputs, outputs)
     return reseal(bundle)
 
 
-def check(bundle: Bundle, **timing: object):  # type: ignore[no-untyped-def]
+def check(bundle: Bundle, **timing: Any) -> GoldenResult:
     return check_golden(bundle, load_model(bundle, PROFILE), **timing)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from apps.industrial.cloud.projection import IndustrialCloud
 from apps.industrial.cloud.routes import summary_of
@@ -22,7 +22,7 @@ def test_a_machine_shows_its_latest_cycle_and_its_whole_curve(session: Session) 
     assert machine is not None
     assert (machine.cycle, machine.rul_cycles, machine.site, machine.node) == (3, 118, "plant", "node-1")
     curve = session.exec(
-        select(RulPoint).where(RulPoint.machine == "engine-1").order_by(RulPoint.cycle)
+        select(RulPoint).where(RulPoint.machine == "engine-1").order_by(col(RulPoint.cycle))
     ).all()
     assert [point.rul_cycles for point in curve] == [120, 119, 118]
 
@@ -60,14 +60,16 @@ def test_an_alarm_stands_with_its_reasons_until_it_is_cleared(session: Session) 
 
 def test_an_alarm_is_kept_with_where_it_was_raised_and_ended(session: Session) -> None:
     APP.project(session, [rul(1, 1, 40), due(2, 1), cleared(3, 9), due(4, 12), due(5, 3, run=1)])
-    kept = session.exec(select(MaintenanceAlarm).order_by(MaintenanceAlarm.run, MaintenanceAlarm.cycle)).all()
+    kept = session.exec(
+        select(MaintenanceAlarm).order_by(col(MaintenanceAlarm.run), col(MaintenanceAlarm.cycle))
+    ).all()
     assert [(a.run, a.cycle, a.cleared_cycle) for a in kept] == [(0, 1, 9), (0, 12, None), (1, 3, None)]
     assert list(kept[0].sensors.items()) == [("Ps30", 9.5), ("phi", 4.0)]
 
 
 def test_what_is_not_known_has_no_numbers_and_comes_first(session: Session) -> None:
     APP.project(session, [rul(1, 1, 40), due(2, 1), unknown(3, 1, "engine-2")])
-    found = session.exec(select(Machine).order_by(Machine.rank)).all()
+    found = session.exec(select(Machine).order_by(col(Machine.rank))).all()
     assert [(machine.machine, machine.rul_cycles, machine.withheld) for machine in found] == [
         ("engine-2", None, "novel"),
         ("engine-1", 40, ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, delete
@@ -20,8 +21,8 @@ NOW_NS = 1_000 * SECOND
 SETTINGS = RolloutSettings(silence_s=100.0, failure_share=0.1)
 
 
-def rollout(**changes: object) -> RolloutRow:
-    known = {
+def rollout(**changes: Any) -> RolloutRow:
+    known: dict[str, Any] = {
         "id": "r1",
         "app": NAME,
         "version": "v2",

@@ -46,7 +46,7 @@ def answering() -> Iterator[Callable[..., SampleUpload]]:
 
             do_POST = do_PATCH = do_HEAD = answer
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *_: object) -> None:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

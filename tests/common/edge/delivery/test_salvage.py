@@ -123,6 +123,7 @@ def test_a_page_of_events_costs_the_events_of_that_page_only(tmp_path: Path, fil
         assert outbox.epoch == epoch, "it is certain which seqs there were"
         assert no_holes(events)
         assert numbers(events) == sorted(numbers(events))
+        assert outbox.recovery is not None
         assert set(numbers(events)) >= readable_in(path.parent / Path(outbox.recovery.moved_to).name)
         assert 0 < lost(events) <= 12
         assert len(numbers(events)) + lost(events) == EVENTS
