@@ -148,7 +148,8 @@ def _metadata_of(apps: Sequence[CloudApp]) -> MetaData:
     metadata = MetaData()
     for app in apps:
         for table in app.tables():
-            inspect(table).local_table.to_metadata(metadata)
+            local_table: Any = inspect(table).local_table
+            local_table.to_metadata(metadata)
     return metadata
 
 
