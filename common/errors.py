@@ -1,45 +1,43 @@
-"""Every error that edgeloop raises on purpose, as one tree.
-
-Catch at the depth that you care for::
+"""All errors that edgeloop raises on purpose, as one tree; catch at any depth::
 
     EdgeloopError
     ├── ConfigError            a setting is wrong: which one, why, and the nearest right one
-    ├── MessageError           something on the wire is not what the contract says
+    ├── MessageError           a message violates the wire contract
     │   ├── BatchError         a whole batch cannot be read
     │   ├── EventTooLarge      one event is larger than the wire allows
-    │   └── SealError          a message does not come from whom it should
-    ├── SourceError            a source cannot be opened or gave something unusable
+    │   └── SealError          a message does not come from its claimed sender
+    ├── SourceError            a source cannot be opened or its data is unusable
     │   ├── SourceFormatError  a file or stream does not have the promised form
-    │   └── ReadingError       one reading is unusable, or the source changed; the stream goes on
-    │       └── CapacityReached  a new subject is refused: as many are held as the settings allow
+    │   └── ReadingError       one reading is unusable, or the source has changed; the stream continues
+    │       └── CapacityReached  a new subject is refused: the limit of the settings is reached
     ├── BundleError            a model bundle cannot be used
     │   ├── BundleIncomplete   a file that the manifest names is missing or differs
     │   ├── BundleIncompatible another app, a manifest from the future, an unknown runtime
-    │   └── GoldenCaseFailed   the model does not give the outputs that it promised
+    │   └── GoldenCaseFailed   the model does not reproduce its golden outputs
     ├── InferenceError         a model failed on a reading
     ├── OutboxError            the outbox cannot keep an event
     │   └── OutboxFull         the disk budget is used up by events that must not be evicted
-    ├── LocalAlarmError        an output at the machine does not take an alarm
-    ├── UpdateRefused          an update was refused; the node keeps the model that it has
+    ├── LocalAlarmError        a local output does not accept an alarm
+    ├── UpdateRefused          an update was refused; the node keeps its model
     ├── SampleError            a sample cannot be kept or uploaded
     │   ├── UploadUnknown      there is no upload with this id
     │   ├── UploadConflict     a piece does not continue the upload, or another upload is in its way
-    │   ├── UploadTooLarge     more bytes than are taken
+    │   ├── UploadTooLarge     more bytes than the maximum
     │   ├── UploadsOpen        a node has as many unfinished uploads as it may
     │   ├── UploadNoSpace      no room for a sample now, on the disk or in a node's share
-    │   └── SampleRefused      the content is not what was announced, or not a sample
+    │   └── SampleRefused      the content differs from its announcement, or is no sample
     ├── ArraysError            an .npz that is not one of plain arrays within its limits
     ├── DatasetError           a data set is absent or malformed
     ├── TrainingError          a training job cannot finish
     ├── GateRefused            a candidate is not better, or falls on a guarded slice
-    ├── RolloutError           a rollout cannot be started or changed as asked
+    ├── RolloutError           a rollout cannot be started or changed as requested
     ├── AppError               an app breaks its contract
     ├── RegistryError          a model version is unknown or already there
     │   └── VersionUnknown     there is no such version
     ├── BrokerError            the broker cannot be started
     ├── StoreError             the database cannot be reached, used or upgraded
     ├── BackupError            a backup cannot be taken, is not whole, or has no place to go
-    ├── CloudError             the cloud cannot be reached, or refuses what a command asks
+    ├── CloudError             the cloud cannot be reached, or refuses a command
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
         └── TooManyTries       too many wrong passwords: wait before the next
 
@@ -56,7 +54,7 @@ class ConfigError(EdgeloopError):
 
 
 class MessageError(EdgeloopError):
-    """Something on the wire is not what the contract says."""
+    """A message violates the wire contract."""
 
 
 class BatchError(MessageError):
@@ -68,11 +66,11 @@ class EventTooLarge(MessageError):
 
 
 class SealError(MessageError):
-    """A message does not come from whom it should (`common.sealing`)."""
+    """A message does not come from its claimed sender (`common.sealing`)."""
 
 
 class SourceError(EdgeloopError):
-    """A source cannot be opened or gave something unusable."""
+    """A source cannot be opened or its data is unusable."""
 
 
 class SourceFormatError(SourceError):
@@ -80,11 +78,10 @@ class SourceFormatError(SourceError):
 
 
 class ReadingError(SourceError):
-    """One reading is unusable, or something else is to be told of the source; the stream goes on.
+    """One reading is unusable, or the source has changed; the stream continues.
 
-    ``kind`` is ``unusable``, ``changed`` (the source goes on in another way, such as in another file) or
-    ``lost`` (readings that were there cannot be read any more). ``count`` is how many readings it is about,
-    as far as is known.
+    ``kind`` is ``unusable``, ``changed`` (the source continues differently, such as in another file) or
+    ``lost`` (readings can no longer be read). ``count`` is the number of readings concerned, as far as known.
     """
 
     def __init__(self, message: str, kind: str = "unusable", count: int = 1) -> None:
@@ -115,7 +112,7 @@ class BundleIncompatible(BundleError):
 
 
 class GoldenCaseFailed(BundleError):
-    """The model does not give the outputs that its bundle promises, or not in time."""
+    """The model does not reproduce the golden outputs of its bundle, or not in time."""
 
 
 class InferenceError(EdgeloopError):
@@ -131,11 +128,11 @@ class OutboxFull(OutboxError):
 
 
 class LocalAlarmError(EdgeloopError):
-    """An output at the machine does not take an alarm."""
+    """A local output does not accept an alarm."""
 
 
 class UpdateRefused(EdgeloopError):
-    """An update was refused; the node keeps the model that it has.
+    """An update was refused; the node keeps its model.
 
     ``reason`` is one of the words that are counted in metrics and reported to the cloud.
     """
@@ -154,7 +151,7 @@ class UploadUnknown(SampleError):
 
 
 class UploadConflict(SampleError):
-    """A piece does not continue the upload, or another upload is in its way; ``offset`` is where to go on."""
+    """A piece does not continue the upload, or another upload is in its way; ``offset`` is where it stands."""
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message)
@@ -162,7 +159,7 @@ class UploadConflict(SampleError):
 
 
 class UploadTooLarge(SampleError):
-    """More bytes than are taken."""
+    """More bytes than the maximum."""
 
 
 class UploadsOpen(SampleError):
@@ -174,7 +171,7 @@ class UploadNoSpace(SampleError):
 
 
 class SampleRefused(SampleError):
-    """The content is not what was announced, or not a sample; nothing of it is kept."""
+    """The content differs from its announcement, or is no sample; nothing of it is kept."""
 
 
 class ArraysError(EdgeloopError):
@@ -194,7 +191,7 @@ class GateRefused(EdgeloopError):
 
 
 class RolloutError(EdgeloopError):
-    """A rollout cannot be started or changed as asked."""
+    """A rollout cannot be started or changed as requested."""
 
 
 class AppError(EdgeloopError):
@@ -222,7 +219,7 @@ class BackupError(EdgeloopError):
 
 
 class CloudError(EdgeloopError):
-    """The cloud cannot be reached, or refuses what a command asks; ``status`` is HTTP's, 0 for no answer."""
+    """The cloud cannot be reached, or refuses a command; ``status`` is HTTP's, 0 for no answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -234,7 +231,7 @@ class AccessDenied(EdgeloopError):
 
 
 class TooManyTries(AccessDenied):
-    """Too many wrong passwords; ``wait_s`` is how long to wait before the next try."""
+    """Too many wrong passwords; ``wait_s`` is the delay before the next attempt."""
 
     def __init__(self, message: str, wait_s: int) -> None:
         super().__init__(message)

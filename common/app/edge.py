@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 Arrays = Mapping[str, NDArray[Any]]
-"""Named arrays, as a model takes and gives them."""
+"""Named arrays: inputs and outputs of a model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One thing that a source gave.
+    """One reading of a source.
 
-    ``values`` is what was sensed: one row of sensor values ``(channels,)``, a chunk of a signal
-    ``(samples, channels)``, a frame ``(height, width, 3)`` in BGR. ``subject`` names what was observed.
-    ``position`` counts up within a source; after a restart the node asks for what comes after the last
-    position whose events it has committed. ``attributes`` carry what is not a number in an array.
-    ``recorded`` marks a capture time that a recording has, not one by this device's clock.
+    ``values`` is the measurement: one row of sensor values ``(channels,)``, a chunk of a signal
+    ``(samples, channels)``, a frame ``(height, width, 3)`` in BGR. ``subject`` names the observed
+    thing or person. ``position`` increases within a source; after a restart the node continues after the
+    last position whose events it has committed. ``attributes`` carry values other than arrays. ``recorded``
+    marks a capture time from a recording instead of this device's clock.
     """
 
     subject: str
@@ -48,9 +48,9 @@ class Reading:
 
 
 class Source(Protocol):
-    """Gives readings. ``live`` sources may drop all but the newest; others lose nothing.
+    """Source of readings. ``live`` sources may drop all but the newest; others lose nothing.
 
-    ``virtual`` is True where the readings are simulated; it is said wherever the data is shown.
+    ``virtual`` marks simulated readings; it is shown wherever the data is shown.
     """
 
     live: bool
@@ -59,7 +59,7 @@ class Source(Protocol):
     def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
         """Readings with ``position > after`` (all, where None). Raises `SourceError`.
 
-        What cannot be read (a malformed row, a torn file) is given as a `ReadingError` that says where; the
+        An unreadable item (a malformed row, a torn file) is yielded as a `ReadingError` with its place; the
         next one follows. A source in real time sleeps between readings; ``close`` ends the iteration from
         another thread.
         """
@@ -70,10 +70,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Something that may be worth learning from, offered by an app to the node's curation.
+    """A candidate for learning, offered by an app to the node's curation.
 
-    ``reasons`` tells why, as scores in [0, 1] by name (``novelty``, ``low_margin``, ``disagreement``,
-    ``drift``, ``feedback``); the highest one ranks it. ``group`` keeps what belongs together on one side
+    ``reasons`` are scores in [0, 1] by name (``novelty``, ``low_margin``, ``disagreement``,
+    ``drift``, ``feedback``); the highest one ranks it. ``group`` keeps related samples on one side
     of a split (a machine's run, a patient, a clip). ``arrays`` is the content, ``attributes`` JSON values
     about it.
     """
@@ -102,7 +102,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EdgeContext:
-    """What a node gives an app when it creates it."""
+    """Settings and model of a new app instance."""
 
     settings: Any
     model: Model
@@ -130,9 +130,9 @@ class EdgeApp(Protocol):
         ...
 
     def snapshot(self) -> State:
-        """The state, such that `restore` on a new instance goes on as if nothing had happened."""
+        """The state; after `restore` on a new instance the events are the same as without a restart."""
         ...
 
     def restore(self, state: State) -> None:
-        """Take over a state, possibly of an instance with another model version."""
+        """Restore a state, possibly of an instance with another model version."""
         ...

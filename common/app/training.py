@@ -14,7 +14,7 @@ from common.app.edge import Sample
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What turned out to be true about ``subject`` in ``group``: from a person, an outcome or a teacher."""
+    """Ground truth about ``subject`` in ``group``: from a person, an outcome or a teacher model."""
 
     app: str
     subject: str
@@ -27,7 +27,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelledSample:
-    """A stored sample with the labels of its group. ``held_out`` ones are for judging only.
+    """A stored sample with the labels of its group. ``held_out`` ones are for evaluation only.
 
     ``sample`` is what the app offered on the node (`common.app.edge.Sample`): the arrays as they were,
     attributes as JSON values, the subject as a pseudonym where the app has them.
@@ -41,7 +41,7 @@ class LabelledSample:
 
 @dataclass(frozen=True, slots=True)
 class TrainContext:
-    """What a training job gets. ``samples`` holds only what is not held out.
+    """Input of a training job. ``samples`` are those that are not held out.
 
     ``parent`` is the production bundle (None for a first model); ``output`` an empty folder for the new
     one; ``progress(fraction, message)`` reports and raises `TrainingError` once the job is cancelled.
@@ -59,9 +59,9 @@ class TrainContext:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured number with its interval (95 % unless said otherwise) and the count behind it.
+    """A measured number with its interval (95 % by default) and sample size.
 
-    ``recorded``: not measured now, but repeated from the bundle's manifest; the gate does not look at it.
+    ``recorded``: taken from the bundle's manifest instead of measured now; the gate ignores it.
     ``virtual``: measured on virtual data alone.
     """
 
@@ -76,7 +76,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What an evaluation found: ``figures`` overall, ``slices`` of the gate's metric by slice name.
+    """Result of an evaluation: ``figures`` overall, ``slices`` of the gate's metric by slice name.
 
     ``data`` says which set on disk was measured, whether it is the published one, and where it lies; empty if
     none was. ``evidence`` counts the held-out cases from the field behind the gate's figure, by what they are
@@ -92,7 +92,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class GateRule:
-    """How candidates are judged: ``figure`` decides, every slice is guarded.
+    """Gate for candidates: ``figure`` decides, every slice is guarded.
 
     A candidate passes if ``figure`` improves by at least ``min_gain`` (relative), no slice that
     production was measured on gets worse by more than ``slice_tolerance`` (relative), and it was judged on at
@@ -119,7 +119,7 @@ class Training(Protocol):
         ...
 
     def evaluate(self, bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
-        """Measure ``bundle`` on what no training job saw: held-out ``samples`` and the app's fixed sets.
+        """Measure ``bundle`` on data of no training job: held-out ``samples`` and the app's fixed sets.
 
         Raises `DatasetError` for a ``data_path`` without the app's set: it is never replaced by another.
         """

@@ -29,18 +29,18 @@ from apps.industrial.cloud.work_orders import (
 from common.app.cloud import RouteDeps
 
 ALARMS_LIMIT = 20
-"""Most alarms of one run that are told."""
-_UNTOLD_HORIZON = IndustrialSettings().maintenance_horizon_cycles
+"""Maximum number of alarms of one run."""
+_DEFAULT_HORIZON_CYCLES = IndustrialSettings().maintenance_horizon_cycles
 _LARGEST = 2**31 - 1
 
 
 class MachinePublic(BaseModel):
     """A machine as the API shows it.
 
-    ``horizon_cycles`` is the maintenance horizon of its node as its newest alarm told it. Before that it is
-    the app's default, and ``horizon_is_default``: the settings of a node are not known here. Where the
-    remaining life is not known, ``rul_cycles`` and its bounds are null, ``withheld`` is the reason in a word
-    and ``reason`` in a sentence. ``sensor_faults`` says what is wrong with sensors, by sensor.
+    ``horizon_cycles`` is the maintenance horizon in its newest alarm; before the first, the app's default
+    (``horizon_is_default``), because the settings of a node are unknown here. For an unknown remaining life,
+    ``rul_cycles`` and its bounds are null, ``withheld`` is the reason in a word and ``reason`` in a sentence.
+    ``sensor_faults`` describes faults by sensor.
     """
 
     machine: str
@@ -86,7 +86,7 @@ class Summary(BaseModel):
 
 
 class AlarmPublic(BaseModel):
-    """A maintenance alarm; ``sensors`` tells the cycles that each takes off, ``cleared_cycle`` its end."""
+    """A maintenance alarm: ``sensors`` with the remaining life that each takes off, and its end."""
 
     cycle: int
     horizon_cycles: float
@@ -99,7 +99,7 @@ class AlarmPublic(BaseModel):
 
 
 class RunPublic(BaseModel):
-    """A run of a machine as far as a node watched it; ``versions`` are those that spoke, in order of name."""
+    """A run of a machine as far as a node monitored it, with the model ``versions`` in order of name."""
 
     run: int
     first_cycle: int
@@ -196,7 +196,7 @@ def make_router(deps: RouteDeps) -> APIRouter:
         limit: int = Query(20, ge=1, le=100),
         cursor: int | None = Query(None, ge=0, le=2**53, description="`next` of the page before"),
     ) -> OutcomePage:
-        """Closed work orders, newest first, each beside what the edge had said."""
+        """Closed work orders, newest first, each with the error of the edge's predictions."""
         group = None if machine is None or run is None else group_of(machine, run)
         found = deps.labels(
             session, APP, subject=machine, group=group, kinds=KINDS, before=cursor, limit=limit + 1
@@ -207,7 +207,7 @@ def make_router(deps: RouteDeps) -> APIRouter:
 
     @router.post("/work-orders", status_code=201, dependencies=[deps.admin])
     def close_work_order(order: WorkOrder, session: Session = deps.session) -> Outcome:
-        """Take a closed work order as the label of a run, and tell how good the edge had been on it."""
+        """Store a closed work order as the label of a run; returns the error of the edge's predictions."""
         label = label_of(order)
         deps.add_label(session, label)
         session.commit()
@@ -311,10 +311,10 @@ def _alarms(session: Session, machine: str, first: int, last: int) -> dict[int, 
 def _public(machine: Machine) -> MachinePublic:
     fields = machine.model_dump(exclude={"rank"})
     fields["explanation"] = [name for name in machine.explanation.split(",") if name]
-    untold = machine.horizon_cycles is None
-    if untold:
-        fields["horizon_cycles"] = _UNTOLD_HORIZON
-    return MachinePublic(**fields, horizon_is_default=untold)
+    is_default = machine.horizon_cycles is None
+    if is_default:
+        fields["horizon_cycles"] = _DEFAULT_HORIZON_CYCLES
+    return MachinePublic(**fields, horizon_is_default=is_default)
 
 
 def _parse_cursor(cursor: str) -> tuple[float, str]:

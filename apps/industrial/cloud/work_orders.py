@@ -1,4 +1,4 @@
-"""Work orders: what turned out to be true about a run, beside what the edge had said while it lasted."""
+"""Work orders: the outcome of a run, beside what the edge predicted during it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = ("failure", "inspection")
 
 
 class WorkOrder(BaseModel):
-    """A closed work order: what turned out to be true about one run of a machine.
+    """A closed work order: the outcome of one run of a machine.
 
     ``failure``: the machine failed at ``cycle``. ``inspection``: at ``cycle`` it was found to have
     ``remaining_cycles`` left.
@@ -34,10 +34,10 @@ class WorkOrder(BaseModel):
 
 
 class Outcome(BaseModel):
-    """A closed run beside what the edge had said while it lasted.
+    """A closed run with the error of the edge's predictions.
 
-    ``rmse_cycles`` is the error over the run, ``bias_cycles`` its mean: above 0 where the edge was too
-    hopeful, over the ``points`` that gave a remaining life. Both are None where none did.
+    ``rmse_cycles`` is the error over the run, ``bias_cycles`` its mean (above 0: predictions too high), over
+    the ``points`` with a remaining life. Both are None without any.
     """
 
     machine: str
@@ -50,7 +50,7 @@ class Outcome(BaseModel):
     source: str
     points: int
     withheld: int
-    """Cycles whose remaining life was not known."""
+    """Cycles with an unknown remaining life."""
     rmse_cycles: float | None
     bias_cycles: float | None
     versions: list[str]
@@ -76,7 +76,7 @@ def label_of(order: WorkOrder) -> Label:
 
 
 def is_work_order(label: Label) -> bool:
-    """Whether a label tells the end of a run; any label can be stored through the API."""
+    """Whether a label is the outcome of a run; any label can be stored through the API."""
     return (
         label.kind in KINDS
         and label.group.rpartition("/run-")[2].isdecimal()
