@@ -151,7 +151,7 @@ class UploadUnknown(SampleError):
 
 
 class UploadConflict(SampleError):
-    """A piece does not continue the upload, or another upload is in its way; ``offset`` is where it stands."""
+    """A piece does not continue the upload, or another upload is in its way; ``offset``: its position."""
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message)
