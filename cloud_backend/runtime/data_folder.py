@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +9,7 @@ import msgspec
 
 from common import durable
 from common.errors import StoreError
+from common.folder_lock import lock_file
 
 DATA_ENTRIES = (
     "cloud.*",
@@ -47,15 +47,12 @@ def sole_use(folder: Path) -> IO[str]:
 
     Raises `StoreError` while another cloud holds it.
     """
-    lock = (folder / "lock").open("a+")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(folder / "lock")
     except OSError:
-        lock.close()
         raise StoreError(
             f"another cloud runs on {folder}: stop it, or give this one another --data"
         ) from None
-    return lock
 
 
 def read_ports(folder: Path) -> Ports:

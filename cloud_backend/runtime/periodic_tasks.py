@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from common.app.cloud import PeriodicTask
+from common.backoff import backoff_s
 
 __all__ = ["PeriodicTask", "PeriodicWorker"]
 
@@ -59,7 +60,7 @@ class PeriodicWorker:
             if text != last:
                 _log.error("a periodic task failed", task=task.name, error=text, exc_info=error)
             self._failures[task.name] = failures + 1, text
-            return min(task.every_s * 2 ** min(failures, 10), max(MAX_PAUSE_S, task.every_s))
+            return backoff_s(task.every_s, max(MAX_PAUSE_S, task.every_s), failures + 1)
         if failures:
             _log.info("a periodic task works again", task=task.name, failures=failures)
             del self._failures[task.name]

@@ -9,6 +9,7 @@ the broker ends.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.runtime.data_folder import DATA_ENTRIES, CloudFile, sole_use
 from common import durable
 from common.config.cloud import CloudSettings
+from common.logs import Layout, set_up_logging
 from common.private import close_folder, restrict_new_files
 
 _log = structlog.get_logger("edgeloop.cloud")
@@ -43,7 +45,7 @@ def run_cloud(settings: CloudSettings) -> int:
     Raises `StoreError`, `BrokerError`, `ConfigError` or `RegistryError` where it cannot start.
     """
     restrict_new_files()
-    _set_up_logging()
+    set_up_logging(Layout.LOGFMT, libraries=logging.WARNING)
     stop = _StopSignals()
     with ExitStack() as stack:
         folder = Path(settings.data).resolve()
@@ -177,23 +179,3 @@ class _StopSignals:
     def _stop(self, _number: int, _frame: object) -> None:
         if not self._ignoring:
             raise _Stopped
-
-
-def _set_up_logging() -> None:
-    """Log lines go to stderr, one each: structlog's, and those of libraries from warning on."""
-    import logging
-
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("cloud_backend").setLevel(logging.INFO)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )

@@ -167,8 +167,8 @@ def status(
         print_object({"ok": good, **facts})
     else:
         for name, value in {"ok": good, **facts}.items():
-            parts = value.items() if isinstance(value, dict) else (("", value),)
-            for part, each in parts:
+            parts: Mapping[str, Any] = value if isinstance(value, dict) else {"": value}
+            for part, each in parts.items():
                 typer.echo(f"{name}{part and f'.{part}'}: {_text(each)}")
     raise typer.Exit(0 if good else 1)
 

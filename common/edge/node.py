@@ -49,7 +49,6 @@ from common.edge.delivery.history import History
 from common.edge.delivery.local_alarms import LocalAlarms, Origin
 from common.edge.delivery.outbox import Outbox
 from common.edge.delivery.uplink import Uplink
-from common.edge.logs import set_up_logging
 from common.edge.losses import Losses
 from common.edge.node_health import NodeHealth
 from common.edge.process_end import Ending, ProcessEnd
@@ -64,6 +63,7 @@ from common.edge.update.adoption import Adoption
 from common.edge.update.slots import Slots
 from common.edge.update.tuf_client import signed_until_ns
 from common.edge.update.update_client import UpdateClient
+from common.logs import Layout, set_up_logging
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
 from common.model.inference import OnnxModel, load_model
 from common.model.load_test import load_proven
@@ -95,7 +95,7 @@ def run_node(
     at once. Raises `EdgeloopError` if the node cannot start.
     """
     restrict_new_files()
-    set_up_logging(json_log)
+    set_up_logging(Layout.JSON if json_log else Layout.CONSOLE)
     ended = threading.Event()
 
     def drain(number: int, _frame: Any) -> None:

@@ -52,6 +52,7 @@ DEFER_FIRST_S = 2.0
 DEFER_LAST_S = 600.0
 """First and longest time for which a sample that the cloud does not take yet lets others go first."""
 BUDGET = "budget.json"
+_COUNTED = ("offered", "below_min_score", "no_room", "uploaded", "refused")
 
 
 class Curation:
@@ -82,7 +83,7 @@ class Curation:
         self._store = SampleStore(folder, settings.store_bytes)
         self._allowance = load_allowance(self._budget_path, settings.budget_bytes_per_day, clock())
         self._upload = SampleUpload(enrolment, settings.chunk_bytes) if enrolment else None
-        self._counts = dict.fromkeys(("offered", "below_min_score", "no_room", "uploaded", "refused"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         self._last_problem = ""
         self.bytes_sent = 0
         """Bytes uploaded since the start."""

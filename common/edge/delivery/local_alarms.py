@@ -30,6 +30,7 @@ from typing import Any, Protocol
 import msgspec
 
 from common import durable
+from common.backoff import Backoff
 from common.clock import Clock
 from common.config.node import LocalAlarmSettings
 from common.edge.delivery.history import kept_events
@@ -290,7 +291,7 @@ class _Channel:
         """Try until it is sent or given up; False where the node ends before."""
         alarm = self._alarms.alarm(event)
         message = msgspec.json.encode(alarm)
-        wait_s = RETRY_FIRST_S
+        backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
         while True:
             try:
                 self.output.send(message, alarm)
@@ -304,9 +305,8 @@ class _Channel:
                     f"{self.output.name} given up", f"alarm {alarm.id} is given up: {self.problem}"
                 )
                 return True
-            if self._stopped.wait(wait_s):
+            if self._stopped.wait(backoff.next_s()):
                 return False
-            wait_s = min(RETRY_LAST_S, 2 * wait_s)
 
 
 def _missed(alarms: Iterable[WireEvent], place: EventPosition, epoch: str) -> Iterator[WireEvent]:
