@@ -1,4 +1,4 @@
-"""The model bundle: a folder of plain files that says what it is and can prove that it works.
+"""The model bundle: a folder of plain files with a manifest and golden cases.
 
 ::
 

@@ -39,7 +39,7 @@ def print_figure(
 ) -> None:
     """A measured figure as one JSON line; with ``against`` also its ratio to what the same run measured.
 
-    ``more`` tells of what it was measured, where one figure is measured of several things.
+    ``more`` names what was measured, if one figure is measured of several things.
     """
     facts: dict[str, Any] = {"figure": figure, "value": value, "unit": unit, **more}
     if against is not None and against_value is not None:

@@ -1,4 +1,4 @@
-"""The deployment document: one per app, signed as a TUF target, that tells every node what to run.
+"""The deployment document: one per app, signed as a TUF target, that assigns every node its version.
 
 A node decides for itself: it finds the waves whose constraints it meets, hashes its own name into
 [0, 1) with the rollout's salt, and runs the wave's version if the hash is below the wave's share. So

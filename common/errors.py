@@ -41,7 +41,7 @@
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
         └── TooManyTries       too many wrong passwords: wait before the next
 
-A message says what is wrong, where, and what to do about it.
+A message has the fault, its place, and what to do about it.
 """
 
 

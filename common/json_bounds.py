@@ -36,7 +36,7 @@ def read(text: bytes | str) -> Any:
 
 
 def read_part(content: bytes, long_numbers: bool) -> Any:
-    """`read` for one of many texts, where ``has_long_numbers`` was asked about them all together."""
+    """`read` for one of many texts; ``long_numbers`` is the answer of `has_long_numbers` for all together."""
     try:
         value = _decoder.decode(content)
     except _FAILURES as error:

@@ -78,7 +78,7 @@ class Figure:
 class Metrics:
     """Result of an evaluation: ``figures`` overall, ``slices`` of the gate's metric by slice name.
 
-    ``data`` says which set on disk was measured, whether it is the published one, and where it lies; empty if
+    ``data`` names the measured set on disk, whether it is the published one, and its folder; empty if
     none was. ``evidence`` counts the held-out cases from the field behind the gate's figure, by what they are
     (``"runs"``); None where the app leaves the counting to the training job, which then counts the labelled
     samples that it held out.

@@ -38,7 +38,7 @@ def load(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> S:
-    """Settings of ``kind``. Raises `ConfigError` that says which key of which origin is wrong, and why."""
+    """Settings of ``kind``. Raises `ConfigError` with the wrong key, its origin and the reason."""
     tree: dict[str, Any] = {}
     if file is not None:
         try:

@@ -137,7 +137,7 @@ class BleSource:
     def _run(self, position: int) -> None:
         try:
             asyncio.run(self._hold(position))
-        except Exception as error:  # noqa: BLE001  told to the reader of the source
+        except Exception as error:  # noqa: BLE001  raised to the reader of the source
             with self._changed:
                 self._failed = error
                 self._changed.notify_all()
@@ -153,10 +153,10 @@ class BleSource:
         rows = HeartRateRows(self._subject, position)
         pause_s = self._first_pause_s
         while not stop.is_set():
-            lost, heard = asyncio.Event(), asyncio.Event()
+            lost, received = asyncio.Event(), asyncio.Event()
 
-            def receive(_: Any, packet: bytearray, heard: asyncio.Event = heard) -> None:
-                heard.set()
+            def receive(_: Any, packet: bytearray, received: asyncio.Event = received) -> None:
+                received.set()
                 if isinstance(self._clock, NodeClock) and (shift_ns := self._clock.adjust()):
                     chunks.set_on(shift_ns)
                 try:
@@ -183,7 +183,7 @@ class BleSource:
                 self._put(reading)
             if stop.is_set():
                 return
-            pause_s = self._first_pause_s if heard.is_set() else min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = self._first_pause_s if received.is_set() else min(2 * pause_s, LONGEST_PAUSE_S)
             self._put(ReadingError(f"ble:{self._address}: {problem}; tried again after {pause_s:g} s"))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)

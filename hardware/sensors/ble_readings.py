@@ -72,8 +72,8 @@ class EcgChunks:
             last_ns = expected_ns if counts_on else now_ns
             self._offset_ns = last_ns - frame.last_ns
             self._delays_ns.clear()
-            told = "its samples are stamped by the node's clock from here on"
-            yield ReadingError(f"the strap's clock was set or is wrong (by {by_s:+.0f} s): {told}", "changed")
+            note = "its samples are stamped by the node's clock from here on"
+            yield ReadingError(f"the strap's clock was set or is wrong (by {by_s:+.0f} s): {note}", "changed")
         if not self._last_ns:
             self._first_ns = last_ns - _nanoseconds(count - 1)
         else:
@@ -126,8 +126,8 @@ class HeartRateRows:
         measured = decode_heart_rate(packet)
         intervals = [1000 * rr for rr in measured.rr_s] or [float("nan")]
         values = np.array([[measured.heart_rate_bpm, interval] for interval in intervals], np.float64)
-        told = {"contact": measured.contact, "energy_kj": measured.energy_kj}
-        attributes = {name: value for name, value in told.items() if value is not None}
+        known = {"contact": measured.contact, "energy_kj": measured.energy_kj}
+        attributes = {name: value for name, value in known.items() if value is not None}
         self._position += 1
         return Reading(
             self._subject, now_ns, self._position, values, ("heart_rate_bpm", "rr_ms"), None, attributes

@@ -63,7 +63,7 @@ class CsvSource:
         last_row: bool = False,
         memory: Path | None = None,
     ) -> None:
-        """Raises `SourceFormatError` for a file that is not as ``form`` says."""
+        """Raises `SourceFormatError` for a file that does not match ``form``."""
         self._path = path
         self._period_ns = round(period_s * 1e9)
         self._follow = follow

@@ -1,10 +1,10 @@
-"""What the text of a CSV file means: its header, its rows, numbers and times. No file is touched here.
+"""Text of a CSV file: its header, rows, numbers and times. No file is opened here.
 
-A header names every column once. ``subject``, ``captured``, ``run`` and ``cycle`` (in any case) are taken for
-what they say; every other column that is not ignored is a channel. Columns without a name are accepted only
+A header names every column once. ``subject``, ``captured``, ``run`` and ``cycle`` (in any case) have that
+meaning; every other column that is not ignored is a channel. Columns without a name are accepted only
 at the end, as a separator behind the last column makes them, and must be empty in every row.
 
-An error says the column and what to do; `FormError` is one that every row of the file will have.
+An error names the column and what to do; `FormError` is one that every row of the file will have.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?")
 
 
 class FormError(ValueError):
-    """The file is written in another way than the source's URI says; every row will be refused."""
+    """The file's format differs from the source's URI; every row will be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Table:
 
 
 def decode_header(raw: bytes, encoding: str) -> str:
-    """The text of a header line. Raises `SourceFormatError` for another encoding, and says which."""
+    """The text of a header line. Raises `SourceFormatError` for another encoding."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
         raise SourceFormatError("is UTF-16 or not a text: write it as UTF-8")
     raw = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
@@ -219,7 +219,7 @@ def split(text: str, delimiter: str) -> list[str]:
 
 
 def time_of(text: str, zone: tzinfo | None) -> int:
-    """UTC nanoseconds of a date and time. Raises `FormError` if neither it nor ``zone`` says the zone."""
+    """UTC nanoseconds of a date and time. Raises `FormError` without a zone in it or in ``zone``."""
     parts = _TIME.fullmatch(text)
     if parts is None:
         raise ValueError(

@@ -67,16 +67,16 @@ def ecg_name(label: str) -> str | None:
     if upper in _EASI:
         return upper
     words = re.findall(r"[^\W_]+", re.sub(r"\b(ECG|EKG)(?=(I|V|AV|ML|MCL)\w*\b)", r"\1 ", upper))
-    said = [word for word in words if _ECG.fullmatch(word)]
-    if said and words[0] in _BEFORE:
+    ecg_words = [word for word in words if _ECG.fullmatch(word)]
+    if ecg_words and words[0] in _BEFORE:
         del words[0]
-    rest = [word for word in words if word not in said and word not in _BESIDE and word not in _INVERTED]
+    rest = [word for word in words if word not in ecg_words and word not in _BESIDE and word not in _INVERTED]
     leads = [word for word in rest if _LEAD.fullmatch(word)]
-    if not said and "LEAD" in words and not leads:
+    if not ecg_words and "LEAD" in words and not leads:
         leads = [{"1": "I", "2": "II", "3": "III"}.get(word, "") for word in rest if word in "123"]
         rest = leads or rest
-    alone = len(leads) == len(rest) == 1 and all(word in ("ECG", "EKG") for word in said)
-    if not alone and not (said and all(_LEAD.fullmatch(w) or _ELECTRODE.fullmatch(w) for w in rest)):
+    alone = len(leads) == len(rest) == 1 and all(word in ("ECG", "EKG") for word in ecg_words)
+    if not alone and not (ecg_words and all(_LEAD.fullmatch(w) or _ELECTRODE.fullmatch(w) for w in rest)):
         return None
     if not alone:
         return plain

@@ -26,7 +26,7 @@ from hardware.sensors.pace import Pace
 
 PARAMETERS = {
     "subject": "whose signal it is (name of the file)",
-    "leads": "which signals, by label, in this order (all whose label says ECG or a lead)",
+    "leads": "signals by label, in this order (all with a label of an ECG or a lead)",
     "chunk_s": "seconds in a chunk (1)",
     "start": "time of the first sample: recorded, now, or in UTC (as recorded, else now)",
 }

@@ -1,4 +1,4 @@
-"""What the app says of engines whose cycles do not all come, or that it does not know, measured by folds.
+"""Figures of the app on engines with lost cycles and on unknown engines, by folds.
 
 ::
 
@@ -38,8 +38,8 @@ from common.model.inference import OnnxModel, load_model
 from common.model.profile import find_profile
 
 
-class Said:
-    """What was said of cycles like those of the test set, beside the truth."""
+class Predictions:
+    """Predictions at cycles like those of the test set, with their errors."""
 
     def __init__(self) -> None:
         self.inside: list[bool] = []
@@ -49,9 +49,9 @@ class Said:
     def add(self, run: Run, rows: NDArray[np.int64], model: Model) -> None:
         """Run the edge app over the ``rows`` of a run."""
         truth = run.rul_cycles()
-        asked = like_test(len(truth))
+        judged = like_test(len(truth))
         for row, estimate in zip(rows.tolist(), published_rul(run, model, rows), strict=True):
-            if not asked.start <= row < asked.stop:
+            if not judged.start <= row < judged.stop:
                 continue
             if estimate is None:
                 self.withheld += 1
@@ -93,14 +93,14 @@ def by_folds(bundle: Bundle, known: training.Known, folder: Path) -> dict[str, f
     from the other folds, at cycles like those of the test set. ``folder`` is for the models of the folds.
     """
     evidence = Evidence.of(bundle, (*known.real, *known.virtual))
-    said: dict[str, Said] = {}
+    predictions: dict[str, Predictions] = {}
     for fold in range(FOLDS):
         model = evidence.model_without(fold, folder / f"fold-{fold}.onnx")
         for number, run in enumerate(known.real):
             if fold_of(run.name) == fold:
                 for name, rows in seen_parts(run, np.random.default_rng([fold, number])).items():
-                    said.setdefault(name, Said()).add(run, rows, model)
-    return {key: value for name, found in said.items() for key, value in found.figures(name).items()}
+                    predictions.setdefault(name, Predictions()).add(run, rows, model)
+    return {key: value for name, found in predictions.items() for key, value in found.figures(name).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,10 @@ def other_sets(bundle: Bundle, folder: Path) -> Iterator[dict[str, float]]:
     model = load_model(bundle, find_profile("cpu"))
     for name in SETS[1:]:
         if (folder / f"train_{name}.txt").is_file():
-            said = Said()
+            predictions = Predictions()
             for run in load_engines(folder, name):
-                said.add(run, np.arange(len(run.values)), model)
-            yield said.figures(name)
+                predictions.add(run, np.arange(len(run.values)), model)
+            yield predictions.figures(name)
 
 
 def _print(figures: Mapping[str, float]) -> None:

@@ -1,7 +1,7 @@
 """The industrial app's routes, below ``/v1/apps/industrial``: machines, their runs, and work orders.
 
 Each list goes by a key and gives ``next``, the cursor of what follows, or null. A machine's name may hold
-slashes; the routes that say more than its name come first, so a name that ends like them is taken for them.
+slashes; the longer routes come first, so a name that ends like one of them is taken for it.
 """
 
 from __future__ import annotations

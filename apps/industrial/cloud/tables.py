@@ -17,7 +17,7 @@ UNKNOWN_RANK = -1.0
 
 
 class RulPoint(SQLModel, table=True):
-    """What the edge said about one cycle of one run; no RUL and no interval where it was ``withheld``."""
+    """The prediction for one cycle of one run; no RUL and no interval if it was ``withheld``."""
 
     __tablename__ = "industrial_rul"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -62,7 +62,7 @@ class Machine(SQLModel, table=True):
     explanation: str = ""
     """Sensors behind the standing alarm, strongest first."""
     horizon_cycles: float | None = None
-    """The maintenance horizon of its node, as its newest alarm told it."""
+    """The maintenance horizon of its node, from its newest alarm."""
     time_ns: int = Column(sa_type=sa.BigInteger)
     time_quality: str = ""
 

@@ -7,7 +7,7 @@ Rules:
 
 - Each cycle gives ``industrial.rul``: the RUL, capped at `features.RUL_CAP_CYCLES`, with a 90 % interval; or
   no RUL and no interval, with the reason, where they are not known (`apps.industrial.edge.knowledge`).
-  ``industrial.rul_withheld`` and ``industrial.rul_resumed`` say when that begins and ends.
+  ``industrial.rul_withheld`` and ``industrial.rul_resumed`` mark its begin and end.
 - An impossible value is not used (`apps.industrial.domain`). ``industrial.sensor_fault`` says which sensor,
   what value, why and since when; ``industrial.sensor_fault_ended`` when it is over.
 - ``industrial.maintenance_due`` is raised when the interval's lower bound has been under the maintenance
@@ -109,7 +109,7 @@ class IndustrialEdge:
     def __init__(self, context: EdgeContext) -> None:
         self._settings: IndustrialSettings = context.settings
         self._knowledge = Knowledge.of(context.model.manifest)
-        self._model = self._knowledge.asked(context.model)
+        self._model = self._knowledge.adapted(context.model)
         self._version = context.model.manifest.version
         self._machines = SubjectMap[MachineState](
             self._settings.max_machines,

@@ -57,7 +57,7 @@ SEEN_LIMIT_CYCLES = 100
 LATE_CYCLES = 5.0
 """Delay of the baseline from which on a history counts as one that began late."""
 MIN_LATE_CYCLES = 20
-"""Cycles of such a history before it says something about the remaining life."""
+"""Minimum number of cycles of such a history for a prediction."""
 
 _PACE = np.array(AVERAGES_CYCLES)
 _GAIN = 1 - np.exp(-1 / _PACE)
@@ -262,7 +262,7 @@ def contributions(model: Model, features: NDArray[np.float32]) -> list[tuple[str
     """Which sensors explain a low RUL: ``(channel, cycles)``, the strongest first.
 
     Occlusion (Zeiler & Fergus 2014): each sensor in turn is set to how it was in the run's first cycles,
-    with no trend, and the model is asked again, all in one batch. Cycles are the RUL gained thereby:
+    with no trend, and the model runs again, all in one batch. Cycles are the RUL gained thereby:
     positive where the sensor's change speaks for an earlier end of life. ``features`` has shape
     ``(FEATURES,)``; the model gives ``rul``.
     """

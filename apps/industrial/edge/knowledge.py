@@ -1,9 +1,9 @@
-"""What may be said about a cycle: a RUL with its interval, or that it is not known, and why.
+"""Validity of a prediction: a RUL with its interval, or the reason why it is withheld.
 
 The RUL is *withheld*
 
 ``regime``   outside of the operating settings that the training runs had; such a cycle is not used at all,
-             and after `MIN_ELSEWHERE` of them in the last `RECENT_CYCLES` the others say nothing either,
+             and after `MIN_ELSEWHERE` of them in the last `RECENT_CYCLES` the others are withheld as well,
 ``novel``    where novelty is beyond what known engines had in training: another machine, or a fault that
              the model has not learnt,
 ``history``  while a history that began late has under `MIN_LATE_CYCLES` cycles, and while too few of the
@@ -97,7 +97,7 @@ class Knowledge:
             chosen,
         )
 
-    def asked(self, model: Model) -> Model:
+    def adapted(self, model: Model) -> Model:
         """``model`` as one that takes all features."""
         return model if self.columns is None else _OfColumns(model, self.columns)
 
@@ -143,7 +143,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class _OfColumns:
-    """A model of some of the features, asked with all of them."""
+    """A model of some of the features that takes all of them."""
 
     model: Model
     columns: NDArray[np.intp]

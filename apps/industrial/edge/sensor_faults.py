@@ -93,7 +93,7 @@ class SensorStates:
     """Possible values in a row, of sensors with a fault."""
 
     def check(self, values: NDArray[Any], cycle: int) -> tuple[SensorStates, Checked]:
-        """The states after a reading ``(24,)``, and what there is to say of it. Changes nothing in place."""
+        """The states after a reading ``(24,)``, and the result of the check. Changes nothing in place."""
         values = np.asarray(values, np.float64)
         with np.errstate(invalid="ignore"):
             missing = np.isnan(values) & _IS_USED

@@ -21,7 +21,7 @@ _LIFE, _AMBER, _INDIGO, _RED = CHART_COLOURS[:4]
 _GREY = "#7b8794"
 _TEXT_TOOLTIP = {"renderMode": "richText", "confine": True}
 _TAIL_CYCLES = 200
-"""Cycles that a curve shows beyond the last one, up to the end that a work order tells."""
+"""Cycles that a curve shows beyond the last one, up to the end in a work order."""
 _NAME_LIMIT = 24
 
 Json = Mapping[str, Any]

@@ -67,7 +67,7 @@ def order_row(order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finding_text(outcome: Mapping[str, Any]) -> str:
-    """What a work order says of the end of its run."""
+    """The finding of a work order."""
     if outcome["kind"] == "failure":
         return f"failure at cycle {outcome['cycle']}"
     return f"inspection at cycle {outcome['cycle']}, {outcome['remaining_cycles']} cycles left"

@@ -39,9 +39,9 @@ def doubts_of(state: Mapping[str, Any]) -> list[str]:
 
 
 def horizon_of(state: Mapping[str, Any]) -> str:
-    """The horizon of a machine, and whether its node has told it."""
-    said = f"horizon {state['horizon_cycles']:g} cycles"
-    return f"{said}, the default until its first alarm" if state["horizon_is_default"] else said
+    """The horizon of a machine, and whether it is the default."""
+    horizon = f"horizon {state['horizon_cycles']:g} cycles"
+    return f"{horizon}, the default until its first alarm" if state["horizon_is_default"] else horizon
 
 
 def machine_href(machine: str) -> str:
@@ -50,7 +50,7 @@ def machine_href(machine: str) -> str:
 
 
 def why(alarms: Sequence[Mapping[str, Any]]) -> str:
-    """What a run's newest alarm says, in words."""
+    """A run's newest alarm in words."""
     if not alarms:
         return "In this run no maintenance alarm was raised."
     alarm = alarms[0]

@@ -16,7 +16,7 @@ _KINDS = {"failure": "Failure: it failed at this cycle", "inspection": "Inspecti
 
 
 class WorkOrderForm:
-    """Takes what turned out to be true about one run, stores it, and says how far off the edge was."""
+    """Records the outcome of one run and shows the error of the predictions."""
 
     def __init__(self, view: View, stored: Refresh) -> None:
         self._view = view
@@ -77,7 +77,7 @@ class WorkOrderForm:
 
 
 async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
-    """Label one sample, which is a run of a machine: what it looks like, and what became of it."""
+    """Label one sample, which is a run of a machine: its sensors, and its outcome."""
     machine, _, number = sample["group"].rpartition("/run-")
     if machine != sample["subject"] or not number.isdecimal():
         Text("p", f"{sample['group']} names no run of a machine, so no work order can be closed on it.")

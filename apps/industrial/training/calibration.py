@@ -103,7 +103,7 @@ def fit_novelty(
     """From the features of known runs, complete ones; ``folds`` says which runs are held out together.
 
     The unit is that of the highest of the ``slices`` (one name a run; all the same where None), so that a
-    fault that was learnt from a few runs is not told as novel for ever.
+    fault that was learnt from a few runs does not stay novel for ever.
     """
     fold_of_run = np.array(folds)
     slice_of_run = [""] * len(features) if slices is None else slices

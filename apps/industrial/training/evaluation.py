@@ -110,7 +110,7 @@ def like_test(cycles: int) -> slice:
 def field_runs(samples: Sequence[LabelledSample]) -> tuple[list[Run], list[str]]:
     """Runs with known end from the field, and why others cannot be used.
 
-    The newest ``failure`` or ``inspection`` label tells the end. A run's slice is ``field:`` and the first
+    The newest ``failure`` or ``inspection`` label has the end. A run's slice is ``field:`` and the first
     line of the work order's note.
     """
     runs: list[Run] = []

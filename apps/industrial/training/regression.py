@@ -272,7 +272,7 @@ def fit_ensemble(
     start: Ensemble | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Ensemble:
-    """Train on ``runs`` with their copies. ``progress`` is told the share done after each member."""
+    """Train on ``runs`` with their copies. ``progress`` gets the completed share after each member."""
     random = np.random.default_rng(seed)
     made = learning_runs(runs, recipe.stretch, random)
     blocks = features_of([run for group in made for run in group])

@@ -129,7 +129,7 @@ class VirtualRun:
 
     @property
     def failure_cycle(self) -> int:
-        """The last cycle of the run: the truth that a work order tells."""
+        """The last cycle of the run: the truth for work orders."""
         return len(self.values)
 
 
