@@ -14,7 +14,7 @@ from common.errors import UpdateRefused
 CONNECTION_TARGET = "connection.json"
 CONNECTION_LIMIT_BYTES = 16 * 1024
 EARLIER_LIMIT = 32
-"""Most earlier addresses that are kept; the oldest are dropped."""
+"""Maximum number of earlier addresses; the oldest are dropped."""
 
 
 class Address(msgspec.Struct, frozen=True):
