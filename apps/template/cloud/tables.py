@@ -1,5 +1,8 @@
 """The template app's projection: one row a machine."""
 
+# SQLModel declares ``__tablename__`` as a declared attribute; a name is what it takes.
+# pyright: reportAssignmentType=false
+
 from __future__ import annotations
 
 import sqlalchemy as sa

@@ -3,6 +3,9 @@
 Each class is one part with one defect.
 """
 
+# SQLModel declares ``__tablename__`` as a declared attribute; a name is what it takes.
+# pyright: reportAssignmentType=false
+
 from __future__ import annotations
 
 import dataclasses
