@@ -166,10 +166,9 @@ def status(
     if as_json:
         print_object({"ok": good, **facts})
     else:
-        for name, value in {"ok": good, **facts}.items():
-            parts: Mapping[str, Any] = value if isinstance(value, dict) else {"": value}
-            for part, each in parts.items():
-                typer.echo(f"{name}{part and f'.{part}'}: {_text(each)}")
+        samples = {f"samples.{name}": value for name, value in facts.pop("samples", {}).items()}
+        lines = {"ok": good, **facts, **samples}
+        typer.echo("\n".join(f"{name}: {_text(value)}" for name, value in lines.items()))
     raise typer.Exit(0 if good else 1)
 
 

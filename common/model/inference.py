@@ -1,6 +1,6 @@
-"""A bundle's model in ONNX Runtime, on the provider and with the threads that the device's profile names.
+"""A bundle's model in ONNX Runtime, with the provider and the threads of the device's profile.
 
-What the manifest promises is checked against the model when it is loaded, and every input against the
+The manifest's inputs and outputs are checked against the model when it is loaded, and every input against the
 manifest when it runs, so that a wrong shape is an error with a name instead of a wrong number. NaN or
 infinity in an output is a failure. Sessions are made small: no memory pattern, threads that sleep between
 runs, and none but the caller's for a model under `SMALL_BYTES`: such a model has done its work before another
@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ SMALL_BYTES = 1 << 20
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 MEMORY_SHARE = 0.5
 CPU_PROVIDER = "CPUExecutionProvider"
+CPU = ((CPU_PROVIDER, dict[str, Any]()),)
 _ONNX_TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -178,6 +180,29 @@ def _make_arena() -> None:
     )
 
 
+def open_session(path: Path, providers: Sequence[tuple[str, dict[str, Any]]] = CPU, threads: int = 1) -> Any:
+    """An ONNX Runtime session of a model file: the only way in which models are opened.
+
+    A node runs a model in it, and training and the gate judge the same model in it. It runs on one thread if
+    the model is small. Raises `BundleIncompatible`.
+    """
+    import onnxruntime
+
+    check_model_file(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1 if path.stat().st_size < SMALL_BYTES else threads
+    options.inter_op_num_threads = 1
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's classes share no base below Exception.
+        raise BundleIncompatible(f"{path} cannot be loaded: {error}") from error
+
+
 def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
     """The bundle's model, ready to run. Raises `BundleIncompatible` if it cannot be, and says why."""
     import onnxruntime
@@ -193,22 +218,7 @@ def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
             f"profile {profile.name} wants one of {', '.join(profile.providers)}; "
             f"the installed ONNX Runtime has {', '.join(installed)}"
         )
-    check_model_file(bundle.model_path())
-    options = onnxruntime.SessionOptions()
-    small = bundle.model_path().stat().st_size < SMALL_BYTES
-    options.intra_op_num_threads = 1 if small else profile.intra_op_threads
-    options.inter_op_num_threads = 1
-    _bound_memory()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(
-            str(bundle.model_path()), sess_options=options, providers=providers
-        )
-    except Exception as error:  # ONNX Runtime's classes share no base below Exception.
-        raise BundleIncompatible(f"{bundle.model_path()} cannot be loaded: {error}") from error
+    session = open_session(bundle.model_path(), providers, profile.intra_op_threads)
     _check(bundle.manifest, "input", bundle.manifest.inputs, session.get_inputs(), str(bundle.path))
     _check(bundle.manifest, "output", bundle.manifest.outputs, session.get_outputs(), str(bundle.path))
     needed = {node.name for node in session.get_inputs()} - {spec.name for spec in bundle.manifest.inputs}

@@ -42,6 +42,7 @@ from apps.ecg.training.full_recipe import beat_counts
 from apps.ecg.training.scoring import NOTHING, Counts, drawn_patients, f1, f1_of_aami, ppv, sensitivity
 from common.app.training import Figure, LabelledSample, Metrics
 from common.bundle import Bundle
+from common.model.inference import open_session
 
 EVALUATION_SEED = 90_000
 """Seed of the virtual patients for judging; those of training are others."""
@@ -111,11 +112,7 @@ class Scorer:
 
 def scorer_of(model_path: Path, parameters: Mapping[str, Any]) -> Scorer:
     """Runs the ONNX graph at ``model_path`` on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+    session = open_session(model_path)
     return Scorer(session, parameters)
 
 

@@ -34,7 +34,7 @@ from apps.industrial.training.replay import published_rul
 from common.app.edge import Model
 from common.app.training import TrainContext
 from common.bundle import Bundle, open_bundle
-from common.model.inference import OnnxModel, load_model
+from common.model.inference import OnnxModel, load_model, open_session
 from common.model.profile import find_profile
 
 
@@ -124,7 +124,6 @@ class Evidence:
 
     def model_without(self, fold: int, path: Path) -> OnnxModel:
         """A model, written to ``path``, that has not seen ``fold``: its members, calibrated on the others."""
-        import onnxruntime
 
         others = [i for i, run in enumerate(self.runs) if fold_of(run.name) != fold]
         members = tuple(m for i, m in enumerate(self.ensemble.members) if i % FOLDS == fold)
@@ -142,7 +141,7 @@ class Evidence:
         )
         parameters = self.bundle.manifest.parameters | {"novelty_limit": novelty.limit}
         manifest = msgspec.structs.replace(self.bundle.manifest, parameters=parameters)
-        return OnnxModel(manifest, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]))
+        return OnnxModel(manifest, open_session(path))
 
 
 def other_sets(bundle: Bundle, folder: Path) -> Iterator[dict[str, float]]:

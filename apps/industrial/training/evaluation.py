@@ -31,7 +31,7 @@ from apps.industrial.training.replay import published_rul
 from apps.industrial.virtual.turbofan import HPC, simulate_run
 from common.app.training import Figure, LabelledSample, Metrics
 from common.bundle import Bundle
-from common.model.inference import load_model
+from common.model.inference import load_model, open_session
 from common.model.profile import find_profile
 
 Floats = NDArray[np.float64]
@@ -68,11 +68,7 @@ Estimator = Callable[[Sequence[Run]], list[Estimates]]
 
 def estimator_of(model_path: Path) -> Estimator:
     """Runs the ONNX graph at ``model_path`` over whole runs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+    session = open_session(model_path)
     names = ["rul", "lower", "upper", "novelty"]
 
     def estimate(runs: Sequence[Run]) -> list[Estimates]:
