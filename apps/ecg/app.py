@@ -1,4 +1,4 @@
-"""The ECG app, as edge and cloud find it. A reference application, not a medical device."""
+"""The ECG app: its settings and its `AppSpec`. A reference application, not a medical device."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ class EcgSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the ECG app."""
 
     consent: Literal["findings", "strips", "learning"] = "findings"
-    """What the patient lets leave the device: findings and rates only; also 10 s of signal around an alarm;
-    also 30 s of signal at a time to learn from."""
+    """Patient's consent to data leaving the device: ``findings`` (findings and rates), ``strips`` (also 10 s
+    of signal around an alarm), ``learning`` (also windows of 30 s for training)."""
     leads: list[str] = []
-    """Leads to analyse, the first usable one is taken; empty for the usual order (II, MLII, I, V5, ...)."""
+    """Leads in order of preference, the first good one is analysed; empty for II, MLII, I, V5, V2, V1."""
     tachycardia_bpm: Bpm = 120.0
-    """Heart rate above which there is an episode of tachycardia."""
+    """Heart rate above which an episode of tachycardia begins."""
     bradycardia_bpm: Bpm = 45.0
-    """Heart rate under which there is an episode of bradycardia."""
+    """Heart rate below which an episode of bradycardia begins."""
     extreme_tachycardia_bpm: Bpm = 150.0
-    """Alarm limit of the heart rate."""
+    """Upper alarm limit of the heart rate."""
     extreme_bradycardia_bpm: Bpm = 35.0
-    """Alarm limit of the heart rate."""
+    """Lower alarm limit of the heart rate."""
     rate_delay_s: Seconds = 5.0
-    """How long a heart rate is beyond its alarm limit before the alarm."""
+    """Delay of a heart rate alarm: duration beyond the limit."""
     asystole_s: Annotated[float, msgspec.Meta(ge=2, le=10)] = 4.0
-    """Alarm when there has been no beat for so long."""
+    """Time without a beat for an asystole alarm."""
     pause_s: Annotated[float, msgspec.Meta(ge=1.5, le=10)] = 2.0
-    """An interval from which on there is an episode of pause."""
+    """Minimum interval of a pause episode."""
     pause_alarm_s: Annotated[float, msgspec.Meta(ge=1.5, le=10)] = 3.0
-    """Alarm when a pause lasts for so long."""
+    """Time without a beat for a pause alarm."""
     vt_beats: Annotated[int, msgspec.Meta(ge=3, le=30)] = 3
-    """Ventricular beats in a row that are a ventricular tachycardia."""
+    """Minimum number of consecutive ventricular beats of a ventricular tachycardia."""
     vt_bpm: Bpm = 100.0
-    """Their least rate."""
+    """Minimum rate of a ventricular tachycardia."""
     ventricular_beats_per_minute: Annotated[int, msgspec.Meta(ge=1, le=200)] = 10
-    """Alarm when there are more ventricular beats in a minute."""
+    """Alarm limit of ventricular beats in a minute."""
     lead_off_s: Seconds = 5.0
-    """How long no lead is connected before the alarm."""
+    """Delay of the alarm that no lead is connected."""
     latching: bool = True
-    """Whether alarms of high priority stay until they are reset."""
+    """Whether alarms of high priority persist until reset."""
     max_patients: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
-    """Patients followed at a time, 1 MB of memory each (2 MB with the consent ``learning``); newcomers beyond
-    that are refused."""
+    """Maximum number of patients at a time, 1 MB of memory each (2 MB with the consent ``learning``); further
+    ones are refused."""
     forget_patient_after_hours: Annotated[float, msgspec.Meta(gt=0, le=8760)] = 24.0
-    """Hours without readings after which a patient is forgotten; episodes and alarms end then."""
+    """Time without readings after which a patient is forgotten, and the episodes and alarms end."""
 
 
 SPEC = AppSpec(
@@ -61,6 +61,7 @@ SPEC = AppSpec(
     starter=Path(__file__).with_name("starter"),
     edge="apps.ecg.edge.app:EcgEdge",
     cloud="apps.ecg.cloud.projection:EcgCloud",
+    events="apps.ecg.events:EVENTS",
     train="apps.ecg.training.job",
     virtual="apps.ecg.virtual.patient:open_source",
     virtual_kinds=("patient",),

@@ -1,4 +1,4 @@
-"""The ECG app's pages in a real browser, over a real cloud that heard of two patients.
+"""The ECG app's pages in a real browser, over a real cloud with data of two patients.
 
 Every page at both widths: no error in the console, nothing wider than the window, no serious finding of
 axe-core, text of a node as text. Then what a clinician does: measure, correct beats by keyboard, print.
@@ -41,15 +41,15 @@ PAGES = {
     PATIENT: "Atrial fibrillation",
     f"apps/ecg/patients/{HOSTILE}": MARKUP,
     f"apps/ecg/strips/{HOSTILE}.{received.at(635)}": MARKUP,
-    "apps/ecg/review": "Is this right?",
-    "apps/ecg/patients/nobody": "nothing has been heard of",
+    "apps/ecg/review": "Reviews become training labels.",
+    "apps/ecg/patients/nobody": "unknown patient",
 }
 """Path of each page, and what stands on it."""
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudClient]:
-    """The API of a cloud with the ECG app, which heard of two patients."""
+    """The API of a cloud with the ECG app and data of two patients."""
     folder = tmp_path_factory.mktemp("ecg")
     with Children(folder / "logs") as children:
         cloud = CloudSite(children, folder / "cloud", environment={"PYTHONPATH": str(installed(folder))})

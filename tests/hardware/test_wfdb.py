@@ -280,4 +280,4 @@ def test_a_rate_that_the_app_does_not_take_is_refused_at_open(
 
 
 def test_the_app_says_the_rates_that_its_filters_take() -> None:
-    assert find_app("ecg").rates_hz == (filters.LEAST_RATE_HZ, filters.MOST_RATE_HZ)
+    assert find_app("ecg").rates_hz == (filters.MIN_RATE_HZ, filters.MAX_RATE_HZ)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.apps.conftest import engine, session
-from tests.apps.ecg.conftest import client, cloud_app, tell
+from tests.apps.ecg.conftest import client, cloud_app, project
 from tests.common.edge.conftest import node, site
 
-__all__ = ["client", "cloud_app", "engine", "node", "session", "site", "tell"]
+__all__ = ["client", "cloud_app", "engine", "node", "project", "session", "site"]

@@ -25,7 +25,7 @@ from common.messages import Event, encode_batch, encode_event
 from common.time_notes import doubt_of, time_note, time_statement
 from tests.apps.ecg.cloud.fhir.test_api import all_pages, fhir  # noqa: F401  a fixture
 from tests.apps.ecg.cloud.report.test_report import text_of
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, DAY, EPOCH_NS, a_day, alarm, at, hrv, rates, rhythm, strip
 from tests.cloud_backend.ingest.nodes import enrol
 
@@ -43,10 +43,10 @@ def statements(resource: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("quality", DOUBTFUL)
 def test_every_observation_and_the_report_of_a_day_carry_a_note(
     fhir: TestClient,  # noqa: F811
-    tell: Tell,
+    project: Project,
     quality: str,
 ) -> None:
-    tell(of_quality(a_day(), quality))
+    project(of_quality(a_day(), quality))
     ids = all_pages(fhir, f"/fhir/Observation?patient={ANN}&_count=200")
     kinds = {id_.split(".")[1] for id_ in ids}
     assert kinds == {"hr", "hrv", "pr", "qrs", "qt", "qtcb", "qtcf", "ectopy", "rhy-AF", "afb", "strip"}
@@ -59,8 +59,12 @@ def test_every_observation_and_the_report_of_a_day_carry_a_note(
 
 
 @pytest.mark.parametrize("quality", ["", "recorded"])
-def test_times_that_nothing_speaks_against_have_no_note(fhir: TestClient, tell: Tell, quality: str) -> None:  # noqa: F811
-    tell(of_quality(a_day(), quality))
+def test_times_that_nothing_speaks_against_have_no_note(
+    fhir: TestClient,  # noqa: F811
+    project: Project,
+    quality: str,
+) -> None:
+    project(of_quality(a_day(), quality))
     for id_ in all_pages(fhir, f"/fhir/Observation?patient={ANN}&_count=200"):
         if ".strip." not in id_:
             assert statements(fhir.get(f"/fhir/Observation/{id_}").json()) == []
@@ -68,11 +72,11 @@ def test_times_that_nothing_speaks_against_have_no_note(fhir: TestClient, tell: 
 
 def test_an_hour_and_an_episode_are_as_doubtful_as_the_worst_of_them(
     fhir: TestClient,  # noqa: F811
-    tell: Tell,
+    project: Project,
 ) -> None:
-    tell([*of_quality([rates(10)], "corrected"), rates(20), rhythm(10)])
-    tell([*of_quality([rates(30)], "unknown"), rates(40), *of_quality([rhythm(10, 50)], "unknown")])
-    tell([*of_quality([rates(50)], "corrected"), rates(3700)])
+    project([*of_quality([rates(10)], "corrected"), rates(20), rhythm(10)])
+    project([*of_quality([rates(30)], "unknown"), rates(40), *of_quality([rhythm(10, 50)], "unknown")])
+    project([*of_quality([rates(50)], "corrected"), rates(3700)])
     for id_, quality in (
         (f"hr.{at(0)}", "unknown"),
         (f"rhy-AF.{at(10)}", "unknown"),
@@ -85,9 +89,9 @@ def test_an_hour_and_an_episode_are_as_doubtful_as_the_worst_of_them(
 
 @pytest.mark.parametrize("quality", DOUBTFUL)
 def test_the_report_and_the_pages_show_it_beside_the_times(
-    client: TestClient, tell: Tell, quality: str
+    client: TestClient, project: Project, quality: str
 ) -> None:
-    tell(of_quality(a_day(), quality))
+    project(of_quality(a_day(), quality))
     note = time_note(quality)
     text = text_of(client.get(f"/patients/{ANN}/days/{DAY}/report.pdf").content)
     assert time_statement(quality) in text
@@ -139,8 +143,8 @@ def test_what_a_wrong_clock_stamped_is_found_where_it_was(engine: Engine, fhir: 
         assert (row.raised_ns, row.ended_ns, row.state) == (at(20), at(90), "ended")
 
 
-def test_variability_in_fibrillation_is_withheld_by_its_id_too(fhir: TestClient, tell: Tell) -> None:  # noqa: F811
-    tell([hrv(0), rates(290), hrv(300), rates(590, rhythm="AF"), hrv(600)])
+def test_variability_in_fibrillation_is_withheld_by_its_id_too(fhir: TestClient, project: Project) -> None:  # noqa: F811
+    project([hrv(0), rates(290), hrv(300), rates(590, rhythm="AF"), hrv(600)])
     read = {
         began: fhir.get(f"/fhir/Observation/{ANN}.hrv.{at(began)}").status_code for began in (0, 300, 600)
     }

@@ -21,7 +21,7 @@ from cloud_backend.store.tables import StoredEvent, Stream
 from common.app.cloud import Mount, ReceivedEvent
 from common.config.cloud import CloudSettings
 from common.errors import ConfigError
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, a_day, at, strip
 
 
@@ -48,11 +48,11 @@ def contents(engine: Engine) -> list[dict[str, Any]]:
 
 
 def test_tables_that_are_made_again_still_know_the_reviews(
-    engine: Engine, client: TestClient, tell: Tell
+    engine: Engine, client: TestClient, project: Project
 ) -> None:
     events = [*a_day(), strip(900)]
     store(engine, events)
-    tell(events)
+    project(events)
     client.post(f"/strips/{ANN}.{at(635)}/review", json={"verdict": "corrected", "rhythm": "sinus"})
     client.post(f"/strips/{ANN}.{at(900)}/review", json={"verdict": "unreadable"})
     before = contents(engine)
@@ -61,8 +61,8 @@ def test_tables_that_are_made_again_still_know_the_reviews(
     assert [row["verdict"] for row in before if "verdict" in row] == ["corrected", "unreadable"]
 
 
-def test_a_label_that_comes_by_the_api_reaches_the_review_queue(engine: Engine, tell: Tell) -> None:
-    tell([strip(100), strip(200)])
+def test_a_label_that_comes_by_the_api_reaches_the_review_queue(engine: Engine, project: Project) -> None:
+    project([strip(100), strip(200)])
     api = FastAPI()
     api.state.cloud = SimpleNamespace(
         engine=engine, apps={"ecg": None}, projections={"ecg": EcgCloud()}, clock=lambda: at(999)

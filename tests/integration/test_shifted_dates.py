@@ -28,7 +28,7 @@ from common.messages import decode_event, parse_time
 from hardware.sensors import recording
 from tests.apps.ecg import received
 from tests.apps.ecg.cloud.fhir.test_api import all_pages, fhir  # noqa: F401  a fixture
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, BOB
 
 TODAY = received.EPOCH_NS
@@ -44,9 +44,9 @@ def begin_of_day(day: str) -> int:
     )
 
 
-def tell_days(tell: Tell, monkeypatch: pytest.MonkeyPatch, epoch_ns: int) -> None:
+def tell_days(project: Project, monkeypatch: pytest.MonkeyPatch, epoch_ns: int) -> None:
     monkeypatch.setattr(received, "EPOCH_NS", epoch_ns)
-    tell([*received.a_day(), *received.a_day(BOB), received.hrv(86_100), received.rates(86_400 + 10)])
+    project([*received.a_day(), *received.a_day(BOB), received.hrv(86_100), received.rates(86_400 + 10)])
 
 
 def unshifted(value: Any, epoch_ns: int) -> Any:
@@ -67,7 +67,7 @@ def unshifted(value: Any, epoch_ns: int) -> Any:
 @pytest.mark.parametrize("day", SHIFTED)
 def test_fhir_finds_the_same_whatever_the_year(
     fhir: TestClient,  # noqa: F811
-    tell: Tell,
+    project: Project,
     monkeypatch: pytest.MonkeyPatch,
     engine: Engine,
     day: str,
@@ -80,7 +80,7 @@ def test_fhir_finds_the_same_whatever_the_year(
             for table in reversed(EcgCloud().tables()):
                 session.execute(table.__table__.delete())  # type: ignore[attr-defined]
             session.commit()
-        tell_days(tell, monkeypatch, epoch_ns)
+        tell_days(project, monkeypatch, epoch_ns)
         second = day_of(epoch_ns + 86_400 * 10**9).isoformat()
         searches = [
             "Observation?_count=200", "Observation?_count=9", "Observation?_sort=date&_count=9",
@@ -104,12 +104,12 @@ def test_fhir_finds_the_same_whatever_the_year(
 
 @pytest.mark.parametrize("day", SHIFTED)
 def test_pages_and_the_report_show_the_same_whatever_the_year(
-    client: TestClient, tell: Tell, monkeypatch: pytest.MonkeyPatch, engine: Engine, day: str
+    client: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch, engine: Engine, day: str
 ) -> None:
     if engine.dialect.name != "sqlite" and day != SHIFTED[1]:
         pytest.skip("one year before 1970 on this database")
     epoch_ns = begin_of_day(day)
-    tell_days(tell, monkeypatch, epoch_ns)
+    tell_days(project, monkeypatch, epoch_ns)
     shown = client.get(f"/patients/{ANN}/days/{day}").json()
     assert (len(shown["hours"]), len(shown["hrv"]), len(shown["episodes"])) == (2, 23, 1)
     assert [hour["began_ns"] - epoch_ns for hour in shown["intervals"]] == [0, 3600 * 10**9]
@@ -129,9 +129,9 @@ def test_pages_and_the_report_show_the_same_whatever_the_year(
 
 @pytest.mark.parametrize("day", ["1899-04-28", "2191-04-28"])
 def test_a_shifted_recording_goes_to_the_hospital_too(
-    tell: Tell, monkeypatch: pytest.MonkeyPatch, engine: Engine, day: str
+    project: Project, monkeypatch: pytest.MonkeyPatch, engine: Engine, day: str
 ) -> None:
-    tell_days(tell, monkeypatch, begin_of_day(day))
+    tell_days(project, monkeypatch, begin_of_day(day))
     with Session(engine) as session:
         assert len(_spans(session, 86_400, NOW_NS, NOW_NS, 100)) == 3
 
@@ -139,7 +139,7 @@ def test_a_shifted_recording_goes_to_the_hospital_too(
 def test_sources_and_cloud_take_the_same_years() -> None:
     assert (recording.EARLIEST_NS, recording.LATEST_NS) == (events.EARLIEST_NS, events.LATEST_NS)
     with pytest.raises(MessageError, match="began_ns"):
-        events.read(received.hrv(0, began_ns=events.EARLIEST_NS - 1))
+        events.decode(received.hrv(0, began_ns=events.EARLIEST_NS - 1))
 
 
 @pytest.mark.parametrize("date", ["28/04/1899", "28/04/2191"])

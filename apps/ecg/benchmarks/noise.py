@@ -1,4 +1,4 @@
-"""What noise does to the app: R peaks, what is withheld, and false alarms, against the signal-to-noise ratio.
+"""Noise benchmark: R peaks, withheld time and false alarms by signal-to-noise ratio.
 
 ::
 
@@ -13,9 +13,9 @@ QRS complex's peak-to-peak amplitude over 8, the noise's its mean square. The no
 
 Detection is counted in the noisy stretches, each beat once within 150 ms: of all beats, and as ``good`` of
 those on signal that was not withheld. V beats and alarms are false if the patient had none: alarms count
-wherever they are raised, V beats if they were told. Intervals are 95 %, by bootstrap over patients, those of
-alarms by Poisson's distribution (Garwood 1936). Beside them are rivals that read the whole recording at once,
-and the same patients without noise.
+wherever they are raised, V beats if they were reported. Intervals are 95 %, by bootstrap over patients, those
+of alarms by Poisson's distribution (Garwood 1936). Beside them are baselines that read the whole recording at
+once, and the same patients without noise.
 
 What the app withholds, when it is sure of a V beat and how long a run waits for its alarm were chosen on
 other patients (`DEVELOPMENT_SEEDS`) and on the records of MIT-BIH's DS1. Seeds 7000 to 7009 had been reported
@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.ecg import events
 from apps.ecg.app import SPEC, EcgSettings
 from apps.ecg.benchmarks.noise_plot import name_of, plot
 from apps.ecg.benchmarks.qrs import OWN, Samples, matches, neurokit2, sleepecg
@@ -56,7 +57,7 @@ LEAD = "II"
 STRETCH_S = 120
 STRETCHES = 3
 """Noisy stretches in a recording, with a clean one before and after each."""
-RIVALS = {"neurokit2": neurokit2, "sleepecg": sleepecg}
+BASELINES = {"neurokit2": neurokit2, "sleepecg": sleepecg}
 V_ALARMS = ("ventricular_tachycardia", "frequent_ventricular_beats")
 AF_ALARM, TECHNICAL = "atrial_fibrillation", "lead_off"
 
@@ -73,7 +74,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one patient with one noise; times in s."""
+    """Result of one patient with one noise; times in s."""
 
     seed: int
     noise: str
@@ -87,13 +88,13 @@ class Outcome:
     false_v: int
     alarms: Counter[str]
     """Raised in the whole recording: no alarm is true."""
-    told_withheld: bool
-    """Whether the app said that it withholds."""
+    withheld_reported: bool
+    """Whether the app reported that it withholds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the app said of a recording."""
+class Replayed:
+    """Results of the app on a recording."""
 
     beats: list[KnownBeat]
     events: list[Event]
@@ -101,7 +102,7 @@ class Heard:
 
 
 def starter_model() -> Model:
-    """The model that the app comes with."""
+    """The starter model of the app."""
     from common.bundle import open_bundle
     from common.model.inference import load_model
     from common.model.profile import find_profile
@@ -120,20 +121,20 @@ def patient_with(seed: int, noise: str, snr_db: int | None, noisy: Sequence[tupl
     return patient_of({"seed": str(seed), "pvc": "1", "pac": "1", "leads": LEAD, "noise": there})
 
 
-def heard(patient: Patient, signal_mv: NDArray[np.float64], model: Model) -> Heard:
-    """What the app says of a recording, fed ten seconds at a time."""
+def replay(patient: Patient, signal_mv: NDArray[np.float64], model: Model) -> Replayed:
+    """Results of the app on a recording, fed ten seconds at a time."""
     monitor = Monitor(patient.name, patient.rate_hz, patient.leads, 0, EcgSettings(), model)
     piece = round(10 * patient.rate_hz)
     beats: list[KnownBeat] = []
-    events: list[Event] = []
+    found: list[Event] = []
     for at in range(0, len(signal_mv), piece):
-        events += [said for said in monitor.push(signal_mv[at : at + piece]) if isinstance(said, Event)]
+        found += [each for each in monitor.push(signal_mv[at : at + piece]) if isinstance(each, Event)]
         beats += monitor.recording.history.between(beats[-1].sample + 1 if beats else 0, at + piece)
-    return Heard(beats, events, monitor)
+    return Replayed(beats, found, monitor)
 
 
 def outcome(
-    seed: int, noise: str, snr_db: int | None, model: Model, count: int = STRETCHES, rivals: bool = True
+    seed: int, noise: str, snr_db: int | None, model: Model, count: int = STRETCHES, baselines: bool = True
 ) -> Outcome:
     """Run one patient with ``count`` noisy stretches."""
     noisy = stretches(count)
@@ -141,12 +142,12 @@ def outcome(
     rate_hz, seconds = patient.rate_hz, (2 * count + 1) * STRETCH_S
     signal_mv = patient.signal(0, round(seconds * rate_hz))
     truth = list(patient.beats(0.0, seconds))
-    said = heard(patient, signal_mv, model)
-    usability = said.monitor.recording.usability
+    replayed = replay(patient, signal_mv, model)
+    usability = replayed.monitor.recording.usability
     window = round(WINDOW_S * rate_hz)
     samples = np.array([beat.sample for beat in truth], np.int64)
-    found = np.array([beat.sample for beat in said.beats], np.int64)
-    good = np.array([beat.good for beat in said.beats], np.bool_)
+    found = np.array([beat.sample for beat in replayed.beats], np.int64)
+    good = np.array([beat.good for beat in replayed.beats], np.bool_)
     seen = np.array([usability.throughout(s - window, s + window) for s in samples.tolist()], np.bool_)
     spans = [(round(begin * rate_hz), round(end * rate_hz)) for begin, end in noisy]
     detected = {
@@ -155,7 +156,7 @@ def outcome(
             samples, found, window, seen & _inside(samples, spans), good & _inside(found, spans)
         ),
     }
-    for name, detect in RIVALS.items() if rivals else ():
+    for name, detect in BASELINES.items() if baselines else ():
         peaks = np.sort(detect(signal_mv[:, 0], rate_hz))
         detected[name] = _detected(samples, peaks, window, _inside(samples, spans), _inside(peaks, spans))
     withheld = sum(end - begin - usability.good_samples(begin, end) for begin, end in spans)
@@ -170,13 +171,16 @@ def outcome(
         withheld / rate_hz,
         (len(signal_mv) - noisy_samples) / rate_hz,
         (all_withheld - withheld) / rate_hz,
-        len(_false_v(truth, said.beats, window)),
+        len(_false_v(truth, replayed.beats, window)),
         Counter(
-            event.data["alarm"]
-            for event in said.events
-            if event.type == "ecg.alarm" and event.data["state"] == "raised"
+            event.data.alarm
+            for event in replayed.events
+            if isinstance(event.data, events.Alarm) and event.data.state == "raised"
         ),
-        any(event.data.get("finding") == "withheld" for event in said.events),
+        any(
+            isinstance(event.data, events.Finding) and event.data.finding == "withheld"
+            for event in replayed.events
+        ),
     )
 
 
@@ -239,7 +243,7 @@ def table(found: Mapping[str, Figure]) -> str:
         name = name_of(noise, snr_db)
         detected = [
             percent(f"{name}_{who}sensitivity", f"{name}_{who}ppv")
-            for who in ("", "good_", *(f"{rival}_" for rival in RIVALS))
+            for who in ("", "good_", *(f"{baseline}_" for baseline in BASELINES))
         ]
         alarms = [found[f"{name}_{which}_alarms"].count for which in ("false_v", "false_af", "other_false")]
         cells = (
@@ -275,12 +279,12 @@ def _detected(
     )
 
 
-def _false_v(truth: Sequence[TrueBeat], told: Sequence[KnownBeat], window: int) -> list[KnownBeat]:
-    """V beats that were told where there is none."""
-    found = np.array([beat.sample for beat in told], np.int64)
+def _false_v(truth: Sequence[TrueBeat], reported: Sequence[KnownBeat], window: int) -> list[KnownBeat]:
+    """Reported V beats without a true one."""
+    found = np.array([beat.sample for beat in reported], np.int64)
     pairs = matches(np.array([beat.sample for beat in truth], np.int64), found, window)
     true_v = {at for beat, at in pairs if truth[beat].kind == "V"}
-    return [beat for at, beat in enumerate(told) if beat.good and beat.kind == "V" and at not in true_v]
+    return [beat for at, beat in enumerate(reported) if beat.good and beat.kind == "V" and at not in true_v]
 
 
 def _ratio(rows: Sequence[tuple[float, float]], times: float, unit: str) -> Figure | None:

@@ -1,6 +1,6 @@
-"""The plot of `apps.ecg.benchmarks.noise`: a column for each noise, a row for each thing measured, as SVG.
+"""Plot of `apps.ecg.benchmarks.noise` as SVG: a column for each noise, a row for each measure.
 
-It has its own light background, so that it reads on a light and on a dark page alike.
+Its own light background makes it readable on light and dark pages.
 """
 
 from __future__ import annotations

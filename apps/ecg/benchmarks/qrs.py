@@ -1,4 +1,4 @@
-"""How well R peaks are found in MIT-BIH, beside other detectors, all measured in the same way.
+"""R peak benchmark on MIT-BIH: the app's detector and others, measured in the same way.
 
 ::
 
@@ -6,11 +6,11 @@
 
 The first lead of each record runs through `RPeaks` in chunks of a second, as on a node. Counts are gross, all
 records together: each annotated beat takes at most one detection, within 150 ms (ANSI/AAMI EC57) or 50 ms.
-The ventricular flutter of record 207, in which no beat is annotated, is left out as EC57 has it, and counted
-in as well under another name. The detector was trained on DS1's records: figures named ``unseen`` are of the
-26 others. `wfdb.processing.compare_annotations` gives a second opinion on the same detections.
+The ventricular flutter of record 207, in which no beat is annotated, is excluded as in EC57; figures
+named ``with_flutter`` include it. The detector was trained on DS1's records: figures named ``unseen`` are of
+the 26 others. `wfdb.processing.compare_annotations` gives a second opinion on the same detections.
 
-Rivals read the whole record at once: neurokit2's own method (Makowski et al. 2021), sleepecg (Brunner,
+Baselines process the whole record at once: neurokit2's own method (Makowski et al. 2021), sleepecg (Brunner,
 Hofer 2023), wfdb's XQRS.
 """
 
@@ -45,7 +45,7 @@ Detector = Callable[[NDArray[np.float64], float], Samples]
 
 @dataclass(frozen=True, slots=True)
 class QrsCount:
-    """What a detector made of one record: ``part`` is of `PARTS`."""
+    """Counts of a detector on one record; ``part`` is of `PARTS`."""
 
     detector: str
     record: str
@@ -55,11 +55,11 @@ class QrsCount:
     missed: int
     extra: int
     judge: str = "own"
-    """Who compared: this module, or ``wfdb``."""
+    """Comparison by this module (``own``) or ``wfdb``."""
 
     @property
     def sensitivity(self) -> float:
-        """In percent; 100 where there is no beat."""
+        """In percent; 100 without beats."""
         return 100.0 * self.hits / max(self.hits + self.missed, 1)
 
     @property
@@ -99,7 +99,7 @@ def xqrs(signal_mv: NDArray[np.float64], rate_hz: float) -> Samples:
     return np.asarray(xqrs_detect(signal_mv, rate_hz, verbose=False), np.int64)
 
 
-RIVALS: Mapping[str, Detector] = {"neurokit2": neurokit2, "sleepecg": sleepecg, "xqrs": xqrs}
+BASELINES: Mapping[str, Detector] = {"neurokit2": neurokit2, "sleepecg": sleepecg, "xqrs": xqrs}
 
 
 def outside(samples: Samples, spans: Sequence[Span]) -> Samples:
@@ -111,9 +111,9 @@ def outside(samples: Samples, spans: Sequence[Span]) -> Samples:
 
 
 def matches(truth: Samples, found: Samples, window: int) -> list[tuple[int, int]]:
-    """Pairs of indices into ``truth`` and ``found``, both rising, no further than ``window`` apart.
+    """Pairs of indices into ``truth`` and ``found``, both ascending, at most ``window`` apart.
 
-    As many pairs as can be, each entry in one at most.
+    The maximum number of pairs, each entry in at most one.
     """
     pairs: list[tuple[int, int]] = []
     at, detected = 0, 0
@@ -152,20 +152,20 @@ def counts(record: Record, detector: str, found: Samples) -> Iterator[QrsCount]:
 
 
 def measure_qrs(
-    folder: Path, names: Sequence[str] = RECORDS, rivals: Mapping[str, Detector] = RIVALS
+    folder: Path, names: Sequence[str] = RECORDS, baselines: Mapping[str, Detector] = BASELINES
 ) -> Iterator[QrsCount]:
     """Counts of all records, as they are done. Raises `DatasetError`."""
     for name in names:
         record = load_record(folder, name)
         lead = record.signal_mv[:, 0]
-        for detector, detect in {OWN: streamed, **rivals}.items():
+        for detector, detect in {OWN: streamed, **baselines}.items():
             yield from counts(record, detector, detect(lead, record.rate_hz))
 
 
 def figures(counted: Sequence[QrsCount]) -> dict[str, Figure]:
     """Gross figures in percent with 95 % bootstrap intervals over records.
 
-    ``ecg_qrs_sensitivity`` and ``ecg_qrs_ppv`` are the detector's within 150 ms; a rival's bear its name
+    ``ecg_qrs_sensitivity`` and ``ecg_qrs_ppv`` are the detector's within 150 ms; a baseline's bear its name
     before that, and what differs comes last: ``_50ms``, ``_after_5_min``, ``_with_flutter``, ``_wfdb``
     (second opinion), ``_unseen`` (records outside DS1).
     """
@@ -203,17 +203,19 @@ def _gross(hits: Samples, wrong: Samples, unit: str) -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this job."""
-    parser = argparse.ArgumentParser(prog="apps.ecg.benchmarks.qrs", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="apps.ecg.benchmarks.qrs", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with MIT-BIH")
     parser.add_argument("--records", default="", help="names of records, with commas between (all)")
-    parser.add_argument("--own", action="store_true", help="without the rivals")
+    parser.add_argument("--own", action="store_true", help="without the baselines")
     parser.add_argument("--json", action="store_true", help="one JSON line a record and a figure")
     options = parser.parse_args(arguments)
     names = options.records.split(",") if options.records else RECORDS
     folder = mitdb_in(options.data, names)
     counted: list[QrsCount] = []
     started = time.perf_counter()
-    for count in measure_qrs(folder, names, {} if options.own else RIVALS):
+    for count in measure_qrs(folder, names, {} if options.own else BASELINES):
         counted.append(count)
         if options.json:
             sys.stdout.write(json.dumps(asdict(count)) + "\n")

@@ -1,12 +1,12 @@
-"""The job that makes the starter bundle, and the figures that it is described by.
+"""Training of the starter bundle, and its figures.
 
 ::
 
     python -m apps.ecg.benchmarks.starter --data DIR --output FOLDER [--version V] [--seeds 3]
 
 trains the full recipe with ``--seeds`` seeds, writes the bundle of the first, and puts what its training
-measured by folds over DS1 into its manifest. With ``--test`` DS2 is measured as well, for every seed: this is
-for the end, when nothing is chosen any more. Prints one JSON line a figure.
+measured by folds over DS1 into its manifest. With ``--test`` DS2 is measured as well, for every seed: for use
+after all choices are made. Prints one JSON line a figure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ OF_SEEDS = ("ecg_v_f1", "ecg_v_f1_of_aami", "ecg_s_f1", "ecg_s_f1_without_232", 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this job."""
-    parser = argparse.ArgumentParser(prog="apps.ecg.benchmarks.starter", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="apps.ecg.benchmarks.starter", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with the MIT-BIH database")
     parser.add_argument("--output", type=Path, required=True, help="empty folder for the bundle")
     parser.add_argument("--version", default="1.0.0")

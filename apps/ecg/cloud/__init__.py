@@ -1,1 +1,1 @@
-"""The cloud's side: projection, tables, queries and routes."""
+"""Cloud side of the ECG app: projection, tables, queries and routes."""

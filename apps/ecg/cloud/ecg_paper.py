@@ -1,7 +1,7 @@
 """A strip on ECG paper: 25 mm/s and 10 mm/mV, a line every millimetre and a heavier one every 5 mm.
 
-All geometry is in millimetres of paper, x from the left, y from the top, so that a page and a printed report
-show the same. Each lead has a row of whole 5 mm, with a calibration pulse of 1 mV and 200 ms before it::
+Geometry is in millimetres of paper, x from the left, y from the top, the same for pages and printed reports.
+Each lead has a row of whole 5 mm, with a calibration pulse of 1 mV and 200 ms before it::
 
     |<- MARGIN_MM ->|<- 25 mm a second ->
     +---------------+--------------------+
@@ -10,7 +10,7 @@ show the same. Each lead has a row of whole 5 mm, with a calibration pulse of 1 
     |               | seconds            |  FOOT_MM
     +---------------+--------------------+
 
-A lead's median lies on its baseline: what electrodes add to a signal says nothing about the heart.
+A lead's median lies on its baseline, which removes the electrode offset.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ MARGIN_MM = 10.0
 HEAD_MM = 10.0
 FOOT_MM = 5.0
 SMALL_MM, LARGE_MM = 1.0, 5.0
-LEAST_MV = 0.5
-"""Room on each side of a baseline."""
-MOST_MV = 3.0
-"""What is further from the baseline is drawn there, so that a bad electrode does not push all else away."""
+MIN_MV = 0.5
+"""Minimum room on each side of a baseline."""
+MAX_MV = 3.0
+"""The trace is clipped at this distance from the baseline, so that a bad electrode does not take the page."""
 _PULSE_MM = ((1.0, 0.0), (2.5, 0.0), (2.5, -10.0), (7.5, -10.0), (7.5, 0.0), (9.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One lead: its ``trace`` in pieces ``(points, 2)`` of x and y, broken where samples are missing."""
+    """One lead: its ``trace`` in pieces ``(points, 2)`` of x and y, interrupted at missing samples."""
 
     lead: str
     top_mm: float
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """A strip that is laid out."""
+    """The layout of a strip."""
 
     width_mm: float
     height_mm: float
@@ -63,7 +63,7 @@ class Paper:
 
 
 def x_of(seconds: float) -> float:
-    """Where a time of the strip is on its paper, in mm."""
+    """x of a time of the strip, in mm."""
     return MARGIN_MM + seconds * MM_PER_S
 
 
@@ -74,8 +74,8 @@ def lay_out(values_mv: NDArray[np.float64], leads: Sequence[str], rate_hz: float
     rows: list[Row] = []
     top_mm = HEAD_MM
     for number, lead in enumerate(leads):
-        values = np.clip(values_mv[:, number] - _median(values_mv[:, number]), -MOST_MV, MOST_MV)
-        above_mm, below_mm = (_room(_most(side)) for side in (values, -values))
+        values = np.clip(values_mv[:, number] - _median(values_mv[:, number]), -MAX_MV, MAX_MV)
+        above_mm, below_mm = (_room(_max_mv(side)) for side in (values, -values))
         above_mm = max(above_mm, 15.0)  # the calibration pulse stands 10 mm high, the lead's name over it
         baseline_mm = top_mm + above_mm
         points = np.column_stack([times_mm, baseline_mm - values * MM_PER_MV])
@@ -86,9 +86,9 @@ def lay_out(values_mv: NDArray[np.float64], leads: Sequence[str], rate_hz: float
 
 
 def svg(paper: Paper, about: str, name: str = "strip") -> str:
-    """The paper as SVG, in units of a millimetre; ``about`` is what a screen reader says of it.
+    """The paper as SVG, in units of a millimetre; ``about`` is its text for screen readers.
 
-    Its colours are those of the classes in ``strip.css``. ``name`` keeps ids apart on one page.
+    Colours are by the classes in ``strip.css``. ``name`` makes ids unique on a page.
     """
     width, height = _short(paper.width_mm), _short(paper.height_mm)
     parts = [
@@ -121,12 +121,12 @@ def _median(values: NDArray[np.float64]) -> float:
     return float(np.median(known)) if len(known) else 0.0
 
 
-def _most(values: NDArray[np.float64]) -> float:
-    return float(np.max(values, initial=LEAST_MV, where=np.isfinite(values)))
+def _max_mv(values: NDArray[np.float64]) -> float:
+    return float(np.max(values, initial=MIN_MV, where=np.isfinite(values)))
 
 
-def _room(most_mv: float) -> float:
-    return math.ceil((most_mv * MM_PER_MV + SMALL_MM) / LARGE_MM) * LARGE_MM
+def _room(max_mv: float) -> float:
+    return math.ceil((max_mv * MM_PER_MV + SMALL_MM) / LARGE_MM) * LARGE_MM
 
 
 def _pieces(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
@@ -148,5 +148,5 @@ def _pattern(name: str, size_mm: float, look: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Two digits after the point at most: a hundredth of a millimetre."""
+    """A length with up to two decimals (0.01 mm)."""
     return f"{value:.2f}".rstrip("0").rstrip(".")

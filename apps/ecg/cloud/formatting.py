@@ -1,8 +1,8 @@
-"""Rhythms, alarms and figures of the ECG app in words, the same on its pages and in its report."""
+"""Display texts of rhythms, alarms and figures, shared by the pages and the report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,8 @@ RHYTHMS: Mapping[str, str] = {
     "tachycardia": "Tachycardia",
     "bradycardia": "Bradycardia",
     "pause": "Pause",
-    "unknown": "Not known",
-    "other": "Another rhythm",
+    "unknown": "Unknown",
+    "other": "Other rhythm",
 }
 RHYTHM_TONES: Mapping[str, Tone] = {
     "sinus": "good",
@@ -36,25 +36,25 @@ BEATS: Mapping[str, str] = {
     "S": "supraventricular ectopic",
     "V": "ventricular ectopic",
     "F": "fusion",
-    "Q": "cannot be told",
+    "Q": "unclassifiable",
 }
 """Classes of ANSI/AAMI EC57."""
 PRIORITY_TONES: Mapping[str, Tone] = {"high": "bad", "medium": "warn", "low": "info"}
 STATES: Mapping[str, str] = {
-    "raised": "goes on",
-    "latched": "latched: over, not reset",
+    "raised": "active",
+    "latched": "latched: ended, not reset",
     "ended": "ended",
     "reset": "reset",
 }
 VERDICTS: Mapping[str, str] = {
     "confirmed": "confirmed",
     "corrected": "corrected",
-    "unreadable": "nobody could say",
+    "unreadable": "unreadable",
 }
 
 
 def rhythm(label: str) -> str:
-    """The name of a rhythm; one that is not known here as it is."""
+    """The name of a rhythm; an unknown label as it is."""
     return RHYTHMS.get(label, label)
 
 
@@ -64,14 +64,14 @@ def alarm(name: str) -> str:
 
 
 def figure(value: float | None, unit: str = "", digits: int = 0) -> str:
-    """``72 bpm``; a dash where there is none."""
+    """``72 bpm``; a dash for None."""
     if value is None:
         return NONE
     return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def percent(value: float | None) -> str:
-    """A share of 100; small ones are not rounded to nothing."""
+    """A percentage; small ones are not rounded to zero."""
     if value is None:
         return NONE
     return f"{value:.0f} %" if value >= 10 or value == 0 else "< 0.1 %" if value < 0.05 else f"{value:.1f} %"
@@ -94,7 +94,7 @@ def clock(time_ns: int | None) -> str:
 
 
 def marked(time: str, quality: str) -> str:
-    """A time with what speaks against it: ``14:05:09 (clock corrected)``."""
+    """A time with a note on its quality: ``14:05:09 (clock corrected)``."""
     note = time_note(quality)
     return f"{time} ({note})" if note else time
 
@@ -105,8 +105,13 @@ def stamp(time_ns: int) -> str:
 
 
 def lasting(began_ns: int, ended_ns: int | None) -> str:
-    """How long something was, or that it goes on."""
-    return "goes on" if ended_ns is None else span((ended_ns - began_ns) / 1e9)
+    """The duration of a span, or ``ongoing``."""
+    return "ongoing" if ended_ns is None else span((ended_ns - began_ns) / 1e9)
+
+
+def beat_counts(kinds: Sequence[str]) -> str:
+    """``9 N, 2 V``."""
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in BEATS if kind in kinds) or "none"
 
 
 def counted(count: int, what: str) -> str:

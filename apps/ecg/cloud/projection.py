@@ -1,8 +1,8 @@
-"""The cloud's side of the ECG app: a reference application, not a medical device.
+"""Projection of the ECG app's events into its tables. A reference application, not a medical device.
 
-Events become rows (`apps.ecg.cloud.tables`) by conflict-tolerant inserts, so projecting again changes
-nothing. Sums over an hour grow only by windows that were not there before. An event whose data is malformed
-raises `MessageError` before anything is written; the cloud then sets that one aside and projects the others.
+Idempotent: rows (`apps.ecg.cloud.tables`) are inserted with conflict handling, and hourly sums grow by new
+windows only. Malformed event data raises `MessageError` before any write; the cloud then quarantines that
+event and projects the others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, col
 
 from apps.ecg import events as data
 from apps.ecg.cloud.fhir.api import make_mount
 from apps.ecg.cloud.fhir.export import EcgCloudSettings, export_tasks
+from apps.ecg.cloud.hours import add_to_hours, more_doubtful
 from apps.ecg.cloud.reviews import project_labels
 from apps.ecg.cloud.routes import make_router
 from apps.ecg.cloud.strips import reason_of
@@ -30,7 +31,6 @@ from apps.ecg.cloud.tables import (
     Device,
     Episode,
     Finding,
-    Hour,
     HrvWindow,
     IntervalWindow,
     Patient,
@@ -46,8 +46,8 @@ from common.app.training import Label
 from common.config.loader import convert
 from common.time_notes import doubt_of
 
-Told = tuple[ReceivedEvent, Any]
-"""An event with its data."""
+Decoded = tuple[ReceivedEvent, Any]
+"""An event with its decoded data."""
 Row = dict[str, Any]
 PatientTime = tuple[str, int]
 """A patient and a time."""
@@ -57,32 +57,32 @@ _STATES = {"raised": 0, "latched": 1, "ended": 2, "reset": 3}
 class EcgCloud:
     """`common.app.cloud.CloudApp` of the ECG app."""
 
-    schema_version = 3
+    schema_version = 4
 
     def tables(self) -> Sequence[type[SQLModel]]:
         return TABLES
 
     def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
-        told: dict[type, list[Told]] = defaultdict(list)
+        decoded: dict[type, list[Decoded]] = defaultdict(list)
         for event in events:
-            if (found := data.read(event)) is not None:
-                told[type(found)].append((event, found))
-        if not told:
+            if (found := data.decode(event)) is not None:
+                decoded[type(found)].append((event, found))
+        if not decoded:
             return
-        _see(session, [each for of_type in told.values() for each in of_type])
+        _patients_and_devices(session, [each for of_type in decoded.values() for each in of_type])
         changed: set[PatientTime] = set()
-        changed |= _rates(session, told[data.Rates])
-        changed |= _episodes(session, told[data.Rhythm])
-        changed |= _windows(session, HrvWindow, told[data.Hrv])
-        changed |= _windows(session, IntervalWindow, told[data.Intervals])
-        changed |= _strips(session, told[data.StripData])
-        _alarms(session, told[data.Alarm])
-        _keep(session, QualityChange, [_quality(*each) for each in told[data.Quality]])
-        _keep(session, Finding, [_finding(*each) for each in told[data.FindingData]])
+        changed |= _rates(session, decoded[data.Rates])
+        changed |= _episodes(session, decoded[data.Rhythm])
+        changed |= _windows(session, HrvWindow, decoded[data.Hrv])
+        changed |= _windows(session, IntervalWindow, decoded[data.Intervals])
+        changed |= _strips(session, decoded[data.Strip])
+        _alarms(session, decoded[data.Alarm])
+        _insert_new(session, QualityChange, [_quality(*each) for each in decoded[data.Quality]])
+        _insert_new(session, Finding, [_finding(*each) for each in decoded[data.Finding]])
         mark_changed(session, changed)
 
     def project_labels(self, session: Session, labels: Sequence[Label]) -> None:
-        """Bring the review queue up to date (`common.app.cloud.LabelProjection`)."""
+        """Update the review queue (`common.app.cloud.LabelProjection`)."""
         mark_changed(session, project_labels(session, labels))
 
     def router(self, deps: RouteDeps) -> APIRouter:
@@ -94,13 +94,13 @@ class EcgCloud:
         return {"/fhir": make_mount(deps, public_metadata=settings.fhir_public_metadata)}
 
     def periodic_tasks(self, context: CloudContext) -> Sequence[PeriodicTask]:
-        """The export to the hospital's FHIR server, if there is one (`CloudPeriodicTasks`)."""
+        """The export to the hospital's FHIR server, if configured (`common.app.cloud.CloudPeriodicTasks`)."""
         return export_tasks(context)
 
 
-def mark_changed(session: Session, places: Iterable[PatientTime]) -> None:
-    """Have the hours and days around ``places`` told to the medical record again."""
-    spans = {(patient, span, at_ns - at_ns % span) for patient, at_ns in places for span in (HOUR_NS, DAY_NS)}
+def mark_changed(session: Session, times: Iterable[PatientTime]) -> None:
+    """Queue the hours and days around ``times`` for export to the medical record."""
+    spans = {(patient, span, at_ns - at_ns % span) for patient, at_ns in times for span in (HOUR_NS, DAY_NS)}
     rows = [
         {"patient": patient, "seconds": span // 10**9, "began_ns": began_ns}
         for patient, span, began_ns in sorted(spans)
@@ -111,17 +111,18 @@ def mark_changed(session: Session, places: Iterable[PatientTime]) -> None:
         )
         session.connection().execute(
             insert.on_conflict_do_update(
-                index_elements=["patient", "seconds", "began_ns"], set_={"revision": Pending.revision + 1}
+                index_elements=["patient", "seconds", "began_ns"],
+                set_={"revision": col(Pending.revision) + 1},
             ),
             rows,
         )
 
 
-def _see(session: Session, told: Sequence[Told]) -> None:
-    """The latest state of patients, and the devices behind it."""
+def _patients_and_devices(session: Session, decoded: Sequence[Decoded]) -> None:
+    """Latest state of patients, and the devices that sent it."""
     patients: dict[str, Row] = {}
     devices: dict[tuple[str, str], Row] = {}
-    for event, found in told:
+    for event, found in decoded:
         row = {
             "patient": event.subject,
             "site": event.site,
@@ -150,22 +151,24 @@ def _see(session: Session, told: Sequence[Told]) -> None:
         devices[("node", event.node)], devices[("model", found.version)] = node, model
     insert = insert_into(session, Patient)
     new: Any = insert.excluded
-    newer_there = new.rated_ns >= Patient.rated_ns
+    newer_there = new.rated_ns >= col(Patient.rated_ns)
     set_ = {
         name: sa.case((newer_there, new[name]), else_=getattr(Patient, name))
         for name in Patient.model_fields
         if name not in ("patient", "first_ns", "last_ns")
     }
-    set_["first_ns"] = sa.case((new.first_ns < Patient.first_ns, new.first_ns), else_=Patient.first_ns)
-    set_["last_ns"] = sa.case((new.last_ns > Patient.last_ns, new.last_ns), else_=Patient.last_ns)
+    set_["first_ns"] = sa.case(
+        (new.first_ns < col(Patient.first_ns), new.first_ns), else_=col(Patient.first_ns)
+    )
+    set_["last_ns"] = sa.case((new.last_ns > col(Patient.last_ns), new.last_ns), else_=col(Patient.last_ns))
     session.connection().execute(
         insert.on_conflict_do_update(index_elements=["patient"], set_=set_), list(patients.values())
     )
-    _keep(session, Device, list(devices.values()))
+    _insert_new(session, Device, list(devices.values()))
 
 
-def _rates(session: Session, told: Sequence[Told]) -> set[PatientTime]:
-    """Windows of rates, and the hours that they add to."""
+def _rates(session: Session, decoded: Sequence[Decoded]) -> set[PatientTime]:
+    """Windows of rates, added to their hours."""
     rows = {
         (event.subject, rates.began_ns): {
             "patient": event.subject,
@@ -176,7 +179,7 @@ def _rates(session: Session, told: Sequence[Told]) -> set[PatientTime]:
             "rhythm": rates.rhythm,
             **{kind: getattr(rates.beats, kind) for kind in "nsvfq"},
         }
-        for event, rates in reversed(told)  # of the same window the first counts, as in the table
+        for event, rates in reversed(decoded)  # the first event of a window counts, as in the table
     }
     origins = {
         (event.subject, rates.began_ns): {
@@ -184,81 +187,23 @@ def _rates(session: Session, told: Sequence[Told]) -> set[PatientTime]:
             "version": rates.version,
             "time_quality": doubt_of(event.time_quality),
         }
-        for event, rates in told
+        for event, rates in decoded
     }
-    hours: dict[PatientTime, Row] = {}
-    for place in sorted(_keep(session, RateWindow, list(rows.values()))):
-        hour = (place[0], place[1] - place[1] % HOUR_NS)
-        hours[hour] = _add(hours.get(hour), _as_hour(rows[place], hour[1]) | origins[place])
-    _add_hours(session, list(hours.values()))
-    return set(hours)
+    added = _insert_new(session, RateWindow, list(rows.values()))
+    return add_to_hours(session, [rows[window] | origins[window] for window in sorted(added)])
 
 
-def _as_hour(row: Row, began_ns: int) -> Row:
-    good_s, bpm = row["seconds"] * row["good_share"], row["heart_rate_bpm"]
-    rated_s = 0.0 if bpm is None else row["seconds"]
-    return {
-        "patient": row["patient"],
-        "began_ns": began_ns,
-        "seconds": row["seconds"],
-        "good_seconds": good_s,
-        "af_seconds": good_s if row["rhythm"] == "AF" else 0.0,
-        "rated_seconds": rated_s,
-        "bpm_seconds": (bpm or 0.0) * rated_s,
-        "least_bpm": bpm,
-        "most_bpm": bpm,
-        **{kind: row[kind] for kind in "nsvfq"},
-    }
-
-
-_SUMS = ("seconds", "good_seconds", "af_seconds", "rated_seconds", "bpm_seconds", "n", "s", "v", "f", "q")
-
-
-def _add(hour: Row | None, other: Row) -> Row:
-    if hour is None:
-        return other
-    rates = [bpm for bpm in (hour["least_bpm"], other["least_bpm"]) if bpm is not None]
-    peaks = [bpm for bpm in (hour["most_bpm"], other["most_bpm"]) if bpm is not None]
-    sums = {name: hour[name] + other[name] for name in _SUMS}
-    worst = {"time_quality": max(hour["time_quality"], other["time_quality"])}
-    ends = {"least_bpm": min(rates, default=None), "most_bpm": max(peaks, default=None)}
-    return other | sums | ends | worst
-
-
-def _add_hours(session: Session, hours: Sequence[Row]) -> None:
-    if not hours:
-        return
-    insert = insert_into(session, Hour)
-    new: Any = insert.excluded
-    set_ = {name: getattr(Hour, name) + new[name] for name in _SUMS} | {
-        "node": new.node,
-        "version": new.version,
-        "time_quality": _worst(Hour, new),
-    }
-    for name, beyond in (
-        ("least_bpm", new.least_bpm < Hour.least_bpm),
-        ("most_bpm", new.most_bpm > Hour.most_bpm),
-    ):
-        known = getattr(Hour, name)
-        set_[name] = sa.case(
-            (sa.or_(known.is_(None), beyond), sa.func.coalesce(new[name], known)), else_=known
-        )
-    session.connection().execute(
-        insert.on_conflict_do_update(index_elements=["patient", "began_ns"], set_=set_), hours
-    )
-
-
-def _episodes(session: Session, told: Sequence[Told]) -> set[PatientTime]:
+def _episodes(session: Session, decoded: Sequence[Decoded]) -> set[PatientTime]:
     changed: set[PatientTime] = set()
     insert = insert_into(session, Episode)
     new: Any = insert.excluded
-    ends = sa.and_(Episode.ended_ns.is_(None), new.ended_ns.is_not(None))  # type: ignore[union-attr]
+    ends = sa.and_(col(Episode.ended_ns).is_(None), new.ended_ns.is_not(None))
     set_ = {name: new[name] for name in ("ended_ns", "beats", "heart_rate_bpm", "version")}
-    set_["time_quality"] = _worst(Episode, new)
+    set_["time_quality"] = more_doubtful(Episode, new)
     statement = insert.on_conflict_do_update(
         index_elements=["patient", "episode"], set_=set_, where=ends
-    ).returning(Episode.began_ns)  # type: ignore[call-overload]
-    for event, rhythm in told:  # one by one: an episode may begin and end in one batch
+    ).returning(col(Episode.began_ns))
+    for event, rhythm in decoded:  # one at a time: an episode may begin and end in one batch
         row = {
             "patient": event.subject,
             "episode": rhythm.episode,
@@ -276,21 +221,21 @@ def _episodes(session: Session, told: Sequence[Told]) -> set[PatientTime]:
     return changed
 
 
-def _windows(session: Session, table: type[SQLModel], told: Sequence[Told]) -> set[PatientTime]:
+def _windows(session: Session, table: type[SQLModel], decoded: Sequence[Decoded]) -> set[PatientTime]:
     others = ("patient", "node", "version", "time_quality")
     names = [name for name in table.model_fields if name not in others]
     rows = [
         {"patient": event.subject, "node": event.node, "version": window.version}
         | {"time_quality": doubt_of(event.time_quality)}
         | {name: getattr(window, name) for name in names}
-        for event, window in told
+        for event, window in decoded
     ]
-    return _keep(session, table, rows)
+    return _insert_new(session, table, rows)
 
 
-def _strips(session: Session, told: Sequence[Told]) -> set[PatientTime]:
+def _strips(session: Session, decoded: Sequence[Decoded]) -> set[PatientTime]:
     rows = []
-    for event, strip in told:
+    for event, strip in decoded:
         samples = len(strip.samples_b64) // (2 * len(strip.leads))
         rows.append(
             {
@@ -316,27 +261,27 @@ def _strips(session: Session, told: Sequence[Told]) -> set[PatientTime]:
                 "note": "",
             }
         )
-    return _keep(session, Strip, rows)
+    return _insert_new(session, Strip, rows)
 
 
-def _alarms(session: Session, told: Sequence[Told]) -> None:
-    """Steps of alarms; one that is raised again ends what was left of it before.
+def _alarms(session: Session, decoded: Sequence[Decoded]) -> None:
+    """State changes of alarms; a new raise ends an earlier one that is still open.
 
-    A step that names no known beginning belongs to what the same node has open of the alarm: the node's clock
-    was set meanwhile.
+    A change with an unknown ``raised_ns`` belongs to the open alarm of the same node: the node's clock was
+    set in between.
     """
-    order = sa.case(_STATES, value=RaisedAlarm.state)
+    order = sa.case(_STATES, value=col(RaisedAlarm.state))
     insert = insert_into(session, RaisedAlarm)
     new: Any = insert.excluded
     set_ = {name: new[name] for name in ("state", "version")}
-    set_["ended_ns"] = sa.func.coalesce(RaisedAlarm.ended_ns, new.ended_ns)
-    set_["time_quality"] = _worst(RaisedAlarm, new)
+    set_["ended_ns"] = sa.func.coalesce(col(RaisedAlarm.ended_ns), new.ended_ns)
+    set_["time_quality"] = more_doubtful(RaisedAlarm, new)
     statement = insert.on_conflict_do_update(
         index_elements=["patient", "alarm", "raised_ns"],
         set_=set_,
         where=sa.case(_STATES, value=new.state) > order,
     )
-    for event, alarm in told:
+    for event, alarm in decoded:
         raised_ns = alarm.raised_ns if alarm.state == "raised" else _raised_ns(session, event, alarm)
         row = {
             "patient": event.subject,
@@ -357,23 +302,23 @@ def _alarms(session: Session, told: Sequence[Told]) -> None:
         if alarm.state == "raised":
             earlier = (
                 sa.update(RaisedAlarm)
-                .where(RaisedAlarm.patient == event.subject, RaisedAlarm.alarm == alarm.alarm)  # type: ignore[arg-type]
-                .where(RaisedAlarm.raised_ns < alarm.raised_ns, order < _STATES["ended"])  # type: ignore[arg-type]
-                .values(state="ended", ended_ns=sa.func.coalesce(RaisedAlarm.ended_ns, alarm.raised_ns))
+                .where(col(RaisedAlarm.patient) == event.subject, col(RaisedAlarm.alarm) == alarm.alarm)
+                .where(col(RaisedAlarm.raised_ns) < alarm.raised_ns, order < _STATES["ended"])
+                .values(state="ended", ended_ns=sa.func.coalesce(col(RaisedAlarm.ended_ns), alarm.raised_ns))
             )
             session.connection().execute(earlier)
 
 
 def _raised_ns(session: Session, event: ReceivedEvent, alarm: data.Alarm) -> int:
-    """When the alarm was raised of which a further step is told."""
+    """The ``raised_ns`` of the stored alarm that a state change belongs to."""
     if session.get(RaisedAlarm, (event.subject, alarm.alarm, alarm.raised_ns)) is not None:
         return alarm.raised_ns
-    which = (RaisedAlarm.patient == event.subject, RaisedAlarm.alarm == alarm.alarm)
-    open_ = RaisedAlarm.state.in_(OPEN_STATES)  # type: ignore[attr-defined]
-    query = sa.select(RaisedAlarm.raised_ns).where(  # type: ignore[call-overload]
-        *which, RaisedAlarm.node == event.node, sa.or_(open_, RaisedAlarm.ended_ns == event.time_ns)
+    which = (col(RaisedAlarm.patient) == event.subject, col(RaisedAlarm.alarm) == alarm.alarm)
+    open_ = col(RaisedAlarm.state).in_(OPEN_STATES)
+    query = sa.select(col(RaisedAlarm.raised_ns)).where(
+        *which, col(RaisedAlarm.node) == event.node, sa.or_(open_, col(RaisedAlarm.ended_ns) == event.time_ns)
     )
-    found = session.scalar(query.order_by(sa.desc(RaisedAlarm.raised_ns)).limit(1))  # type: ignore[arg-type]
+    found = session.scalar(query.order_by(sa.desc(col(RaisedAlarm.raised_ns))).limit(1))
     return alarm.raised_ns if found is None else found
 
 
@@ -388,7 +333,7 @@ def _quality(event: ReceivedEvent, quality: data.Quality) -> Row:
     }
 
 
-def _finding(event: ReceivedEvent, finding: data.FindingData) -> Row:
+def _finding(event: ReceivedEvent, finding: data.Finding) -> Row:
     return {
         "patient": event.subject,
         "at_ns": event.time_ns,
@@ -399,15 +344,10 @@ def _finding(event: ReceivedEvent, finding: data.FindingData) -> Row:
     }
 
 
-def _worst(table: Any, new: Any) -> Any:
-    """SQL of the more doubtful of two qualities of times."""
-    return sa.case((new.time_quality > table.time_quality, new.time_quality), else_=table.time_quality)
-
-
-def _keep(session: Session, table: type[SQLModel], rows: Sequence[Row]) -> set[Any]:
-    """Insert what is not there yet; the first two columns of the key of what was not."""
+def _insert_new(session: Session, table: type[SQLModel], rows: Sequence[Row]) -> set[Any]:
+    """Insert new rows; the first two key columns of those inserted."""
     if not rows:
         return set()
-    key = list(table.__table__.primary_key)[:2]  # type: ignore[attr-defined]
+    key = list(sa.inspect(table).primary_key)
     statement = insert_into(session, table).on_conflict_do_nothing().returning(*key[:2])
     return {tuple(row) for row in session.connection().execute(statement, list(rows))}

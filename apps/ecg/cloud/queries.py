@@ -1,4 +1,4 @@
-"""Reads over the ECG app's tables; each looks at a bounded number of rows, by an index."""
+"""Queries over the ECG app's tables, each over a bounded number of rows of an index."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, col
 
 from apps.ecg.cloud import schemas
+from apps.ecg.cloud.hours import SUMS
 from apps.ecg.cloud.reviews import unreviewed
 from apps.ecg.cloud.strips import PRIORITIES, strip_id
 from apps.ecg.cloud.tables import (
@@ -33,24 +34,24 @@ from apps.ecg.cloud.tables import (
 from apps.ecg.events import EARLIEST_NS, LATEST_NS
 
 LIST_LIMIT = 500
-"""Most items in a list of a day."""
+"""Limit of each list of a day."""
 EPISODE_LIMIT_NS = 31 * DAY_NS
-"""How long before a day an episode is looked for that ended in it or later; one that goes on, always."""
+"""Longest ended episode that is found in a later day; ongoing ones are always found."""
 T = TypeVar("T", bound=BaseModel)
 
 
 def day_begin(day: date) -> int:
-    """UTC nanoseconds of the begin of a day."""
+    """Begin of a day in UTC nanoseconds."""
     return (day - date(1970, 1, 1)).days * DAY_NS
 
 
 def is_known_day(day: date) -> bool:
-    """Whether anything can have been recorded on a day."""
+    """Whether a day is within the accepted times."""
     return EARLIEST_NS <= day_begin(day) < LATEST_NS
 
 
 def day_of(time_ns: int) -> date:
-    """The day of UTC in which a time lies."""
+    """The UTC day of a time."""
     return datetime.fromtimestamp(time_ns // 10**9, UTC).date()
 
 
@@ -58,10 +59,10 @@ def day_of(time_ns: int) -> date:
 
 
 def patients_public(session: Session, patients: Sequence[Patient]) -> list[schemas.PatientPublic]:
-    """Patients with what is counted beside them."""
+    """Patients with their counts of alarms and strips."""
     names = [row.patient for row in patients]
-    alarms = _counts(session, RaisedAlarm, names, RaisedAlarm.state.in_(OPEN_STATES))  # type: ignore[attr-defined]
-    strips = _counts(session, Strip, names, Strip.reviewed_ns.is_(None))  # type: ignore[union-attr]
+    alarms = _counts(session, RaisedAlarm, names, col(RaisedAlarm.state).in_(OPEN_STATES))
+    strips = _counts(session, Strip, names, col(Strip.reviewed_ns).is_(None))
     found = []
     for row in patients:
         last_ns = row.last_ns if row.rated_ns == NEVER_NS else row.rated_ns
@@ -95,22 +96,19 @@ def _counts(session: Session, table: Any, names: Sequence[str], which: Any) -> d
 
 
 def totals_of(session: Session, patient: str, began_ns: int, length_ns: int) -> schemas.Totals:
-    """What was found in the hours that lie in a span."""
+    """Totals over the hours in a span."""
     sums = [
-        *(sa.func.coalesce(sa.func.sum(getattr(Hour, name)), 0) for name in _SUMMED),
-        sa.func.min(Hour.least_bpm),
-        sa.func.max(Hour.most_bpm),
-        sa.func.coalesce(sa.func.max(Hour.time_quality), ""),
+        *(sa.func.coalesce(sa.func.sum(getattr(Hour, name)), 0) for name in SUMS),
+        sa.func.min(col(Hour.min_bpm)),
+        sa.func.max(col(Hour.max_bpm)),
+        sa.func.coalesce(sa.func.max(col(Hour.time_quality)), ""),
     ]
     row = session.execute(sa.select(*sums).where(*_within(Hour, patient, began_ns, length_ns))).one()
-    return _totals(began_ns, row[: len(_SUMMED)], *row[len(_SUMMED) :])
-
-
-_SUMMED = ("seconds", "good_seconds", "af_seconds", "rated_seconds", "bpm_seconds", *"nsvfq")
+    return _totals(began_ns, row[: len(SUMS)], *row[len(SUMS) :])
 
 
 def _totals(
-    began_ns: int, sums: Sequence[Any], least: float | None, most: float | None, time_quality: str
+    began_ns: int, sums: Sequence[Any], min_bpm: float | None, max_bpm: float | None, time_quality: str
 ) -> schemas.Totals:
     seconds, good_s, af_s, rated_s, bpm_s = (float(value) for value in sums[:5])
     n, s, v, f, q = (int(value) for value in sums[5:])
@@ -120,8 +118,8 @@ def _totals(
         monitored_s=seconds,
         withheld_s=max(seconds - good_s, 0.0),
         heart_rate_bpm=bpm_s / rated_s if rated_s else None,
-        least_bpm=least,
-        most_bpm=most,
+        min_bpm=min_bpm,
+        max_bpm=max_bpm,
         beats={"N": n, "S": s, "V": v, "F": f, "Q": q},
         v_percent=100 * v / beats if beats else None,
         s_percent=100 * s / beats if beats else None,
@@ -132,26 +130,26 @@ def _totals(
 
 def hours_of(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Hour]:
     """The hours in a span, in order."""
-    query = sa.select(Hour).where(*_within(Hour, patient, began_ns, length_ns)).order_by(Hour.began_ns)  # type: ignore[arg-type]
+    query = sa.select(Hour).where(*_within(Hour, patient, began_ns, length_ns)).order_by(col(Hour.began_ns))
     return list(session.scalars(query))
 
 
 def hour_totals(hour: Hour) -> schemas.Totals:
-    """An hour as the API tells it."""
-    sums = [getattr(hour, name) for name in _SUMMED]
-    return _totals(hour.began_ns, sums, hour.least_bpm, hour.most_bpm, hour.time_quality)
+    """Totals of one hour."""
+    sums = [getattr(hour, name) for name in SUMS]
+    return _totals(hour.began_ns, sums, hour.min_bpm, hour.max_bpm, hour.time_quality)
 
 
 def day_of_patient(session: Session, patient: str, day: date) -> schemas.Day:
-    """All that is told of a patient's day."""
+    """All findings of a patient's day."""
     began_ns = day_begin(day)
     hours = hours_of(session, patient, began_ns, DAY_NS)
     lists: dict[str, list[Any]] = {
         "episodes": episodes_of(session, patient, began_ns, DAY_NS),
-        "alarms": _rows(session, RaisedAlarm, RaisedAlarm.raised_ns, patient, began_ns),
-        "hrv": _rows(session, HrvWindow, HrvWindow.began_ns, patient, began_ns, SINUS_HRV),
-        "quality": _rows(session, QualityChange, QualityChange.at_ns, patient, began_ns),
-        "findings": _rows(session, Finding, Finding.at_ns, patient, began_ns),
+        "alarms": _rows(session, RaisedAlarm, col(RaisedAlarm.raised_ns), patient, began_ns),
+        "hrv": _rows(session, HrvWindow, col(HrvWindow.began_ns), patient, began_ns, SINUS_HRV),
+        "quality": _rows(session, QualityChange, col(QualityChange.at_ns), patient, began_ns),
+        "findings": _rows(session, Finding, col(Finding.at_ns), patient, began_ns),
     }
     strips = sa.select(sa.func.count()).select_from(Strip).where(*_within(Strip, patient, began_ns, DAY_NS))
     return schemas.Day(
@@ -173,22 +171,22 @@ def day_of_patient(session: Session, patient: str, day: date) -> schemas.Day:
 
 
 SINUS_HRV: Any = ~sa.exists().where(
-    RateWindow.patient == HrvWindow.patient,  # type: ignore[arg-type]
-    RateWindow.began_ns >= HrvWindow.began_ns,  # type: ignore[arg-type]
-    RateWindow.began_ns < HrvWindow.began_ns + sa.cast(HrvWindow.seconds * 1e9, sa.BigInteger),  # type: ignore[arg-type]
-    RateWindow.rhythm == "AF",  # type: ignore[arg-type]
+    col(RateWindow.patient) == col(HrvWindow.patient),
+    col(RateWindow.began_ns) >= col(HrvWindow.began_ns),
+    col(RateWindow.began_ns) < col(HrvWindow.began_ns) + sa.cast(col(HrvWindow.seconds) * 1e9, sa.BigInteger),
+    col(RateWindow.rhythm) == "AF",
 )
-"""Windows of variability without atrial fibrillation: older nodes sent those with it too; none is shown."""
+"""SQL: windows of variability without atrial fibrillation; older nodes also sent windows with it."""
 
 
 def episodes_of(session: Session, patient: str, began_ns: int, length_ns: int) -> list[Episode]:
-    """Episodes that overlap a span, in order of their begin; one more than `LIST_LIMIT` at most."""
+    """Episodes that overlap a span, in order of begin; up to `LIST_LIMIT` + 1."""
     query = (
         sa.select(Episode)
-        .where(Episode.patient == patient, Episode.began_ns < began_ns + length_ns)  # type: ignore[arg-type]
-        .where(sa.or_(Episode.began_ns >= began_ns - EPISODE_LIMIT_NS, Episode.ended_ns.is_(None)))  # type: ignore[arg-type, union-attr]
-        .where(sa.or_(Episode.ended_ns.is_(None), Episode.ended_ns > began_ns))  # type: ignore[union-attr, operator, arg-type]
-        .order_by(Episode.began_ns, Episode.episode)  # type: ignore[arg-type]
+        .where(col(Episode.patient) == patient, col(Episode.began_ns) < began_ns + length_ns)
+        .where(sa.or_(col(Episode.began_ns) >= began_ns - EPISODE_LIMIT_NS, col(Episode.ended_ns).is_(None)))
+        .where(sa.or_(col(Episode.ended_ns).is_(None), col(Episode.ended_ns) > began_ns))
+        .order_by(col(Episode.began_ns), col(Episode.episode))
         .limit(LIST_LIMIT + 1)
     )
     return list(session.scalars(query))
@@ -197,8 +195,8 @@ def episodes_of(session: Session, patient: str, began_ns: int, length_ns: int) -
 def intervals_of(
     session: Session, patient: str, began_ns: int, length_ns: int
 ) -> list[schemas.IntervalsPublic]:
-    """Intervals by the hour, in order, each minute weighing as many as its beats."""
-    table = IntervalWindow
+    """Hourly mean intervals in order of time, weighted by beats."""
+    table: Any = IntervalWindow
     hour = begin_of(table.began_ns, HOUR_NS).label("hour")
     means = [weighted_mean(getattr(table, name), table.beats) for name in _MEASURES]
     query = (
@@ -219,13 +217,13 @@ _MEASURES = ("rr_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_frideric
 
 
 def weighted_mean(value: Any, weight: Any) -> Any:
-    """Mean in SQL where each value counts ``weight`` times; null where there is no value."""
+    """SQL: weighted mean; null without values."""
     weights = sa.func.sum(sa.case((value.is_not(None), weight), else_=0))
     return sa.func.sum(value * weight) / sa.func.nullif(weights, 0)
 
 
 def days_of(session: Session, patient: str, limit: int, before: date | None) -> schemas.DayPage:
-    """Days with anything in them, newest first."""
+    """Days with data, newest first."""
     before_ns = day_begin(before) if before is not None else LATEST_NS
     found = day_begins(session, patient, EARLIEST_NS, before_ns, limit + 1)
     items = [
@@ -238,12 +236,12 @@ def days_of(session: Session, patient: str, limit: int, before: date | None) -> 
 
 
 def day_begins(session: Session, patient: str, first_ns: int, before_ns: int, limit: int) -> list[int]:
-    """Begins of days with anything in them, from ``first_ns`` on and below ``before_ns``, newest first."""
-    day = begin_of(Hour.began_ns, DAY_NS).label("day")
+    """Begins of days with data in ``first_ns <= t < before_ns``, newest first."""
+    day = begin_of(col(Hour.began_ns), DAY_NS).label("day")
     query: Any = sa.select(day).where(
-        Hour.patient == patient,
-        Hour.began_ns >= first_ns,
-        Hour.began_ns < before_ns + DAY_NS,  # type: ignore[arg-type]
+        col(Hour.patient) == patient,
+        col(Hour.began_ns) >= first_ns,
+        col(Hour.began_ns) < before_ns + DAY_NS,
     )
     query = query.where(day < before_ns).distinct().order_by(day.desc()).limit(limit)
     return list(session.scalars(query))
@@ -255,10 +253,11 @@ def day_begins(session: Session, patient: str, first_ns: int, before_ns: int, li
 def trend_of(
     session: Session, patient: str, since_ns: int, until_ns: int, bucket_s: int, limit: int
 ) -> schemas.Trend:
-    """Heart rate and beats in buckets that have windows, in order of time."""
-    table, bucket_ns = RateWindow, bucket_s * 10**9
+    """Heart rate and beats of buckets with data, in order of time."""
+    table: Any = RateWindow
+    bucket_ns = bucket_s * 10**9
     at = begin_of(table.began_ns, bucket_ns).label("at")
-    af = sa.case((table.rhythm == "AF", 1.0), else_=0.0)  # type: ignore[arg-type]
+    af = sa.case((table.rhythm == "AF", 1.0), else_=0.0)
     weighted = weighted_mean(table.heart_rate_bpm, table.seconds)
     bpm = table.heart_rate_bpm
     query: Any = (
@@ -272,7 +271,7 @@ def trend_of(
             sa.func.sum(table.s),
             sa.func.avg(table.good_share),
             sa.func.avg(af),
-        )  # type: ignore[call-overload]
+        )
         .where(table.patient == patient, table.began_ns >= since_ns, table.began_ns < until_ns)
         .group_by(at)
         .order_by(at)
@@ -288,9 +287,9 @@ def trend_of(
 # ----------------------------------------------------------------------------------------- plumbing
 
 
-def public(shape: type[T], row: SQLModel) -> T:
-    """A row as its public shape, which names some of its fields."""
-    return shape(**row.model_dump(include=set(shape.model_fields)))
+def public(schema: type[T], row: SQLModel) -> T:
+    """A row in its public schema, a subset of its columns."""
+    return schema(**row.model_dump(include=set(schema.model_fields)))
 
 
 def _within(table: Any, patient: str, began_ns: int, length_ns: int) -> tuple[Any, ...]:

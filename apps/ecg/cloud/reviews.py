@@ -1,8 +1,8 @@
-"""What clinicians say about strips: labels to learn from, and the state of the review queue.
+"""Clinicians' reviews of strips: training labels, and the state of the review queue.
 
-A review is kept as labels of the patient: ``beats`` with the true class of each beat, ``rhythm`` with the
-true rhythm over the strip, ``unreadable`` where nobody could say. The queue is projected from those labels,
-so it survives its tables.
+A review is stored as labels of the patient: ``beats`` with the true class of each beat, ``rhythm`` with the
+true rhythm over the strip, ``unreadable`` for an uninterpretable strip. The queue is a projection of those
+labels, so it survives a rebuild of the tables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import sqlalchemy as sa
 from pydantic import BaseModel, Field, model_validator
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.ecg.cloud.tables import Strip
 from apps.ecg.events import TimeNs
@@ -25,17 +25,17 @@ TrueRhythm = Literal["sinus", "AF", "VT", "tachycardia", "bradycardia", "pause",
 
 
 class TrueBeat(BaseModel):
-    """A beat as a clinician sees it, in milliseconds from the begin of the strip."""
+    """A beat according to a clinician, in milliseconds from the start of the strip."""
 
     at_ms: float = Field(ge=0, le=600_000)
     kind: Literal["N", "S", "V", "F", "Q"]
 
 
 class Review(BaseModel):
-    """What a clinician says about a strip.
+    """A clinician's review of a strip.
 
-    ``confirmed``: the edge's beats and rhythm are right. ``corrected``: ``beats`` (all of the strip),
-    ``rhythm``, or both are what is true. ``unreadable``: nobody could say.
+    ``confirmed``: the edge's beats and rhythm are correct. ``corrected``: ``beats`` (all of the strip),
+    ``rhythm``, or both are the truth. ``unreadable``: the strip is uninterpretable.
     """
 
     verdict: Literal["confirmed", "corrected", "unreadable"]
@@ -45,34 +45,34 @@ class Review(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Review:
-        told = self.beats is not None or self.rhythm is not None
-        if self.verdict == "corrected" and not told:
-            raise ValueError("a correction tells beats, a rhythm, or both")
-        if self.verdict != "corrected" and told:
-            raise ValueError("only a correction tells beats or a rhythm")
+        corrects = self.beats is not None or self.rhythm is not None
+        if self.verdict == "corrected" and not corrects:
+            raise ValueError("a correction needs beats, a rhythm, or both")
+        if self.verdict != "corrected" and corrects:
+            raise ValueError("only a correction may have beats or a rhythm")
         times = [beat.at_ms for beat in self.beats or ()]
         if sorted(set(times)) != times:
-            raise ValueError("beats come in order of time, each once")
+            raise ValueError("beats must be in ascending order of time, without duplicates")
         return self
 
 
 def labels_of(strip: Strip, review: Review, *, reviewer: str, now_ns: int) -> list[Label]:
     """The labels of a review of ``strip``, all with the same time and source."""
     span = {"began_ns": strip.began_ns, "ended_ns": strip.ended_ns}
-    told = {"verdict": review.verdict, "note": review.note}
+    review_fields = {"verdict": review.verdict, "note": review.note}
     bodies: dict[str, dict[str, Any]] = {}
     if review.verdict == "unreadable":
-        bodies["unreadable"] = {**span, **told}
+        bodies["unreadable"] = {**span, **review_fields}
     beats = [beat.model_dump() for beat in review.beats] if review.beats is not None else None
     if review.verdict == "confirmed":
         beats = [{"at_ms": beat["at_ms"], "kind": beat["kind"]} for beat in strip.beats]
     if beats is not None:
-        bodies["beats"] = {"sample": None, **span, "beats": beats, **told}
+        bodies["beats"] = {"sample": None, **span, "beats": beats, **review_fields}
     rhythm = review.rhythm or (strip.rhythm if review.verdict == "confirmed" else None)
     if rhythm is not None and rhythm != "unknown":
-        bodies["rhythm"] = {**span, "rhythm": rhythm, **told}
+        bodies["rhythm"] = {**span, "rhythm": rhythm, **review_fields}
     if not bodies:
-        bodies["beats"] = {"sample": None, **span, "beats": [], **told}
+        bodies["beats"] = {"sample": None, **span, "beats": [], **review_fields}
     return [
         Label(APP, strip.patient, strip.patient, kind, body, f"person:{reviewer}", now_ns)
         for kind, body in bodies.items()
@@ -80,7 +80,7 @@ def labels_of(strip: Strip, review: Review, *, reviewer: str, now_ns: int) -> li
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """What is read of a label; any label can be stored through the API."""
+    """The projected part of a label; the API stores labels with any body."""
 
     began_ns: TimeNs
     beats: list[dict[str, Any]] | None = None
@@ -90,10 +90,10 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 def project_labels(session: Session, labels: Sequence[Label]) -> list[tuple[str, int]]:
-    """Bring strips up to date with ``labels``; the newest review of a strip counts.
+    """Update strips from ``labels``; the newest review of a strip counts.
 
-    Idempotent. Returns the strips that changed, as ``(patient, began_ns)``. A label that tells of no strip
-    changes nothing.
+    Idempotent. Returns the changed strips, as ``(patient, began_ns)``. A label of no known strip has no
+    effect.
     """
     changed: list[tuple[str, int]] = []
     for label in labels:
@@ -122,11 +122,11 @@ def project_labels(session: Session, labels: Sequence[Label]) -> list[tuple[str,
 
 
 def unreviewed(session: Session, patient: str, since_ns: int, until_ns: int) -> int:
-    """How many strips of a patient that began in ``since_ns .. until_ns`` nobody has looked at."""
+    """Number of a patient's unreviewed strips that began in ``since_ns <= t < until_ns``."""
     found = sa.select(sa.func.count()).where(
-        Strip.patient == patient,  # type: ignore[arg-type]
-        Strip.began_ns >= since_ns,  # type: ignore[arg-type]
-        Strip.began_ns < until_ns,  # type: ignore[arg-type]
-        Strip.reviewed_ns.is_(None),  # type: ignore[union-attr]
+        col(Strip.patient) == patient,
+        col(Strip.began_ns) >= since_ns,
+        col(Strip.began_ns) < until_ns,
+        col(Strip.reviewed_ns).is_(None),
     )
     return session.scalar(found.select_from(Strip)) or 0

@@ -1,6 +1,6 @@
 """The ECG app's routes, below ``/v1/apps/ecg``: patients, their days and strips, and the review queue.
 
-Each list goes by a key and gives ``next``, the cursor of what follows, or null. A reference application,
+Lists are paged by key; ``next`` is the cursor of the next page, or null. A reference application,
 not a medical device.
 """
 
@@ -10,12 +10,12 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy.orm import defer
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.ecg.cloud import queries, schemas
 from apps.ecg.cloud.report.route import report_router
@@ -26,7 +26,7 @@ from apps.ecg.events import EARLIEST_NS, LATEST_NS
 from common.app.cloud import RouteDeps
 from common.app.training import Label
 
-_NO_SAMPLES = defer(Strip.samples)  # type: ignore[arg-type]
+_NO_SAMPLES = defer(cast(Any, Strip.samples))
 
 
 def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Label]], None]) -> APIRouter:
@@ -37,13 +37,15 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
     def patients_last_seen_first(
         session: Session = deps.session,
         limit: int = Query(50, ge=1, le=200),
-        cursor: str | None = Query(None, max_length=100, description="`next` of the page before"),
+        cursor: str | None = Query(None, max_length=100, description="`next` of the previous page"),
     ) -> schemas.PatientPage:
-        """Patients, the one that was last heard of first."""
-        query = sa.select(Patient).order_by(sa.desc(Patient.last_ns), sa.desc(Patient.patient))  # type: ignore[arg-type]
+        """Patients, most recent data first."""
+        query = sa.select(Patient).order_by(sa.desc(col(Patient.last_ns)), sa.desc(col(Patient.patient)))
         if cursor:
             last_ns, patient = _parse(cursor, int, str)
-            query = query.where(sa.tuple_(Patient.last_ns, Patient.patient) < sa.tuple_(last_ns, patient))  # type: ignore[arg-type]
+            query = query.where(
+                sa.tuple_(col(Patient.last_ns), col(Patient.patient)) < sa.tuple_(last_ns, patient)
+            )
         rows = session.scalars(query.limit(limit + 1)).all()
         following = _cursor(rows[limit - 1].last_ns, rows[limit - 1].patient) if len(rows) > limit else None
         return schemas.PatientPage(items=queries.patients_public(session, rows[:limit]), next=following)
@@ -58,17 +60,17 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
         patient: str,
         session: Session = deps.session,
         limit: int = Query(14, ge=1, le=100),
-        cursor: date | None = Query(None, description="`next` of the page before"),
+        cursor: date | None = Query(None, description="`next` of the previous page"),
     ) -> schemas.DayPage:
-        """Days of a patient with anything in them, newest first."""
+        """Days of a patient with data, newest first."""
         _known(session, patient)
-        return queries.days_of(session, patient, limit, _possible(cursor) if cursor else None)
+        return queries.days_of(session, patient, limit, _checked_day(cursor) if cursor else None)
 
     @router.get("/patients/{patient}/days/{day}")
     def one_day(patient: str, day: date, session: Session = deps.session) -> schemas.Day:
         """A patient's day: totals, hours, episodes, alarms, variability, intervals, quality of the signal."""
         _known(session, patient)
-        return queries.day_of_patient(session, patient, _possible(day))
+        return queries.day_of_patient(session, patient, _checked_day(day))
 
     @router.get("/patients/{patient}/trend")
     def trend(
@@ -76,13 +78,13 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
         session: Session = deps.session,
         since_ns: int = Query(ge=EARLIEST_NS, le=LATEST_NS),
         until_ns: int = Query(ge=EARLIEST_NS, le=LATEST_NS),
-        bucket_s: int = Query(60, ge=10, le=3600, description="length of a point"),
+        bucket_s: int = Query(60, ge=10, le=3600, description="length of a bucket in seconds"),
         limit: int = Query(1500, ge=1, le=1500),
     ) -> schemas.Trend:
-        """Heart rate and ectopic beats over a week at most, in buckets."""
+        """Heart rate and ectopic beats in buckets, over at most a week."""
         _known(session, patient)
         if until_ns - since_ns > 7 * DAY_NS:
-            raise HTTPException(422, "ask for a week at most")
+            raise HTTPException(422, "the range is limited to 7 days")
         return queries.trend_of(session, patient, since_ns, until_ns, bucket_s, limit)
 
     @router.get("/patients/{patient}/strips")
@@ -92,16 +94,20 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
         since_ns: int = Query(EARLIEST_NS, ge=EARLIEST_NS, le=LATEST_NS),
         until_ns: int = Query(LATEST_NS, ge=EARLIEST_NS, le=LATEST_NS),
         limit: int = Query(50, ge=1, le=200),
-        cursor: str | None = Query(None, max_length=30, description="`next` of the page before"),
+        cursor: str | None = Query(None, max_length=30, description="`next` of the previous page"),
     ) -> schemas.StripPage:
-        """Strips of a patient without their samples, newest first."""
+        """Strips of a patient without samples, newest first."""
         _known(session, patient)
         before_ns = min(until_ns, _parse(cursor, int)[0] if cursor else until_ns)
         query = (
             sa.select(Strip)
             .options(_NO_SAMPLES)
-            .where(Strip.patient == patient, Strip.began_ns >= since_ns, Strip.began_ns < before_ns)  # type: ignore[arg-type]
-            .order_by(sa.desc(Strip.began_ns))  # type: ignore[arg-type]
+            .where(
+                col(Strip.patient) == patient,
+                col(Strip.began_ns) >= since_ns,
+                col(Strip.began_ns) < before_ns,
+            )
+            .order_by(sa.desc(col(Strip.began_ns)))
         )
         rows = session.scalars(query.limit(limit + 1)).all()
         following = str(rows[limit - 1].began_ns) if len(rows) > limit else None
@@ -120,14 +126,16 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
     def review_queue(
         session: Session = deps.session,
         limit: int = Query(50, ge=1, le=200),
-        cursor: str | None = Query(None, max_length=100, description="`next` of the page before"),
+        cursor: str | None = Query(None, max_length=100, description="`next` of the previous page"),
     ) -> schemas.StripPage:
-        """Strips that nobody has looked at: the highest reason first, then the newest."""
-        place = sa.tuple_(Strip.reason, Strip.began_ns, Strip.patient)  # type: ignore[arg-type]
-        query = sa.select(Strip).options(_NO_SAMPLES).where(Strip.reviewed_ns.is_(None))  # type: ignore[union-attr]
+        """Unreviewed strips: highest ``reason`` first, then newest."""
+        key = sa.tuple_(col(Strip.reason), col(Strip.began_ns), col(Strip.patient))
+        query = sa.select(Strip).options(_NO_SAMPLES).where(col(Strip.reviewed_ns).is_(None))
         if cursor:
-            query = query.where(place < sa.tuple_(*_parse(cursor, float, int, str)))
-        query = query.order_by(sa.desc(Strip.reason), sa.desc(Strip.began_ns), sa.desc(Strip.patient))  # type: ignore[arg-type]
+            query = query.where(key < sa.tuple_(*_parse(cursor, float, int, str)))
+        query = query.order_by(
+            sa.desc(col(Strip.reason)), sa.desc(col(Strip.began_ns)), sa.desc(col(Strip.patient))
+        )
         rows = session.scalars(query.limit(limit + 1)).all()
         last = rows[limit - 1] if len(rows) > limit else None
         following = _cursor(last.reason, last.began_ns, last.patient) if last else None
@@ -135,14 +143,14 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
 
     @router.post("/strips/{strip}/review", status_code=201)
     def review(
-        strip: str, said: Review, who: Any = deps.admin, session: Session = deps.session
+        strip: str, body: Review, who: Any = deps.admin, session: Session = deps.session
     ) -> schemas.StripPublic:
-        """Confirm or correct the beats and the rhythm of a strip: what is said becomes labels."""
+        """Confirm or correct the beats and the rhythm of a strip; the review is stored as labels."""
         row = _strip(session, strip)
-        late = max((beat.at_ms for beat in said.beats or ()), default=0.0)
+        late = max((beat.at_ms for beat in body.beats or ()), default=0.0)
         if late * 1e6 > row.ended_ns - row.began_ns:
-            raise HTTPException(422, f"there is no beat at {late:g} ms: the strip is shorter")
-        labels = labels_of(row, said, reviewer=getattr(who, "name", "") or "admin", now_ns=time.time_ns())
+            raise HTTPException(422, f"beat at {late:g} ms is after the end of the strip")
+        labels = labels_of(row, body, reviewer=getattr(who, "name", "") or "admin", now_ns=time.time_ns())
         for label in labels:
             deps.add_label(session, label)
         project_labels(session, labels)
@@ -157,7 +165,7 @@ def make_router(deps: RouteDeps, project_labels: Callable[[Session, Sequence[Lab
 def _known(session: Session, patient: str) -> Patient:
     row = session.get(Patient, patient)
     if row is None:
-        raise HTTPException(404, f"nothing has been heard of a patient {patient[:40]!r}")
+        raise HTTPException(404, f"unknown patient {patient[:40]!r}")
     return row
 
 
@@ -165,13 +173,13 @@ def _strip(session: Session, text: str) -> Strip:
     key = parse_strip_id(text)
     row = session.get(Strip, key) if key else None
     if row is None:
-        raise HTTPException(404, f"there is no strip {text[:60]!r}")
+        raise HTTPException(404, f"unknown strip {text[:60]!r}")
     return row
 
 
-def _possible(day: date) -> date:
+def _checked_day(day: date) -> date:
     if not queries.is_known_day(day):
-        raise HTTPException(422, f"{day} is not a day of which anything can be known")
+        raise HTTPException(422, f"{day} is outside of 1678 to 2262")
     return day
 
 

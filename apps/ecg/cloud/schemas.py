@@ -1,4 +1,4 @@
-"""What the ECG app's routes answer. Times are UTC nanoseconds; a day is one of UTC."""
+"""Response schemas of the ECG app's routes. Times are UTC nanoseconds, days are UTC days."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from apps.ecg.cloud.reviews import TrueBeat
 
 
 class PatientPublic(BaseModel):
-    """A patient as last heard of.
+    """Latest state of a patient.
 
-    ``af_burden_percent`` is over ``day``, the day of ``last_ns``; null while no signal of it was good.
+    ``af_burden_percent`` is over ``day``, the day of ``last_ns``; null without good signal.
     """
 
     patient: str
@@ -34,37 +34,37 @@ class PatientPublic(BaseModel):
 
 
 class PatientPage(BaseModel):
-    """Some patients, last heard of first, and the cursor of those that follow."""
+    """A page of patients, most recent data first, and the cursor of the next page."""
 
     items: list[PatientPublic]
     next: str | None
 
 
 class Totals(BaseModel):
-    """What was found over an hour or a day.
+    """Findings over an hour or a day.
 
-    ``withheld_s`` is the part of ``monitored_s`` whose signal was bad: nothing is said about it. Shares are
-    of the good signal or of the beats in it; null where there was none.
+    ``withheld_s`` is the part of ``monitored_s`` with bad signal, without findings. Percentages are of the
+    good signal or of its beats; null without any.
     """
 
     began_ns: int
     monitored_s: float
     withheld_s: float
     heart_rate_bpm: float | None
-    """Mean over time."""
-    least_bpm: float | None
-    most_bpm: float | None
+    """Time-weighted mean."""
+    min_bpm: float | None
+    max_bpm: float | None
     beats: dict[str, int]
     """By AAMI class: N, S, V, F, Q."""
     v_percent: float | None
     s_percent: float | None
     af_burden_percent: float | None
     time_quality: str = ""
-    """The worst of the times that are doubtful: ``corrected``, ``unknown`` or ``unsynchronised``."""
+    """Worst quality of doubtful times: ``corrected``, ``unknown`` or ``unsynchronised``."""
 
 
 class EpisodePublic(BaseModel):
-    """An episode of rhythm; ``ended_ns`` is null while it goes on."""
+    """An episode of rhythm; ``ended_ns`` is null while ongoing."""
 
     episode: str
     label: str
@@ -95,7 +95,7 @@ class HrvPublic(BaseModel):
 
 
 class IntervalsPublic(BaseModel):
-    """Means, over an hour, of the intervals of averaged beats; null where a wave was never found."""
+    """Hourly means of the intervals of averaged beats; null where a wave was never found."""
 
     began_ns: int
     beats: int
@@ -124,7 +124,7 @@ class AlarmPublic(BaseModel):
 
 
 class QualityPublic(BaseModel):
-    """From when on a lead was good or bad, and why."""
+    """A change of a lead's signal quality, with its reasons."""
 
     at_ns: int
     lead: str
@@ -134,7 +134,7 @@ class QualityPublic(BaseModel):
 
 
 class FindingPublic(BaseModel):
-    """Something odd about the signal."""
+    """A finding about the signal."""
 
     at_ns: int
     finding: str
@@ -144,14 +144,14 @@ class FindingPublic(BaseModel):
 
 
 class Day(BaseModel):
-    """One patient's day. Lists are in order of time and bounded by `apps.ecg.cloud.queries.LIST_LIMIT`."""
+    """A patient's day. Lists are in order of time and bounded by `apps.ecg.cloud.queries.LIST_LIMIT`."""
 
     patient: str
     day: str
     totals: Totals
     hours: list[Totals]
     episodes: list[EpisodePublic]
-    """Those that overlap the day."""
+    """Episodes that overlap the day."""
     alarms: list[AlarmPublic]
     hrv: list[HrvPublic]
     intervals: list[IntervalsPublic]
@@ -160,42 +160,42 @@ class Day(BaseModel):
     strips: int
     unreviewed_strips: int
     versions: list[str]
-    """Models that made the hours."""
+    """Model versions behind the hours."""
     cut: list[str]
-    """Names of the lists that were longer."""
+    """Names of truncated lists."""
 
 
 class DaySummary(BaseModel):
-    """A day with anything in it."""
+    """A day with data."""
 
     day: str
     totals: Totals
 
 
 class DayPage(BaseModel):
-    """Some days of a patient, newest first, and the cursor of those before."""
+    """A page of days, newest first, and the cursor of the next page."""
 
     items: list[DaySummary]
     next: str | None
 
 
 class TrendPoint(BaseModel):
-    """Heart rate and beats over one bucket."""
+    """Heart rate and ectopic beats of one bucket."""
 
     at_ns: int
     seconds: float
     heart_rate_bpm: float | None
-    least_bpm: float | None
-    most_bpm: float | None
+    min_bpm: float | None
+    max_bpm: float | None
     v: int
     s: int
     good_share: float
     af_share: float
-    """Of the windows, those in atrial fibrillation."""
+    """Share of windows in atrial fibrillation."""
 
 
 class Trend(BaseModel):
-    """Heart rate over time in buckets of ``bucket_s``; ``next_ns`` is where to go on, null at the end."""
+    """Heart rate over time in buckets of ``bucket_s``; ``next_ns`` begins the next page, null at the end."""
 
     patient: str
     bucket_s: int
@@ -204,7 +204,7 @@ class Trend(BaseModel):
 
 
 class StripPublic(BaseModel):
-    """A strip without its samples. ``true_beats`` and ``true_rhythm`` are the clinician's."""
+    """A strip without samples. ``true_beats`` and ``true_rhythm`` are the clinician's."""
 
     id: str
     patient: str
@@ -216,9 +216,9 @@ class StripPublic(BaseModel):
     priority: str
     rhythm: str
     beats: list[dict[str, Any]]
-    """``at_ms`` from the begin, ``kind`` (N S V F Q) and ``probability``."""
+    """``at_ms`` from the start, ``kind`` (N S V F Q) and ``probability``."""
     reason: float
-    """How much it asks for a look, 0 to 3."""
+    """Rank in the review queue, 0 to 3 (highest first)."""
     version: str
     time_quality: str = ""
     reviewed_ns: int | None
@@ -230,7 +230,7 @@ class StripPublic(BaseModel):
 
 
 class StripPage(BaseModel):
-    """Some strips, and the cursor of those that follow."""
+    """A page of strips, and the cursor of the next page."""
 
     items: list[StripPublic]
     next: str | None

@@ -1,4 +1,4 @@
-"""Strips of signal: their samples, their name in the API, and what makes one worth a clinician's look."""
+"""Strips of signal: samples, ids in the API, and rank in the review queue."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PRIORITIES = {
     "frequent_ventricular_beats": "medium",
     "lead_off": "low",
 }
-"""Of the alarms behind strips; an alarm that is not here counts as low."""
+"""Priorities of alarms; low for others."""
 _RANKS = {"high": 2.0, "medium": 1.0, "low": 0.0}
 
 
 def reason_of(alarm: str, probabilities: Iterable[float | None]) -> float:
-    """How much a strip asks for a look, in [0, 3]: by its alarm's priority, then by the least sure beat."""
+    """Rank of a strip in the review queue, in [0, 3]: alarm priority, then the lowest beat probability."""
     doubts = [1.0 - p for p in probabilities if p is not None]
     return _RANKS[PRIORITIES.get(alarm, "low")] + max(doubts, default=0.0)
 
@@ -39,12 +39,12 @@ def decode_samples(samples: bytes, leads: int, lsb_mv: float) -> NDArray[np.floa
 
 
 def strip_id(patient: str, began_ns: int) -> str:
-    """How the API calls a strip."""
+    """The id of a strip in the API."""
     return f"{patient}.{began_ns}"
 
 
 def parse_strip_id(text: str) -> tuple[str, int] | None:
-    """Inverse of `strip_id`; None for what is no such name."""
+    """Inverse of `strip_id`; None for another text."""
     patient, _, began = text.partition(".")
     if not PATIENT.fullmatch(patient) or not _TIME.fullmatch(began) or not abs(int(began)) < 2**63:
         return None

@@ -1,10 +1,12 @@
-"""The ECG app's projections. All times are UTC nanoseconds; ``patient`` is a pseudonym made on the device.
+"""Tables of the ECG app. All times are UTC nanoseconds; ``patient`` is a pseudonym made on the device.
 
-``ecg_hour`` sums up windows as they arrive, so that a day is read from 24 rows and a list of patients from
-few each; what an hour or a day adds to the medical record is told by ``ecg_pending`` once it changes.
-``time_quality`` is `common.messages.TimeQuality` of doubtful times, the worst of those that a row sums up,
-and empty for all others (`common.time_notes.doubt_of`).
+``ecg_hour`` aggregates windows on arrival, so that a day is read from 24 rows; ``ecg_pending`` queues changed
+hours and days for export to the medical record. ``time_quality`` is `common.messages.TimeQuality` of doubtful
+times, the worst of those that a row aggregates, and empty for all others (`common.time_notes.doubt_of`).
 """
+
+# SQLModel types ``__tablename__`` as a declared attribute; it accepts a name.
+# pyright: reportAssignmentType=false
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from sqlmodel import SQLModel
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
 NEVER_NS = -(2**63 - 1)
-"""Before every time that is taken."""
+"""Before every accepted time."""
 
 OPEN_STATES = ("raised", "latched")
 _OPEN = sa.text("state IN ('raised', 'latched')")
@@ -37,16 +39,16 @@ class Patient(SQLModel, table=True):
     virtual: bool = False
     first_ns: int = Column(sa_type=sa.BigInteger)
     last_ns: int = Column(sa_type=sa.BigInteger)
-    """When the patient was last heard of."""
+    """Time of the newest event."""
     rated_ns: int = Column(default=NEVER_NS, sa_type=sa.BigInteger)
-    """End of the newest window, `NEVER_NS` before the first; what follows is told by it."""
+    """End of the newest window of rates, source of the following columns; `NEVER_NS` before the first."""
     heart_rate_bpm: float | None = None
     rhythm: str = "unknown"
     good_share: float = 0.0
 
 
 class Device(SQLModel, table=True):
-    """A node or a version of the model that made findings; ``kind`` is ``node`` or ``model``."""
+    """A node or a model version that produced findings; ``kind`` is ``node`` or ``model``."""
 
     __tablename__ = "ecg_device"
     kind: str = Column(primary_key=True)
@@ -74,10 +76,10 @@ class RateWindow(SQLModel, table=True):
 
 
 class Hour(SQLModel, table=True):
-    """All windows of rates that began in one hour, summed up.
+    """Sums over the windows of rates that began in one hour.
 
-    ``bpm_seconds`` is the integral of the heart rate over the ``rated_seconds`` in which there was one;
-    ``af_seconds`` is the good signal in windows of atrial fibrillation.
+    ``bpm_seconds`` is the integral of the heart rate over the ``rated_seconds`` with one; ``af_seconds`` is
+    the good signal in windows of atrial fibrillation.
     """
 
     __tablename__ = "ecg_hour"
@@ -89,8 +91,8 @@ class Hour(SQLModel, table=True):
     af_seconds: float
     rated_seconds: float
     bpm_seconds: float
-    least_bpm: float | None
-    most_bpm: float | None
+    min_bpm: float | None
+    max_bpm: float | None
     n: int
     s: int
     v: int
@@ -102,7 +104,7 @@ class Hour(SQLModel, table=True):
 
 
 class Episode(SQLModel, table=True):
-    """An episode of rhythm; ``ended_ns`` is null while it goes on. ``episode`` is its name at the edge."""
+    """An episode of rhythm; ``ended_ns`` is null while ongoing. ``episode`` is its id at the edge."""
 
     __tablename__ = "ecg_episode"
     __table_args__ = (sa.Index("ecg_episode_began", "patient", "began_ns"),)
@@ -119,7 +121,7 @@ class Episode(SQLModel, table=True):
 
 
 class HrvWindow(SQLModel, table=True):
-    """Heart rate variability over 5 minutes; powers are null where there was too little for a spectrum."""
+    """Heart rate variability over 5 minutes; powers are null without enough data for a spectrum."""
 
     __tablename__ = "ecg_hrv"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -142,7 +144,7 @@ class HrvWindow(SQLModel, table=True):
 
 
 class IntervalWindow(SQLModel, table=True):
-    """Intervals of the beats averaged over a minute; null where a wave was not found."""
+    """Intervals of the averaged beat of a minute; null where a wave was not found."""
 
     __tablename__ = "ecg_intervals"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -163,7 +165,7 @@ class IntervalWindow(SQLModel, table=True):
 
 
 class QualityChange(SQLModel, table=True):
-    """From when on the signal of a lead was good or bad, and why."""
+    """A change of a lead's signal quality, with its reasons."""
 
     __tablename__ = "ecg_quality"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -176,7 +178,7 @@ class QualityChange(SQLModel, table=True):
 
 
 class Finding(SQLModel, table=True):
-    """Something odd about the signal (leads swapped, a gap, an absurd gain, findings withheld)."""
+    """A finding about the signal (leads swapped, a gap, an absurd gain, findings withheld)."""
 
     __tablename__ = "ecg_finding"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -189,7 +191,7 @@ class Finding(SQLModel, table=True):
 
 
 class RaisedAlarm(SQLModel, table=True):
-    """An alarm from when it was raised; ``state`` is ``raised``, ``latched``, ``ended`` or ``reset``."""
+    """An alarm with its latest state; ``state`` is ``raised``, ``latched``, ``ended`` or ``reset``."""
 
     __tablename__ = "ecg_alarm"
     __table_args__ = (
@@ -212,7 +214,7 @@ class RaisedAlarm(SQLModel, table=True):
 
 
 class Strip(SQLModel, table=True):
-    """Some seconds of signal around an alarm, and what a clinician said about it.
+    """Signal around an alarm, with a clinician's review.
 
     ``samples`` are int16 ``(samples, leads)``, little-endian, in steps of ``lsb_mv``; -32768 is missing.
     ``reason`` ranks the review queue (`apps.ecg.cloud.strips.reason_of`).
@@ -260,10 +262,10 @@ class Strip(SQLModel, table=True):
 
 
 class Pending(SQLModel, table=True):
-    """An hour or a day of a patient as the medical record has to hear of it.
+    """An hour or a day of a patient in the queue for the medical record.
 
-    ``revision`` counts its changes; what the hospital has taken is ``taken_revision``. ``seconds`` is the
-    length of the span. What the hospital has refused is tried again after ``not_before_ns``.
+    ``revision`` counts its changes, ``taken_revision`` is the revision acknowledged by the hospital.
+    ``seconds`` is the length of the span. A refused span is retried after ``not_before_ns``.
     """
 
     __tablename__ = "ecg_pending"
@@ -285,7 +287,7 @@ class Pending(SQLModel, table=True):
     not_before_ns: int = Column(default=0, sa_type=sa.BigInteger)
     refusals: int = 0
     problem: str = ""
-    """Why it was refused last."""
+    """Reason of the last refusal."""
 
 
 TABLES: tuple[type[SQLModel], ...] = (
@@ -304,8 +306,13 @@ TABLES: tuple[type[SQLModel], ...] = (
 )
 
 
+def columns_of(table: type[SQLModel]) -> list[Any]:
+    """All columns of a table."""
+    return list(sa.inspect(table).local_table.c)
+
+
 def begin_of(at_ns: Any, length_ns: int) -> Any:
-    """SQL of when the hour, the day or another span of UTC began in which a time lies, also before 1970."""
-    # Spelled out, for PostgreSQL groups by what it reads as the same; % keeps the sign of what it divides.
+    """SQL: begin of the hour, day or other UTC span that contains a time, also before 1970."""
+    # A literal, as PostgreSQL compares GROUP BY expressions by text; % keeps the sign of the dividend.
     length = sa.literal_column(str(length_ns), sa.BigInteger)
     return at_ns - (at_ns % length + length) % length

@@ -1,4 +1,4 @@
-"""Alarms from conditions, in the manner of IEC 60601-1-8 and IEC 60601-2-27.
+"""Alarm state machine, after IEC 60601-1-8 and IEC 60601-2-27.
 
 ::
 
@@ -7,15 +7,15 @@
                                           ^  └───────────────────────> latched ──reset──> quiet
                                           └─────present for delay_s───────┘        (latching)
 
-An alarm that is raised goes on while its condition is *unknown* (the signal is withheld): what cannot be seen
-has not got better. A reset ends latched alarms and leaves those whose condition is still present. A pause
-keeps alarms from being raised, for `PAUSE_LIMIT_S` at most; what is then still present is raised at its end.
+A raised alarm persists while its condition is *unknown* (the signal is withheld). A reset ends latched alarms
+and leaves those with a present condition. A pause suppresses new alarms, for at most `PAUSE_LIMIT_S`;
+conditions still present at its end are raised then.
 
-Time comes in as seconds of signal, in rising order. The rules hold for any sequence of calls:
+Times are seconds of signal, in ascending order. Invariants of any sequence of calls:
 
-- A condition that is present all the time is raised no later than at the first call after its delay.
-- Between two raises of one alarm there is its end (``ended``, ``latched`` or ``reset``).
-- A latched alarm remains until a reset, or until it is raised again.
+- A continuously present condition is raised at the first call after its delay, at the latest.
+- Between two raises of an alarm is its end (``ended``, ``latched`` or ``reset``).
+- A latched alarm persists until a reset or a new raise.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ AlarmState = Literal["raised", "ended", "latched", "reset"]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What an alarm is about, and how patient it is.
+    """Condition of an alarm, with its delays.
 
-    ``delay_s`` from when the condition is present to the alarm, ``end_s`` from when it is absent to the end.
+    ``delay_s`` from presence of the condition to the alarm, ``end_s`` from its absence to the end.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Condition:
     end_s: float
     latching: bool
     text: str
-    """For people; ``{value}`` and ``{limit}`` are filled in."""
+    """Display text with the placeholders ``{value}`` and ``{limit}``."""
 
 
 class Observed(NamedTuple):
-    """How it stands with one condition: ``present`` is None where that cannot be known."""
+    """State of one condition; ``present`` is None if unknown."""
 
     name: str
     present: bool | None
@@ -57,7 +57,7 @@ class Observed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A step of an alarm at ``at_s``. ``raised_s`` is when it was raised, ``delay_s`` how long that took."""
+    """A state change of an alarm at ``at_s``; raised at ``raised_s`` with the delay ``delay_s``."""
 
     condition: Condition
     state: AlarmState
@@ -69,7 +69,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """What it says to people."""
+        """Display text."""
         value = "?" if self.value is None else f"{self.value:g}"
         limit = "?" if self.limit is None else f"{self.limit:g}"
         return self.condition.text.format(value=value, limit=limit)
@@ -100,7 +100,7 @@ class Alarms:
         return tuple([name for name, alarm in self._alarms.items() if alarm.state == "raised"])
 
     def observe(self, at_s: float, observed: Iterable[Observed]) -> list[Change]:
-        """Take in how conditions stand at ``at_s``; those not named stand as before."""
+        """Apply the conditions at ``at_s``; others are unchanged."""
         changes: list[Change] = []
         for each in observed:
             alarm = self._alarms[each.name]
@@ -111,7 +111,7 @@ class Alarms:
         return changes
 
     def reset(self, at_s: float) -> list[Change]:
-        """End what is latched."""
+        """End latched alarms."""
         return [self._leave(name, "reset", at_s) for name, a in self._alarms.items() if a.state == "latched"]
 
     def pause(self, at_s: float, seconds: float) -> None:
@@ -119,7 +119,7 @@ class Alarms:
         self._paused_until_s = at_s + min(max(0.0, seconds), PAUSE_LIMIT_S)
 
     def close(self, at_s: float) -> list[Change]:
-        """End all that is raised or latched: the stream is over, or begins anew."""
+        """End raised and latched alarms, at the end of a stream."""
         changes = [
             self._leave(name, "reset" if alarm.state == "latched" else "ended", at_s)
             for name, alarm in self._alarms.items()
@@ -129,7 +129,7 @@ class Alarms:
         return changes
 
     def take_over(self, earlier: Alarms) -> None:
-        """Go on with what an earlier stream of the same patient left raised or latched."""
+        """Continue raised and latched alarms of an earlier stream of the same patient."""
         for name, alarm in earlier._alarms.items():
             if alarm.state != "quiet" and name in self._alarms:
                 self._alarms[name] = replace(alarm, present_since_s=None, absent_since_s=None)

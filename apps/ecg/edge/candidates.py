@@ -1,14 +1,14 @@
-"""What may be a beat, and how it looks: the front end of `apps.ecg.edge.peaks`.
+"""Beat candidates and their network inputs: the front end of `apps.ecg.edge.peaks`.
 
 The lead is filtered into a *wave* (0.7 to 40 Hz) and an *envelope*, the smoothed root of the energy in the
 band of the QRS complex (5 to 18 Hz; Pan and Tompkins 1985). Every local maximum of the envelope is a
-candidate. A network tells from its inputs whether it is a beat: the wave around it, in units of its own size;
+candidate. A network classifies it from its inputs: the wave around it, in units of its own size;
 the envelope from `LOOK_BACK_S` before it, in units of the *level* of the last seconds; the candidate's own
 size against that level; and the highest envelope of each of the last seconds. All are sampled at fixed times,
-whatever the rate.
+independent of the rate.
 
-Only additions, multiplications, divisions and square roots are used, so no input depends on how many
-candidates are computed at once.
+Only additions, multiplications, divisions and square roots are used, so inputs are independent of the number
+of candidates computed at once.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from numpy.typing import NDArray
 from apps.ecg.edge.filters import Filter, Floats, butterworth
 
 LOOK_AHEAD_S = 0.26
-"""Seen after a candidate."""
+"""Signal used after a candidate."""
 LAG_S = 0.069
-"""The filters put a candidate so long after the R peak, as a rule."""
+"""Usual delay of a candidate after the R peak, by the filters."""
 LOOK_BACK_S = 2.4
 LEVEL_S = 8
-"""The level is taken over so many seconds, the newest ending where the look ahead ends."""
+"""Number of seconds of the level; the newest ends with the look-ahead."""
 DOMINANCE_S = 0.09
 """A candidate is the largest envelope within this distance to both sides."""
 FLOOR_MV = 0.01
-"""Envelope under which nothing is a beat."""
+"""Minimum envelope of a beat."""
 
 WAVE_S = np.arange(-32, 26) * 0.01
 ENVELOPE_S = np.arange(-60, 7) * 0.04
 _OWN = slice(*np.searchsorted(WAVE_S, [-0.175, 0.035]).tolist())
 INPUTS = len(WAVE_S) + len(ENVELOPE_S) + 2 + LEVEL_S
 _SELF = len(WAVE_S) + len(ENVELOPE_S)
-"""Where the candidate's own envelope and size stand among the inputs; the highest of the seconds follow."""
+"""Index of the candidate's own envelope and size among the inputs; the maxima of the seconds follow."""
 _HERE = len(ENVELOPE_S) - 7
-"""Where `ENVELOPE_S` is 0."""
+"""Index of 0 in `ENVELOPE_S`."""
 _LEVEL_AT = [LEVEL_S - known + known * 3 // 5 for known in range(LEVEL_S + 1)]
-"""Which of the highest of the last seconds, in rising order, is the level, by how many are known."""
+"""Index of the level among the sorted maxima of the last seconds, by the number of known ones."""
 SIGNED = len(WAVE_S)
-"""The first inputs change sign when the lead's electrodes change places; the others stay."""
+"""Number of inputs, the first ones, that change sign with the polarity of the lead."""
 
 
 class FrontEnd:
@@ -98,7 +98,7 @@ def inputs(
     shape, heights, highest = found[:, :SIGNED], found[:, SIGNED:_SELF], found[:, -LEVEL_S:]
     bounds = at + grid.seconds
     seconds = np.maximum.reduceat(envelope, bounds.ravel()).reshape(bounds.shape)
-    highest[:] = seconds[:, :-1]  # what follows the last second is left out
+    highest[:] = seconds[:, :-1]  # without the part after the last second
     highest.sort(axis=1)
     known = [min(LEVEL_S, (before + look) // second + 1) for before in since_start.tolist()]
     levels = [ordered[_LEVEL_AT[n]] for ordered, n in zip(highest.tolist(), known, strict=True)]
@@ -120,10 +120,10 @@ def inputs(
 
 
 class _Grid(NamedTuple):
-    """What is looked at around a candidate, in samples from it.
+    """Sampling positions around a candidate, in samples from it.
 
-    ``seconds`` ``(LEVEL_S + 1,)`` is where seconds begin, and the last one ends. What is looked at lies
-    between two samples: the ``n`` before come first, then the ``n`` after, each with its share.
+    ``seconds`` ``(LEVEL_S + 1,)`` are the limits of the seconds. Each of ``n`` positions lies between two
+    samples: the ``n`` before come first, then the ``n`` after, each with its weight.
     """
 
     seconds: NDArray[np.intp]
@@ -148,7 +148,7 @@ def _between(offsets: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[n
 def _sample(signal: Floats, at: NDArray[np.intp], shares: NDArray[np.floating], samples: Floats) -> None:
     """``signal`` interpolated linearly, from ``at`` ``(k, 2 n)`` and ``shares`` as in `_Grid`.
 
-    It is written into ``samples`` ``(k, n)``.
+    The result is written into ``samples`` ``(k, n)``.
     """
     parts, n = signal.take(at), len(shares) // 2
     parts *= shares

@@ -1,22 +1,21 @@
-"""The table of alarms, how it stands with each of them, and the limits of episodes.
+"""Table of alarms, their conditions, and the limits of episodes.
 
 =============================  ========  ==================================================================
 ``asystole``                   high      no beat for ``asystole_s`` on good signal
-``ventricular_tachycardia``    high      an episode of it, however short, on signal that stays good for 4 s
+``ventricular_tachycardia``    high      an episode of any length, on signal that stays good for 4 s
 ``extreme_tachycardia``        high      heart rate above its limit for ``rate_delay_s``
-``extreme_bradycardia``        high      heart rate under its limit for ``rate_delay_s``
+``extreme_bradycardia``        high      heart rate below its limit for ``rate_delay_s``
 ``atrial_fibrillation``        medium    an episode of it
 ``pause``                      medium    no beat for ``pause_alarm_s`` on good signal
-``frequent_ventricular_beats`` medium    more than so many in the last minute that the model is sure of
+``frequent_ventricular_beats`` medium    more than the limit in the last minute, of probability `SURE_P`
 ``lead_off``                   low       no lead is connected for ``lead_off_s`` (a technical alarm)
 =============================  ========  ==================================================================
 
-What an alarm is about is over only where the signal shows it: a beat after a standstill, `LEAST_BEATS` after
-a run, a decision on the rhythm after fibrillation. Signal that is bad, missing or has just come back shows
-nothing, and the alarm stays.
+An alarm ends only on evidence in the signal: a beat after asystole, `MIN_BEATS` after a run, a rhythm
+decision after fibrillation. Bad, missing or just returned signal is no evidence, and the alarm stays.
 
-With what judging a beat takes (1.2 s) and the half second at which alarms are looked at, each is raised well
-within the 10 s that monitors are given for standstill and rate.
+With the delay of a beat's classification (1.2 s) and the alarm interval (0.5 s), each is raised well within
+the 10 s that the standard grants for asystole and rate.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from apps.ecg.edge.episodes import EpisodeLimits
 
 RATE_HYSTERESIS_BPM = 5.0
 RUN_DELAY_S = 4.0
-"""A run waits so long for what quality says of its signal: an electrode that moves looks like one, and half
-of the time it takes quality 4 s to say so."""
-LEAST_BEATS = 4
-"""Beats on good signal without which a run is not over."""
-LEAST_GOOD_SHARE = 0.5
-"""Nothing is said of a minute of which less could be judged."""
-OF_THE_HEART = (
+"""Delay of the VT alarm for signal quality: a moving electrode resembles a run, and quality takes up to 4 s
+to detect it in half of the cases."""
+MIN_BEATS = 4
+"""Minimum number of beats on good signal that end a run."""
+MIN_GOOD_SHARE = 0.5
+"""Minimum share of good signal in a minute for a statement on it."""
+HEART_ALARMS = (
     "asystole", "ventricular_tachycardia", "extreme_tachycardia", "extreme_bradycardia",
     "atrial_fibrillation", "pause", "frequent_ventricular_beats",
 )  # fmt: skip
 
 
 def episode_limits(settings: EcgSettings, parameters: Mapping[str, Any]) -> EpisodeLimits:
-    """From where on an episode is one, by the settings and a bundle's ``parameters``."""
+    """Limits of episodes, by the settings and a bundle's ``parameters``."""
     usual = EpisodeLimits()
     return EpisodeLimits(
         vt_beats=settings.vt_beats,
@@ -74,8 +73,8 @@ def alarm_table(settings: EcgSettings) -> tuple[Condition, ...]:
     )  # fmt: skip
 
 
-class Standing(NamedTuple):
-    """How a patient is, as far as the beats that are known say. ``silent_s`` is since the last beat."""
+class PatientState(NamedTuple):
+    """State of a patient by the known beats. ``silent_s`` is the time since the last beat."""
 
     withheld: bool
     lead_off: bool
@@ -84,34 +83,34 @@ class Standing(NamedTuple):
     episodes: Container[str]
     ventricular_beats: int
     good_share: float
-    """Of the last minute: how much of it could be judged."""
+    """Share of good signal in the last minute."""
     beats_seen: int
-    """Since the signal has been good."""
+    """Number of beats since the signal has been good."""
     rhythm_decided: bool
 
 
-def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -> list[Observed]:
-    """How it stands with each alarm; nothing but ``lead_off`` is known while the signal is withheld."""
-    lead_off = Observed("lead_off", standing.lead_off)
-    if standing.withheld:
-        return [*(Observed(name, None) for name in OF_THE_HEART), lead_off]
-    bpm = None if standing.heart_rate_bpm is None else round(standing.heart_rate_bpm, 1)
-    silent_s = round(standing.silent_s, 1)
+def observe(state: PatientState, settings: EcgSettings, raised: Container[str]) -> list[Observed]:
+    """Conditions of all alarms; only ``lead_off`` is known while the signal is withheld."""
+    lead_off = Observed("lead_off", state.lead_off)
+    if state.withheld:
+        return [*(Observed(name, None) for name in HEART_ALARMS), lead_off]
+    bpm = None if state.heart_rate_bpm is None else round(state.heart_rate_bpm, 1)
+    silent_s = round(state.silent_s, 1)
     fast, slow = settings.extreme_tachycardia_bpm, settings.extreme_bradycardia_bpm
     fast_end = fast - RATE_HYSTERESIS_BPM * ("extreme_tachycardia" in raised)
     slow_end = slow + RATE_HYSTERESIS_BPM * ("extreme_bradycardia" in raised)
-    most = settings.ventricular_beats_per_minute
-    count = standing.ventricular_beats
-    many = count > most if standing.good_share >= LEAST_GOOD_SHARE else None
+    limit = settings.ventricular_beats_per_minute
+    count = state.ventricular_beats
+    many = count > limit if state.good_share >= MIN_GOOD_SHARE else None
 
-    def seen(present: bool, enough: bool) -> bool | None:
+    def known(present: bool, enough: bool) -> bool | None:
         return True if present else False if enough else None
 
-    beat = standing.beats_seen > 0
-    still = seen(standing.silent_s >= settings.asystole_s, beat)
-    paused = seen(standing.silent_s >= settings.pause_alarm_s, beat)
-    run = seen("VT" in standing.episodes, standing.beats_seen >= LEAST_BEATS)
-    fibrillates = seen("AF" in standing.episodes, standing.rhythm_decided)
+    beat = state.beats_seen > 0
+    still = known(state.silent_s >= settings.asystole_s, beat)
+    paused = known(state.silent_s >= settings.pause_alarm_s, beat)
+    run = known("VT" in state.episodes, state.beats_seen >= MIN_BEATS)
+    fibrillates = known("AF" in state.episodes, state.rhythm_decided)
     return [
         Observed("asystole", still, silent_s, settings.asystole_s),
         Observed("ventricular_tachycardia", run, bpm, settings.vt_bpm),
@@ -119,6 +118,6 @@ def observe(standing: Standing, settings: EcgSettings, raised: Container[str]) -
         Observed("extreme_bradycardia", None if bpm is None else bpm < slow_end, bpm, slow),
         Observed("atrial_fibrillation", fibrillates, bpm),
         Observed("pause", paused, silent_s, settings.pause_alarm_s),
-        Observed("frequent_ventricular_beats", many, float(count), float(most)),
+        Observed("frequent_ventricular_beats", many, float(count), float(limit)),
         lead_off,
     ]

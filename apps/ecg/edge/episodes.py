@@ -1,46 +1,46 @@
-"""Episodes of rhythm, from beats as they become known.
+"""Episodes of rhythm, from a stream of beats.
 
 ====================  ================================================================================
 ``VT``                ``vt_beats`` ventricular beats in a row at ``vt_bpm`` or more, whose mean probability is
-                      `SURE_P`; over when two of the last four beats are not ventricular
-``pause``             no beat for ``pause_s`` while the signal is good; over with the next beat
-``tachycardia``       the heart rate over its limit for ``rate_confirm_s``; over when it is
-``bradycardia``       `RATE_HYSTERESIS_BPM` inside the limit again for as long
-``AF``                the probability of atrial fibrillation over ``af_on`` in `AF_CONFIRM` decisions in
-                      a row; over when it is under ``af_off`` in as many
+                      `SURE_P`; ends when two of the last four beats are not ventricular
+``pause``             no beat for ``pause_s`` while the signal is good; ends with the next beat
+``tachycardia``       the heart rate beyond its limit for ``rate_confirm_s``; ends when it is
+``bradycardia``       `RATE_HYSTERESIS_BPM` within the limit for the same time
+``AF``                a probability of atrial fibrillation from ``af_on`` in `AF_CONFIRM` consecutive
+                      decisions; ends when it is below ``af_off`` in as many
 ====================  ================================================================================
 
-Times are sample numbers. Bad signal (`Episodes.withhold`) ends runs and pauses, for it hides what comes next,
-and starts counting anew; the slower episodes go on until beats speak against them.
+Times are sample numbers. Bad signal (`Episodes.withhold`) ends runs and pauses, as their end is not
+observable, and restarts all counts; the slower episodes last until beats end them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Label = Literal["VT", "pause", "AF", "tachycardia", "bradycardia"]
 LABELS: tuple[Label, ...] = ("VT", "pause", "AF", "tachycardia", "bradycardia")
-"""In the order of what is told where several are present."""
+"""In order of precedence."""
 
 RATE_BEATS = 8
-"""Intervals of which the heart rate is the mean, without the shortest and the longest."""
+"""Intervals of the heart rate: their mean without the shortest and the longest."""
 RATE_HYSTERESIS_BPM = 5.0
 AF_CONFIRM = 2
 SURE_P = 0.7
-"""Ventricular beats are a run, or count in their minute, from this probability on. Noise makes beats that are
-called ventricular with less."""
+"""Minimum probability of ventricular beats for a run, and for the count of a minute; false ones by noise have
+lower probabilities."""
 MEMORY_BEATS = 64
-"""Beats whose times are kept, to count those of an episode that began before it was known."""
+"""Number of kept beat times, to count those of an episode before it was known."""
 MEMORY_EPISODES = 64
-"""Episodes that are over and whose times are kept, more than fit into a strip of 30 s."""
+"""Number of kept ended episodes; more than fit into 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeLimits:
-    """From where on an episode is one."""
+    """Limits of episodes."""
 
     vt_beats: int = 3
     vt_bpm: float = 100.0
@@ -54,7 +54,7 @@ class EpisodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeChange:
-    """An episode began (``ended`` is None) or is over."""
+    """An episode began (``ended`` is None) or ended."""
 
     label: Label
     began: int
@@ -65,12 +65,66 @@ class EpisodeChange:
 
 @dataclass(slots=True)
 class _Open:
-    """An episode that is going on."""
+    """An ongoing episode."""
 
     began: int
     beats: int
     first: int
     last: int
+
+
+class VentricularRun:
+    """The newest ventricular beats in a row."""
+
+    def __init__(self, rate_hz: float, limits: EpisodeLimits) -> None:
+        self._rate_hz = rate_hz
+        self._limits = limits
+        self._beats: list[tuple[int, float]] = []
+        self._others: deque[bool] = deque(maxlen=4)
+
+    @property
+    def last(self) -> int:
+        """Sample of the last ventricular beat."""
+        return self._beats[-1][0]
+
+    def add(self, sample: int, kind: str, probability: float, ongoing: bool) -> int | None:
+        """Add a beat; the first sample of a run of tachycardia that it completes."""
+        self._others.append(kind != "V")
+        if kind != "V":
+            return None
+        self._beats.append((sample, probability))
+        del self._beats[: -self._limits.vt_beats]
+        if len(self._beats) < self._limits.vt_beats or ongoing:
+            return None
+        samples, sure = zip(*self._beats, strict=True)
+        spanned_s = (samples[-1] - samples[0]) / self._rate_hz
+        if 60 * (len(samples) - 1) < self._limits.vt_bpm * spanned_s or sum(sure) / len(sure) < SURE_P:
+            return None
+        self._others.clear()
+        return samples[0]
+
+    def is_interrupted(self, ongoing: bool) -> bool:
+        """Whether the last beat ends the run; in an ongoing tachycardia, two of the last four must."""
+        return self._others[-1] and (not ongoing or sum(self._others) >= 2)
+
+    def clear(self) -> None:
+        """Begin a new run."""
+        self._beats.clear()
+
+    def forget(self) -> None:
+        """Forget all beats."""
+        self._beats.clear()
+        self._others.clear()
+
+    def snapshot(self) -> list[list[Any]]:
+        """The state, for `restore`."""
+        return [[list(each) for each in self._beats], list(self._others)]
+
+    def restore(self, state: Sequence[Sequence[Any]]) -> None:
+        """Take over a state of `snapshot`."""
+        beats, others = state
+        self._beats = [(int(sample), float(p)) for sample, p in beats]
+        self._others = deque(others, maxlen=4)
 
 
 class Episodes:
@@ -85,8 +139,7 @@ class Episodes:
         self._rr_s: deque[float] = deque(maxlen=RATE_BEATS)
         self._bpm: float | None = None
         self._last: int | None = None
-        self._run: list[tuple[int, float]] = []
-        self._others: deque[bool] = deque(maxlen=4)
+        self._run = VentricularRun(rate_hz, limits)
         self._beyond: dict[Label, int] = {}
         self._within: dict[Label, int] = {}
         self._af_count = 0
@@ -96,37 +149,37 @@ class Episodes:
 
     @property
     def going_on(self) -> tuple[Label, ...]:
-        """Labels of the episodes that are going on."""
+        """Labels of ongoing episodes."""
         return tuple([label for label in LABELS if label in self._open]) if self._open else ()
 
     def during(self, begin: int, end: int) -> tuple[Label, ...]:
-        """Labels of the episodes that took place between two samples, as far as they are known now."""
+        """Labels of the known episodes that overlap two samples."""
         found = {label for label, began, ended in self._over if began < end and ended >= begin}
         found |= {label for label, episode in self._open.items() if episode.began < end}
         return tuple(label for label in LABELS if label in found)
 
     @property
     def last_beat(self) -> int | None:
-        """The last beat since when the signal has been good; None before it."""
+        """The last beat since the signal has been good; None before the first."""
         return self._last
 
     @property
     def heart_rate_bpm(self) -> float | None:
-        """Of the last beats; None before there are three intervals."""
+        """Of the last beats; None for fewer than three intervals."""
         return self._bpm
 
     @property
     def beats_seen(self) -> int:
-        """Beats since the signal has been good: without some of them nothing is over."""
+        """Number of beats since the signal has been good, evidence for the end of alarms."""
         return self._seen
 
     @property
     def rhythm_decided(self) -> bool:
-        """Whether atrial fibrillation would have been found by now."""
+        """Whether there were enough decisions to detect atrial fibrillation."""
         return self._decisions >= AF_CONFIRM
 
     def beat(self, sample: int, kind: str, probability: float = 1.0) -> list[EpisodeChange]:
-        """Take in the next beat on good signal; ``kind`` is its AAMI class, of ``probability``."""
+        """Add the next beat on good signal; ``kind`` is its AAMI class, of ``probability``."""
         changes: list[EpisodeChange] = []
         if "pause" in self._open:
             changes.append(self._end("pause", sample))
@@ -143,11 +196,11 @@ class Episodes:
         return changes
 
     def rhythm(self, began: int, at: int, probability: float) -> list[EpisodeChange]:
-        """Take in a decision on atrial fibrillation over ``began`` to ``at``."""
+        """Add a decision on atrial fibrillation over ``began`` to ``at``."""
         limits, going_on = self._limits, "AF" in self._open
         self._decisions += 1
-        against = probability < limits.af_off if going_on else probability >= limits.af_on
-        if not against:
+        changes = probability < limits.af_off if going_on else probability >= limits.af_on
+        if not changes:
             self._af_count = 0
             return []
         if not self._af_count:
@@ -159,56 +212,47 @@ class Episodes:
         return [self._end("AF", self._af_began) if going_on else self._begin("AF", self._af_began)]
 
     def wait(self, known_to: int) -> list[EpisodeChange]:
-        """Take in that all beats up to ``known_to`` have been given."""
+        """Detect a pause: all beats up to ``known_to`` have been added."""
         silent_s = 0.0 if self._last is None else (known_to - self._last) / self._rate_hz
         if silent_s < self._limits.pause_s or "pause" in self._open or self._last is None:
             return []
-        changes = [self._end("VT", self._run[-1][0])] if "VT" in self._open else []
+        changes = [self._end("VT", self._run.last)] if "VT" in self._open else []
         self._run.clear()
         return [*changes, self._begin("pause", self._last)]
 
     def withhold(self, at: int) -> list[EpisodeChange]:
-        """The signal cannot be judged from ``at`` on, until the next beat."""
+        """The signal is bad from ``at`` on, until the next beat."""
         changes = [
-            self._end(label, self._run[-1][0] if label == "VT" else at)
+            self._end(label, self._run.last if label == "VT" else at)
             for label in ("VT", "pause")
             if label in self._open
         ]
         self._last = None
         self._seen = 0
-        self._run.clear()
+        self._run.forget()
         self._rr_s.clear()
         self._bpm = None
         self._beyond.clear()
         self._within.clear()
-        self._others.clear()
         self._af_count = 0
         return changes
 
     def close(self, at: int) -> list[EpisodeChange]:
-        """End all episodes: the stream is over, or begins anew."""
+        """End all episodes, at the end of the stream."""
         return [self._end(label, at) for label in self.going_on]
 
     # ------------------------------------------------------------------------------------------ private
 
     def _ventricular(self, sample: int, kind: str, probability: float) -> list[EpisodeChange]:
-        self._others.append(kind != "V")
-        if kind != "V":
-            if "VT" in self._open and sum(self._others) < 2:
-                return []
-            changes = [self._end("VT", self._run[-1][0])] if "VT" in self._open else []
-            self._run.clear()
-            return changes
-        self._run.append((sample, probability))
-        del self._run[: -self._limits.vt_beats]
-        if len(self._run) < self._limits.vt_beats or "VT" in self._open:
+        ongoing = "VT" in self._open
+        began = self._run.add(sample, kind, probability, ongoing)
+        if began is not None:
+            return [self._begin("VT", began)]
+        if not self._run.is_interrupted(ongoing):
             return []
-        samples, sure = zip(*self._run, strict=True)
-        spanned_s = (samples[-1] - samples[0]) / self._rate_hz
-        if 60 * (len(samples) - 1) < self._limits.vt_bpm * spanned_s or sum(sure) / len(sure) < SURE_P:
-            return []
-        self._others.clear()
-        return [self._begin("VT", samples[0])]
+        changes = [self._end("VT", self._run.last)] if ongoing else []
+        self._run.clear()
+        return changes
 
     def _rates(self, sample: int) -> list[EpisodeChange]:
         bpm, limits = self._bpm, self._limits
@@ -256,8 +300,7 @@ class Episodes:
             "recent": list(self._recent),
             "rr_s": list(self._rr_s),
             "last": self._last,
-            "run": [list(each) for each in self._run],
-            "others": list(self._others),
+            "run": self._run.snapshot(),
             "beyond": dict(self._beyond),
             "within": dict(self._within),
             "af": [self._af_count, self._af_began],
@@ -272,8 +315,7 @@ class Episodes:
         self._rr_s = deque(state["rr_s"], maxlen=RATE_BEATS)
         self._bpm = _rate_bpm(self._rr_s)
         self._last = state["last"]
-        self._run = [(int(sample), float(p)) for sample, p in state["run"]]
-        self._others = deque(state["others"], maxlen=4)
+        self._run.restore(state["run"])
         self._beyond = dict(state["beyond"])
         self._within = dict(state["within"])
         self._af_count, self._af_began = state["af"]

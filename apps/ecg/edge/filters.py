@@ -1,6 +1,6 @@
 """Causal filters with carried state, and a bounded memory of past samples.
 
-All give bit-identical results whatever the chunk sizes.
+Results are bit-identical for all chunk sizes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from scipy.signal import butter, lfilter
 
 Floats = NDArray[np.float64]
 
-LEAST_RATE_HZ = 125.0
-MOST_RATE_HZ = 1000.0
+MIN_RATE_HZ = 125.0
+MAX_RATE_HZ = 1000.0
 
 
 def check_rate(rate_hz: float) -> float:
-    """``rate_hz`` if it can be analysed. Raises `ValueError`."""
-    if not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
-        raise ValueError(f"{rate_hz:g} Hz: an ECG is analysed from {LEAST_RATE_HZ:g} to {MOST_RATE_HZ:g} Hz")
+    """``rate_hz`` as a float. Raises `ValueError` for one outside of `MIN_RATE_HZ` to `MAX_RATE_HZ`."""
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise ValueError(f"{rate_hz:g} Hz: an ECG is analysed from {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz")
     return float(rate_hz)
 
 
@@ -31,7 +31,7 @@ def check_rate(rate_hz: float) -> float:
 def butterworth(order: int, edges_hz: float | tuple[float, float], kind: str, rate_hz: float) -> Floats:
     """Second-order sections ``(sections, 6)`` of a Butterworth filter: ``low``, ``high`` or ``band``.
 
-    Designing one takes 0.3 ms, so it is kept: not to be changed.
+    Cached, as a design takes 0.3 ms; the array must not be modified.
     """
     return np.asarray(butter(order, edges_hz, kind, fs=rate_hz, output="sos"))
 
@@ -76,10 +76,10 @@ def _combined(sections: Floats) -> tuple[Floats, Floats]:
 
 
 class Joined:
-    """Makes a signal with missing samples (NaN, infinity) continuous and lets it begin at 0.
+    """Makes a signal with missing samples (NaN, infinity) continuous, starting at 0.
 
-    A missing sample takes the value before it, and what follows a gap is moved to go on from there, so that
-    neither the start nor a gap makes a step for filters that drop the baseline anyway.
+    A missing sample takes the previous value, and the signal after a gap is shifted to continue from it, so
+    that neither the start nor a gap is a step for the high-pass filters that follow.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Joined:
         """``(joined, missing)``, both ``(n,)``."""
         if not len(values):
             return np.empty(0), np.zeros(0, np.bool_)
-        if not self._in_gap and isfinite(values.dot(values)):  # then all of them are; else they may be
+        if not self._in_gap and isfinite(values.dot(values)):  # finite sum of squares: all finite
             self._last = float(values[-1])
             return values + self._offset, np.zeros(len(values), np.bool_)
         missing = ~np.isfinite(values)
@@ -116,35 +116,35 @@ class Joined:
 
 
 class Past:
-    """The newest ``kept`` samples of a stream, or more, by their absolute numbers; before the first all is 0.
+    """At least the newest ``kept`` samples of a stream by absolute number; 0 before the first.
 
-    ``channels`` signals lie side by side. At most ``most`` samples come at once (``kept``, unless told
-    otherwise); memory is for the sum of the two.
+    ``channels`` parallel signals. A chunk has up to ``max_chunk`` samples (default ``kept``); memory is for
+    the sum of both.
     """
 
-    def __init__(self, channels: int, kept: int, most: int | None = None) -> None:
+    def __init__(self, channels: int, kept: int, max_chunk: int | None = None) -> None:
         self._kept = kept
-        self._most = kept if most is None else most
-        self._held = np.zeros((channels, kept + self._most))
+        self._max_chunk = kept if max_chunk is None else max_chunk
+        self._held = np.zeros((channels, kept + self._max_chunk))
         self._first = -kept  # number of the sample in the first column
         self._used = kept
 
     @property
     def end(self) -> int:
-        """Number of samples taken in; the newest has the number ``end - 1``."""
+        """Number of samples appended; the newest has the number ``end - 1``."""
         return self._first + self._used
 
     def append(self, chunk: Floats) -> None:
-        """Take in ``(channels, n)``, where n is not above ``most``. Raises `ValueError`."""
+        """Append ``(channels, n)``. Raises `ValueError` for n above ``max_chunk``."""
         self.room(chunk.shape[1])[:] = chunk
 
     def room(self, length: int) -> Floats:
-        """Where to write the next ``length`` samples, ``(channels, length)``; they count as taken in.
+        """A writable view ``(channels, length)`` for the next samples, which count as appended.
 
-        Raises `ValueError` where it is above ``most``.
+        Raises `ValueError` for a length above ``max_chunk``.
         """
-        if length > self._most:
-            raise ValueError(f"{length} samples at once: at most {self._most}")
+        if length > self._max_chunk:
+            raise ValueError(f"{length} samples at once: at most {self._max_chunk}")
         if self._used + length > self._held.shape[1]:
             self._held[:, : self._kept] = self._newest()
             self._first += self._used - self._kept
@@ -153,9 +153,10 @@ class Past:
         return self._held[:, self._used - length : self._used]
 
     def view(self, begin: int, end: int) -> Floats:
-        """Samples ``begin`` to ``end`` (left out), ``(channels, end - begin)``; not to be changed or kept.
+        """Samples ``begin`` to ``end`` (exclusive), ``(channels, end - begin)``; a view, valid until the next
+        append.
 
-        Raises `ValueError` where they are not all held.
+        Raises `ValueError` if they are not all held.
         """
         if not self._first <= begin <= end <= self.end:
             raise ValueError(f"samples {begin} to {end} are not all in {self._first} to {self.end}")

@@ -1,11 +1,11 @@
-"""What is known of one patient: beats, rhythm, quality; and the memory of it."""
+"""Findings of the analysis (beats, rhythm, quality), and the history of beats and usable signal."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 BEATS_LIMIT = 2048
 """More than five minutes at 300 beats a minute."""
@@ -14,7 +14,7 @@ CHANGES_LIMIT = 512
 
 @dataclass(frozen=True, slots=True)
 class KnownAbsurd:
-    """A value that no ECG has."""
+    """A value outside of any ECG."""
 
     sample: int
     lead: int
@@ -22,7 +22,7 @@ class KnownAbsurd:
 
 @dataclass(frozen=True, slots=True)
 class KnownQuality:
-    """A lead became good or bad. ``usable`` and ``analysed`` tell how the analysis stands after it."""
+    """A lead became good or bad; with the state of the analysis after it (``usable``, ``analysed`` lead)."""
 
     sample: int
     lead: int
@@ -32,12 +32,19 @@ class KnownQuality:
     analysed: int
 
 
+class BeatQuality(NamedTuple):
+    """Signal quality of a beat, as in `KnownBeat`."""
+
+    good: bool
+    joined: bool
+
+
 @dataclass(frozen=True, slots=True)
 class KnownBeat:
     """A beat of the analysed lead.
 
-    ``margin`` is between its two likeliest classes. ``good`` tells of the signal around it, ``joined`` that
-    it was good since the beat before it as well, so that the interval between them is one.
+    ``margin`` is the difference of its two highest class probabilities. ``good``: the signal around it was
+    good; ``joined``: also since the previous beat, so that the RR interval is valid.
     """
 
     sample: int
@@ -51,7 +58,7 @@ class KnownBeat:
 
 @dataclass(frozen=True, slots=True)
 class KnownRhythm:
-    """The probability of atrial fibrillation at ``sample``; a change of it took place at about ``began``."""
+    """The probability of atrial fibrillation at ``sample``; a change is dated to ``began``."""
 
     sample: int
     began: int
@@ -62,7 +69,7 @@ Known = KnownAbsurd | KnownQuality | KnownBeat | KnownRhythm
 
 
 class Usability:
-    """When the analysed signal was good."""
+    """History of the quality of the analysed signal."""
 
     def __init__(self) -> None:
         self._changes: deque[tuple[int, bool]] = deque([(0, True)], maxlen=CHANGES_LIMIT)
@@ -85,7 +92,7 @@ class Usability:
             self._changes.append((sample, usable))
 
     def good_samples(self, begin: int, end: int) -> int:
-        """Number of samples from ``begin`` to ``end`` (left out) at which the signal was good."""
+        """Number of good samples from ``begin`` to ``end`` (exclusive)."""
         began, usable = self._changes[-1]
         if began <= begin:
             return max(0, end - begin) if usable else 0
@@ -99,7 +106,7 @@ class Usability:
         return good
 
     def throughout(self, begin: int, end: int) -> bool:
-        """Whether the signal was good from ``begin`` to ``end`` (left out)."""
+        """Whether the signal was good from ``begin`` to ``end`` (exclusive)."""
         return self.good_samples(begin, end) == end - begin
 
     def snapshot(self) -> list[list[int]]:
@@ -118,11 +125,11 @@ class History:
         self._beats: deque[KnownBeat] = deque(maxlen=BEATS_LIMIT)
 
     def add(self, beat: KnownBeat) -> None:
-        """Remember a beat, later than all before it."""
+        """Append a beat, later than all others."""
         self._beats.append(beat)
 
     def between(self, begin: int, end: int) -> list[KnownBeat]:
-        """Beats at ``begin`` to ``end`` (left out), in their order."""
+        """Beats from ``begin`` to ``end`` (exclusive), in order."""
         found: list[KnownBeat] = []
         for beat in reversed(self._beats):
             if beat.sample < begin:

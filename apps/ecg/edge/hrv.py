@@ -1,8 +1,7 @@
 """Heart rate variability over a few minutes of normal beats.
 
 Measures and bands are those of the Task Force of the ESC and NASPE (Circulation 93:1043, 1996). The spectrum
-is Lomb's (1976) for unevenly sampled data, so that what is left out (ectopic beats, bad signal) leaves
-holes and need not be made up.
+is Lomb's (1976) for unevenly sampled data, so that gaps (ectopic beats, bad signal) need no interpolation.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from scipy.signal import detrend, lombscargle
 VLF_HZ = (0.0033, 0.04)
 LF_HZ = (0.04, 0.15)
 HF_HZ = (0.15, 0.40)
-LEAST_NN = 60
-"""Intervals under which nothing is said."""
-LEAST_SPECTRUM_S = 120.0
-"""Sum of the intervals under which nothing is said about frequencies: LF takes about two minutes."""
+MIN_NN = 60
+"""Minimum number of intervals."""
+MIN_SPECTRUM_S = 120.0
+"""Minimum sum of the intervals for a spectrum: LF needs about two minutes."""
 NN_S = (0.25, 2.5)
-"""What can be an interval between two neighbouring normal beats: 24 to 240 bpm."""
+"""Plausible intervals between neighbouring normal beats: 24 to 240 bpm."""
 _OVERSAMPLING = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Variability:
-    """What `variability` found; powers are None where there was too little for a spectrum."""
+    """Result of `variability`; powers are None without enough data for a spectrum."""
 
     nn_count: int
     ectopic_share: float
-    """Of the beats, those that are not normal."""
+    """Share of beats that are not normal."""
     mean_nn_ms: float
     sdnn_ms: float
     rmssd_ms: float
@@ -49,23 +48,22 @@ class Variability:
 def variability(
     times_s: NDArray[np.float64], normal: NDArray[np.bool_], joined: NDArray[np.bool_]
 ) -> Variability | None:
-    """HRV of beats at ``times_s`` ``(n,)``, rising; None where fewer than `LEAST_NN` intervals are left.
+    """HRV of beats at ``times_s`` ``(n,)``, rising; None for fewer than `MIN_NN` intervals.
 
-    ``normal`` ``(n,)`` tells which beats come from the sinus node. ``joined`` ``(n,)`` tells of each beat
-    whether the signal was good from the beat before it to this one, so that none was missed. An interval
-    counts where both of its beats are normal: the one into an ectopic beat and the one out of it do not.
+    ``normal`` ``(n,)`` marks beats of the sinus node. ``joined`` ``(n,)`` marks beats with good signal since
+    the previous beat, so that none was missed. Only intervals between two normal beats count.
     """
     if len(times_s) < 2:
         return None
     rr = np.diff(times_s)
     is_nn = normal[1:] & normal[:-1] & joined[1:] & (rr >= NN_S[0]) & (rr <= NN_S[1])
     count = int(is_nn.sum())
-    if count < LEAST_NN:
+    if count < MIN_NN:
         return None
     nn_ms = 1e3 * rr[is_nn]
     steps = 1e3 * np.diff(rr)[is_nn[1:] & is_nn[:-1]]
     powers: tuple[float | None, ...] = (None, None, None)
-    if nn_ms.sum() >= 1e3 * LEAST_SPECTRUM_S:
+    if nn_ms.sum() >= 1e3 * MIN_SPECTRUM_S:
         powers = band_powers_ms2(times_s[1:][is_nn], nn_ms)
     return Variability(
         nn_count=count,

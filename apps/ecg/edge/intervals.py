@@ -1,10 +1,10 @@
 """PR, QRS and QT from the average of many sinus beats.
 
-Averaging takes away what does not come with the beat: noise falls with the square root of the number of
-beats, so the ends of small waves can be found. QRS begins and ends where the slope of the average stays
+Averaging reduces noise by the square root of the number of beats, so that the limits of small waves can be
+found. QRS begins and ends where the slope of the average stays
 small; the P wave begins and the T wave ends where the tangent at the steepest slope meets the level between
 the waves (Lepeschkin, Surawicz, Circulation 6:378, 1952). QT is corrected for the rate by Bazett (1920) and
-Fridericia (1920). What cannot be found with certainty is None.
+Fridericia (1920). Uncertain measures are None.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from apps.ecg.edge.filters import Floats, butterworth
 
 BEFORE_S = 0.34
 AFTER_S = 0.62
-"""What of a beat is averaged, around its R peak."""
-LEAST_BEATS = 15
+"""Averaged part of a beat, around its R peak."""
+MIN_BEATS = 15
 _LIKE_AVERAGE = 0.9
-"""Correlation with the median beat of those that are averaged."""
+"""Minimum correlation of an averaged beat with the median beat."""
 _QUIET_SLOPE = 0.06
-"""Of the steepest slope in QRS: under it the complex has not begun or has ended."""
+"""Share of the steepest QRS slope below which the signal is outside of the complex."""
 _QUIET_S = 0.016
-_P_LEAST_MV, _T_LEAST_MV = 0.03, 0.06
-_LEAST_TO_NOISE = 5.0
-"""A wave is as many times as high as the noise of the average."""
+_P_MIN_MV, _T_MIN_MV = 0.03, 0.06
+_MIN_TO_NOISE = 5.0
+"""Minimum ratio of a wave's height to the noise of the average."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """What `intervals` found, in milliseconds."""
+    """Result of `intervals`, in milliseconds."""
 
     beats: int
     rr_ms: float
@@ -64,20 +64,20 @@ class Average:
 
 
 def span(rate_hz: float) -> tuple[int, int]:
-    """Samples of a beat before its R peak, and from it on."""
+    """Number of samples of a beat before its R peak, and from it on."""
     return round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz)
 
 
-def average(beats_mv: NDArray[np.floating], rate_hz: float, least_beats: int = LEAST_BEATS) -> Average | None:
-    """Average of beats ``(n, samples)`` cut by `span`; None where fewer than ``least_beats`` are alike.
+def average(beats_mv: NDArray[np.floating], rate_hz: float, min_beats: int = MIN_BEATS) -> Average | None:
+    """Average of beats ``(n, samples)`` cut by `span`; None for fewer than ``min_beats`` similar ones.
 
-    Beats that are unlike the median beat (ectopic, noisy, with a missing sample) are left out.
+    Beats that differ from the median beat (ectopic, noisy, with a missing sample) are excluded.
     """
-    if len(beats_mv) < least_beats:
+    if len(beats_mv) < min_beats:
         return None
     beats = np.asarray(beats_mv, np.float64)
     beats = beats[np.isfinite(beats).all(axis=1)]
-    if len(beats) < least_beats:
+    if len(beats) < min_beats:
         return None
     beats = beats - _medians(beats)[:, np.newaxis]
     middle = _medians(beats.T)
@@ -86,10 +86,10 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float, least_beats: int = L
     size = np.linalg.norm(centred, axis=1) * np.linalg.norm(middle)
     like = np.divide(centred @ middle, size, out=np.zeros(len(beats)), where=size > 0)
     beats = beats[like >= _LIKE_AVERAGE]
-    if len(beats) < least_beats:
+    if len(beats) < min_beats:
         return None
     wave = beats.mean(axis=0)
-    # noise from neighbouring samples, so that wander and true change from beat to beat do not count
+    # noise from neighbouring samples, so that wander and true beat-to-beat variation do not count
     noise = (
         float(_medians(np.abs(np.diff(beats - wave, axis=1)).reshape(1, -1))[0]) / 0.954 / len(beats) ** 0.5
     )
@@ -99,7 +99,7 @@ def average(beats_mv: NDArray[np.floating], rate_hz: float, least_beats: int = L
 def intervals(
     beat: Average, rr_s: float, following_s: float | None = None, *, p_wave: bool = True
 ) -> Intervals | None:
-    """PR, QRS and QT of an averaged beat; None where not even QRS is certain.
+    """PR, QRS and QT of an averaged beat; None if QRS is uncertain.
 
     ``rr_s`` is the mean RR interval before the beats, ``following_s`` the shortest one after any of them.
     Without ``p_wave`` (in atrial fibrillation) PR is None.
@@ -122,12 +122,12 @@ def intervals(
 
 
 def _smooth(wave_mv: Floats, edge_hz: float, rate_hz: float) -> Floats:
-    """Without what is above ``edge_hz``, and nothing moved in time."""
+    """Zero-phase low-pass filter at ``edge_hz``."""
     return sosfiltfilt(butterworth(2, edge_hz, "low", rate_hz), wave_mv)
 
 
 def _qrs(beat: Average) -> tuple[float, float] | None:
-    """Where QRS begins and ends, in samples of the average."""
+    """Begin and end of QRS, in samples of the average."""
     rate_hz, r = beat.rate_hz, beat.r
     edge = min(60.0 / rate_hz, 0.4)
     slope = np.abs(np.gradient(_smooth(beat.wave_mv, edge * rate_hz, rate_hz)))
@@ -151,13 +151,13 @@ def _qrs(beat: Average) -> tuple[float, float] | None:
 
 
 def _crossing(slope: Floats, left: int, level: float) -> float:
-    """Where the slope passes ``level`` between ``left`` and the sample after it."""
+    """Position at which the slope crosses ``level`` between ``left`` and the next sample."""
     first, second = float(slope[left]), float(slope[left + 1])
     return left + (level - first) / (second - first) if (first - level) * (second - level) < 0 else left + 0.5
 
 
 def _t_end(beat: Average, qrs_begin: float, qrs_end: float, rr_s: float) -> float | None:
-    """Where the tangent at the last steep slope of the T wave meets the level between the waves."""
+    """End of T: the tangent at its last steep slope crosses the level between the waves."""
     rate_hz = beat.rate_hz
     low = int(qrs_end + 0.06 * rate_hz)
     # the next beat's P wave may begin 0.24 s before its R
@@ -166,18 +166,18 @@ def _t_end(beat: Average, qrs_begin: float, qrs_end: float, rr_s: float) -> floa
         return None
     wave = _smooth(beat.wave_mv, 15.0, rate_hz) - _level(beat, qrs_begin)
     peak = _peak(wave, low, high)
-    if peak is None or abs(wave[peak]) < max(_T_LEAST_MV, _LEAST_TO_NOISE * beat.noise_mv):
+    if peak is None or abs(wave[peak]) < max(_T_MIN_MV, _MIN_TO_NOISE * beat.noise_mv):
         return None
     # a biphasic T wave ends with its last part, where that is of size
     turned = np.maximum(0.0, -np.sign(wave[peak]) * wave)
     last = _peak(turned, peak + 1, high)
-    if last is not None and turned[last] > max(_T_LEAST_MV, 0.4 * abs(wave[peak])):
+    if last is not None and turned[last] > max(_T_MIN_MV, 0.4 * abs(wave[peak])):
         peak = last
     return _foot(wave, peak, min(high, peak + round(0.2 * rate_hz)), 0.0)
 
 
 def _p_begin(beat: Average, qrs_begin: float, rr_s: float) -> float | None:
-    """Where the tangent at the first steep slope of the P wave meets the level before it."""
+    """Begin of P: the tangent at its first steep slope crosses the level before it."""
     rate_hz = beat.rate_hz
     low = max(round(0.02 * rate_hz), beat.r - int(max(0.0, rr_s - 0.42) * rate_hz))
     high = int(qrs_begin - 0.02 * rate_hz)
@@ -185,7 +185,7 @@ def _p_begin(beat: Average, qrs_begin: float, rr_s: float) -> float | None:
         return None
     wave = _smooth(beat.wave_mv, 20.0, rate_hz) - _level(beat, qrs_begin)
     peak = _peak(wave, low, high)
-    if peak is None or abs(wave[peak]) < max(_P_LEAST_MV, _LEAST_TO_NOISE * beat.noise_mv):
+    if peak is None or abs(wave[peak]) < max(_P_MIN_MV, _MIN_TO_NOISE * beat.noise_mv):
         return None
     first = max(low, peak - round(0.1 * rate_hz))
     before = float(np.median(wave[max(0, first - round(0.02 * rate_hz)) : first + 1]))
@@ -201,7 +201,7 @@ def _level(beat: Average, qrs_begin: float) -> float:
 
 
 def _peak(wave: Floats, low: int, high: int) -> int | None:
-    """The highest |wave| in ``low`` to ``high`` that is a peak, not the flank of what lies outside."""
+    """The highest local maximum of |wave| in ``low`` to ``high``."""
     if high - low < 3:
         return None
     size = np.abs(wave[low:high])
@@ -213,7 +213,7 @@ def _peak(wave: Floats, low: int, high: int) -> int | None:
 
 
 def _foot(wave: Floats, peak: int, limit: int, level: float) -> float | None:
-    """Where the tangent at the steepest slope between ``peak`` and ``limit`` meets ``level``."""
+    """Where the tangent at the steepest slope between ``peak`` and ``limit`` crosses ``level``."""
     low, high = min(peak, limit), max(peak, limit)
     if high - low < 3:
         return None

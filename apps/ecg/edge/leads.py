@@ -1,9 +1,9 @@
-"""Electrodes in the wrong place, read from the averaged beats of a minute.
+"""Misplaced electrodes, detected from the averaged beats of a minute.
 
-Two things can be said with some right. In lead I of nearly everybody P, QRS and T point up; all of them down
-means that the electrodes of the arms are swapped, or that the heart lies on the right (Batchvarov et al.,
-Europace 9:1081, 2007). And a lead whose whole beat turns upside down against what the same patient's beats
-were has been reconnected; a change of rhythm or conduction does not turn P, QRS and T all at once.
+Two rules. In lead I P, QRS and T are normally positive; all negative indicates swapped arm electrodes, or
+dextrocardia (Batchvarov et al.,
+Europace 9:1081, 2007). A lead whose whole beat is inverted against the same patient's earlier beats was
+reconnected; a change of rhythm or conduction does not invert P, QRS and T together.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from apps.ecg.edge.filters import Floats
 from apps.ecg.edge.intervals import Average
 
 _P_S, _QRS_S, _T_S = (-0.26, -0.05), (-0.06, 0.08), (0.14, 0.5)
-_LEAST_MV = {"P": 0.01, "QRS": 0.15, "T": 0.04}
+_MIN_MV = {"P": 0.01, "QRS": 0.15, "T": 0.04}
 _TURNED = -0.9
-"""Correlation with the patient's own beat under which a lead is upside down."""
+"""Correlation with the patient's own beat below which a lead is inverted."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeadFinding:
-    """``leads_swapped`` or ``lead_inverted``, and the lead that shows it."""
+    """``leads_swapped`` or ``lead_inverted``, with the lead."""
 
     finding: Literal["leads_swapped", "lead_inverted"]
     lead: str
@@ -33,14 +33,14 @@ class LeadFinding:
 
 
 class LeadCheck:
-    """What is usual for the leads of one patient, and what has been said about them."""
+    """Reference beats of one patient's leads, and the active findings."""
 
     def __init__(self) -> None:
         self._usual: dict[str, Floats] = {}
-        self._told: set[str] = set()
+        self._active: set[str] = set()
 
     def check(self, averages: Mapping[str, Average]) -> list[LeadFinding]:
-        """Look at the averaged beats of the next minute by lead. A finding is told once while it lasts."""
+        """New findings from the averaged beats of the next minute by lead, each once while it lasts."""
         found: list[LeadFinding] = []
         seen: dict[str, bool] = {}
         first = averages.get("I")
@@ -53,40 +53,39 @@ class LeadCheck:
             seen[f"lead_inverted/{lead}"] = size > 0 and float(wave @ usual) < _TURNED * size
         for key, present in seen.items():
             finding, lead = key.split("/")
-            if present and key not in self._told:
-                found.append(_told(finding, lead))
-            (self._told.add if present else self._told.discard)(key)
+            if present and key not in self._active:
+                found.append(_finding(finding, lead))
+            (self._active.add if present else self._active.discard)(key)
         return found
 
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""
-        return {"usual": {k: v.copy() for k, v in self._usual.items()}, "told": sorted(self._told)}
+        return {"usual": {k: v.copy() for k, v in self._usual.items()}, "active": sorted(self._active)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
         self._usual = {str(k): np.array(v, np.float64) for k, v in state["usual"].items()}
-        self._told = set(state["told"])
+        self._active = set(state["active"])
 
 
-def _told(finding: str, lead: str) -> LeadFinding:
+def _finding(finding: str, lead: str) -> LeadFinding:
     if finding == "leads_swapped":
         return LeadFinding(
             "leads_swapped",
             lead,
-            "P, QRS and T point down in lead I: the electrodes of the arms are swapped, or the heart lies "
-            "on the right",
+            "P, QRS and T are negative in lead I: swapped arm electrodes, or dextrocardia",
         )
-    return LeadFinding("lead_inverted", lead, f"{lead} is upside down against this patient's earlier beats")
+    return LeadFinding("lead_inverted", lead, f"{lead} is inverted against this patient's earlier beats")
 
 
 def _points_down(average: Average) -> bool:
-    """Whether P, QRS and T are all of size and all negative."""
+    """Whether P, QRS and T are all significant and negative."""
     heights = {name: _height(average, span) for name, span in (("P", _P_S), ("QRS", _QRS_S), ("T", _T_S))}
-    return all(height < -max(_LEAST_MV[name], 5 * average.noise_mv) for name, height in heights.items())
+    return all(height < -max(_MIN_MV[name], 5 * average.noise_mv) for name, height in heights.items())
 
 
 def _height(average: Average, span_s: tuple[float, float]) -> float:
-    """How far the wave goes up, if it goes further up than down; else how far down (negative)."""
+    """Signed height of the larger deflection of a wave."""
     rate_hz, r = average.rate_hz, average.r
     level = float(np.median(average.wave_mv[r - round(0.08 * rate_hz) : r - round(0.05 * rate_hz) + 1]))
     part = average.wave_mv[r + round(span_s[0] * rate_hz) : r + round(span_s[1] * rate_hz)] - level

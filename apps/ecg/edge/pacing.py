@@ -1,15 +1,15 @@
-"""Pacing spikes: found and taken out of one lead before it is analysed, so that none is counted as a beat.
+"""Pacing spikes: detected and removed in one lead before its analysis, so that none is counted as a beat.
 
 >>> spikes = SpikeFilter(1000.0)
->>> spikes.push(chunk_mv)                 # (n,) mV -> (cleaned, delayed by `delay_samples`; where spikes are)
+>>> spikes.push(chunk_mv)                 # (n,) mV -> (cleaned, delayed by `delay_samples`; spikes)
 
-A pacemaker's pulse lasts up to 2 ms (IEC 60601-2-27, 201.12.1.101.12), no part of a heart beat so short. A
-spike is what rises from the signal by `LEAST_MV` and is back within `LONGEST_S`, while what lies beside it
-moves far less: the tip of a steep QRS complex goes on with its slope to both sides, and noise has been there
-before. It is replaced by a line.
+A pacemaker's pulse lasts up to 2 ms (IEC 60601-2-27, 201.12.1.101.12), shorter than any
+part of a heart beat. A spike rises from the signal by `MIN_MV` and returns within `LONGEST_S`, while the
+signal beside it moves far less: the tip of a steep QRS complex continues with its slope on both sides, and
+noise is present before it. A spike is replaced by a line.
 
-From `SPIKE_RATE_HZ` on a pulse has a sample of its own. At lower rates, or behind a low-pass filter below
-`SPIKE_PASS_HZ`, spikes are smeared or lost: nothing is looked for there, and `pacing_limit` says so.
+From `SPIKE_RATE_HZ` a pulse has a sample of its own. At lower rates, or behind a low-pass filter below
+`SPIKE_PASS_HZ`, spikes are smeared or lost: detection is off, and `pacing_limit` gives the reason.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from apps.ecg.edge.filters import Floats
 SPIKE_RATE_HZ = 500.0
 SPIKE_PASS_HZ = 150.0
 LONGEST_S = 0.004
-LEAST_MV = 0.2
+MIN_MV = 0.2
 STANDS_OUT = 1.5
-"""A spike is as many times as high as the signal moves beside it, in the time that it may last."""
+"""Minimum ratio of a spike's height to the movement of the signal beside it, within its own duration."""
 QUIET_S = (0.03, 0.008)
 OVER_NOISE = 3.0
-"""A spike is as many times as high as any step from one sample to the next in that time before it."""
+"""Minimum ratio of a spike's height to any step between samples in `QUIET_S` before it."""
 CAPTURE_S = 0.35
-"""A beat that a spike brings about follows within this time, also where it is the atrium that is paced."""
-LEAST_SPIKES = 5
-"""In `apps.ecg.edge.reports.RATES_S`, from which on there is pacing."""
+"""Maximum time from a spike to its beat, also for atrial pacing."""
+MIN_SPIKES = 5
+"""Minimum number of spikes in `apps.ecg.edge.reports.rates.RATES_S` for pacing."""
 LIKE, STEADY, MOSTLY = 0.5, 0.1, 0.7
-"""Spikes of one pacemaker are mostly within these shares of their median height and median interval."""
-MOST_SPIKES_HZ = 6.0
-"""More of them are noise: two chambers are paced at up to 180 a minute."""
-_EDGE_MV = 0.4 * LEAST_MV
+"""At least `MOSTLY` of a pacemaker's spikes are within these shares of their median height and interval."""
+MAX_SPIKES_HZ = 6.0
+"""Higher rates are noise: two chambers are paced at up to 180 a minute."""
+_EDGE_MV = 0.4 * MIN_MV
 _SIDE_S, _RINGING_S, _LEVEL_S = 0.0015, 0.007, 0.005
-"""What beside a spike goes with it: of one above `_RINGS_MV` what the recorder's filter makes of its edges.
-The line in its place goes from the level of so much before to that of so much after."""
+"""Removed beside a spike: ``_SIDE_S``, above `_RINGS_MV` the ringing of the recorder's filter; the line
+connects the levels over ``_LEVEL_S`` before and after."""
 _RINGS_MV = 0.8
 _APART_S = 0.012
-"""Nearer to a higher spike it is one with it."""
+"""Spikes closer than this to a higher one belong to it."""
 _REACH_S = 0.05
-"""Signal on both sides of a sample that what becomes of it may depend on."""
+"""Context on both sides that the cleaned value of a sample may depend on."""
 
 
 def pacing_limit(rate_hz: float, low_pass_hz: float | None) -> str | None:
-    """Why pacing spikes cannot be seen in a signal; None where they can."""
+    """Why pacing spikes cannot be detected in a signal; None if they can."""
     if rate_hz < SPIKE_RATE_HZ:
-        why = f"at {rate_hz:g} Hz (from {SPIKE_RATE_HZ:g} Hz on they can)"
+        why = f"at {rate_hz:g} Hz (needs {SPIKE_RATE_HZ:g} Hz)"
     elif low_pass_hz is not None and low_pass_hz < SPIKE_PASS_HZ:
-        why = f"behind a filter up to {low_pass_hz:g} Hz (up to {SPIKE_PASS_HZ:g} Hz they can)"
+        why = f"behind a {low_pass_hz:g} Hz low-pass filter (needs {SPIKE_PASS_HZ:g} Hz)"
     else:
         return None
     return (
-        f"pacing spikes cannot be seen {why}: whether a pacemaker works is not judged, and its spikes may be "
+        f"pacing spikes cannot be detected {why}: pacemaker function is not assessed, and spikes may be "
         "counted as beats"
     )
 
 
 def spikes_in(signal_mv: Floats, rate_hz: float) -> list[tuple[int, int, float]]:
-    """First and last sample, and height in mV, of each spike in ``(n,)`` mV that has room on both sides."""
+    """First and last sample, and height in mV, of each spike in ``(n,)`` mV with context on both sides."""
     steps = np.abs(np.diff(signal_mv))
     if not (steps >= _EDGE_MV).any():
         return []
@@ -77,7 +77,7 @@ def spikes_in(signal_mv: Floats, rate_hz: float) -> list[tuple[int, int, float]]
     down = grey_closing(level, wide + 1) - level
     found: list[tuple[int, int, float]] = []
     for sign, height in ((1.0, up), (-1.0, down)):
-        high = np.flatnonzero(height >= LEAST_MV)
+        high = np.flatnonzero(height >= MIN_MV)
         for run in np.split(high, np.flatnonzero(np.diff(high) > 1) + 1) if len(high) else ():
             first, last = int(run[0]), int(run[-1])
             left, right = first - 1 - wide, last + 1 + wide
@@ -92,16 +92,16 @@ def spikes_in(signal_mv: Floats, rate_hz: float) -> list[tuple[int, int, float]]
 
 
 def without_spikes(signal_mv: Floats, rate_hz: float) -> Floats:
-    """``(n,)`` mV with a line in the place of each spike."""
+    """``(n,)`` mV with each spike replaced by a line."""
     return _cleaned(signal_mv, spikes_in(signal_mv, rate_hz), rate_hz)
 
 
 def are_pacing(spikes: Sequence[tuple[int, float]], seconds: float) -> bool:
-    """Whether spikes, by sample and height in mV, found in some seconds are those of a pacemaker.
+    """Whether spikes (sample and height in mV) of some seconds are those of a pacemaker.
 
-    They are alike, and one or two chambers are paced in time.
+    Criteria: similar heights, and steady intervals of one or two chambers.
     """
-    if not LEAST_SPIKES <= len(spikes) <= MOST_SPIKES_HZ * seconds:
+    if not MIN_SPIKES <= len(spikes) <= MAX_SPIKES_HZ * seconds:
         return False
     at, sizes = np.array([each[0] for each in spikes]), np.abs([each[1] for each in spikes])
     alike = [_near(sizes, LIKE)] + [_near(at[lag:] - at[:-lag], STEADY) for lag in (1, 2)]
@@ -109,44 +109,44 @@ def are_pacing(spikes: Sequence[tuple[int, float]], seconds: float) -> bool:
 
 
 def _near(values: Floats, share: float) -> float:
-    """Share of values within a share of their median."""
+    """Share of values within a relative distance of their median."""
     middle = np.median(values)
     return float((np.abs(values - middle) <= share * middle).mean())
 
 
 class SpikeFilter:
-    """The spikes of one lead, over a stream. Below `SPIKE_RATE_HZ` the signal passes as it is."""
+    """Spike removal for one lead of a stream. Below `SPIKE_RATE_HZ` the signal passes unchanged."""
 
     def __init__(self, rate_hz: float) -> None:
         self._rate = rate_hz
         self.delay_samples = round(_REACH_S * rate_hz) if rate_hz >= SPIKE_RATE_HZ else 0
         self._held: Floats = np.full(self.delay_samples, np.nan)
-        """What has been given already, and then what has not."""
+        """The last ``delay_samples`` that were returned, followed by those not yet returned."""
         self._end = 0
 
     def push(self, signal_mv: Floats) -> tuple[Floats, list[tuple[int, float]]]:
-        """The cleaned samples that are now certain, and the spikes that end in them, by sample and height."""
+        """The cleaned samples that are now final, and their spikes by sample and height."""
         reach = self.delay_samples
         if not reach:
             return signal_mv, []
         both = np.concatenate([self._held, signal_mv])
-        given = len(both) - 2 * reach
+        count = len(both) - 2 * reach
         self._held = both[-2 * reach :]
-        if given <= 0:
+        if count <= 0:
             return np.empty(0), []
         spikes = spikes_in(both, self._rate)
         begin = self._end - reach
-        self._end += given
-        told = [
+        self._end += count
+        final = [
             (first + begin, height)
             for first, _, height in _alone(spikes, self._rate)
-            if reach <= first < reach + given
+            if reach <= first < reach + count
         ]
         cleaned = _cleaned(both, spikes, self._rate) if spikes else both
-        return cleaned[reach : reach + given], told
+        return cleaned[reach : reach + count], final
 
     def finish(self) -> Floats:
-        """The samples that are held back, as the signal ends here. Nothing may be pushed after it."""
+        """The held samples, at the end of the signal. Nothing may be pushed after it."""
         return self.push(np.full(self.delay_samples, np.nan))[0]
 
     def snapshot(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _wide(rate_hz: float) -> int:
 
 
 def _alone(spikes: Sequence[tuple[int, int, float]], rate_hz: float) -> list[tuple[int, int, float]]:
-    """Spikes without those that ring beside a higher one."""
+    """Spikes without the ringing beside a higher one."""
     apart = _APART_S * rate_hz
     return [
         spike

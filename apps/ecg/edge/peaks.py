@@ -1,17 +1,15 @@
-"""R peaks of one lead as the signal comes in.
+"""R peaks of one lead of a stream.
 
 >>> peaks = RPeaks(360.0)
 >>> peaks.push(chunk_mv)                  # (n,) mV, NaN where missing -> (k,) sample numbers of R peaks
 
-Sample numbers are absolute: the first sample that was ever pushed is 0. A peak at sample r is given by
-the push that brings sample ``r + peaks.delay_samples`` at the latest, which is within 400 ms, and never
-taken back.
+Sample numbers are absolute: the first sample that was ever pushed is 0. A peak at sample r is returned
+by the push of sample ``r + peaks.delay_samples`` at the latest (400 ms), and never revoked.
 
 Candidates are the local maxima of energy in the band of the QRS complex (`apps.ecg.edge.candidates`). A
 small network, trained on the records of MIT-BIH's DS1 (`apps.ecg.training.qrs`), scores each by the signal up
-to 0.26 s after it; one that scores more than `THRESHOLD`, and does not follow a beat within `REFRACTORY_S`,
-is a beat; in a run of the highest rates `RACING_S` stands for that time. Nothing depends on earlier decisions
-but that, so one wrong decision does not bring others.
+to 0.26 s after it. A score above `THRESHOLD`, not within `REFRACTORY_S` of a beat (`RACING_S` in a run of the
+highest rates), is a beat. Decisions depend on earlier ones only by that, so an error does not propagate.
 """
 
 from __future__ import annotations
@@ -33,28 +31,29 @@ from common.arrays import read_arrays
 from common.bundle import open_bundle
 
 NETWORK = Path(__file__).with_name("qrs")
-"""The bundle of the network; its manifest says what it was trained on."""
+"""The bundle of the network; its manifest has the lineage."""
 NETWORK_LIMIT_BYTES = 64 * 1024 * 1024
 DELAY_S = 0.4
-"""A peak is known no later than this after it."""
+"""Maximum delay of a peak."""
 THRESHOLD = -0.5
-"""Chosen by folds over the patients of DS1: there it misses about as many beats as it makes up."""
+"""Chosen by folds over the patients of DS1, for about as many missed as false beats."""
 REFRACTORY_S = 0.2
 RACING_S = (0.16, 0.25)
 RACING_INTERVALS = 5
-"""A candidate sooner than `REFRACTORY_S` after a beat is one too where so many intervals in a row, of all
-that score as beats, lie in `RACING_S`: rates up to 350 a minute count, a single wave after a QRS does not."""
+"""A candidate within `REFRACTORY_S` of a beat counts if `RACING_INTERVALS` consecutive intervals of
+candidates that score as beats are in `RACING_S`: rates up to 350 a minute count, a single wave after a QRS
+does not."""
 OFFSET_SCALE = 50.0
 OFFSETS_S = (-0.05, 0.06)
-"""The network moves a peak no further than this from where it is as a rule."""
+"""Limits of the network's offset of a peak from its usual position."""
 SNAP_S = 0.017
-"""The R peak is the extreme of the wave within this distance of where the network puts it."""
+"""The R peak is the extreme of the wave within this distance of the network's position."""
 AROUND_S = 0.16
-"""The wave's level, from which it is an extreme, is its median within this distance."""
+"""The reference level of the extreme is the wave's median within this distance."""
 WAVE_LAG_S = 0.0055
 """Delay of the wave's filter."""
 PIECE_S = 10
-"""Taken in at once, at most."""
+"""Longest piece that is processed at once."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Network:
     def outputs(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores and offsets in s, both ``(k,)``, for the inputs ``(k, INPUTS)`` of candidates.
 
-        How a matrix product rounds depends on its shape, so each row is multiplied by itself.
+        Each row is multiplied separately, as the rounding of a matrix product depends on its shape.
         """
         values = rows[:, None, :, None]
         for weights, biases in self.layers[:-1]:
@@ -83,7 +82,7 @@ class Network:
         return mean[:, 0, 0], mean[:, 1, 0] / OFFSET_SCALE
 
     def write(self, path: Path) -> None:
-        """Keep it in an npz file."""
+        """Write an npz file."""
         arrays = {
             f"{name}{number}": each
             for number, layer in enumerate(self.layers)
@@ -94,13 +93,13 @@ class Network:
 
 @lru_cache(maxsize=1)
 def shipped_network() -> Network:
-    """The network that the app comes with. Raises `BundleError` where a file is not the manifest's."""
+    """The network of the app. Raises `BundleError` for a file that differs from the manifest."""
     return read_network(open_bundle(NETWORK, app="ecg").model_path())
 
 
 @lru_cache
 def read_network(path: Path) -> Network:
-    """The network in a file that `Network.write` wrote."""
+    """The network in a file of `Network.write`."""
     arrays = read_arrays(path, limit_bytes=NETWORK_LIMIT_BYTES)
     return Network(
         tuple(
@@ -117,7 +116,7 @@ class RPeaks:
     """The detector; see the module."""
 
     def __init__(self, rate_hz: float, network: Network | None = None) -> None:
-        """For a lead of ``rate_hz``. Raises `ValueError` for a rate that cannot be analysed."""
+        """For a lead of ``rate_hz``. Raises `ValueError` for an unsupported rate."""
         self._rate = check_rate(rate_hz)
         self._network = network or shipped_network()
         self.delay_samples = int(DELAY_S * rate_hz)
@@ -129,19 +128,19 @@ class RPeaks:
         self._past = Past(3, (LEVEL_S + 1) * round(rate_hz), self._piece)
         self._scanned = 0
         self._newest = -self._piece
-        """The candidate that was the last beat."""
+        """Candidate of the last beat."""
         self._scored: deque[int] = deque(maxlen=RACING_INTERVALS + 1)
         """The newest candidates that scored as beats."""
 
     def push(self, signal_mv: Floats) -> NDArray[np.int64]:
-        """Take in the next samples, ``(n,)`` mV with NaN for missing ones; give the peaks now certain.
+        """Process the next samples, ``(n,)`` mV with NaN for missing ones; returns the peaks now final.
 
-        The sample numbers of the peaks rise, within a push and from push to push.
+        Sample numbers of peaks are ascending, also from push to push.
         """
         return np.array(self.follow(*self._joined.push(np.asarray(signal_mv, np.float64))), np.int64)
 
     def follow(self, joined_mv: Floats, missing: NDArray[np.bool_]) -> list[int]:
-        """As `push`, for who has what `filters.Joined` makes of the samples, always or never."""
+        """As `push`, for the output of `filters.Joined`; not to be mixed with `push`."""
         found: list[int] = []
         for begin in range(0, len(joined_mv), self._piece):
             piece = slice(begin, begin + self._piece)
@@ -150,7 +149,7 @@ class RPeaks:
         return found
 
     def finish(self) -> NDArray[np.int64]:
-        """The peaks in the last 400 ms of a signal that ends here. Nothing may be pushed after it."""
+        """The peaks in the last 400 ms, at the end of the signal. Nothing may be pushed after it."""
         return self.push(np.full(self.delay_samples + self._look, np.nan))
 
     def _take(self, joined_mv: Floats, missing: NDArray[np.bool_]) -> None:
@@ -159,7 +158,7 @@ class RPeaks:
         rows[2] = missing
 
     def _beats(self) -> list[int]:
-        """Decide on the candidates of which enough is known by now."""
+        """Decide on candidates with enough signal after them."""
         begin, end = self._scanned, self._past.end - self._look
         if end <= begin:
             return []
@@ -187,14 +186,14 @@ class RPeaks:
         return peaks
 
     def _is_racing(self, at: int) -> bool:
-        """Whether a candidate soon after a beat goes on with a run of the highest rates."""
-        least, most = RACING_S[0] * self._rate, RACING_S[1] * self._rate
+        """Whether a candidate soon after a beat continues a run of the highest rates."""
+        shortest, longest = RACING_S[0] * self._rate, RACING_S[1] * self._rate
         intervals = [later - earlier for earlier, later in pairwise(self._scored)]
-        racing = len(intervals) == RACING_INTERVALS and all(least <= each <= most for each in intervals)
-        return racing and at - self._newest >= least
+        racing = len(intervals) == RACING_INTERVALS and all(shortest <= each <= longest for each in intervals)
+        return racing and at - self._newest >= shortest
 
     def _located(self, wave: Floats, candidate: int, offset_s: np.float32) -> int:
-        """The R peak of a candidate: the extreme of the wave near where the network puts it."""
+        """The R peak of a candidate: the extreme of the wave near the network's position."""
         rate = self._rate
         offset_s = min(max(offset_s, np.float32(OFFSETS_S[0])), np.float32(OFFSETS_S[1]))
         lag, around, snap = round(WAVE_LAG_S * rate), round(AROUND_S * rate), int(SNAP_S * rate)

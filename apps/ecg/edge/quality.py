@@ -1,21 +1,21 @@
-"""Whether one lead can be read, second by second, and why not.
+"""Signal quality of one lead by the second, with reasons.
 
 >>> quality = LeadQuality(360.0)
->>> quality.push(chunk_mv)                # (n,) mV, NaN where missing -> changes, in their order
+>>> quality.push(chunk_mv)                # (n,) mV, NaN where missing -> changes, in order
 
-The lead is judged in windows of one second that begin at multiples of a second's samples. Reasons:
+Quality is assessed in windows of one second that begin at multiples of a second's samples. Reasons:
 
 - ``lead_off``: samples are missing (NaN).
-- ``flat``: nothing moves, not even by what any amplifier adds.
-- ``saturated``: the signal stays at its own extreme, or is larger than any ECG.
-- ``noise``: muscle and mains (above 35 Hz) against the QRS complexes of the last seconds; or a baseline that
-  jumps; or energy in the band of the QRS complex that is there all the time and does not come back with any
-  period, as of an electrode that moves. Ventricular tachycardia has such energy too, but periodically.
+- ``flat``: less movement than the noise of an amplifier.
+- ``saturated``: the signal stays at its extreme, or exceeds any ECG.
+- ``noise``: muscle and mains (above 35 Hz) against the QRS complexes of the last seconds; or baseline
+  jumps; or continuous, aperiodic energy in the band of the QRS complex, as of a moving electrode. Ventricular
+  tachycardia has such energy too, but periodic.
 
-Noise must last for two seconds of three, the rest for one, before a lead is bad; it is good again after
-`GOOD_AGAIN` windows that are good by `EASE` of the limits, after noise `QUIET_AGAIN`: an electrode that moves
-pauses for less. A change is known at the end of the last window that speaks for it. To bad it counts from the
-start of the first, to good from the last two: what lay before has been left out, and is no silence.
+A lead becomes bad after noise in two of three windows, or one window of another reason; it becomes good again
+after `GOOD_AGAIN` windows within `EASE` of the limits, after noise `QUIET_AGAIN` (the pauses of a moving
+electrode are shorter). A change is known at the end of the last window behind it. To bad it counts from the
+start of the first window, to good from the last two: the signal before them was excluded and is no silence.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ FLAT_MV = 0.012
 """Peak to peak in a second; an open input of MIT-BIH's recorder moves by 2 steps of 0.005 mV."""
 RAIL_S = 0.12
 RAIL_MV = (0.1, 4.0)
-"""A signal that is so long at its own extreme is at a rail if it moves by more than the first in that second,
-or is further from 0 than the second. No unsaturated second of DS1 comes near."""
+"""A signal at its extreme for `RAIL_S` is saturated if it moves by more than the first in that second, or is
+further from 0 than the second. No unsaturated second of DS1 comes near."""
 LARGEST_MV = 25.0
 NOISE_LIMITS = (0.13, 2.5, 0.25)
-"""Root mean square above 35 Hz, and what the baseline moves in a second, against the size of the QRS
-complexes; and the median of the envelope against its peaks. The last is what withholds an electrode that
-moves at 0 dB (`apps.ecg.benchmarks.noise`); it costs 0.2 % of DS1's time in two leads, and 1 % in one."""
+"""Root mean square above 35 Hz, and baseline movement in a second, relative to the size of the QRS complexes;
+and the median of the envelope relative to its peaks. The last one withholds a moving electrode at 0 dB
+ (`apps.ecg.benchmarks.noise`); it costs 0.2 % of DS1's time in two leads, and 1 % in one."""
 EASED_LIMITS = tuple(EASE * limit for limit in NOISE_LIMITS)
-LEAST_PEAK_MV = 0.05
-"""Noise is never judged against smaller complexes: a heart that stands still is no reason to withhold."""
-JUMP, LEAST_SHARE = 0.4, 0.5
-"""The third counts in full where the baseline moves by `JUMP`, and by `LEAST_SHARE` at least: between the
-beats of atrial fibrillation there is energy too, but the baseline is quiet."""
+MIN_PEAK_MV = 0.05
+"""Minimum reference size of the complexes for noise: asystole is no reason to withhold."""
+JUMP, MIN_SHARE = 0.4, 0.5
+"""The third limit is scaled by baseline movement over `JUMP`, within `MIN_SHARE` and 1: atrial fibrillation
+has energy between beats too, but a quiet baseline."""
 PERIODIC = 0.55
-"""Least autocorrelation, at a lag of 0.2 to 1.2 s, of a signal with a period."""
+"""Minimum autocorrelation, at a lag of 0.2 to 1.2 s, of a periodic signal."""
 PIECE_S = 10
-"""Taken in at once, at most."""
+"""Longest piece that is processed at once."""
 _SECONDS = 4
 _PARTS = 12
 
@@ -70,15 +70,15 @@ class QualityChange:
 
 
 class _Window(NamedTuple):
-    """What there is to say of one second."""
+    """Measures of one second."""
 
     known: int
     lowest: float
     highest: float
     held: int
-    """Samples at the lowest or at the highest value."""
+    """Number of samples at the lowest or at the highest value."""
     high_energy: float
-    """Above 35 Hz, in mV2: the median over parts of the second, so that QRS complexes do not count."""
+    """Above 35 Hz, in mV2: median over parts of the second, which excludes QRS complexes."""
     baseline_mv: float
     energy_peak: float
     energy_level: float
@@ -86,10 +86,10 @@ class _Window(NamedTuple):
 
 
 class LeadQuality:
-    """Judges one lead; see the module."""
+    """Quality of one lead; see the module."""
 
     def __init__(self, rate_hz: float) -> None:
-        """For a lead of ``rate_hz``. Raises `ValueError` for a rate that cannot be analysed."""
+        """For a lead of ``rate_hz``. Raises `ValueError` for an unsupported rate."""
         self._rate = check_rate(rate_hz)
         self._second = round(rate_hz)
         self._joined = Joined()
@@ -109,7 +109,7 @@ class LeadQuality:
         self._good_since = 0
 
     def push(self, signal_mv: Floats) -> list[QualityChange]:
-        """Take in the next samples, ``(n,)`` mV; give the changes that are now known."""
+        """Process the next samples, ``(n,)`` mV; returns the changes now known."""
         changes: list[QualityChange] = []
         for begin in range(0, len(signal_mv), self._piece):
             self._take(np.asarray(signal_mv[begin : begin + self._piece], np.float64))
@@ -132,7 +132,7 @@ class LeadQuality:
         rows[4] = self._smooth.push(band * band)
 
     def _measured(self, number: int) -> _Window:
-        """What there is to say of a window."""
+        """Measures of a window."""
         second = self._second
         raw, high, low, _, energy = self._past.view(number * second, (number + 1) * second)
         known = raw if isfinite(raw.dot(raw)) else raw[~np.isnan(raw)]
@@ -147,7 +147,7 @@ class LeadQuality:
             known=len(known),
             lowest=lowest,
             highest=highest,
-            held=max(np.count_nonzero(known == lowest), np.count_nonzero(known == highest)),
+            held=int(max(np.count_nonzero(known == lowest), np.count_nonzero(known == highest))),
             high_energy=_middle(energies),
             baseline_mv=baseline_high - baseline_low,
             energy_peak=float(levels[-1]),
@@ -167,11 +167,11 @@ class LeadQuality:
             return ("saturated",), ("saturated",)
         if moved < FLAT_MV:
             return ("flat",), ("flat",)
-        peak = max(sorted(self._peaks)[len(self._peaks) // 2], LEAST_PEAK_MV)
+        peak = max(sorted(self._peaks)[len(self._peaks) // 2], MIN_PEAK_MV)
         self._jumps.append(window.baseline_mv / (4 * peak))
         jump = sorted(self._jumps)[len(self._jumps) // 2]
         busy = sorted(self._levels)[len(self._levels) // 2] / peak
-        busy *= min(max(jump / JUMP, LEAST_SHARE), 1.0)
+        busy *= min(max(jump / JUMP, MIN_SHARE), 1.0)
         if busy > EASED_LIMITS[2] and self._period() >= PERIODIC:
             busy = 0.0
         found = (window.high_energy**0.5 / (4 * peak), self._jumps[-1], busy)
@@ -195,7 +195,7 @@ class LeadQuality:
         return best
 
     def _follow(self, strict: tuple[str, ...], eased: tuple[str, ...]) -> list[QualityChange]:
-        """Hysteresis: the changes that the newest window brings."""
+        """Hysteresis: changes at the newest window."""
         second, window = self._second, self._windows
         known = (window + 1) * second - 1
         self._seen = [*self._seen[-2:], strict]
@@ -251,7 +251,7 @@ class LeadQuality:
 
 
 def _extremes(values: Floats) -> tuple[float, float]:
-    """The lowest and the highest, by their places: finding those is five times as fast as reducing."""
+    """Lowest and highest value; by index, which is five times as fast as reducing."""
     if not len(values):
         return nan, nan
     return float(values[values.argmin()]), float(values[values.argmax()])

@@ -1,21 +1,23 @@
-"""What the parts of a patient's monitor share: the signal, its times, its beats, and how events are made."""
+"""Shared state of a patient's monitor: signal, times, beats, and the making of events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from apps.ecg import events
 from apps.ecg.edge.history import History, Usability
 from apps.ecg.edge.ring import Ring, Timeline
-from common.messages import Event, Priority
+from common.app.events import make_event
+from common.messages import Event
 
 RING_S = 45.0
 PIECE_S = 10.0
-"""Signal is taken in by so much at a time at most, so that the ring still holds what is cut from it later."""
+"""Longest piece that is processed at once, so that the ring still holds the signal of later cuts."""
 
 
 class Recording:
-    """One recorder's signal of one patient at one rate, with the model version that reads it."""
+    """One recorder's signal of one patient at one rate, with the version of the model."""
 
     def __init__(
         self, subject: str, rate_hz: float, leads: Sequence[str], start_ns: int, version: str
@@ -29,24 +31,26 @@ class Recording:
         self.history = History()
         self.usability = Usability()
         self.analysed = 0
-        """The lead that is analysed."""
+        """Index of the analysed lead."""
         self.reasons: list[tuple[str, ...]] = [()] * len(leads)
-        """Why each lead is bad; empty for those that are good."""
+        """Reasons of each bad lead; empty for good ones."""
         self.virtual = False
-        """Whether the signal is simulated: every event says so."""
+        """Whether the signal is simulated; marked in every event."""
 
     def samples(self, seconds: float) -> int:
         """Number of samples in ``seconds``."""
         return round(seconds * self.rate_hz)
 
-    def event(self, name: str, at: int, priority: Priority, data: Mapping[str, Any]) -> Event:
-        """An event about the signal at sample ``at``."""
-        facts = {**data, "version": self.version} | ({"virtual": True} if self.virtual else {})
-        return Event(f"ecg.{name}", self.subject, self.timeline.ns(at), priority, facts)
+    def event(self, data: events.EcgEvent, at: int) -> Event:
+        """The event with ``data`` about the signal at sample ``at``."""
+        return make_event(data, self.subject, self.timeline.ns(at))
 
     def finding(self, finding: str, lead: str | None, text: str, at: int) -> Event:
         """An ``ecg.finding``."""
-        return self.event("finding", at, Priority.EVENT, {"finding": finding, "lead": lead, "text": text})
+        data = events.Finding(
+            finding=finding, lead=lead, text=text, version=self.version, virtual=self.virtual
+        )
+        return self.event(data, at)
 
     def snapshot(self) -> dict[str, Any]:
         """The state, for `restore`."""

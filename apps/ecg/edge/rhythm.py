@@ -1,12 +1,12 @@
-"""Features of the rhythm over the last beats, for the model's decision on atrial fibrillation.
+"""Rhythm features over the last beats, for the model's decision on atrial fibrillation.
 
 >>> rhythm = RhythmFeatures()
 >>> rows = rhythm.push(beat_rows, kinds)  # classified beats, in order -> RhythmRows
 
-Every `HOP` beats there is a row of `RHYTHM_NAMES`, once there are `LEAST_BEATS`: how irregular the RR
-intervals of the last `WINDOWS` beats are, and in what manner, and whether there are P waves. Intervals that
-begin or end at a ventricular beat are left out, so that ectopy in sinus rhythm is not irregularity; what is
-left of a regular pattern (bigeminy, Wenckebach) shows in the correlation of intervals with those before.
+From `MIN_BEATS` on, every `HOP` beats give a row of `RHYTHM_NAMES`: amount and kind of irregularity of the RR
+intervals of the last `WINDOWS` beats, and presence of P waves. Intervals that begin or end at a ventricular
+beat are excluded, so that ectopy in sinus rhythm is not irregularity; remaining regular patterns (bigeminy,
+Wenckebach) show in the correlation with earlier intervals.
 
 Sources: normalized RMSSD, turning points and entropy of intervals (Dash et al. 2009), coefficient of sample
 entropy (Lake, Moorman 2011), scatter of successive differences (Sarkar et al. 2008), absent P waves.
@@ -29,12 +29,12 @@ from apps.ecg.edge.filters import Floats
 
 HOP = 4
 WINDOWS = (24, 64)
-"""Beats that a row looks at."""
-LEAST_BEATS = 12
+"""Numbers of beats behind a row."""
+MIN_BEATS = 12
 _V, _F, _ATRIAL = (KINDS.index(kind) for kind in "VFS")
 _TAKEN = ("p_alike", "p_height_dominant", "p_off", "alike_dominant")
 _COLUMNS = [FEATURE_NAMES.index(name) for name in _TAKEN]
-_MOST_LOG = 3.0
+_MAX_LOG = 3.0
 
 _TIMING = (
     "rr_s", "variation", "rmssd", "jitter", "turning", "entropy", "scatter", "origin", "lag1", "lag2", "lag3",
@@ -47,17 +47,16 @@ RHYTHM_NAMES = (
     *(f"{name}({WINDOWS[0]})" for name in _WAVES),
 )
 RHYTHM_FEATURES = len(RHYTHM_NAMES)
-_OF_LEAD = ("p_alike", "p_height", "p_off/height", "alike")
-OF_LEAD = tuple(name for name in RHYTHM_NAMES if name.partition("(")[0] in _OF_LEAD)
-"""Features that tell leads and hearts apart as well as fibrillation. Trees that see them are no better by
-folds over DS1, and grown on virtual patients they miss half of DS1's fibrillation, so only the rest of the
-model uses them."""
+_LEAD_LEVEL = ("p_alike", "p_height", "p_off/height", "alike")
+LEAD_LEVEL_FEATURES = tuple(name for name in RHYTHM_NAMES if name.partition("(")[0] in _LEAD_LEVEL)
+"""Features that also identify leads and patients. With them, trees are no better by folds over DS1, and trees
+grown on virtual patients miss half of DS1's fibrillation, so only the novelty part of the model uses them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RhythmRows:
-    """Moments of decision: each looks back from the beat at ``samples``; ``began`` is the middle of its short
-    window, where a change that it finds took place, more or less. All ``(m,)``; features ``(m, G)``."""
+    """Decisions: each covers the beats up to ``samples``; ``began`` is the middle of its short window, the
+    approximate time of a change. All ``(m,)``; features ``(m, G)``."""
 
     samples: NDArray[np.int64]
     began: NDArray[np.int64]
@@ -89,7 +88,7 @@ class RhythmFeatures:
             rows.samples, rows.rr_s, kinds, rows.features[:, _COLUMNS],
         )  # fmt: skip
         first = kept + HOP - self._seen % HOP
-        ends = [end for end in range(first, len(beats) + 1, HOP) if end >= LEAST_BEATS]
+        ends = [end for end in range(first, len(beats) + 1, HOP) if end >= MIN_BEATS]
         self._beats = beats[-most:].copy()
         self._seen += len(rows)
         if not ends:
@@ -112,7 +111,7 @@ class RhythmFeatures:
         self._beats = np.array(state["beats"], np.float64).reshape(-1, 3 + len(_TAKEN))
 
 
-def as_told(
+def suppress_s_in_af(
     kinds: NDArray[np.int64],
     samples: NDArray[np.int64],
     decided_at: NDArray[np.int64],
@@ -120,12 +119,12 @@ def as_told(
     af_off: float,
     before: float = 0.0,
 ) -> NDArray[np.int64]:
-    """Classes ``(n,)`` of the beats at ``samples`` as they are told: while the atria fibrillate, no S but N.
+    """Classes ``(n,)`` of the beats at ``samples`` with S replaced by N during atrial fibrillation.
 
-    A beat that comes early in fibrillation is conducted like the others. The newest decision at a beat
-    counts, of ``probabilities`` ``(m,)`` of AF, made at the beats ``decided_at``; ``before`` these it was
-    ``before``. Fibrillation goes on from ``af_off`` (`episodes.EpisodeLimits`). The rhythm is decided on the
-    classes as they were before this.
+    An early beat in fibrillation is conducted like the others. AF at a beat is by the newest of
+    ``probabilities`` ``(m,)``, decided at the beats ``decided_at``, ``before`` the first of them; AF lasts
+    while it is at least ``af_off`` (`episodes.EpisodeLimits`). Rhythm decisions use the classes before this
+    replacement.
     """
     newest = np.concatenate([[before], probabilities])[np.searchsorted(decided_at, samples, side="right")]
     return np.where((kinds == _ATRIAL) & (newest >= af_off), KINDS.index("N"), kinds)
@@ -149,12 +148,12 @@ def _timing(intervals_s: Floats, used: NDArray[np.bool_]) -> list[float]:
     """Features `_TIMING` of the intervals, ``(n,)``, of those that are used."""
     rr = intervals_s[used]
     clean = len(rr) / len(intervals_s)
-    if len(rr) < LEAST_BEATS // 2:
+    if len(rr) < MIN_BEATS // 2:
         return [float(np.median(intervals_s)), *([0.0] * (len(_TIMING) - 2)), clean]
     median = float(np.sort(rr)[len(rr) // 2])
     capped = np.minimum(intervals_s / median, 3.0)
     relative = capped[used]
-    # Only differences of intervals that follow each other.
+    # Only differences of consecutive intervals.
     steps = (capped[1:] - capped[:-1])[used[1:] & used[:-1]]
     if len(steps) < 4:
         steps = relative[1:] - relative[:-1]
@@ -188,7 +187,7 @@ def _sample_entropy(relative: Floats, median_s: float) -> float:
     near = np.abs(relative[:, np.newaxis] - relative) <= max(0.05, 0.03 / median_s)
     one = np.count_nonzero(near[:-1, :-1]) - (len(relative) - 1)
     two = np.count_nonzero(near[:-1, :-1] & near[1:, 1:]) - (len(relative) - 1)
-    return min(_MOST_LOG, math.log((one + 1) / (two + 1)))
+    return min(_MAX_LOG, math.log((one + 1) / (two + 1)))
 
 
 def _waves(beats: Floats, ectopic: NDArray[np.bool_]) -> list[float]:
@@ -196,7 +195,7 @@ def _waves(beats: Floats, ectopic: NDArray[np.bool_]) -> list[float]:
     normal = beats[~ectopic]
     ventricular, atrial = np.count_nonzero(ectopic), np.count_nonzero(beats[:, 2] == _ATRIAL)
     shares = [ventricular / len(beats), atrial / len(beats)]
-    if len(normal) < LEAST_BEATS // 2:
+    if len(normal) < MIN_BEATS // 2:
         return [0.0, 0.0, 0.0, 0.0, *shares]
     alike, height, off, shape = np.sort(normal[:, 3:], axis=0)[len(normal) // 2].tolist()
     return [alike, height, math.log((off + 0.005) / (height + 0.005)), shape, *shares]

@@ -1,4 +1,4 @@
-"""The newest seconds of the raw signal, for strips and averaged beats, and when its samples were taken."""
+"""Ring buffer of the raw signal, for strips and averaged beats, and the capture times of its samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANCHORS = 16
 
 
 class Ring:
-    """The newest ``span`` samples of all leads, as multiples of `LSB_MV`; what is not there is `MISSING`."""
+    """The newest ``span`` samples of all leads, as multiples of `LSB_MV`; `MISSING` where absent."""
 
     def __init__(self, leads: int, span: int) -> None:
         self._held = np.full((span, leads), MISSING, np.int16)
@@ -26,14 +26,14 @@ class Ring:
 
     @property
     def end(self) -> int:
-        """Number of samples ever taken in; the newest has the number ``end - 1``."""
+        """Number of samples ever appended; the newest has the number ``end - 1``."""
         return self._end
 
     def append(self, signal_mv: Floats) -> None:
-        """Take in ``(n, leads)`` mV, NaN where missing; ``n`` is not above the span."""
+        """Append ``(n, leads)`` mV, NaN where missing; ``n`` is at most the span."""
         steps = np.rint(signal_mv * (1 / LSB_MV))
         np.minimum(np.maximum(steps, MISSING + 1, out=steps), -MISSING - 1, out=steps)
-        np.fmax(steps, MISSING, out=steps)  # the other one where one is NaN
+        np.fmax(steps, MISSING, out=steps)  # NaN becomes MISSING
         place = self._end % len(self._held)
         until_end = len(self._held) - place
         self._held[place : place + len(steps)] = steps[:until_end]
@@ -63,14 +63,14 @@ class Ring:
 
 
 def to_mv(steps: NDArray[np.int16]) -> NDArray[np.float32]:
-    """What `Ring.cut` gives as mV, NaN where missing."""
+    """Samples of `Ring.cut` in mV, NaN where missing."""
     return np.where(steps == MISSING, np.float32(np.nan), steps * np.float32(LSB_MV))
 
 
 class Timeline:
-    """UTC of samples: exact multiples of the period from where the clock was last set.
+    """UTC of samples: exact multiples of the period from the last setting of the clock.
 
-    Times never depend on how the signal was cut, as long as the chunks' own times agree.
+    Times are independent of chunk sizes, as long as the chunks' own times agree.
     """
 
     def __init__(self, rate_hz: float, ns: int) -> None:
@@ -78,7 +78,7 @@ class Timeline:
         self._anchors: deque[tuple[int, int]] = deque([(0, ns)], maxlen=ANCHORS)
 
     def ns(self, sample: int) -> int:
-        """When ``sample`` was taken, by the clock as it was set then."""
+        """Capture time of ``sample``, by the clock setting at that sample."""
         begin, ns = self._anchors[-1]
         if begin > sample:
             earlier = (anchor for anchor in reversed(self._anchors) if anchor[0] <= sample)
@@ -86,7 +86,7 @@ class Timeline:
         return ns + round((sample - begin) * self._period_ns)
 
     def set(self, sample: int, ns: int) -> None:
-        """From ``sample`` on, the clock is another."""
+        """Set the clock from ``sample`` on."""
         self._anchors.append((sample, ns))
 
     def snapshot(self) -> list[list[int]]:

@@ -1,1 +1,1 @@
-"""Pages of the dashboard."""
+"""Dashboard pages of the ECG app."""

@@ -1,4 +1,4 @@
-"""The ECG app's charts as ECharts options, from what its API gives. Times are shown in UTC."""
+"""The ECG app's charts as ECharts options, from its API's responses. Times are in UTC."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _TEAL, _AMBER, _INDIGO, _RED, _BLUE, _GREEN, _PURPLE = CHART_COLOURS
 _GREY = "#7b8794"
 BANDS = {"AF": _INDIGO, "VT": _RED, "tachycardia": _AMBER, "bradycardia": _BLUE, "pause": _PURPLE}
 BAD_SHARE = 0.5
-"""A bucket with less good signal than this is drawn as withheld."""
+"""Buckets with a smaller share of good signal are drawn as withheld."""
 SHORTEST_BAND = 1 / 400
-"""Of the axis: what is shorter is drawn this long, or nobody would see it."""
+"""Minimum width of a band as a share of the axis, so that short episodes are visible."""
 _HOUR_NS = 3600 * 10**9
 _TEXT_TOOLTIP = {"renderMode": "richText", "confine": True}
 _PRIORITIES = {"high": (_RED, "triangle"), "medium": (_AMBER, "diamond"), "low": (_BLUE, "circle")}
 
 
 def trend(points: Sequence[Json], bucket_s: int, episodes: Sequence[Json], alarms: Sequence[Json]) -> Any:
-    """Heart rate over a day with its range, the episodes of rhythm behind it, and the alarms on top.
+    """Heart rate over a day with its range, episodes of rhythm behind it, and alarms above it.
 
-    ``points`` and ``bucket_s`` are as ``trend`` gives them, ``episodes`` and ``alarms`` as a day does.
+    ``points`` and ``bucket_s`` are those of a trend, ``episodes`` and ``alarms`` those of a day.
     """
     if not points:
         return {"series": []}
@@ -39,13 +39,13 @@ def trend(points: Sequence[Json], bucket_s: int, episodes: Sequence[Json], alarm
     band = {**line, "stack": "range", "silent": True, "lineStyle": {"opacity": 0}, "tooltip": {"show": False}}
     bands = _bands(episodes, first_ms, last_ms) + _withheld(points, bucket_s)
     series: list[dict[str, Any]] = [
-        {**band, "data": values(lambda p: p["least_bpm"])},
+        {**band, "data": values(lambda p: p["min_bpm"])},
         {
             **band,
             "name": "Range",
             "color": _TEAL,
             "areaStyle": {"color": _TEAL, "opacity": 0.18},
-            "data": values(lambda p: _difference(p["most_bpm"], p["least_bpm"])),
+            "data": values(lambda p: _difference(p["max_bpm"], p["min_bpm"])),
         },
         {
             **line,
@@ -56,7 +56,7 @@ def trend(points: Sequence[Json], bucket_s: int, episodes: Sequence[Json], alarm
             "markArea": {"silent": True, "label": {"color": _GREY, "fontSize": 11}, "data": bands},
         },
     ]
-    top = max((p["most_bpm"] for p in points if p["most_bpm"] is not None), default=100.0)
+    top = max((p["max_bpm"] for p in points if p["max_bpm"] is not None), default=100.0)
     top = 20.0 * (int(max(top, 100.0) / 20) + 2)
     series += _alarm_marks(alarms, first_ms, last_ms, top - 6.0)
     return {
@@ -125,7 +125,7 @@ def variability(windows: Sequence[Json]) -> Any:
 
 
 def _by_hour(hours: Sequence[Json], shown: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """Bars by the hour, also for the hours in between of which nothing is known."""
+    """Bars by hour, with gaps for hours without data."""
     bar = {"type": "bar", "stack": "all", "barMaxWidth": 22}
     known = {hour["began_ns"]: hour for hour in hours}
     shown_ns = range(min(known), max(known) + 1, _HOUR_NS) if known else ()
@@ -155,7 +155,7 @@ def _by_hour(hours: Sequence[Json], shown: Mapping[str, tuple[str, str]]) -> dic
 
 
 def _with_gaps(points: Sequence[Json], bucket_s: int) -> list[tuple[float, Json | None]]:
-    """Points by time, with nothing in between where buckets are missing, so that no line crosses a gap."""
+    """Points by time, with None at missing buckets, so that no line crosses a gap."""
     rows: list[tuple[float, Json | None]] = [(_ms(points[0]["at_ns"]), points[0])]
     for before, point in pairwise(points):
         if point["at_ns"] - before["at_ns"] > 1.5e9 * bucket_s:
@@ -181,7 +181,7 @@ def _bands(episodes: Sequence[Json], first_ms: float, last_ms: float) -> list[An
 
 
 def _withheld(points: Sequence[Json], bucket_s: int) -> list[Any]:
-    """Stretches whose signal was bad: nothing is said about them."""
+    """Bands of bad signal, without findings."""
     shown: list[Any] = []
     last_ns = 0
     for point in points:
@@ -242,8 +242,8 @@ def _rounded(value: float | None, digits: int = 1) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _difference(most: float | None, least: float | None) -> float | None:
-    return None if most is None or least is None else round(most - least, 1)
+def _difference(upper: float | None, lower: float | None) -> float | None:
+    return None if upper is None or lower is None else round(upper - lower, 1)
 
 
 def _legend(*names: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A patient's page: one day at a glance, with its trend, burdens, alarms, strips, intervals and signal."""
+"""Page of a patient's day: trend, burdens, alarms, strips, episodes, intervals and signal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAYS = 60
 STRIPS = 50
 REFRESH_S = 5.0
 TODAY = ""
-"""The choice of the newest day, whichever that is."""
+"""Choice of the newest day."""
 _DAY_NS = 86_400 * 10**9
 _FINE_S, _COARSE_S, _FINE_SPAN_S = 10, 60, 3 * 3600.0
 TILES = ("Heart rate", "Rhythm", "AF burden", "Ectopic beats", "Open alarms", "Signal")
@@ -28,7 +28,7 @@ Json = Mapping[str, Any]
 
 
 class DayPage:
-    """One visit of a patient's page; ``day`` is the one to show (``2026-11-24``), the newest where None."""
+    """One visit of a patient's page; ``day`` (``2026-11-24``) is the day shown, None for the newest."""
 
     def __init__(self, view: View, patient: str, day: str | None = None) -> None:
         self._view = view
@@ -49,53 +49,53 @@ class DayPage:
             await self._view.api.get(f"{self._path}/days/{self._day}")
         except ApiError as error:
             if error.status == 404:
-                empty(str(error), "Patients that have been heard of are listed on the page Patients.")
+                empty(str(error), "The page Patients lists all known patients.")
             else:
-                empty(str(error), "Choose a day on the patient's page, or open it again in a moment.")
+                empty(str(error), "Choose a day on the patient's page, or try again in a moment.")
             return
         self._draw_head([each["day"] for each in days["items"]])
         with ui.element("div").classes("tiles"):
             self._tiles = {name: Tile(name) for name in TILES}
         with card(
             "Heart rate and rhythm",
-            "Its mean and range, on the rhythms that the edge found. Grey: bad signal, nothing is told.",
+            "Mean and range, over the rhythms detected at the edge. Grey: bad signal, findings withheld.",
             wide=True,
         ):
             self._trend = Chart(f"Heart rate of {self._patient}", {"series": []}, height_px=320)
         with ui.element("div").classes("grid"):
             with card(
-                "Burden by the hour",
-                "Atrial fibrillation of the good signal, and ectopic beats of all beats.",
+                "Burden by hour",
+                "Atrial fibrillation as a share of the good signal, ectopic beats as a share of all beats.",
             ):
-                self._af = Chart("Atrial fibrillation by the hour", {"series": []}, height_px=150)
-                self._ectopic = Chart("Ectopic beats by the hour", {"series": []}, height_px=180)
+                self._af = Chart("Atrial fibrillation by hour", {"series": []}, height_px=150)
+                self._ectopic = Chart("Ectopic beats by hour", {"series": []}, height_px=180)
             with card("Heart rate variability", "Over 5 minutes of normal beats (Task Force 1996)."):
                 self._hrv = Chart("SDNN and RMSSD over the day", {"series": []}, height_px=280)
-                self._hrv_facts = Text("p", "").classes("hint")
+                self._hrv_summary = Text("p", "").classes("hint")
         with card("Alarms", wide=True):
             self._alarms = _table("Alarms", day_rows.ALARM_COLUMNS, "No alarm was raised on this day.")
-        with card(
-            "Strips", "10 s of signal around alarms, where the patient's consent lets them leave.", wide=True
-        ):
+        with card("Strips", "10 s of signal around alarms, sent with the patient's consent.", wide=True):
             self._strips = _table(
                 "Strips",
                 day_rows.STRIP_COLUMNS,
                 "No strip was sent on this day.",
-                "They leave the device at an alarm, where its setting consent is strips or learning.",
+                "A node sends one at each alarm if its setting consent is strips or learning.",
             )
         with card("Rhythm", "Episodes that overlap the day.", wide=True):
             self._episodes = _table("Episodes of rhythm", day_rows.EPISODE_COLUMNS, "No episode on this day.")
         with ui.element("div").classes("grid"):
-            with card("Intervals", "Means by the hour, of averaged beats."):
+            with card("Intervals", "Hourly means of averaged beats."):
                 self._intervals = _table(
-                    "Intervals by the hour",
+                    "Intervals by hour",
                     day_rows.INTERVAL_COLUMNS,
                     "No interval was measured.",
-                    "They need a minute of good signal with enough normal beats.",
+                    "Intervals need a minute of good signal with enough normal beats.",
                 )
-            with card("Signal", "Per lead, and what was odd about it."):
+            with card("Signal", "Quality per lead, and findings."):
                 self._signal = _table(
-                    "Changes of the signal", day_rows.SIGNAL_COLUMNS, "The signal had no fault."
+                    "Quality changes and findings",
+                    day_rows.SIGNAL_COLUMNS,
+                    "No quality change and no finding.",
                 )
         await self._view.live(self._refresh, REFRESH_S)
 
@@ -103,7 +103,7 @@ class DayPage:
         with self._view.head:
             if self._state["virtual"]:
                 Badge("virtual", "info")
-            with ui.element("nav").classes("crumbs").props('aria-label="Where this is"'):
+            with ui.element("nav").classes("crumbs").props('aria-label="Breadcrumb"'):
                 Text("a", "All patients").props("href=/ui/apps/ecg")
                 Text("span", " · node ")
                 node = self._state["node"]
@@ -132,9 +132,9 @@ class DayPage:
 
     async def _choose(self, event: Any) -> None:
         self._chosen = event.value
-        place = patient_href(self._patient, self._chosen)
-        ui.run_javascript(f"history.replaceState(history.state, '', '{place}')")
-        with suppress(ApiError):  # the banner shows it at the next refresh
+        href = patient_href(self._patient, self._chosen)
+        ui.run_javascript(f"history.replaceState(history.state, '', '{href}')")
+        with suppress(ApiError):  # the next refresh shows the error
             await self._refresh()
 
     async def _refresh(self) -> None:
@@ -149,7 +149,7 @@ class DayPage:
             self._view.api.get(f"{self._path}/strips", **span, limit=STRIPS),
         )
         if chosen != self._day:
-            return  # another day was chosen meanwhile
+            return  # another day was chosen in the meantime
         self._report.props["href"] = f"{self._path}/days/{chosen}/report.pdf"
         self._report.update()
         for name, shown in day_rows.tiles(self._state, day).items():
@@ -158,7 +158,7 @@ class DayPage:
         self._af.show(charts.fibrillation(day["hours"]))
         self._ectopic.show(charts.ectopy(day["hours"]))
         self._hrv.show(charts.variability(day["hrv"]))
-        self._hrv_facts.text = day_rows.hrv_summary(day["hrv"])
+        self._hrv_summary.text = day_rows.hrv_summary(day["hrv"])
         self._alarms.show([day_rows.alarm_row(alarm, strips["items"]) for alarm in reversed(day["alarms"])])
         self._strips.show([queue_row(strip) for strip in strips["items"]])
         self._episodes.show([day_rows.episode_row(each) for each in reversed(day["episodes"])])
@@ -167,7 +167,7 @@ class DayPage:
 
 
 def bucket_of(hours: list[Json]) -> int:
-    """Seconds of a point of the trend: fine where the day has only some hours."""
+    """Bucket of the trend in seconds: fine for days with few hours of data."""
     return _FINE_S if len(hours) * 3600.0 <= _FINE_SPAN_S else _COARSE_S
 
 

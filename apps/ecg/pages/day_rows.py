@@ -1,4 +1,4 @@
-"""A patient's day as tiles and rows of tables, from what the API gives."""
+"""Tiles and table rows of a patient's day, from the API's responses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ALARM_COLUMNS = (
     Column("priority", "Priority", kind="badge"),
     Column("state", "State", kind="badge"),
     Column("lasting", "Lasted", kind="number"),
-    Column("delay", "Delay", kind="number", hint="From when the condition was there to the alarm"),
-    Column("text", "What it says"),
+    Column("delay", "Delay", kind="number", hint="From the onset of the condition to the alarm"),
+    Column("text", "Text"),
     Column("strip", "Strip", kind="link"),
 )
 STRIP_COLUMNS = (
@@ -48,13 +48,13 @@ INTERVAL_COLUMNS = (
 SIGNAL_COLUMNS = (
     Column("at", "At (UTC)"),
     Column("lead", "Lead"),
-    Column("what", "What", kind="badge"),
-    Column("text", "Why"),
+    Column("what", "Finding", kind="badge"),
+    Column("text", "Reason"),
 )
 
 
 def tiles(patient: Json, day: Json) -> dict[str, tuple[Any, ...]]:
-    """Value, note and tone of each tile. ``patient`` is as last heard of; it counts on its own day only."""
+    """Value, note and tone of each tile. The latest state in ``patient`` applies to its own day only."""
     totals, newest = day["totals"], patient["day"] == day["day"]
     rate = formatting.figure(totals["heart_rate_bpm"], "bpm")
     burden = totals["af_burden_percent"]
@@ -65,7 +65,7 @@ def tiles(patient: Json, day: Json) -> dict[str, tuple[Any, ...]]:
     share = totals["withheld_s"] / totals["monitored_s"] if totals["monitored_s"] else 0.0
     pauses = formatting.counted(sum(1 for each in day["episodes"] if each["label"] == "pause"), "pause")
     return {
-        "Heart rate": (rate, f"mean; {span_of(totals['least_bpm'], totals['most_bpm'])}"),
+        "Heart rate": (rate, f"mean; {range_of(totals['min_bpm'], totals['max_bpm'])}"),
         "Rhythm": (
             formatting.rhythm(rhythm) if newest else episodes,
             f"now; {episodes}, {pauses}" if newest else pauses,
@@ -85,24 +85,24 @@ def tiles(patient: Json, day: Json) -> dict[str, tuple[Any, ...]]:
         "Signal": (
             formatting.span(totals["monitored_s"]),
             formatting.marked(
-                f"{formatting.percent(100 * share)} withheld, as it was bad", totals["time_quality"]
+                f"{formatting.percent(100 * share)} withheld (bad signal)", totals["time_quality"]
             ),
             "warn" if share > 0.1 else "",
         ),
     }
 
 
-def span_of(least: float | None, most: float | None) -> str:
+def range_of(lower: float | None, upper: float | None) -> str:
     """``51 to 132``."""
-    return formatting.NONE if least is None or most is None else f"{least:.0f} to {most:.0f}"
+    return formatting.NONE if lower is None or upper is None else f"{lower:.0f} to {upper:.0f}"
 
 
 def hrv_summary(windows: Sequence[Json]) -> str:
     """The day's windows in one line."""
     if not windows:
-        return "Not measured: it needs 5 minutes of good signal with few ectopic beats."
-    told = ", ".join(
-        f"{name} {formatting.figure(middle(windows, key), unit, digits)}"
+        return "Not measured: needs 5 minutes of good signal with few ectopic beats."
+    medians = ", ".join(
+        f"{name} {formatting.figure(median_of(windows, key), unit, digits)}"
         for name, key, unit, digits in (
             ("mean NN", "mean_nn_ms", "ms", 0),
             ("SDNN", "sdnn_ms", "ms", 0),
@@ -113,17 +113,17 @@ def hrv_summary(windows: Sequence[Json]) -> str:
             ("LF/HF", "lf_hf", "", 2),
         )
     )
-    return f"Medians of {len(windows)} windows: {told}."
+    return f"Medians of {len(windows)} windows: {medians}."
 
 
-def middle(rows: Sequence[Json], key: str) -> float | None:
-    """Median of what is there under ``key``."""
+def median_of(rows: Sequence[Json], key: str) -> float | None:
+    """Median of the values under ``key``; None without any."""
     known = [row[key] for row in rows if row[key] is not None]
     return median(known) if known else None
 
 
 def alarm_row(alarm: Json, strips: Sequence[Json]) -> dict[str, Any]:
-    """An alarm with the strip around it, where one of ``strips`` is."""
+    """Row of an alarm, with a link to its strip if that is in ``strips``."""
     raised_ns = alarm["raised_ns"]
     strip = strip_of(alarm, strips)
     return {
@@ -143,7 +143,7 @@ def alarm_row(alarm: Json, strips: Sequence[Json]) -> dict[str, Any]:
 
 
 def strip_of(alarm: Json, strips: Sequence[Json]) -> Json | None:
-    """The strip around an alarm."""
+    """The strip of an alarm; None without one."""
     return next(
         (
             strip
@@ -156,7 +156,7 @@ def strip_of(alarm: Json, strips: Sequence[Json]) -> Json | None:
 
 
 def episode_row(episode: Json) -> dict[str, Any]:
-    """An episode of rhythm."""
+    """Row of an episode of rhythm."""
     return {
         "id": episode["episode"],
         "began": formatting.marked(formatting.clock(episode["began_ns"]), episode["time_quality"]),
@@ -170,7 +170,7 @@ def episode_row(episode: Json) -> dict[str, Any]:
 
 
 def interval_row(hour: Json) -> dict[str, Any]:
-    """The intervals of an hour."""
+    """Row of the intervals of an hour."""
     return {
         "id": str(hour["began_ns"]),
         "hour": formatting.marked(formatting.clock(hour["began_ns"])[:5], hour["time_quality"]),
@@ -184,8 +184,8 @@ def interval_row(hour: Json) -> dict[str, Any]:
 
 
 def signal_rows(quality: Sequence[Json], findings: Sequence[Json]) -> list[dict[str, Any]]:
-    """What happened to the signal, newest first."""
-    rows = [
+    """Rows of quality changes and findings, newest first."""
+    rows: list[dict[str, Any]] = [
         {
             "id": f"{change['lead']}/{change['at_ns']}",
             "at_ns": change["at_ns"],

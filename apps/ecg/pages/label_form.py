@@ -1,4 +1,4 @@
-"""The form that labels a sample on the page *Learning*: 30 s of one lead with what the device made of it."""
+"""Label form of a sample on the page *Learning*: 30 s of one lead with the device's beats and rhythm."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from common.pages.site import Refresh
 
 Json = Mapping[str, Any]
 KINDS = "NSVFQ"
-"""Of the numbers in a sample."""
+"""Classes by their number in a sample."""
 
 
 async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> None:
-    """Label one sample: what its beats and its rhythm truly are."""
+    """Label one sample with its true beats and rhythm."""
     Text("p", f"{formatting.DISCLAIMER}.").classes("about")
     try:
         strip = strip_of(sample, await view.api.get(f"/v1/samples/{sample['id']}/content"))
@@ -37,7 +37,7 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
     drawing.on_beats(change)
     rhythm = ui.select(TRUE_RHYTHMS, label="Rhythm", clearable=True).props("outlined dense")
     rhythm.value = strip["rhythm"] if strip["rhythm"] in TRUE_RHYTHMS else None
-    note = Text("p", "Saves the beats and the rhythm as they are shown now.").classes("hint")
+    note = Text("p", "Saves the beats and the rhythm as shown.").classes("hint")
     note.props("role=status")
 
     async def post() -> None:
@@ -52,7 +52,7 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
 
 
 def strip_of(sample: Json, content: Json) -> dict[str, Any]:
-    """A sample with its content as a strip of the API. Raises `ValueError` for one that is none."""
+    """A sample with its content as a strip of the API. Raises `ValueError` for a malformed one."""
     attributes = sample["attributes"]
     try:
         rate_hz, began_ns = float(attributes["rate_hz"]), int(attributes["began_ns"])
@@ -64,9 +64,9 @@ def strip_of(sample: Json, content: Json) -> dict[str, Any]:
         ]
         lead, lsb_mv = str(attributes["lead"]), float(attributes["lsb_mv"])
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise ValueError(f"it is no strip of the ECG app ({error!r})") from error
+        raise ValueError(f"not a sample of the ECG app ({error!r})") from error
     if not rate_hz > 0 or not len(signal):
-        raise ValueError("it is no strip of the ECG app (no signal)")
+        raise ValueError("not a sample of the ECG app (no signal)")
     return {
         "id": sample["id"],
         "began_ns": began_ns,
@@ -84,7 +84,7 @@ def strip_of(sample: Json, content: Json) -> dict[str, Any]:
 def labels_of(
     sample: Json, strip: Json, beats: list[dict[str, Any]], rhythm: str | None
 ) -> list[dict[str, Any]]:
-    """The labels to store, as ``POST /v1/apps/ecg/labels`` takes them."""
+    """The labels to store, as bodies of ``POST /v1/apps/ecg/labels``."""
     about = {"subject": sample["subject"], "group": sample["group"]}
     span = {"began_ns": strip["began_ns"], "ended_ns": strip["ended_ns"]}
     labels = [about | {"kind": "beats", "body": span | {"sample": sample["id"], "beats": beats}}]

@@ -1,6 +1,6 @@
 """The ECG app's pages: patients, a patient's day, strips on ECG paper, and the review queue.
 
-Each says that this is a reference application and no medical device, and where its data is virtual.
+Each page shows that this is a reference application, not a medical device, and marks virtual data.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ COLUMNS = (
     Column("rate", "Heart rate", kind="number"),
     Column("alarms", "Open alarms", kind="badge", hint="Raised, or latched and not reset"),
     Column("burden", "AF burden", kind="bar", hint="Of the good signal of the newest day"),
-    Column("strips", "To review", kind="number", hint="Strips that nobody has looked at"),
+    Column("strips", "To review", kind="number", hint="Unreviewed strips"),
     Column("last", "Last seen", kind="ago"),
 )
 
 
 def add_pages(site: Site) -> None:
-    """Add the app's pages and its look."""
+    """Add the app's pages and style sheet."""
     ui.add_css(STYLE, shared=True)
 
     @site.page("", "Patients", icon="monitor_heart")
@@ -68,13 +68,11 @@ async def show_patients(view: View) -> None:
             Tile(name)
             for name in ("Patients", "With open alarms", "In atrial fibrillation", "Strips to review")
         )
-    with card(
-        "Patients", "The one heard of last comes first. Names are pseudonyms made on the device.", wide=True
-    ):
+    with card("Patients", "Most recent data first. Names are pseudonyms made on the device.", wide=True):
         table = Table(
             "Patients",
             COLUMNS,
-            nothing="No patient has been heard of yet.",
+            nothing="No patient data yet.",
             what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             'edgeloop node run --app ecg --source "virtual:patient?seed=1" --enrolment NAME.json',
         )
@@ -87,12 +85,12 @@ async def show_patients(view: View) -> None:
         pager.show(page)
         whole = "" if pager.whole else "on this page"
         shown.show(str(len(items)), whole)
-        worried = sum(1 for each in items if each["open_alarms"])
-        open_alarms.show(str(worried), whole, "bad" if worried else "")
+        with_alarms = sum(1 for each in items if each["open_alarms"])
+        open_alarms.show(str(with_alarms), whole, "bad" if with_alarms else "")
         fibrillating = sum(1 for each in items if each["rhythm"] == "AF")
         af.show(str(fibrillating), whole, "warn" if fibrillating else "")
-        unseen = sum(each["unreviewed_strips"] for each in items)
-        waiting.show(str(unseen), whole or "on the page ECG review")
+        unreviewed = sum(each["unreviewed_strips"] for each in items)
+        waiting.show(str(unreviewed), whole or "on the page ECG review")
         table.show([patient_row(each) for each in items])
 
     await view.live(refresh, REFRESH_S)

@@ -1,4 +1,4 @@
-"""Where a clinician says what is true of a strip: its beats on the paper, its rhythm, and a note."""
+"""Review form of a strip: beats on the ECG paper, rhythm, and a note."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Beats = list[dict[str, Any]]
 
 
 class ReviewDesk:
-    """Takes what is said about one strip; ``stored`` is called once the cloud has it.
+    """Review form of one strip at a time; ``stored`` is called after the review is stored.
 
-    ``skip`` gives the desk a button to leave a strip as it is.
+    With ``skip`` the form has a button to skip the strip.
     """
 
     def __init__(self, view: View, strip: Json, stored: Refresh, skip: Refresh | None = None) -> None:
@@ -39,7 +39,7 @@ class ReviewDesk:
             self._drawing.on_beats(self._change_beats)
             with ui.element("div").classes("row-of"):
                 self._rhythm = ui.select(TRUE_RHYTHMS, label="Rhythm", clearable=True).props("outlined dense")
-                self._rhythm.on_value_change(self._tell_button)
+                self._rhythm.on_value_change(self._update_button)
                 self._note = ui.input("Note (optional)").props("outlined dense maxlength=2000")
                 self._note.style("flex: 1; min-width: min(100%, 16em)")
             with ui.element("div").classes("row-of"):
@@ -47,11 +47,11 @@ class ReviewDesk:
                 action("Unreadable", self._send_unreadable)
                 if skip is not None:
                     action("Skip", skip)
-            self._told = Text("p", "").classes("hint").props("role=status")
+            self._hint = Text("p", "").classes("hint").props("role=status")
         self._take(strip)
 
     def show(self, strip: Json) -> None:
-        """Ask about another strip."""
+        """Show another strip."""
         self._drawing.show(strip)
         self._take(strip)
 
@@ -68,43 +68,43 @@ class ReviewDesk:
                 "Patient": strip["patient"],
                 "From": formatting.marked(formatting.stamp(strip["began_ns"]), strip["time_quality"]),
                 "Rhythm by the edge": formatting.rhythm(strip["rhythm"]),
-                "Beats by the edge": count_of(strip["beats"]),
+                "Beats by the edge": beat_counts(strip),
                 "Model": strip["version"],
             }
         )
-        self._tell_button()
+        self._update_button()
 
     async def _change_beats(self, beats: Beats) -> None:
         self._beats = beats
-        self._tell_button()
+        self._update_button()
 
-    def _tell_button(self) -> None:
+    def _update_button(self) -> None:
         corrects = review_of(self._strip, self._beats, self._rhythm.value, "")["verdict"] == "corrected"
         self._save.text = "Save the correction" if corrects else "Confirm"
-        self._told.text = (
-            "Saves the beats and the rhythm as they are shown now."
+        self._hint.text = (
+            "Saves the beats and the rhythm as shown."
             if corrects
-            else "Confirms the beats and the rhythm of the edge. Change either, and the correction is saved."
+            else "Confirms the beats and the rhythm of the edge. After a change, saves the correction."
         )
 
     async def _send(self) -> None:
-        said = review_of(self._strip, self._beats, self._rhythm.value, self._note.value or "")
-        await self._post(said)
+        review = review_of(self._strip, self._beats, self._rhythm.value, self._note.value or "")
+        await self._post(review)
 
     async def _send_unreadable(self) -> None:
         await self._post({"verdict": "unreadable", "note": self._note.value or ""})
 
-    async def _post(self, said: dict[str, Any]) -> None:
+    async def _post(self, review: dict[str, Any]) -> None:
         path = f"{API}/strips/{quote(self._strip['id'], safe='')}/review"
-        done = f"Strip {formatting.VERDICTS[said['verdict']]}."
-        if await self._view.act(self._view.api.post(path, said), done):
+        done = f"Strip {formatting.VERDICTS[review['verdict']]}."
+        if await self._view.act(self._view.api.post(path, review), done):
             await self._stored()
 
 
 def review_of(strip: Json, beats: Sequence[Json], rhythm: str | None, note: str) -> dict[str, Any]:
-    """The body of a review in which ``beats`` and ``rhythm`` are true of ``strip``.
+    """The body of a review with ``beats`` and ``rhythm`` as the truth of ``strip``.
 
-    Where both are as the edge told them, the strip is confirmed; else all that is shown is the correction.
+    ``confirmed`` if both equal those of the edge, else ``corrected``.
     """
     edge = strip["rhythm"] if strip["rhythm"] in TRUE_RHYTHMS else None
     if list(beats) == plain_beats(shown_beats(strip["beats"], None)) and rhythm == edge:
@@ -113,33 +113,32 @@ def review_of(strip: Json, beats: Sequence[Json], rhythm: str | None, note: str)
 
 
 def plain_beats(beats: Sequence[Json]) -> Beats:
-    """Time and class of each."""
+    """Beats with time and class only."""
     return [{"at_ms": beat["at_ms"], "kind": beat["kind"]} for beat in beats]
 
 
 def rhythm_of(strip: Json) -> str | None:
-    """The rhythm to start from: the clinician's, else the edge's; None where neither is one to choose."""
+    """Initial rhythm of the form: the clinician's, else the edge's; None if neither is selectable."""
     return next((label for label in (strip["true_rhythm"], strip["rhythm"]) if label in TRUE_RHYTHMS), None)
 
 
 def verdict(strip: Json) -> tuple[str, Any]:
-    """What has been said of a strip, and its tone."""
+    """Text and tone of a strip's review state."""
     if strip["reviewed_ns"] is None:
         return "not reviewed", ""
     return f"{formatting.VERDICTS.get(strip['verdict'], strip['verdict'])} by {strip['reviewed_by']}", "good"
 
 
-def count_of(beats: Sequence[Json]) -> str:
-    """``9 N, 2 V``."""
-    kinds = [beat["kind"] for beat in beats]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in formatting.BEATS if kind in kinds) or "none"
+def beat_counts(strip: Json) -> str:
+    """The edge's beats of a strip as ``9 N, 2 V``."""
+    return formatting.beat_counts([beat["kind"] for beat in strip["beats"]])
 
 
 def strip_href(strip: str) -> str:
-    """Where a strip's page is."""
+    """Link to a strip's page."""
     return f"/ui/apps/ecg/strips/{quote(strip, safe='')}"
 
 
 def patient_href(patient: str, day: str = "") -> str:
-    """Where a patient's page is."""
+    """Link to a patient's page."""
     return f"/ui/apps/ecg/patients/{quote(patient, safe='')}" + (f"?day={day}" if day else "")

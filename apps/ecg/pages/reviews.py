@@ -1,4 +1,4 @@
-"""The pages on which strips are looked at: the review queue, and one strip by its link."""
+"""Pages of strips: the review queue, and a single strip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from apps.ecg.cloud import formatting
-from apps.ecg.pages.review_desk import API, ReviewDesk, count_of, patient_href, strip_href, verdict
+from apps.ecg.pages.review_desk import API, ReviewDesk, beat_counts, patient_href, strip_href, verdict
 from common.pages import ApiError, Badge, Column, Table, Text, View, card, empty
 
 QUEUE = 50
@@ -22,24 +22,24 @@ QUEUE_COLUMNS = (
     Column("priority", "Priority", kind="badge"),
     Column("rhythm", "Rhythm by the edge"),
     Column("beats", "Beats by the edge"),
-    Column("reason", "Asks for a look", kind="bar", hint="By the alarm's priority and the least sure beat"),
+    Column("reason", "Rank", kind="bar", hint="By alarm priority, then the lowest beat probability"),
     Column("patient", "Patient", kind="link"),
 )
-NOTHING = "No strip waits for a review."
+NOTHING = "No strips to review."
 WHAT_TO_DO = (
-    "A node sends 10 s of signal around an alarm where its setting allows it: "
+    "A node sends 10 s of signal around an alarm if its setting consent allows it: "
     "EDGELOOP_SETTINGS__CONSENT=strips edgeloop node run --app ecg ..."
 )
 
 
 class ReviewPage:
-    """One visit of the queue: the strip that asks most for a look on a desk, and what waits behind it."""
+    """One visit of the queue: the form of the first strip, and the list of those after it."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._desk: ReviewDesk | None = None
         self._shown: str | None = None
-        """The strip on the desk, empty while it says that there is none; it stays until it is done with."""
+        """Id of the strip in the form, kept until reviewed or skipped; empty while there is none."""
         self._skipped: set[str] = set()
         self._waiting: list[dict[str, Any]] = []
 
@@ -48,11 +48,13 @@ class ReviewPage:
         with self._view.head:
             self._virtual = Badge()
             Text("span", formatting.DISCLAIMER).classes("about")
-        with card("Is this right?", "What you say is what models learn from.", wide=True) as self._place:
+        with card("Review", "Reviews become training labels.", wide=True) as self._card:
             self._box = ui.element("div").classes("stack")
             with self._box:
                 Text("p", "Loading…").classes("hint waiting")
-        with card("What waits", "The highest priority and the least sure beats first.", wide=True) as listed:
+        with card(
+            "Queue", "Highest alarm priority first, then lowest beat probability.", wide=True
+        ) as listed:
             self._table = Table("Strips to review", QUEUE_COLUMNS, nothing=NOTHING)
             self._table.classes("ecg-names")
         self._listed = listed
@@ -67,7 +69,7 @@ class ReviewPage:
             await self._show_next()
 
     async def _show_next(self) -> None:
-        """Put the first strip that was not skipped on the desk; after the last one, begin again."""
+        """Show the first strip that was not skipped; after the last one, start over."""
         left = [strip for strip in self._waiting if strip["id"] not in self._skipped]
         if not left:
             self._skipped.clear()
@@ -100,7 +102,7 @@ class ReviewPage:
 
     async def _stored(self) -> None:
         self._shown = ""
-        with suppress(ApiError):  # the banner shows it at the next refresh
+        with suppress(ApiError):  # the next refresh shows the error
             await self._refresh()
 
     async def _skip(self) -> None:
@@ -110,7 +112,7 @@ class ReviewPage:
 
 
 class StripPage:
-    """One visit of a strip's page: the strip, and what has been said of it or is said now."""
+    """One visit of a strip's page: the strip with its review form."""
 
     def __init__(self, view: View, strip: str) -> None:
         self._view = view
@@ -124,26 +126,26 @@ class StripPage:
             strip, patient = await read_strip(self._view, self._id)
         except ApiError as error:
             known = "A patient's page lists the strips of a day."
-            empty(str(error), known if error.status == 404 else "Open the page again in a moment.")
+            empty(str(error), known if error.status == 404 else "Try again in a moment.")
             return
         self._view.name(f"{formatting.alarm(strip['alarm'])}, {formatting.clock(strip['began_ns'])} UTC")
         with self._view.head:
             if patient["virtual"]:
                 Badge("virtual", "info")
-            with ui.element("nav").classes("crumbs").props('aria-label="Where this is"'):
+            with ui.element("nav").classes("crumbs").props('aria-label="Breadcrumb"'):
                 Text("a", "All patients").props("href=/ui/apps/ecg")
                 Text("span", " · ")
                 day = formatting.stamp(strip["began_ns"])[:10]
                 Text("a", strip["patient"]).props["href"] = patient_href(strip["patient"], day)
                 Text("span", " · ")
                 Text("a", "Review queue").props("href=/ui/apps/ecg/review")
-        with card("Strip", "What you say is what models learn from.", wide=True):
+        with card("Strip", "Reviews become training labels.", wide=True):
             try:
-                self._desk = ReviewDesk(self._view, strip, self._again)
+                self._desk = ReviewDesk(self._view, strip, self._reload)
             except ValueError as error:
                 empty("This strip cannot be drawn.", str(error), icon="broken_image")
 
-    async def _again(self) -> None:
+    async def _reload(self) -> None:
         with suppress(ApiError):
             strip, _ = await read_strip(self._view, self._id)
             self._desk.show(strip)
@@ -157,7 +159,7 @@ async def read_strip(view: View, strip: str) -> tuple[Json, Json]:
 
 def queue_row(strip: Json) -> dict[str, Any]:
     """A strip as a row of a table."""
-    told, tone = verdict(strip)
+    state, tone = verdict(strip)
     return {
         "id": strip["id"],
         "began": formatting.marked(
@@ -168,11 +170,11 @@ def queue_row(strip: Json) -> dict[str, Any]:
         "priority": strip["priority"],
         "priority_tone": formatting.PRIORITY_TONES.get(strip["priority"], ""),
         "rhythm": formatting.rhythm(strip["rhythm"]),
-        "beats": count_of(strip["beats"]),
+        "beats": beat_counts(strip),
         "reason": strip["reason"] / 3,
         "reason_text": f"{strip['reason']:.2f}",
         "patient": strip["patient"],
         "patient_href": patient_href(strip["patient"], formatting.stamp(strip["began_ns"])[:10]),
-        "verdict": told,
+        "verdict": state,
         "verdict_tone": tone,
     }

@@ -1,6 +1,6 @@
-// A strip on ECG paper: its beats, zoom, and a caliper of two lines. The paper itself is an SVG that the server
-// draws (paper.py), in millimetres; all that can be touched lies over it. Beats are changed here and told as
-// "beats"; a beat that is taken away stays as "-", so that it can be brought back.
+// A strip on ECG paper: beats, zoom, and a caliper of two lines. The paper is an SVG of the server
+// (ecg_paper.py), in millimetres; interactive elements lie over it. Changed beats are emitted as "beats"; a
+// removed beat stays as "-", so that it can be restored.
 const KINDS = ["N", "S", "V", "F", "Q"];
 const GONE = "-";
 const ZOOMS = [1, 2, 4];
@@ -27,9 +27,9 @@ export default {
           <div class="strip-beats" role="group" :aria-label="editable ? 'Beats: arrow keys move, letters N S V F Q choose, Delete takes away' : 'Beats'">
             <template v-for="(beat, i) in beats" :key="beat.at_ms">
               <button v-if="editable" type="button" :ref="el => buttons[i] = el" :class="look(beat, i)" :style="{ left: x(beat.at_ms / 1000) }"
-                :tabindex="i === current ? 0 : -1" :aria-pressed="i === chosen" :aria-label="told(beat, i)" :title="told(beat, i)"
+                :tabindex="i === current ? 0 : -1" :aria-pressed="i === chosen" :aria-label="description(beat, i)" :title="description(beat, i)"
                 @focus="current = i" @click="press(i)" @keydown="key($event, i)">{{ beat.kind === GONE ? "×" : beat.kind }}</button>
-              <span v-else :class="look(beat, i)" :style="{ left: x(beat.at_ms / 1000) }" role="img" :aria-label="told(beat, i)" :title="told(beat, i)">{{ beat.kind }}</span>
+              <span v-else :class="look(beat, i)" :style="{ left: x(beat.at_ms / 1000) }" role="img" :aria-label="description(beat, i)" :title="description(beat, i)">{{ beat.kind }}</span>
             </template>
           </div>
           <div class="caliper-span" aria-hidden="true" :style="spanStyle"></div>
@@ -81,7 +81,7 @@ export default {
     },
     about() {
       const beat = this.beats[this.chosen];
-      if (beat) return this.told(beat, this.chosen);
+      if (beat) return this.description(beat, this.chosen);
       return this.beats.length ? "Choose a beat above to change its class; choose it again for the next class." : "No beat was found in this strip.";
     },
   },
@@ -119,10 +119,10 @@ export default {
     look(beat, i) {
       return ["beat", beat.kind === GONE ? "gone" : `kind-${beat.kind}`, { changed: beat.kind !== beat.edge, chosen: i === this.chosen }];
     },
-    told(beat, i) {
+    description(beat, i) {
       const kind = beat.kind === GONE ? "not a beat" : `${beat.kind}, ${this.kinds[beat.kind]}`;
       const sure = beat.probability == null ? "" : ` (${Math.round(100 * beat.probability)} %)`;
-      const edge = beat.edge === GONE ? "; the edge found none" : beat.kind === beat.edge ? sure : `; the edge says ${beat.edge}${sure}`;
+      const edge = beat.edge === GONE ? "; not detected by the edge" : beat.kind === beat.edge ? sure : `; edge: ${beat.edge}${sure}`;
       return `Beat ${i + 1} at ${(beat.at_ms / 1000).toFixed(2)} s: ${kind}${edge}`;
     },
     valueText(i) {
@@ -137,7 +137,7 @@ export default {
       if (!this.beats[i]) return;
       this.chosen = i;
       this.beats[i].kind = kind;
-      this.tell();
+      this.emitBeats();
     },
     key(event, i) {
       const letter = event.key.toUpperCase();
@@ -164,13 +164,13 @@ export default {
       this.beats.push({ at_ms, kind: "N", edge: GONE, probability: null });
       this.beats.sort((a, b) => a.at_ms - b.at_ms);
       this.chosen = this.current = this.beats.findIndex((beat) => beat.at_ms === at_ms);
-      this.tell();
+      this.emitBeats();
     },
     undo() {
       this.start();
-      this.tell();
+      this.emitBeats();
     },
-    tell() {
+    emitBeats() {
       this.$emit("beats", { id: this.strip.id, beats: this.beats.filter((b) => b.kind !== GONE).map((b) => ({ at_ms: b.at_ms, kind: b.kind })) });
     },
     setZoom(zoom) {

@@ -1,4 +1,4 @@
-"""A strip as a block of a page: paper, beats, zoom and caliper, and what a clinician makes of its beats."""
+"""Page block of a strip: ECG paper, beats, zoom, caliper, and editing of beats."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from apps.ecg.cloud.strips import decode_samples
 STYLE = Path(__file__).with_name("strip.css")
 Json = Mapping[str, Any]
 SAME_BEAT_MS = 1.0
-"""Beats of the edge and of a clinician that are nearer than this are one."""
+"""Tolerance for matching a clinician's beats to the edge's."""
 
 
 class StripView(Element, component="strip.js"):
-    """Shows strips as ``GET /v1/apps/ecg/strips/{strip}`` gives them; ``editable`` lets beats be changed."""
+    """Shows a strip of ``GET /v1/apps/ecg/strips/{strip}``; beats can be changed if ``editable``."""
 
     def __init__(self, strip: Json, *, editable: bool) -> None:
         super().__init__()
@@ -29,12 +29,12 @@ class StripView(Element, component="strip.js"):
         self.show(strip)
 
     def show(self, strip: Json) -> None:
-        """Show another strip. Raises `ValueError` for samples that are none."""
+        """Show another strip. Raises `ValueError` for malformed samples."""
         self.props["strip"] = strip_props(strip)
         self.update()
 
     def on_beats(self, do: Callable[[list[dict[str, Any]]], Awaitable[None]]) -> None:
-        """Call ``do`` with all beats (``at_ms``, ``kind``) whenever one is changed."""
+        """Call ``do`` with all beats (``at_ms``, ``kind``) after each change."""
 
         async def changed(event: Any) -> None:
             if event.args["id"] == self.props["strip"]["id"]:
@@ -44,7 +44,7 @@ class StripView(Element, component="strip.js"):
 
 
 def strip_props(strip: Json) -> dict[str, Any]:
-    """What the browser needs of a strip. Raises `ValueError` for samples that are none."""
+    """Props of the browser component. Raises `ValueError` for malformed samples."""
     leads = strip["leads"]
     try:
         raw = base64.b64decode(strip["samples_b64"], validate=True)
@@ -69,19 +69,19 @@ def strip_props(strip: Json) -> dict[str, Any]:
 
 
 def shown_beats(edge: Sequence[Json], true: Sequence[Json] | None) -> list[dict[str, Any]]:
-    """The beats as a clinician left them, or as the edge told them where nobody has; in order of time.
+    """The clinician's beats, else the edge's, in order of time.
 
-    ``edge`` in a beat is what the edge had said of it: ``-`` where it had found none.
+    ``edge`` in a clinician's beat is its class at the edge: ``-`` if the edge found none.
     """
     if true is None:
         return [dict(beat) for beat in sorted(edge, key=_time)]
     shown = []
     for beat in sorted(true, key=_time):
         found = next((each for each in edge if abs(each["at_ms"] - beat["at_ms"]) < SAME_BEAT_MS), None)
-        said = {"edge": "-", "probability": None}
+        by_edge = {"edge": "-", "probability": None}
         if found is not None:
-            said = {"edge": found["kind"], "probability": found.get("probability")}
-        shown.append({"at_ms": beat["at_ms"], "kind": beat["kind"]} | said)
+            by_edge = {"edge": found["kind"], "probability": found.get("probability")}
+        shown.append({"at_ms": beat["at_ms"], "kind": beat["kind"]} | by_edge)
     return shown
 
 

@@ -1,1 +1,1 @@
-"""Training: dataset, model, evaluation, and learning from the field."""
+"""Training of the ECG app: dataset, model, evaluation, and corrections from field labels."""

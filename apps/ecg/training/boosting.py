@@ -1,4 +1,4 @@
-"""Gradient boosted trees: fitted by LightGBM, kept as plain arrays, for the graph and for predictions.
+"""Gradient boosted trees: fitted by LightGBM, stored as plain arrays for the ONNX graph and for predictions.
 
 Friedman (2001); Ke et al. (2017) for the implementation. LightGBM is imported for fitting only.
 """
@@ -19,12 +19,12 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How trees are grown; chosen by cross-validation over DS1's patients."""
+    """Hyperparameters of the trees, chosen by cross-validation over DS1's patients."""
 
     rounds: int = 150
     rate: float = 0.07
     leaves: int = 8
-    least_rows: int = 30
+    min_rows: int = 30
     shrinkage: float = 10.0
     columns: float = 0.6
     rows: float = 0.7
@@ -60,8 +60,8 @@ def fit_trees(
 ) -> Trees:
     """Trees for ``classes`` classes (2: one score, the log odds of class 1) on some of the features.
 
-    ``rows`` is ``(n, features)``; ``columns`` are those that may be used. Raises `TrainingError` where
-    LightGBM cannot be loaded.
+    ``rows`` is ``(n, features)``; ``columns`` are the features in use. Raises `TrainingError` if LightGBM
+    cannot be loaded.
     """
     try:
         import lightgbm
@@ -75,7 +75,7 @@ def fit_trees(
         "objective": "binary" if classes == 2 else "multiclass",
         "learning_rate": recipe.rate,
         "num_leaves": recipe.leaves,
-        "min_child_samples": recipe.least_rows,
+        "min_child_samples": recipe.min_rows,
         "lambda_l2": recipe.shrinkage,
         "feature_fraction": recipe.columns,
         "bagging_fraction": recipe.rows,
@@ -139,14 +139,15 @@ def joined(parts: list[Trees]) -> Trees:
     """The mean of several ensembles of trees as one."""
     counts = np.cumsum([0] + [int(part.tree.max()) + 1 for part in parts])
     return Trees(
-        parts[0].targets,
-        np.concatenate([part.tree + count for part, count in zip(parts, counts, strict=False)]),
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("node", "feature", "threshold", "yes", "no")
-        ),
-        np.concatenate([part.value / len(parts) for part in parts]).astype(np.float32),
-        np.concatenate([part.target for part in parts]),
+        targets=parts[0].targets,
+        tree=np.concatenate([part.tree + count for part, count in zip(parts, counts, strict=False)]),
+        node=np.concatenate([part.node for part in parts]),
+        feature=np.concatenate([part.feature for part in parts]),
+        threshold=np.concatenate([part.threshold for part in parts]),
+        yes=np.concatenate([part.yes for part in parts]),
+        no=np.concatenate([part.no for part in parts]),
+        value=np.concatenate([part.value / len(parts) for part in parts]).astype(np.float32),
+        target=np.concatenate([part.target for part in parts]),
     )
 
 

@@ -1,21 +1,21 @@
-"""Learning from the field: what clinicians said about strips, and the corrections that follow from it.
+"""Corrections of the model from field labels: clinicians' reviews of strips.
 
-A sample is 30 s of one lead (`apps.ecg.edge.excerpts`). A label of kind ``beats`` names all beats
-between two times, one of kind ``rhythm`` the rhythm; what is outside was not seen, and is neither learnt nor
-judged. Between the times of a label,
+A sample is 30 s of one lead (`apps.ecg.edge.excerpts`). A label of kind ``beats`` has all beats
+between two times, one of kind ``rhythm`` the rhythm; signal outside was not reviewed, and is neither used for
+training nor for evaluation. Between the times of a label,
 
-- a peak of the device near a named beat is a beat of that class,
-- a peak without one, which a clinician has removed, is learnt as Q and judged as a false beat,
-- a named beat without a peak, which a clinician has added, counts as missed in the patient's score. Nothing
-  is learnt from it: the model classifies peaks, it does not find them.
+- a peak of the device near a labelled beat is a beat of that class,
+- a peak without one, removed by the clinician, is trained as Q and evaluated as a false beat,
+- a labelled beat without a peak, added by the clinician, counts as missed in the patient's score. It is not
+  used for training: the model classifies peaks, it does not find them.
 
 `fit_correction` moves a linear correction of the model's scores (multinomial logistic regression with the
-model's own scores as offset), held near to where it was in two ways: by a penalty, and by known recordings,
-on which what the model says now is what is wanted of it (learning without forgetting: Li, Hoiem 2017). So the
-field is the only force, and what a job without mistakes to learn from makes is nearly what there was.
+model's own scores as offset), kept near its start in two ways: by a penalty, and by known recordings, on
+which the current output is the target (learning without forgetting: Li, Hoiem 2017). So only field labels
+move it, and a job without mistakes to correct leaves the model nearly unchanged.
 
-A patient of the field counts like a known one, however many strips there are, and all of them together like
-all known ones at most: a single strip moves the model little, many patients move it half of the way.
+A field patient weighs as much as a known one, independent of the number of strips, and all field patients at
+most as much as all known ones: a single strip moves the model little, many patients move it half way.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from common.app.training import Label, LabelledSample
 PENALTY = 0.02
 STEPS = 200
 _SILENT_ON_AF = frozenset({"VT", "pause", "unknown"})
-"""Rhythms that AF may lie under: who names the run says nothing of what the atria do."""
+"""Rhythms that may coexist with AF: their labels are no statement on the atria."""
 _WARM_BEATS = 3
-"""First beats of a strip that are not learnt from or judged: there is no template yet."""
+"""Number of beats at the start of a strip without training and evaluation, as there is no template yet."""
 
 
 def strips_of(samples: Sequence[LabelledSample]) -> tuple[list[Examples], list[str]]:
-    """Strips that can be learnt from, as examples of their patient, and why others cannot."""
+    """Usable strips as examples of their patient, and the reasons against others."""
     strips: list[Examples] = []
     refused: list[str] = []
     for labelled in samples:
         try:
             found = _strip(labelled)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            found = f"it is no strip, or a label of it is none: {error!r}"
+            found = f"malformed sample or label: {error!r}"
         if isinstance(found, Examples):
             strips.append(found)
         elif found:
@@ -59,8 +59,8 @@ def strips_of(samples: Sequence[LabelledSample]) -> tuple[list[Examples], list[s
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a label says of a strip between two of its samples."""
+class _StripLabel:
+    """A label of a strip between two of its samples."""
 
     begin: int
     end: int
@@ -74,7 +74,7 @@ def _strip(labelled: LabelledSample) -> Examples | str | None:
     kinds = sample.arrays["kinds"]
     signal = np.where(steps == MISSING, np.nan, steps * float(attributes["lsb_mv"]))
     beats, rhythms = (
-        _said(labelled.labels, kind, began_ns, rate, len(signal)) for kind in ("beats", "rhythm")
+        _labels(labelled.labels, kind, began_ns, rate, len(signal)) for kind in ("beats", "rhythm")
     )
     if not beats and not rhythms:
         return None
@@ -85,17 +85,19 @@ def _strip(labelled: LabelledSample) -> Examples | str | None:
     rhythms = [each for each in rhythms if each.body["rhythm"] not in _SILENT_ON_AF]
     spans = tuple((each.begin, each.end) for each in rhythms)
     fibrillating = tuple((e.begin, e.end) for e in rhythms if e.body["rhythm"] in FIBRILLATION)
-    count = len(rows)  # The last beats have none: what comes after them is not there.
+    count = len(rows)  # The last beats have no row: the signal after them is missing.
     known = Truth(rows.samples, truth[:count], (), fibrillating, spans)
     return Examples(sample.group, 0, rate, rows, truth[:count], extra[:count], missed, known)
 
 
-def _said(labels: Sequence[Label], kind: str, began_ns: int, rate_hz: float, length: int) -> list[_Said]:
-    """What labels of a kind say of a strip of ``length`` samples; where two overlap, the newer one counts.
+def _labels(
+    labels: Sequence[Label], kind: str, began_ns: int, rate_hz: float, length: int
+) -> list[_StripLabel]:
+    """Labels of a kind on a strip of ``length`` samples; of two that overlap, the newer one counts.
 
-    A label of beats that does not tell its end was seen up to its last beat.
+    A label of beats without an end extends to its last beat.
     """
-    found: list[tuple[str, _Said]] = []
+    found: list[tuple[str, _StripLabel]] = []
     about = [label for label in labels if label.kind in (kind, "unreadable")]
     for label in sorted(about, key=lambda label: -label.created_ns):
         first_ns = int(label.body["began_ns"])
@@ -104,27 +106,27 @@ def _said(labels: Sequence[Label], kind: str, began_ns: int, rate_hz: float, len
         begin, end = (round((at_ns - began_ns) / 1e9 * rate_hz) for at_ns in (first_ns, last_ns))
         apart = all(end <= each.begin or begin >= each.end for _, each in found)
         if begin < length and end > 0 and apart:
-            found.append((label.kind, _Said(begin, end, label.body)))
+            found.append((label.kind, _StripLabel(begin, end, label.body)))
     return [each for of_kind, each in found if of_kind == kind]
 
 
 def _beats(
-    said: Sequence[_Said], peaks: NDArray[np.int64], rate_hz: float
+    labels: Sequence[_StripLabel], peaks: NDArray[np.int64], rate_hz: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Class of each peak, whether there is no beat at it, and the classes of beats without a peak.
+    """Class of each peak, whether it is a false one, and the classes of beats without a peak.
 
-    A peak that nobody has seen is `UNKNOWN`; so is one at the border of what was seen, unless it is named.
+    An unreviewed peak is `UNKNOWN`; so is one at the border of a label, unless it matches a beat.
     """
     window = round(WINDOW_S * rate_hz)
     named = sorted(
         (each.begin + round(beat["at_ms"] / 1e3 * rate_hz), KINDS.index(beat["kind"]))
-        for each in said
+        for each in labels
         for beat in each.body["beats"]
     )
     samples, kinds = np.array(named, np.int64).reshape(-1, 2).T
     at = matched(peaks, samples, window)
     extra = np.zeros(len(peaks), bool)
-    for each in said:
+    for each in labels:
         extra |= (at < 0) & (peaks >= each.begin + window) & (peaks < each.end - window)
     truth = np.where(extra, KINDS.index("Q"), UNKNOWN)
     truth[at >= 0] = kinds[at[at >= 0]]
@@ -136,7 +138,7 @@ def _beats(
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Rows for a correction: standardized features, the trees' scores and the probabilities that are wanted,
+    """Training rows of a correction: standardized features, the trees' scores and the target probabilities,
     both ``(n, targets)``, and weights."""
 
     scaled: NDArray[np.float32]
@@ -146,12 +148,12 @@ class Lesson:
 
 
 def field_weight(field: Collection[str], known: Collection[str]) -> float:
-    """What the patients of the field weigh against all known ones; both are the patients of rows."""
+    """Weight of the field patients relative to all known ones; both are the patients of rows."""
     return min(1.0, len(set(field)) / len(set(known)))
 
 
-def balanced(truth: NDArray[np.int64], groups: NDArray, total: float) -> NDArray[np.float64]:
-    """Weights that sum to ``total``: groups count equal, classes in a group by the root of their number."""
+def balanced(truth: NDArray[np.int64], groups: NDArray[Any], total: float) -> NDArray[np.float64]:
+    """Weights that sum to ``total``: equal groups, classes in a group by the root of their number."""
     weights = np.zeros(len(truth))
     for group in np.unique(groups):
         inside = groups == group
@@ -161,9 +163,9 @@ def balanced(truth: NDArray[np.int64], groups: NDArray, total: float) -> NDArray
 
 
 def fit_correction(lessons: Sequence[Lesson], start: Correction, penalty: float = PENALTY) -> Correction:
-    """The correction that explains the lessons, near to ``start``.
+    """The correction that fits the lessons, near ``start``.
 
-    One target is the log odds of class 1. Minimized by L-BFGS (Liu, Nocedal 1989).
+    A single target is the log odds of class 1. Minimized by L-BFGS (Liu, Nocedal 1989).
     """
     from scipy.optimize import minimize
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,8 +149,8 @@ def load_record(folder: Path, name: str) -> Record:
                 f"{base}{suffix} is missing: a record is {name}.hea, {name}.dat and {name}.atr"
             )
     try:
-        signal = wfdb.rdrecord(str(base))
-        marks = wfdb.rdann(str(base), "atr")
+        signal: Any = wfdb.rdrecord(str(base))
+        marks: Any = wfdb.rdann(str(base), "atr")
     except Exception as error:  # wfdb has no errors of its own: a torn file ends in any of Python's
         raise DatasetError(f"{base} cannot be read as a WFDB record: {error!r}") from error
     units = set(signal.units or ())

@@ -1,4 +1,4 @@
-"""Atrial fibrillation by duration and by episode: what was told against what was annotated."""
+"""Detected against annotated atrial fibrillation, by duration and by episode."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from apps.ecg.edge.rhythm import RhythmRows
 from apps.ecg.training.examples import Examples
 
 SHORTEST_S = 30.0
-"""Episodes so long are counted one by one: shorter ones are no clinical AF (ESC guideline, 2020)."""
+"""Minimum length of counted episodes: shorter ones are no clinical AF (ESC guideline, 2020)."""
 
 Spans = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Seconds of AF that were found, told wrongly and missed; episodes of `SHORTEST_S`, and those found."""
+    """Seconds of AF detected, falsely detected and missed; episodes of `SHORTEST_S`, and those detected."""
 
     found_s: float = 0.0
     wrong_s: float = 0.0
@@ -39,15 +39,15 @@ class Durations:
 
     @property
     def f1(self) -> float:
-        """NaN where there is no AF, told or true."""
+        """NaN without AF, detected or true."""
         total = 2 * self.found_s + self.wrong_s + self.missed_s
         return 2 * self.found_s / total if total else float("nan")
 
 
-def told_spans(
+def detected_spans(
     rows: RhythmRows, probabilities: NDArray[np.floating], limits: EpisodeLimits, rate_hz: float
 ) -> list[tuple[int, int]]:
-    """Episodes of AF as the app tells them afterwards, in samples; the last may be going on."""
+    """Episodes of AF as the app dates them, in samples; an ongoing one ends with the rows."""
     episodes = Episodes(rate_hz, limits)
     changes = []
     for sample, began, p in zip(rows.samples, rows.began, probabilities, strict=True):
@@ -60,21 +60,21 @@ def told_spans(
 def durations_of(
     one: Examples, rows: RhythmRows, probabilities: NDArray[np.floating], limits: EpisodeLimits
 ) -> Durations:
-    """What a recording's decisions give against its annotations."""
-    told = told_spans(rows, probabilities, limits, one.rate_hz)
-    return compared(told, one.truth.fibrillation, one.rate_hz)
+    """Durations of a recording's decisions against its annotations."""
+    detected = detected_spans(rows, probabilities, limits, one.rate_hz)
+    return compared(detected, one.truth.fibrillation, one.rate_hz)
 
 
-def compared(told: Spans, true: Spans, rate_hz: float) -> Durations:
-    """Told episodes against true ones, in samples; neither overlap among themselves."""
-    overlaps = np.zeros((len(true), len(told)))
+def compared(detected: Spans, true: Spans, rate_hz: float) -> Durations:
+    """Detected against true episodes, in samples; neither overlap among themselves."""
+    overlaps = np.zeros((len(true), len(detected)))
     for at, (begin, end) in enumerate(true):
-        overlaps[at] = [max(0, min(end, until) - max(begin, since)) for since, until in told]
+        overlaps[at] = [max(0, min(end, until) - max(begin, since)) for since, until in detected]
     found = float(overlaps.sum())
     long = [at for at, (begin, end) in enumerate(true) if end - begin >= SHORTEST_S * rate_hz]
     return Durations(
         found / rate_hz,
-        (sum(f - c for c, f in told) - found) / rate_hz,
+        (sum(f - c for c, f in detected) - found) / rate_hz,
         (sum(e - b for b, e in true) - found) / rate_hz,
         len(long),
         sum(bool(overlaps[at].any()) for at in long),

@@ -1,16 +1,16 @@
-"""How good a model is: the benchmark on MIT-BIH's DS2, and the patients by whom the gate judges.
+"""Evaluation of a model: the benchmark on MIT-BIH's DS2, and the patients of the gate.
 
 *Benchmark* (``ecg_*``): records of DS2, which no training sees (de Chazal, O'Dwyer, Reilly 2004; records 201
 of DS1 and 202 of DS2 are of one person), through the streaming path: the app's own R peaks, each matched to
-an annotated beat within 150 ms. A beat without a peak counts as missed by its class, a peak without a beat
-as a false one of the class that it is called. Intervals are 95 % by bootstrap over records. Ventricular
-flutter is left out, as EC57 has it. It runs where a data folder is named, which must have the whole database,
-and no strips are held out: no decision is taken on it.
+an annotated beat within 150 ms. A beat without a peak is a miss of its class, a peak without a beat
+a false positive of its assigned class. Intervals are 95 % by bootstrap over records. Ventricular flutter is
+excluded, as in EC57. It needs a data folder with the whole database and runs without held-out strips only: no
+decision depends on it.
 
-*Fleet* (``ecg_fleet_score`` and the slices): virtual patients, and each patient of whom strips were held out.
-A patient's score is the mean of two shares, as far as they can be measured: beats called right, averaged over
-N, S and V as far as there are any, and decisions on AF that are right, averaged over AF and none. The figure
-is the mean over slices; sensitivity to V (`V_SLICES`) is guarded beside it.
+*Fleet* (``ecg_fleet_score`` and the slices): virtual patients, and each patient with held-out strips. A
+patient's score is the mean of two shares, where measurable: correct beats, averaged over the classes N, S and
+V that occur, and correct decisions on AF, averaged over AF and no AF. The figure is the mean over slices;
+sensitivity to V (`V_SLICES`) is guarded as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from apps.ecg.edge.beats import FEATURE_NAMES, FEATURES, KINDS, decided
 from apps.ecg.edge.episodes import EpisodeLimits
-from apps.ecg.edge.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES, RhythmRows, as_told
+from apps.ecg.edge.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES, RhythmRows, suppress_s_in_af
 from apps.ecg.training.corrections import strips_of
 from apps.ecg.training.dataset import DS2, load_record, mitdb_in, published
 from apps.ecg.training.durations import Durations, durations_of
@@ -45,7 +45,7 @@ from common.bundle import Bundle
 from common.model.inference import open_session
 
 EVALUATION_SEED = 90_000
-"""Seed of the virtual patients for judging; those of training are others."""
+"""Seed of the virtual patients of the evaluation, disjoint from those of training."""
 FLEET_PATIENTS = 8
 VIRTUAL_S = 150.0
 VIRTUAL_KINDS: Mapping[str, Mapping[str, str]] = {
@@ -57,16 +57,16 @@ VIRTUAL_KINDS: Mapping[str, Mapping[str, str]] = {
 """Parameters of ordinary virtual patients by slice."""
 PATIENT = "patient:"
 V_SLICES = ("v_sensitivity:virtual", "v_sensitivity:field")
-MOST_FALSE = "232"
+S_RECORD = "232"
 """Record with most of DS2's beats of class S."""
-LEAST_OF_CLASS = 5
-"""Beats of a class from which on its sensitivity is told."""
+MIN_OF_CLASS = 5
+"""Minimum number of beats of a class for its sensitivity."""
 _EARLY, _UNLIKE, _IRREGULAR = 0.85, 0.9, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a model makes of a recording: beats, and rhythm rows with their truth and probability of AF."""
+    """Model outputs on a recording: beats, and rhythm rows with their truth and probability of AF."""
 
     beat_p: NDArray[np.float64]
     kinds: NDArray[np.int64]
@@ -102,7 +102,7 @@ class Scorer:
         rhythm_p = self.run(np.empty((0, FEATURES), np.float32), rows.features)["rhythm_p"]
         return Scored(
             beat_p,
-            as_told(kinds, one.rows.samples, rows.samples, rhythm_p, self.limits.af_off),
+            suppress_s_in_af(kinds, one.rows.samples, rows.samples, rhythm_p, self.limits.af_off),
             rows,
             af,
             np.asarray(rhythm_p, np.float64),
@@ -138,9 +138,9 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     strips = strips_of(samples)[0]
     slices = fleet_slices(scorer, strips)
     scores = [figure.value for name, figure in slices.items() if name not in V_SLICES]
-    judged = sum(figure.count or 0 for name, figure in slices.items() if name.startswith(PATIENT))
-    unit = f"mean over slices, {FLEET_PATIENTS} virtual patients and {judged} held-out strips"
-    fleet = Figure(float(np.mean(scores)), count=len(scores), unit=unit, virtual=judged == 0)
+    strip_count = sum(figure.count or 0 for name, figure in slices.items() if name.startswith(PATIENT))
+    unit = f"mean over slices, {FLEET_PATIENTS} virtual patients and {strip_count} held-out strips"
+    fleet = Figure(float(np.mean(scores)), count=len(scores), unit=unit, virtual=strip_count == 0)
     figures = {"ecg_fleet_score": fleet}
     data = ""
     if data_path is not None and not samples:
@@ -151,13 +151,13 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
         name = "MIT-BIH, the published files" if whole else "files named as MIT-BIH's, not the published ones"
         data = f"{name}, in {folder}"
         measured = benchmark(scorer, folder)
-        measured |= qrs.figures(list(qrs.measure_qrs(folder, rivals={})))
+        measured |= qrs.figures(list(qrs.measure_qrs(folder, baselines={})))
         figures |= {
             key: figure if whole else replace(figure, unit=f"{figure.unit}, not the published files")
             for key, figure in measured.items()
         }
         figures |= measured_before(bundle.manifest.parameters)
-    return Metrics(figures, slices, data, {"strips": judged})
+    return Metrics(figures, slices, data, {"strips": strip_count})
 
 
 # ---------------------------------------------------------------------------------------------- fleet
@@ -177,30 +177,30 @@ def fleet_slices(scorer: Scorer, strips: Sequence[Examples]) -> dict[str, Figure
         counts = np.sum([beat_counts(o, s.kinds) for o, s in zip(group, scored, strict=True)], axis=0)
         ventricular[V_SLICES[0 if name.startswith("virtual:") else 1]].append(counts)
         truth, chances = (np.concatenate([getattr(s, name) for s in scored]) for name in ("af", "rhythm_p"))
-        told = chances >= 0.5 * (scorer.limits.af_on + scorer.limits.af_off)
-        score = _score(counts, truth[truth != UNKNOWN], told[truth != UNKNOWN])
+        called = chances >= 0.5 * (scorer.limits.af_on + scorer.limits.af_off)
+        score = _score(counts, truth[truth != UNKNOWN], called[truth != UNKNOWN])
         if score is not None:
             virtual = name.startswith("virtual:")
             of = f"share, {len(group)} {'virtual patients' if virtual else 'held-out strips'}"
             slices[name] = Figure(score, count=len(group), unit=of, virtual=virtual)
     for name, counts in ventricular.items():
-        total = np.sum(counts, axis=0) if counts else np.zeros((NOTHING + 1, NOTHING + 1))
+        total: Counts = np.sum(counts, axis=0) if counts else np.zeros((NOTHING + 1, NOTHING + 1), np.int64)
         true = int(total[KINDS.index("V")].sum())
-        if true >= LEAST_OF_CLASS:
+        if true >= MIN_OF_CLASS:
             virtual = name == V_SLICES[0]
             unit = f"share of V beats, {'virtual patients' if virtual else 'held-out strips'}"
             slices[name] = Figure(float(sensitivity(total, "V")), count=true, unit=unit, virtual=virtual)
     return slices
 
 
-def _score(counts: Counts, truth: NDArray[np.int64], told: NDArray[np.bool_]) -> float | None:
-    """A patient's score, from beats and from decisions on AF; None where nothing can be measured."""
+def _score(counts: Counts, truth: NDArray[np.int64], called: NDArray[np.bool_]) -> float | None:
+    """A patient's score, from beats and decisions on AF; None if neither is measurable."""
     parts = []
-    shares = [sensitivity(counts, k) for k in "NSV" if counts[KINDS.index(k)].sum() >= LEAST_OF_CLASS]
+    shares = [sensitivity(counts, k) for k in "NSV" if counts[KINDS.index(k)].sum() >= MIN_OF_CLASS]
     if shares:
         parts.append(float(np.mean(shares)))
     if len(truth):
-        parts.append(float(np.mean([np.mean(told[truth == value] == value) for value in np.unique(truth)])))
+        parts.append(float(np.mean([np.mean(called[truth == value] == value) for value in np.unique(truth)])))
     return float(np.mean(parts)) if parts else None
 
 
@@ -208,7 +208,7 @@ def _score(counts: Counts, truth: NDArray[np.int64], told: NDArray[np.bool_]) ->
 
 
 def benchmark(scorer: Scorer, folder: Path, names: Sequence[str] = DS2) -> dict[str, Figure]:
-    """Beats and AF on records of MIT-BIH, with trivial rules beside."""
+    """Beats and AF on records of MIT-BIH, with trivial rules as baselines."""
     return benchmark_of(scorer, [examples_of(recording_of(load_record(folder, name)))[0] for name in names])
 
 
@@ -218,7 +218,7 @@ def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figu
     counts = [beat_counts(one, found.kinds) for one, found in zip(examples, scored, strict=True)]
     rule = [beat_counts(one, rr_rule(one)) for one in examples]
     majority = [beat_counts(one, np.zeros(len(one.rows), np.int64)) for one in examples]
-    without = [each for each, one in zip(counts, examples, strict=True) if one.patient != MOST_FALSE]
+    without = [each for each, one in zip(counts, examples, strict=True) if one.patient != S_RECORD]
     unit = f"{len(examples)} records of MIT-BIH"
     figures: dict[str, Figure] = {}
     for kind in "VSFN":
@@ -231,7 +231,7 @@ def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figu
         figures[f"ecg_{kind.lower()}_f1_of_aami"] = _bootstrapped(
             counts, lambda c, k=kind: f1_of_aami(c, k), lenient
         )
-    figures["ecg_s_f1_without_232"] = _bootstrapped(without, lambda c: f1(c, "S"), f"without {MOST_FALSE}")
+    figures["ecg_s_f1_without_232"] = _bootstrapped(without, lambda c: f1(c, "S"), f"without {S_RECORD}")
     figures["ecg_accuracy"] = _bootstrapped(counts, _accuracy, unit)
     figures["ecg_accuracy_of_majority"] = _bootstrapped(majority, _accuracy, "all beats N")
     figures["ecg_v_f1_of_rr_rule"] = _bootstrapped(rule, lambda c: f1(c, "V"), "early and unlike: V")
@@ -252,7 +252,7 @@ def benchmark_of(scorer: Scorer, examples: Sequence[Examples]) -> dict[str, Figu
 def fibrillation(
     limits: EpisodeLimits, examples: Sequence[Examples], scored: Sequence[Scored]
 ) -> dict[str, Figure]:
-    """AF by duration and by episode. Flutter (``(AFL``) counts as no AF, told or annotated."""
+    """AF by duration and by episode. Flutter (``(AFL``) counts as no AF, detected or annotated."""
     column = RHYTHM_NAMES.index("rmssd(24)")
     found = [durations_of(o, s.rhythm, s.rhythm_p, limits) for o, s in zip(examples, scored, strict=True)]
     plain = [
@@ -306,18 +306,18 @@ def rr_rule(one: Examples) -> NDArray[np.int64]:
 
 
 def measured_before(parameters: Mapping[str, Any]) -> dict[str, Figure]:
-    """What the job that made a starter recorded in its manifest: by folds over DS1, and over training seeds.
+    """Figures in the manifest of a starter, recorded by its training job: by folds over DS1, and over seeds.
 
-    Nothing of it is measured now.
+    They are not measured again.
     """
-    said = "recorded, not measured now"
-    of = f"patients of DS1, unseen by the trees that judged; {said}"
+    note = "recorded, not measured now"
+    of = f"patients of DS1, unseen by the trees behind them; {note}"
     found = {
         f"ecg_{name}_by_folds": Figure(value, unit=of, recorded=True)
         for name, value in parameters.get("by_folds", {}).items()
     }
     for name, values in parameters.get("measured", {}).get("figures_of_seeds", {}).items():
-        unit = f"mean over {len(values)} training seeds (least and most); {said}"
+        unit = f"mean over {len(values)} training seeds (minimum and maximum); {note}"
         found[f"{name}_mean_of_seeds"] = Figure(
             float(np.mean(values)), min(values), max(values), len(values), unit, recorded=True
         )

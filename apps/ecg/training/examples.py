@@ -21,17 +21,17 @@ from apps.ecg.training.scoring import WINDOW_S, matched
 from apps.ecg.virtual.patient import patient_of
 
 UNKNOWN = -1
-"""Truth of a beat or a rhythm row that is not judged."""
+"""Truth of a beat or a rhythm row without evaluation."""
 FIBRILLATION = ("(AFIB", "AF")
-"""Labels of atrial fibrillation in annotation files and of virtual patients. Flutter (``(AFL``) is none: it
-is regular more often than not; where it is called fibrillation, that counts as wrong."""
+"""Labels of atrial fibrillation in annotation files and of virtual patients. Flutter (``(AFL``) is none, as
+it is mostly regular; its detection as fibrillation is a false positive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was true of one recording: beats, spans in which none is judged, and rhythm as it changes.
+    """Ground truth of a recording: beats, spans without evaluation, and spans of fibrillation.
 
-    ``rhythm_known`` are the spans in which the rhythm is known; None where it is throughout.
+    ``rhythm_known`` are the spans with known rhythm; None for the whole recording.
     """
 
     samples: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording with its truth; ``signal_mv`` is ``(samples, leads)``, and the first lead is judged."""
+    """A recording with its truth; ``signal_mv`` is ``(samples, leads)``, and the first lead is evaluated."""
 
     patient: str
     rate_hz: float
@@ -53,10 +53,11 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Beats of one lead of one recording as the streaming path gives them.
+    """Beats of one lead of one recording by the streaming path.
 
-    ``kinds`` are indices in `KINDS`: that of the annotated beat, Q for a peak where there is none, `UNKNOWN`
-    where none is judged. ``extra`` are those peaks, ``missed`` the kinds of annotated beats without a peak.
+    ``kinds`` are indices in `KINDS`: the class of the annotated beat, Q for a peak without one, `UNKNOWN`
+    without evaluation. ``extra`` marks peaks without a beat, ``missed`` are the kinds of beats without a
+    peak.
     """
 
     patient: str
@@ -85,7 +86,7 @@ def recording_of(record: Record) -> Recording:
 
 
 def with_leads_between(recording: Recording, angles: Sequence[float]) -> Recording:
-    """The recording with more leads after its own (`data.lead_between`)."""
+    """The recording with additional leads (`dataset.lead_between`)."""
     between = [lead_between(recording.signal_mv, angle) for angle in angles]
     return replace(recording, signal_mv=np.column_stack([recording.signal_mv, *between]))
 
@@ -113,13 +114,13 @@ def virtual_recording(parameters: dict[str, str], seconds: float) -> Recording:
 
 
 def beat_rows(lead_mv: NDArray[np.float64], rate_hz: float, peaks: NDArray[np.int64]) -> BeatRows:
-    """Features of the beats at ``peaks`` of one lead, as a stream gives them."""
+    """Features of the beats at ``peaks`` of one lead, by the streaming path."""
     joined, _ = Joined().push(lead_mv)
     return BeatFeatures(rate_hz).push(joined, peaks)
 
 
 def examples_of(recording: Recording, leads: Sequence[int] = (0,)) -> list[Examples]:
-    """Examples of some leads, all at the peaks that are found in the first lead."""
+    """Examples of some leads, all at the peaks of the first lead."""
     rate, truth = recording.rate_hz, recording.truth
     peaks = RPeaks(rate).push(recording.signal_mv[:, 0])
     found = []
@@ -139,7 +140,7 @@ def examples_of(recording: Recording, leads: Sequence[int] = (0,)) -> list[Examp
 def rhythm_rows(examples: Examples, kinds: NDArray[np.integer]) -> tuple[RhythmRows, NDArray[np.int64]]:
     """Rhythm rows after beats of these classes, and whether each has AF in the middle of its short window.
 
-    `UNKNOWN` where nobody knows.
+    `UNKNOWN` outside of known rhythm.
     """
     rows, truth = RhythmFeatures().push(examples.rows, kinds), examples.truth
     af = np.full(len(rows), 0 if truth.rhythm_known is None else UNKNOWN)

@@ -1,9 +1,8 @@
-"""The full recipe: trees for beats and for AF from recordings with known truth, and where they decide.
+"""The full recipe: trees for beats and for AF from recordings with known truth, and their operating point.
 
-All choices that data can make are made by folds over patients: what a fold's trees decide on patients that
-they have not seen weighs the classes (`odds`), gives the rhythm head the mistakes of the beat head that it
-will meet, and sets the threshold of AF. The beats of all leads of a recording are learnt from, and its first
-lead is judged.
+Hyperparameters are chosen by folds over patients: the decisions of a fold's trees on unseen patients give the
+class weights (`odds`), the realistic beat errors for training the rhythm head, and the threshold of AF.
+Training uses the beats of all leads of a recording, evaluation its first lead.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.ecg.edge.beats import FEATURE_NAMES, KINDS, OF_PERSON, decided
+from apps.ecg.edge.beats import FEATURE_NAMES, KINDS, PATIENT_LEVEL_FEATURES, decided
 from apps.ecg.edge.episodes import EpisodeLimits
-from apps.ecg.edge.rhythm import OF_LEAD, RHYTHM_NAMES, RhythmRows, as_told
+from apps.ecg.edge.rhythm import LEAD_LEVEL_FEATURES, RHYTHM_NAMES, RhythmRows, suppress_s_in_af
 from apps.ecg.training.boosting import Recipe, Trees, fit_trees, joined, scores
 from apps.ecg.training.durations import Durations, durations_of
 from apps.ecg.training.examples import UNKNOWN, Examples, rhythm_rows
@@ -25,15 +24,15 @@ from apps.ecg.training.scoring import NOTHING, Counts, confusion, f1
 
 FOLDS = 11
 BEAT_RECIPE = Recipe()
-RHYTHM_RECIPE = Recipe(rounds=80, leaves=4, least_rows=40)
+RHYTHM_RECIPE = Recipe(rounds=80, leaves=4, min_rows=40)
 SEEDS = 2
-"""Ensembles of trees in the model, each with other draws of rows and columns."""
-MOST_NORMAL = 400
-"""Normal beats of one lead of one recording that are learnt from; there are thousands, all alike."""
+"""Number of tree ensembles in the model, each with its own draws of rows and columns."""
+MAX_NORMAL = 400
+"""Limit of normal beats of one lead of one recording; there are thousands of similar ones."""
 NOVEL_RATE = 0.01
 _AXES = 24
-_LEARNT = np.array([at for at, name in enumerate(FEATURE_NAMES) if name not in OF_PERSON])
-_OF_RHYTHM = np.array([at for at, name in enumerate(RHYTHM_NAMES) if name not in OF_LEAD])
+_BEAT_LEVEL = np.array([at for at, name in enumerate(FEATURE_NAMES) if name not in PATIENT_LEVEL_FEATURES])
+_OF_RHYTHM = np.array([at for at, name in enumerate(RHYTHM_NAMES) if name not in LEAD_LEVEL_FEATURES])
 _ODDS = np.exp(np.linspace(-3.0, 3.0, 49))
 _AF_LEVELS = np.round(np.arange(0.2, 0.85, 0.05), 2)
 _HYSTERESIS = 0.1
@@ -43,8 +42,8 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """What the graph is made of, where it decides, and how well that went on patients not seen."""
+class FittedModel:
+    """Parts of the graph, its operating point, and its figures on unseen patients."""
 
     beat: Trees
     rhythm: Trees
@@ -71,7 +70,7 @@ def folds_of(patients: Sequence[str]) -> list[set[str]]:
 def fit_beats(examples: Sequence[Examples], recipe: Recipe, seed: int, seeds: int = 1) -> Trees:
     """Trees for the classes of beats, the mean over ``seeds`` draws.
 
-    A patient's beats of a class count by the root of their number, so that no patient outweighs the others.
+    A patient's beats of a class weigh as the root of their number, so that no patient dominates.
     """
     random = np.random.default_rng(seed)
     rows, truth, weights = [], [], []
@@ -82,19 +81,19 @@ def fit_beats(examples: Sequence[Examples], recipe: Recipe, seed: int, seeds: in
                 continue
             weight = len(chosen) ** 0.5
             if kind == 0:
-                chosen = random.permutation(chosen)[:MOST_NORMAL]
+                chosen = random.permutation(chosen)[:MAX_NORMAL]
             rows.append(one.rows.features[chosen])
             truth.append(np.full(len(chosen), kind))
             weights.append(np.full(len(chosen), weight / len(chosen)))
     every = np.concatenate(weights)
     arrays = np.concatenate(rows), np.concatenate(truth), every * (len(every) / every.sum())
-    return joined([fit_trees(*arrays, len(KINDS), recipe, seed * 101 + k, _LEARNT) for k in range(seeds)])
+    return joined([fit_trees(*arrays, len(KINDS), recipe, seed * 101 + k, _BEAT_LEVEL) for k in range(seeds)])
 
 
 def fit_rhythm(
     rows: Sequence[tuple[RhythmRows, NDArray[np.int64]]], recipe: Recipe, seed: int, seeds: int = 1
 ) -> Trees:
-    """Trees for AF; a recording's rows with AF, and those without, count by the root of their number."""
+    """Trees for AF; a recording's rows with AF, and those without, weigh as the root of their number."""
     weights = []
     for _, af in rows:
         share = np.bincount(af, minlength=2)[af]
@@ -109,21 +108,21 @@ def fit_rhythm(
 
 
 def beat_counts(one: Examples, kinds: NDArray[np.integer]) -> Counts:
-    """Confusion of one recording with these decisions, missed beats and extra peaks included."""
-    judged = one.kinds != UNKNOWN
-    truth = np.where(one.extra, NOTHING, one.kinds)[judged]
+    """Confusion of one recording with these decisions, including missed beats and extra peaks."""
+    evaluated = one.kinds != UNKNOWN
+    truth = np.where(one.extra, NOTHING, one.kinds)[evaluated]
     missed = np.full(len(one.missed), NOTHING)
-    return confusion(np.concatenate([truth, one.missed]), np.concatenate([kinds[judged], missed]))
+    return confusion(np.concatenate([truth, one.missed]), np.concatenate([kinds[evaluated], missed]))
 
 
 def choose_odds(
     examples: Sequence[Examples],
     probabilities: Sequence[Floats],
-    told: Callable[[int, NDArray[np.int64]], NDArray[np.int64]] = lambda _, kinds: kinds,
+    final: Callable[[int, NDArray[np.int64]], NDArray[np.int64]] = lambda _, kinds: kinds,
 ) -> dict[str, float]:
-    """Weights of V and S that give the best F1 of each over all recordings.
+    """Weights of V and S with the best F1 of each over all recordings.
 
-    ``told`` gives for the number of a recording and its decided classes those that are told.
+    ``final`` maps the number of a recording and its decided classes to the reported ones.
     """
     chosen = {"V": 1.0, "S": 1.0}
     for _ in range(2):
@@ -132,7 +131,7 @@ def choose_odds(
             for odds in _ODDS:
                 tried = chosen | {kind: float(odds)}
                 counts = sum(
-                    beat_counts(one, told(at, decided(p, tried)))
+                    beat_counts(one, final(at, decided(p, tried)))
                     for at, (one, p) in enumerate(zip(examples, probabilities, strict=True))
                 )
                 found.append(float(f1(np.asarray(counts), kind)))
@@ -147,7 +146,7 @@ def fit_scale(rows: NDArray[np.float32]) -> Scale:
 
 
 def fit_novelty(scaled: NDArray[np.float32]) -> Novelty:
-    """Distance in the whitened principal axes of the features; 1 is exceeded by `NOVEL_RATE` of the rows."""
+    """Distance in the whitened principal axes of the features; `NOVEL_RATE` of the rows exceed 1."""
     center = scaled.mean(axis=0)
     _, sizes, axes = np.linalg.svd((scaled - center).astype(np.float64), full_matrices=False)
     kept = axes[:_AXES].T / (sizes[:_AXES] / np.sqrt(len(scaled)) + 0.1)
@@ -162,18 +161,18 @@ def fit(
     seed: int,
     progress: Progress,
     seeds: int = SEEDS,
-) -> Learnt:
-    """Learn from ``examples``, by whose first leads is judged, and ``virtual`` patients.
+) -> FittedModel:
+    """Train on ``examples``, whose first leads are evaluated, and ``virtual`` patients.
 
-    The odds are chosen twice: for the rhythm to be decided on, and then with what it makes of S.
+    The odds are chosen twice: as input of the rhythm decisions, and then with their effect on S.
     """
-    judged = [one for one in examples if one.lead == 0]
-    folds = folds_of([one.patient for one in judged])
-    probabilities: list[Floats] = [np.empty(0)] * len(judged)
+    evaluated = [one for one in examples if one.lead == 0]
+    folds = folds_of([one.patient for one in evaluated])
+    probabilities: list[Floats] = [np.empty(0)] * len(evaluated)
     for number, fold in enumerate(folds):
         unseen = [one for one in examples if one.patient not in fold]
         trees = fit_beats([*unseen, *virtual], BEAT_RECIPE, seed)
-        for at, one in enumerate(judged):
+        for at, one in enumerate(evaluated):
             if one.patient in fold:
                 probabilities[at] = softmax(scores(trees, one.rows.features))
         progress(0.6 * (number + 1) / len(folds))
@@ -182,20 +181,20 @@ def fit(
     simulated_p = [softmax(scores(beat, one.rows.features)) for one in virtual]
 
     def rhythm_of(odds: Mapping[str, float]) -> _Rhythm:
-        seen = [rhythm_rows(one, decided(p, odds)) for one, p in zip(judged, probabilities, strict=True)]
+        seen = [rhythm_rows(one, decided(p, odds)) for one, p in zip(evaluated, probabilities, strict=True)]
         simulated = [rhythm_rows(one, decided(p, odds)) for one, p in zip(virtual, simulated_p, strict=True)]
-        return _rhythm_by_folds(judged, seen, simulated, folds, seed)
+        return _rhythm_by_folds(evaluated, seen, simulated, folds, seed)
 
-    first = rhythm_of(choose_odds(judged, probabilities))
-    odds = choose_odds(judged, probabilities, first.told)
+    first = rhythm_of(choose_odds(evaluated, probabilities))
+    odds = choose_odds(evaluated, probabilities, first.reported)
     second = rhythm_of(odds)
     rhythm = fit_rhythm([*second.seen, *second.simulated], RHYTHM_RECIPE, seed, seeds)
     progress(0.95)
     total = sum(
-        beat_counts(one, second.told(at, decided(p, odds)))
-        for at, (one, p) in enumerate(zip(judged, probabilities, strict=True))
+        beat_counts(one, second.reported(at, decided(p, odds)))
+        for at, (one, p) in enumerate(zip(evaluated, probabilities, strict=True))
     )
-    rows = np.concatenate([one.rows.features[one.kinds != UNKNOWN] for one in judged])
+    rows = np.concatenate([one.rows.features[one.kinds != UNKNOWN] for one in evaluated])
     beat_scale = fit_scale(rows)
     rhythm_scale = fit_scale(np.concatenate([r.features for r, _ in [*second.seen, *second.simulated]]))
     by_folds = {
@@ -204,12 +203,12 @@ def fit(
         "af_f1": round(second.found.f1, 4),
     }
     novelty = fit_novelty(beat_scale.apply(rows))
-    return Learnt(beat, rhythm, beat_scale, rhythm_scale, novelty, odds, second.limits, by_folds)
+    return FittedModel(beat, rhythm, beat_scale, rhythm_scale, novelty, odds, second.limits, by_folds)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rhythm:
-    """Rhythm rows with truth, and what is decided on those of patients not seen."""
+    """Rhythm rows with truth, and the decisions on unseen patients."""
 
     seen: Sequence[tuple[RhythmRows, NDArray[np.int64]]]
     simulated: Sequence[tuple[RhythmRows, NDArray[np.int64]]]
@@ -218,25 +217,25 @@ class _Rhythm:
     limits: EpisodeLimits
     found: Durations
 
-    def told(self, at: int, kinds: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Classes of the beats of recording number ``at`` as they are told."""
+    def reported(self, at: int, kinds: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Reported classes of the beats of recording number ``at``."""
         decided_at = self.seen[at][0].samples
-        return as_told(kinds, self.samples[at], decided_at, self.chances[at], self.limits.af_off)
+        return suppress_s_in_af(kinds, self.samples[at], decided_at, self.chances[at], self.limits.af_off)
 
 
 def _rhythm_by_folds(
-    judged: Sequence[Examples],
+    evaluated: Sequence[Examples],
     seen: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
     simulated: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
     folds: Sequence[set[str]],
     seed: int,
 ) -> _Rhythm:
-    """Decisions on patients not seen, at the level with the best F1 by duration."""
-    chances: list[Floats] = [np.empty(0)] * len(judged)
+    """Decisions on unseen patients, at the level with the best F1 by duration."""
+    chances: list[Floats] = [np.empty(0)] * len(evaluated)
     for fold in folds:
-        others = [rows for one, rows in zip(judged, seen, strict=True) if one.patient not in fold]
+        others = [rows for one, rows in zip(evaluated, seen, strict=True) if one.patient not in fold]
         trees = fit_rhythm([*others, *simulated], RHYTHM_RECIPE, seed)
-        for at, one in enumerate(judged):
+        for at, one in enumerate(evaluated):
             if one.patient in fold:
                 chances[at] = 1 / (1 + np.exp(-scores(trees, seen[at][0].features)[:, 0]))
     best: tuple[EpisodeLimits, Durations] | None = None
@@ -245,11 +244,11 @@ def _rhythm_by_folds(
         total = sum(
             (
                 durations_of(one, rows, p, limits)
-                for one, (rows, _), p in zip(judged, seen, chances, strict=True)
+                for one, (rows, _), p in zip(evaluated, seen, chances, strict=True)
             ),
             Durations(),
         )
         if best is None or total.f1 > best[1].f1:
             best = limits, total
     assert best is not None
-    return _Rhythm(seen, simulated, [one.rows.samples for one in judged], chances, *best)
+    return _Rhythm(seen, simulated, [one.rows.samples for one in evaluated], chances, *best)

@@ -1,4 +1,4 @@
-"""The model as one ONNX graph with two heads, and the parts of it that learning from the field changes.
+"""The model as one ONNX graph with two heads, and its corrections from field labels.
 
 ::
 
@@ -6,8 +6,8 @@
     rhythm (m, RHYTHM_FEATURES) ──> trees + correction ──> rhythm_p (m,), probability of AF
 
 A correction is linear in the standardized features, zero in a first model. Training on few samples moves
-the corrections only (`read_corrections`, `with_corrections`), so what the trees learnt from a data set that
-is not on that machine stays.
+the corrections only (`read_corrections`, `with_corrections`), so the trees, trained on a data set that may be
+absent, stay.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from common.training.graph import GraphBuilder, read_constants
 
 Floats = NDArray[np.float32]
 
-MOST_SPREADS = 4.0
+MAX_SPREADS = 4.0
 """Standardized features are bounded by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Standardization: ``clip((features - center) / spread, -MOST_SPREADS, MOST_SPREADS)``."""
+    """Standardization: ``clip((features - center) / spread, -MAX_SPREADS, MAX_SPREADS)``."""
 
     center: Floats
     spread: Floats
 
     def apply(self, rows: NDArray[Any]) -> Floats:
-        return np.clip((rows - self.center) / self.spread, -MOST_SPREADS, MOST_SPREADS).astype(np.float32)
+        return np.clip((rows - self.center) / self.spread, -MAX_SPREADS, MAX_SPREADS).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class _Drawing(GraphBuilder):
 def write_graph(path: Path, beat: Trees, rhythm: Trees, corrections: Corrections, novelty: Novelty) -> None:
     """Write the model to ``path``."""
     draw = _Drawing()
-    draw.constant("least", np.float32(-MOST_SPREADS))
-    draw.constant("most", np.float32(MOST_SPREADS))
+    draw.constant("least", np.float32(-MAX_SPREADS))
+    draw.constant("most", np.float32(MAX_SPREADS))
     draw.constant("second_axis", np.array([1], np.int64))
     scaled, scored = draw.head("beats", beat, corrections.beat_scale, corrections.beat)
     draw.node("Softmax", [scored], "beat_p", axis=1)

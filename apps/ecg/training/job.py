@@ -1,14 +1,14 @@
-"""Training of the ECG app: from recordings, and what clinicians said about strips, to a bundle.
+"""Training job of the ECG app: from recordings and clinicians' reviews of strips to a bundle.
 
 A first model (or ``recipe=full``) grows trees on DS1 of the MIT-BIH Arrhythmia Database where a data folder
 is named, which must have it, and on virtual patients (`apps.ecg.training.full_recipe`,
 `apps.ecg.training.virtual_training_patients`); without a folder, on virtual patients only. Any other job is
 quick: it keeps the production model's trees and fits corrections on labelled strips, with known recordings
-replayed (`apps.ecg.training.corrections`), so it needs no database. Judged is by
-`apps.ecg.training.evaluation`: patients on strips that were held out, virtual patients, and sensitivity to V,
-each guarded.
+replayed (`apps.ecg.training.corrections`), so it needs no database. Evaluation is by
+`apps.ecg.training.evaluation`: patients with held-out strips, virtual patients, and sensitivity to V, each
+guarded.
 
-The model never sees a record of DS2 or a held-out patient.
+No record of DS2 and no held-out patient is used for training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from apps.ecg.training.examples import (
 )
 from apps.ecg.training.full_recipe import NOVEL_RATE, fit
 from apps.ecg.training.graph import Correction, Corrections, read_corrections, with_corrections, write_graph
-from apps.ecg.training.virtual_training_patients import taught_patients
+from apps.ecg.training.virtual_training_patients import training_patients
 from common.app.training import GateRule, TrainContext
 from common.bundle import (
     Bundle,
@@ -60,22 +60,22 @@ gate = GateRule("ecg_fleet_score", higher_is_better=True, min_gain=0.005, slice_
 
 VIRTUAL_SEED = 5_000
 VIRTUAL_PATIENTS = 12
-TAUGHT_SEED = 11
-TAUGHT_EACH = 4
-"""Virtual patients that the full recipe learns from, for each that is replayed."""
+TRAINING_SEED = 11
+TRAINING_PATIENTS_EACH = 4
+"""Number of virtual training patients of the full recipe, for each replayed one."""
 LATENCY_LIMIT_MS = 5.0
 NOVELTY_BOUND = 1e7
 GOLDEN_CASES = 16
 BETWEEN = (-1.05, -0.5, 0.5, 1.05)
-"""Angles, in the plane of a recording's two leads, of the leads that are learnt from besides: 22 patients are
-few, and another electrode sees another beat. By folds over DS1 the F1 of V and S is 0.01 higher with them."""
-MOST_REPLAYED = 150
-"""Beats of a class of a recording that are replayed."""
+"""Angles, in the plane of a recording's two leads, of additional training leads: 22 patients are few, and
+another electrode records another beat. By folds over DS1 they raise the F1 of V and S by 0.01."""
+MAX_REPLAYED = 150
+"""Limit of replayed beats of a class of a recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Recordings with known truth that every training learns from, and digests of where they come from."""
+    """Recordings with known truth for every training, and digests of their sources."""
 
     real: tuple[Examples, ...]
     virtual: tuple[Examples, ...]
@@ -104,7 +104,9 @@ def known_examples(context: TrainContext, *, every_lead: bool = True) -> Known:
         context.progress(0.3 * (number + 1) / len(DS1), f"read record {name}")
     count = context.parameters.get("virtual_patients", VIRTUAL_PATIENTS)
     if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 1000:
-        raise TrainingError(f"the parameter virtual_patients is {count!r}; it is a whole number above 0")
+        raise TrainingError(
+            f"the parameter virtual_patients must be a whole number from 1 to 1000, not {count!r}"
+        )
     virtual = virtual_patients(count, VIRTUAL_SEED)
     digest = hashlib.sha256(b"".join(one.rows.features.tobytes() for one in virtual)).hexdigest()
     return Known(tuple(real), virtual, digests | {"virtual-patients": digest})
@@ -124,12 +126,12 @@ def train(context: TrainContext) -> Bundle:
 def _is_full(context: TrainContext) -> bool:
     recipe = context.parameters.get("recipe", "full" if context.parent is None else "quick")
     if recipe not in ("full", "quick"):
-        raise TrainingError(f"the parameter recipe is {recipe!r}; it is full or quick")
+        raise TrainingError(f"the parameter recipe must be full or quick, not {recipe!r}")
     return recipe == "full" or context.parent is None
 
 
 def train_on(context: TrainContext, known: Known) -> Bundle:
-    """`train`, from recordings that have been read."""
+    """`train` on recordings already read."""
     strips, refused = strips_of(context.samples)
     for reason in refused:
         context.progress(0.3, f"left out: {reason}")
@@ -143,20 +145,20 @@ def train_on(context: TrainContext, known: Known) -> Bundle:
         parameters.pop("measured", None)
         source = context.parent.model_path()
     if strips or source.parent != context.output:
-        judged = [one for one in (*known.real, *known.virtual) if one.lead == 0]
-        beat, rhythm = _correct(read_corrections(source), scorer_of(source, parameters), judged, strips)
+        evaluated = [one for one in (*known.real, *known.virtual) if one.lead == 0]
+        beat, rhythm = _correct(read_corrections(source), scorer_of(source, parameters), evaluated, strips)
         with_corrections(source, context.output / "model.onnx", beat, rhythm)
     context.progress(0.95, "writing the bundle")
     return _write(context, parameters | {"strips": len(strips)}, known.digests)
 
 
 def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
-    """The full recipe: writes the graph and gives the manifest's parameters."""
-    context.progress(0.3, "making patients to learn from")
-    taught = tuple(taught_patients(TAUGHT_EACH * len(known.virtual), TAUGHT_SEED))
-    learnt = fit(
-        known.real or taught,
-        taught if known.real else (),
+    """The full recipe: writes the graph; returns the manifest's parameters."""
+    context.progress(0.3, "simulating training patients")
+    simulated = tuple(training_patients(TRAINING_PATIENTS_EACH * len(known.virtual), TRAINING_SEED))
+    fitted = fit(
+        known.real or simulated,
+        simulated if known.real else (),
         context.seed,
         lambda share: context.progress(0.3 + 0.6 * share, "growing trees"),
     )
@@ -164,13 +166,13 @@ def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
         Correction(np.zeros((FEATURES, len(KINDS)), np.float32), np.zeros(len(KINDS), np.float32)),
         Correction(np.zeros((RHYTHM_FEATURES, 1), np.float32), np.zeros(1, np.float32)),
     )
-    corrections = Corrections(learnt.beat_scale, zero[0], learnt.rhythm_scale, zero[1])
-    write_graph(context.output / "model.onnx", learnt.beat, learnt.rhythm, corrections, learnt.novelty)
+    corrections = Corrections(fitted.beat_scale, zero[0], fitted.rhythm_scale, zero[1])
+    write_graph(context.output / "model.onnx", fitted.beat, fitted.rhythm, corrections, fitted.novelty)
     return {
-        "operating_point": learnt.odds,
-        "af_on": learnt.limits.af_on,
-        "af_off": learnt.limits.af_off,
-        "by_folds": learnt.by_folds,
+        "operating_point": fitted.odds,
+        "af_on": fitted.limits.af_on,
+        "af_off": fitted.limits.af_off,
+        "by_folds": fitted.by_folds,
         "output_bounds": {"beat_p": [0.0, 1.0], "rhythm_p": [0.0, 1.0], "novelty": [0.0, NOVELTY_BOUND]},
     }
 
@@ -187,19 +189,21 @@ def _correct(
         chosen = np.flatnonzero(one.kinds != UNKNOWN)
         if where == "known":
             chosen = np.concatenate(
-                [
-                    random.permutation(np.flatnonzero(one.kinds == k))[:MOST_REPLAYED]
-                    for k in range(len(KINDS))
-                ]
+                [random.permutation(np.flatnonzero(one.kinds == k))[:MAX_REPLAYED] for k in range(len(KINDS))]
             )
         if len(chosen):
             beats[where].append(
                 (one.patient, one.rows.features[chosen], found.beat_p[chosen], one.kinds[chosen])
             )
-        told = found.af != UNKNOWN
-        if np.any(told):
+        known_af = found.af != UNKNOWN
+        if np.any(known_af):
             rhythms[where].append(
-                (one.patient, found.rhythm.features[told], found.rhythm_p[told, np.newaxis], found.af[told])
+                (
+                    one.patient,
+                    found.rhythm.features[known_af],
+                    found.rhythm_p[known_af, np.newaxis],
+                    found.af[known_af],
+                )
             )
     return (
         _corrected(beats, corrections.beat_scale, corrections.beat),
@@ -208,7 +212,7 @@ def _correct(
 
 
 def _corrected(parts: Mapping[str, Sequence[Any]], scale: Any, start: Correction) -> Correction:
-    """``start`` moved by lessons; as it is where the field has none."""
+    """``start`` moved by lessons; unchanged without field labels."""
     if not parts["field"]:
         return start
     people = {where: [who for who, *_ in part] for where, part in parts.items()}
@@ -231,7 +235,7 @@ def _corrected(parts: Mapping[str, Sequence[Any]], scale: Any, start: Correction
 def _write(context: TrainContext, parameters: Mapping[str, Any], digests: Mapping[str, str]) -> Bundle:
     output = context.output
     _write_golden(output, parameters)
-    detector = open_bundle(NETWORK, app="ecg")  # its R peaks are where all features are taken
+    detector = open_bundle(NETWORK, app="ecg")  # all features are at its R peaks
     lineage = {**digests, f"R peaks: qrs {detector.version}": file_digest(detector.model_path())}
     if context.parent is not None:
         lineage = {

@@ -1,18 +1,18 @@
-"""Trains the network that tells beats among candidates (`apps.ecg.edge.candidates`) on DS1's records.
+"""Training of the network that detects beats among candidates (`apps.ecg.edge.candidates`), on DS1.
 
 ::
 
     python -m apps.ecg.training.qrs --data DIR [--folds 4] [--members 3] [--version V] [--output FOLDER]
 
-With ``--folds`` each record of DS1 is judged by a network that has not seen it, and nothing is written: that
-chose the recipe and the threshold. Otherwise all of DS1 is trained on, and the network becomes a bundle with
-its lineage. No other record is ever read here.
+With ``--folds`` each record of DS1 is evaluated by a network trained without it, and nothing is written: so
+the recipe and the threshold were chosen. Otherwise training uses all of DS1 and writes a bundle with its
+lineage. No other record is read.
 
-22 patients are few, so every epoch draws the records anew: a lead at a random angle in the plane of the
+22 patients are few, so every epoch augments the records: a lead at a random angle in the plane of the
 record's two leads (which is another lead of the same heart), another rate, beats whose size changes from one
 to the next or that stop for a while, and noise of muscle, mains, wander and in the band of the QRS complex.
-The network is a multi-layer perceptron with two outputs, the score of a beat and how far the R peak lies from
-where it is as a rule; it is trained by Adam with a cosine schedule, in numpy.
+The network is a multi-layer perceptron with two outputs, the score of a beat and the offset of the R peak
+from its usual position; it is trained by Adam with a cosine schedule, in numpy.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class Rows:
     weight: NDArray[np.float32]
     offset_s: NDArray[np.float32]
     samples: NDArray[np.int64]
-    """Where the R peak of a candidate lies as a rule."""
+    """Usual position of the R peak of each candidate."""
 
 
 def rows_of(record: Record, signal_mv: Floats, rate_hz: float) -> Rows:
-    """All candidates in ``signal_mv`` with the truth of ``record``, read as if it were of ``rate_hz``."""
+    """All candidates in ``signal_mv`` with the truth of ``record``, interpreted at ``rate_hz``."""
     samples, rows = _candidates(signal_mv, rate_hz)
     truth = record.beats.samples
     after = np.clip(np.searchsorted(samples, truth), 1, len(samples) - 1)
@@ -94,7 +94,7 @@ def rows_of(record: Record, signal_mv: Floats, rate_hz: float) -> Rows:
 
 
 def _candidates(signal_mv: Floats, rate_hz: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Where the R peaks of all candidates lie as a rule, and the network's inputs."""
+    """Usual R peak positions of all candidates, and the network's inputs."""
     wave, envelope = FrontEnd(rate_hz).push(signal_mv - signal_mv[0])
     before, look = LEVEL_S * round(rate_hz) + 1, round(LOOK_AHEAD_S * rate_hz)
     wave, envelope = (np.concatenate([np.zeros(before), each]) for each in (wave, envelope))
@@ -108,7 +108,7 @@ def _candidates(signal_mv: Floats, rate_hz: float) -> tuple[NDArray[np.int64], N
 
 
 def drawn(record: Record, random: np.random.Generator) -> Rows:
-    """The record as another lead, rate, size of beats and noise would have made it."""
+    """The record with another lead, rate, size of beats and noise."""
     rate_hz = record.rate_hz * float(np.exp(random.uniform(-0.25, 0.25)))
     signal = _resized(record, _mixed(record, random), random)
     record, signal = _stopped(record, signal, random)
@@ -123,7 +123,7 @@ def _mixed(record: Record, random: np.random.Generator) -> Floats:
 
 
 def _resized(record: Record, signal: Floats, random: np.random.Generator) -> Floats:
-    """Beats larger and smaller, slowly and from one to the next; T waves stay with their beats, mostly."""
+    """Beats scaled, slowly and from beat to beat; T waves mostly with their beats."""
     if random.random() < 0.25:
         return signal
     beats = record.beats.samples
@@ -138,7 +138,7 @@ def _resized(record: Record, signal: Floats, random: np.random.Generator) -> Flo
 
 
 def _stopped(record: Record, signal: Floats, random: np.random.Generator) -> tuple[Record, Floats]:
-    """In every other record some stretches, of 3 to 15 s, in which the heart stands still."""
+    """In every other record some stretches of asystole, of 3 to 15 s."""
     if random.random() < 0.5:
         return record, signal
     signal, beats = signal.copy(), record.beats
@@ -165,7 +165,7 @@ def _noise(signal: Floats, rate_hz: float, random: np.random.Generator) -> Float
     elif kind == 1:
         noise = np.sin(2 * np.pi * random.choice([50, 60]) / rate_hz * np.arange(count))
     elif kind == 2:
-        wander = lfilter([1], [1, -1 / (1 + 10 / rate_hz)], white)
+        wander = np.asarray(lfilter([1], [1, -1 / (1 + 10 / rate_hz)], white))
         noise = 2 * wander / wander.std()
     else:
         band = Filter(butterworth(2, (1.5, 12.0), "band", rate_hz)).push(white)
@@ -261,7 +261,7 @@ def joined(members: Sequence[Network]) -> Network:
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """SHA-256 of what is trained on: signals and annotations of DS1."""
+    """SHA-256 of the training data: signals and annotations of DS1."""
     names = [f"{name}{suffix}" for name in DS1 for suffix in (".dat", ".atr")]
     return {f"mitdb/{name}": file_digest(folder / name) for name in names}
 
@@ -278,7 +278,7 @@ def write_bundle(
     manifest = Manifest(
         app="ecg",
         version=version,
-        task="R peaks: score of a candidate, and how far the peak lies from where it is as a rule",
+        task="R peaks: score of a candidate, and offset of the peak from its usual position",
         model=MODEL,
         inputs=[
             TensorSpec(
@@ -309,7 +309,7 @@ def golden_rows() -> NDArray[np.float32]:
     return _candidates(signal_mv, 360.0)[1]
 
 
-def judged(network: Network, record: Record, threshold: float) -> tuple[int, int, int]:
+def counts_of(network: Network, record: Record, threshold: float) -> tuple[int, int, int]:
     """Beats found, beats missed, and others taken for beats, in the first lead of ``record``."""
     from apps.ecg.benchmarks.qrs import matches, outside
 
@@ -328,12 +328,14 @@ def judged(network: Network, record: Record, threshold: float) -> tuple[int, int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this job."""
-    parser = argparse.ArgumentParser(prog="apps.ecg.training.qrs", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="apps.ecg.training.qrs", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with MIT-BIH")
-    parser.add_argument("--folds", type=int, default=0, help="judge by folds over patients, write nothing")
+    parser.add_argument("--folds", type=int, default=0, help="evaluate by folds over patients, write nothing")
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--version", default="", help="of the bundle; the day by default")
+    parser.add_argument("--version", default="", help="version of the bundle (default: date)")
     parser.add_argument("--output", type=Path, default=NETWORK, help="folder of the bundle")
     options = parser.parse_args(arguments)
     folder = mitdb_in(options.data, DS1)
@@ -355,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = joined([fit(known, options.epochs, seed) for seed in range(options.members)])
         for record in records[fold :: options.folds]:
             for threshold, total in counts.items():
-                total += judged(network, record, threshold)
+                total += counts_of(network, record, threshold)
     for threshold, (hits, missed, extra) in counts.items():
         line = {"threshold": threshold, "sensitivity": 100 * hits / (hits + missed)}
         sys.stdout.write(json.dumps(line | {"ppv": 100 * hits / (hits + extra)}) + "\n")

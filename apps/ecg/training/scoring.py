@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from apps.ecg.edge.beats import KINDS
 
 WINDOW_S = 0.15
-"""A beat is found if a peak is this near (ANSI/AAMI EC57, 4.3)."""
+"""Maximum distance of a peak from its beat (ANSI/AAMI EC57, 4.3)."""
 NOTHING = len(KINDS)
-"""Row and column of the confusion beside the classes: a missed beat is called it, an extra one is it."""
+"""Additional row and column of the confusion: column of missed beats, row of extra peaks."""
 BOOTSTRAPS = 1000
 
 Counts = NDArray[np.int64]
@@ -20,9 +21,9 @@ Counts = NDArray[np.int64]
 
 
 def matched(found: NDArray[np.int64], annotated: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-    """For each found peak the index of its annotated beat, -1 where there is none.
+    """For each found peak the index of its annotated beat, -1 without one.
 
-    One to one, the nearest pairs within ``window`` samples first. Both rise.
+    One to one, nearest pairs within ``window`` samples first. Both are ascending.
     """
     result = np.full(len(found), -1, np.int64)
     if not len(found) or not len(annotated):
@@ -51,7 +52,7 @@ def confusion(truth: NDArray[np.integer], decided: NDArray[np.integer]) -> Count
 
 
 def f1(counts: Counts, kind: str) -> NDArray[np.float64]:
-    """F1 of a class from counts ``(..., classes + 1, classes + 1)``; NaN where there is none of it at all."""
+    """F1 of a class from counts ``(..., classes + 1, classes + 1)``; NaN without any."""
     which = KINDS.index(kind)
     both = counts[..., which, which]
     with np.errstate(invalid="ignore"):
@@ -59,10 +60,9 @@ def f1(counts: Counts, kind: str) -> NDArray[np.float64]:
 
 
 def f1_of_aami(counts: Counts, kind: str) -> NDArray[np.float64]:
-    """F1 of V or S where a beat of F or Q that is called V, or of Q that is called S, is no false one.
+    """F1 of V or S without counting F or Q classified as V, or Q classified as S, as false positives.
 
-    So the AAMI's recommended practice counts, after de Chazal, O'Dwyer and Reilly (2004), and with it most
-    published results.
+    This is the AAMI's recommended practice (de Chazal, O'Dwyer, Reilly 2004), used by most published results.
     """
     which = KINDS.index(kind)
     free = counts[..., KINDS.index("Q"), which] + (counts[..., KINDS.index("F"), which] if kind == "V" else 0)
@@ -72,20 +72,20 @@ def f1_of_aami(counts: Counts, kind: str) -> NDArray[np.float64]:
 
 
 def sensitivity(counts: Counts, kind: str) -> NDArray[np.float64]:
-    """Share of the beats of a class that were called it."""
+    """Share of the beats of a class that were detected as such."""
     which = KINDS.index(kind)
     with np.errstate(invalid="ignore"):
         return counts[..., which, which] / counts[..., which, :].sum(-1)
 
 
 def ppv(counts: Counts, kind: str) -> NDArray[np.float64]:
-    """Share of what was called a class that is it."""
+    """Share of detections of a class that are correct."""
     which = KINDS.index(kind)
     with np.errstate(invalid="ignore"):
         return counts[..., which, which] / counts[..., :, which].sum(-1)
 
 
-def drawn_patients(counts: Sequence[NDArray], draws: int = BOOTSTRAPS) -> NDArray:
+def drawn_patients(counts: Sequence[NDArray[Any]], draws: int = BOOTSTRAPS) -> NDArray[Any]:
     """Sums over patients drawn with replacement: per patient ``(...)`` -> ``(draws, ...)``."""
     stacked = np.stack(counts)
     drawn = np.random.default_rng(0).integers(len(stacked), size=(draws, len(stacked)))

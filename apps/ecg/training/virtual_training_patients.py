@@ -1,8 +1,8 @@
-"""Virtual patients that the full recipe learns from beside recordings of people.
+"""Virtual training patients of the full recipe, in addition to recordings of people.
 
-DS1 has few patients, two of them in atrial fibrillation, and nobody with runs of atrial ectopic beats. These
-patients have what it lacks, on leads of all kinds: any share of ectopic beats, runs of them, fibrillation,
-slow and fast sinus rhythm, some with noise. Those by which the gate judges are others
+DS1 has few patients, two of them in atrial fibrillation, and none with runs of atrial ectopic beats. These
+patients cover that, on leads of all kinds: any share of ectopic beats, runs of them, fibrillation, slow and
+fast sinus rhythm, some with noise. The patients of the gate are others
 (`apps.ecg.training.evaluation.virtual_patients`).
 """
 
@@ -34,18 +34,18 @@ RHYTHMS = (
 )
 
 
-def taught_patients(count: int, seed: int) -> Iterator[Examples]:
-    """``count`` patients, with `RHYTHMS` in turn and the rest by chance."""
-    random = np.random.default_rng(seed)
+def training_patients(count: int, seed: int) -> Iterator[Examples]:
+    """``count`` patients, with `RHYTHMS` in turn and random other parameters."""
+    rng = np.random.default_rng(seed)
     for number in range(count):
         parameters = {
             "seed": str(1000 * seed + number),
             "name": f"taught-{seed}-{number}",
-            "leads": str(random.choice(LEADS)),
-            "variant": str(random.choice(VARIANTS)),
-            "pvc": str(random.choice(PVC_PERCENT)),
-            "pac": str(random.choice(PAC_PERCENT)),
+            "leads": str(rng.choice(LEADS)),
+            "variant": str(rng.choice(VARIANTS)),
+            "pvc": str(rng.choice(PVC_PERCENT)),
+            "pac": str(rng.choice(PAC_PERCENT)),
         } | RHYTHMS[number % len(RHYTHMS)]
-        if random.random() < NOISY_SHARE:
-            parameters["noise"] = f"{random.choice(NOISES)}:{random.choice(SNRS_DB)}"
+        if rng.random() < NOISY_SHARE:
+            parameters["noise"] = f"{rng.choice(NOISES)}:{rng.choice(SNRS_DB)}"
         yield examples_of(virtual_recording(parameters, LENGTH_S))[0]

@@ -1,12 +1,12 @@
-"""What goes wrong with a recording other than noise: ``faults=KIND:FROM-TO,...`` in seconds.
+"""Faults of a recording other than noise: ``faults=KIND:FROM-TO,...`` in seconds.
 
 ``arms_swapped``  the electrodes of the arms are swapped: I is inverted, II and III change places
-``inverted``      all leads upside down
+``inverted``      all leads inverted
 ``gain``          a hundred times too large
 ``saturated``     clipped at +-0.3 mV about an offset, as by an amplifier in its limits
 ``flat``          0 mV throughout
 ``missing``       NaN in every third sample
-``gap``           no chunks at all; position and time go on
+``gap``           no chunks; position and time advance
 ``rate``          half the sampling rate
 ``clock``         captured an hour late
 """
@@ -35,7 +35,7 @@ _SWAPPED = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault and when it is there."""
+    """A fault with its time."""
 
     kind: str
     began_s: float
@@ -54,13 +54,13 @@ def parse_faults(text: str) -> tuple[Fault, ...]:
 
 
 def swapped_leads(leads: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-    """Where each lead's signal comes from with the arms swapped, and its sign ``(leads,)``."""
+    """Source of each lead's signal with the arms swapped, and its sign ``(leads,)``."""
     found = [_SWAPPED.get(lead, (1.0, lead)) for lead in leads]
     return [name for _, name in found], np.array([sign for sign, _ in found])
 
 
 def damaged(kind: str, values: NDArray[np.float64], first: int) -> NDArray[np.float64]:
-    """``values`` ``(samples, leads)`` from sample ``first`` on, as a recorder with this fault gives them."""
+    """``values`` ``(samples, leads)`` from sample ``first`` on, with this fault of the recorder."""
     if kind == "inverted":
         return -values
     if kind == "gain":

@@ -1,11 +1,11 @@
-"""What disturbs a recording: baseline wander, mains, muscle, electrode motion, leads that are off.
+"""Disturbances of a recording: baseline wander, mains, muscle, electrode motion, leads that are off.
 
 Strength is a signal-to-noise ratio in dB as PhysioNet's noise stress test defines it (Moody, Muldrow and
 Mark, *A noise stress test for arrhythmia detectors*, Computers in Cardiology 1984): the signal's power is
 the square of the QRS complex's peak-to-peak amplitude over 8, the noise's its mean square. Each noise has
 mean square 1 before it is scaled, and is independent in each lead.
 
-Noise at a time depends on (seed, kind, lead, time) only: it is made in blocks of 10 s, or of sines.
+Noise depends on (seed, kind, lead, time) only: it is made in blocks of 10 s, or of sines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from common.errors import ConfigError
 
 KINDS = ("baseline_wander", "mains", "muscle", "electrode_motion", "lead_off")
 AMPLIFIER_MV = 0.004
-"""Root mean square of the noise that is always there."""
+"""Root mean square of the permanent noise."""
 _BLOCK_S = 10.0
 _MUSCLE_HZ = (20.0, 150.0)
 _RUBBING_HZ = {"slow": 5.0, "fast": 16.0}
@@ -33,14 +33,14 @@ _TEXT = re.compile(r"(?P<kind>\w+)(:(?P<db>-?\d+(\.\d+)?))?(:(?P<window>[\d.]+-[
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """One disturbance and when it is there. ``snr_db`` is None for a lead that is off."""
+    """A disturbance with its time. ``snr_db`` is None for a lead that is off."""
 
     kind: str
     snr_db: float | None
     began_s: float = 0.0
     ended_s: float = math.inf
     lead: str | None = None
-    """The lead that it is in; all of them where None."""
+    """The affected lead; None for all."""
 
 
 def parse_noise(text: str) -> tuple[Noise, ...]:

@@ -1,16 +1,15 @@
-"""A virtual patient whose rhythm, beats and disturbances are known: ``virtual:patient?seed=7&rhythm=sinus``.
+"""A virtual patient with known rhythm, beats and disturbances: ``virtual:patient?seed=7&rhythm=sinus``.
 
 The beats are those of the dynamical model of McSharry et al. (2003), which neurokit2's generator implements
-as well; they are written here directly in numpy, because a node has no neurokit2 (it brings pandas,
-matplotlib and scikit-learn), and with rhythms, twelve leads and noise that its generator does not have. A
-test holds the two against each other. `apps.ecg.virtual.waves`, `rhythm`, `noise` and `traits` say what is
-modelled, and how.
+as well; they are implemented here in numpy, as a node has no neurokit2 (it requires pandas, matplotlib and
+scikit-learn), and with rhythms, twelve leads and noise beyond its generator. A test compares the two.
+`apps.ecg.virtual.waves`, `rhythm`, `noise` and `traits` describe the model.
 
 Everything is a function of (seed, time): the same URI gives the same chunks from any position, however many
-days into a recording, with bounded memory, and `Patient` tells the truth for the same times.
+days into a recording, with bounded memory, and `Patient` has the ground truth of the same times.
 
-It is no patient. Its ECG is smoother, its AF and its ectopic beats are more alike than real ones, and no
-figure that is measured on it says how well the app reads a person.
+Its ECG is smoother, its AF and ectopic beats more uniform than real ones, and figures measured on it do not
+transfer to persons.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ RESOLUTION_DECIMALS = 3
 
 @dataclass(frozen=True, slots=True)
 class TrueBeat:
-    """A beat that there was: sample of its R peak, and AAMI class."""
+    """A true beat: sample of its R peak, and AAMI class."""
 
     sample: int
     kind: str
@@ -106,7 +105,7 @@ class Patient:
         return self._recorded(first, count, self.leads)
 
     def damaged_signal(self, first: int, count: int) -> NDArray[np.float64]:
-        """`signal` as the recorder gives it with the faults that there are at sample ``first``."""
+        """`signal` with the recorder's faults at sample ``first``."""
         kinds = self.faults_at(first / self.rate_hz)
         if "arms_swapped" in kinds:
             origins, signs = swapped_leads(self.leads)
@@ -118,7 +117,7 @@ class Patient:
         return values
 
     def faults_at(self, time_s: float) -> frozenset[str]:
-        """Kinds of the faults that there are at a time."""
+        """Kinds of the faults at a time."""
         return frozenset(f.kind for f in self.faults if f.began_s <= time_s < f.ended_s)
 
     def beats(self, began_s: float, ended_s: float) -> Iterator[TrueBeat]:
@@ -143,11 +142,11 @@ class Patient:
         ]
 
     def _recorded(self, first: int, count: int, leads: tuple[str, ...]) -> NDArray[np.float64]:
-        most = round(_PIECE_S * self.rate_hz)
-        if count > most:  # memory goes with samples times beats
+        piece = round(_PIECE_S * self.rate_hz)
+        if count > piece:  # memory is proportional to samples times beats
             pieces = [
-                self._recorded(at, min(most, first + count - at), leads)
-                for at in range(first, first + count, most)
+                self._recorded(at, min(piece, first + count - at), leads)
+                for at in range(first, first + count, piece)
             ]
             return np.concatenate(pieces)
         time_s = (first + np.arange(count)) / self.rate_hz
@@ -240,10 +239,12 @@ def patient_of(parameters: Mapping[str, str]) -> Patient:
     """The patient with these URI parameters. Raises `ConfigError` for unknown or bad ones."""
     unknown = sorted(set(parameters) - {*PARAMETERS, "speed"})
     if unknown:
-        raise ConfigError(f"virtual:patient does not know {unknown[0]!r}; it has {', '.join(PARAMETERS)}")
+        raise ConfigError(
+            f"virtual:patient has no parameter {unknown[0]!r}; parameters are {', '.join(PARAMETERS)}"
+        )
     seed = parameters.get("seed", "0")
     if not seed.isdecimal():
-        raise ConfigError(f"seed={seed} is not a whole number of at least 0")
+        raise ConfigError(f"seed={seed} is not a whole number from 0")
     traits = draw_traits(int(seed), parameters.get("variant", "typical"))
     limits = {"heart_rate": (30, 150), "pr_ms": (80, 300), "qrs_ms": (60, 180), "qtc_ms": (300, 560)}
     changed = {
@@ -281,7 +282,7 @@ def patient_of(parameters: Mapping[str, str]) -> Patient:
 def open_source(kind: str, parameters: dict[str, str], speed: float) -> PatientSource:
     """The source ``virtual:patient?...`` (see `PARAMETERS`). Raises `ConfigError` or `SourceError`."""
     if kind != "patient":
-        raise SourceError(f"the ECG app has no virtual source {kind!r}; it has 'patient'")
+        raise SourceError(f"the ECG app has no virtual source {kind!r}, only 'patient'")
     patient = patient_of(parameters)
     start = parameters.get("start")
     try:
@@ -291,14 +292,14 @@ def open_source(kind: str, parameters: dict[str, str], speed: float) -> PatientS
     return PatientSource(patient, _number(parameters, "chunk_s", 1, 0.002, 60), start_ns, speed)
 
 
-def _number(parameters: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+def _number(parameters: Mapping[str, str], name: str, default: float, lower: float, upper: float) -> float:
     text = parameters.get(name, str(default))
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not least <= value <= most:
-        raise ConfigError(f"{name}={text} is not a number from {least:g} to {most:g}")
+    if not lower <= value <= upper:
+        raise ConfigError(f"{name}={text} is not a number from {lower:g} to {upper:g}")
     return value
 
 

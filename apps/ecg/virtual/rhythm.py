@@ -1,9 +1,9 @@
-"""When the heart beats: episodes of rhythm, and the beats in them.
+"""Rhythm of the virtual heart: episodes, and their beats.
 
 Rhythm is layers of episodes: the base rhythm, episodes drawn at random, scheduled ones, injected ones; at
 any time the topmost counts. Each episode has its own beats, made in blocks of about a minute from (seed,
-episode, block) alone, so any time of a recording of days is known without what came before, and nothing is
-kept.
+episode, block) alone, so any time of a long recording is computed without its past, and no
+state is kept.
 
 In sinus rhythm RR follows the rate, with variability in the LF and HF bands of the Task Force (1996) and a
 slow drift. A ventricular ectopic beat comes early and leaves the sinus node alone, so the pause behind it
@@ -28,7 +28,7 @@ from apps.ecg.virtual.traits import Traits, slow_fibrillation
 from apps.ecg.virtual.waves import ABERRANT, ATRIAL, FIBRILLATING, FUSION, NORMAL, VENTRICULAR
 
 RHYTHMS = ("sinus", "AF", "VT", "pause", "bradycardia", "tachycardia", "PVC", "PAC", "PAC_runs", "slow_AF")
-"""What an episode can be. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic; in ``PAC_runs``
+"""Rhythms of episodes. ``PVC`` and ``PAC`` are sinus rhythm with every fifth beat ectopic; in ``PAC_runs``
 atrial ectopic beats come in runs of 1 to 16 between a few sinus beats, and the sinus node is slow to take
 over again; ``slow_AF`` is AF under drugs, with the ventricles slow and nearly regular."""
 FIBRILLATION = ("AF", "slow_AF")
@@ -40,14 +40,14 @@ _MEAN_LENGTH_S = {
     "AF": 600.0, "VT": 6.0, "pause": 4.0, "bradycardia": 120.0, "tachycardia": 180.0, "PVC": 60.0,
     "PAC": 60.0, "PAC_runs": 300.0, "slow_AF": 600.0,
 }  # fmt: skip
-_TOLD = {"PVC": "sinus", "PAC": "sinus", "PAC_runs": "sinus", "slow_AF": "AF"}
-"""What the truth calls a rhythm that is not called by its own name."""
+_TRUTH_NAMES = {"PVC": "sinus", "PAC": "sinus", "PAC_runs": "sinus", "slow_AF": "AF"}
+"""Rhythms with another name in the ground truth."""
 _HOUR_S, _BLOCK_S = 3600.0, 60.0
 _ECTOPIC_SHARE, _FUSION_SHARE = 0.2, 0.06
 _LONGEST_RUN = 16
 _SHORTEST_RR_S = 0.3
 _MARGIN_S = 4.0
-"""Beats so near to a change of rhythm may depend on it."""
+"""Distance from a change of rhythm within which beats may depend on it."""
 _LETTERS = np.array([0, 1, 2, 3, 0, 0])
 """Index in `KINDS` by shape: conducted beats of AF are N, also wide ones."""
 
@@ -63,7 +63,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What rhythm the patient truly has, from when until when."""
+    """The true rhythm of a time span."""
 
     rhythm: str
     began_s: float
@@ -91,7 +91,7 @@ class Beats:
 
 @dataclass(frozen=True, slots=True)
 class Heart:
-    """A patient's heart: everything that decides when it beats."""
+    """A patient's heart: all parameters of its beats."""
 
     seed: int
     traits: Traits
@@ -102,21 +102,21 @@ class Heart:
     burden: tuple[tuple[str, float], ...] = ()
     """Share of time by rhythm in episodes drawn at random (about: later rhythms cover earlier ones)."""
     injected: Path | None = None
-    """A file with lines ``SECOND RHYTHM [SECONDS]``: what happens from that second on."""
+    """A file with lines ``SECOND RHYTHM [SECONDS]``: an episode from that second on."""
 
     def spans(self, began_s: float, ended_s: float) -> Iterator[Span]:
-        """The rhythm between two times, in order and without a gap, as `_TOLD` calls it."""
+        """The rhythm between two times, in order and without a gap, as `_TRUTH_NAMES` calls it."""
         held: Span | None = None
         for hour in range(int(began_s // _HOUR_S), math.ceil(ended_s / _HOUR_S)):
             first, last = max(began_s, hour * _HOUR_S), min(ended_s, (hour + 1) * _HOUR_S)
             for episode, start, end in self._layers(first, last):
-                told = _TOLD.get(episode.rhythm, episode.rhythm)
-                if held is not None and told == held.rhythm:
-                    held = Span(told, held.began_s, end)
+                true = _TRUTH_NAMES.get(episode.rhythm, episode.rhythm)
+                if held is not None and true == held.rhythm:
+                    held = Span(true, held.began_s, end)
                     continue
                 if held is not None:
                     yield held
-                held = Span(told, start, end)
+                held = Span(true, start, end)
         if held is not None:
             yield held
 
@@ -134,7 +134,7 @@ class Heart:
         return beats.within(began_s, ended_s)
 
     def fibrillating(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How strongly the atria fibrillate at ``time_s`` ``(n,)``: 0 to 1, with ramps of 0.2 s."""
+        """Strength of atrial fibrillation at ``time_s`` ``(n,)``: 0 to 1, with ramps of 0.2 s."""
         strength = np.zeros(len(time_s))
         known = {self.rhythm, *(e.rhythm for e in self.scheduled), *(rhythm for rhythm, _ in self.burden)}
         if known.isdisjoint(FIBRILLATION) and self.injected is None:
@@ -166,7 +166,7 @@ class Heart:
         )
 
     def _layers(self, began_s: float, ended_s: float) -> list[tuple[Episode, float, float]]:
-        """Which episode is on top from when until when, between two times."""
+        """The topmost episodes between two times, each with its span."""
         layers = [Episode(self.rhythm, 0.0)]
         for hour in range(int(began_s // _HOUR_S), int(ended_s // _HOUR_S) + 1):
             layers += _random_episodes(self.seed, self.burden, hour)
@@ -248,7 +248,7 @@ def _block(
         rr, shape = _af(random, slowed, pvc, began_s, length_s)
     elif rhythm == "VT":
         rr = _fitted(
-            60.0 / traits.vt_bpm * (1 + 0.02 * random.standard_normal(_most(length_s, 0.25))), length_s
+            60.0 / traits.vt_bpm * (1 + 0.02 * random.standard_normal(_max_beats(length_s, 0.25))), length_s
         )
         shape = np.full(len(rr), VENTRICULAR)
     else:
@@ -264,7 +264,7 @@ def _block(
     return Beats(time_s, shape.astype(np.intp), 0.7 * rr.mean() + 0.3 * before)
 
 
-def _most(length_s: float, shortest_s: float) -> int:
+def _max_beats(length_s: float, shortest_s: float) -> int:
     return int(length_s / shortest_s) + 4
 
 
@@ -343,7 +343,7 @@ def _af(
     random: np.random.Generator, traits: Traits, pvc: float, began_s: float, length_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     rate = traits.af_bpm * (1 + float(traits.slow.at(np.array([began_s]))[0]))
-    drawn = 60.0 / rate * np.exp(traits.af_rr_variation * random.standard_normal(_most(length_s, 0.25)))
+    drawn = 60.0 / rate * np.exp(traits.af_rr_variation * random.standard_normal(_max_beats(length_s, 0.25)))
     rr = _fitted(np.maximum(drawn, _SHORTEST_RR_S), length_s)
     shape = np.full(len(rr), FIBRILLATING)
     if traits.aberrant:  # Ashman 1947: a short cycle behind a long one finds the right bundle refractory

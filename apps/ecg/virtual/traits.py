@@ -1,7 +1,7 @@
-"""What one patient is like: drawn from the seed, changed by a variant, fixed for life.
+"""Traits of a virtual patient: drawn from the seed, modified by a variant, constant over time.
 
-All ranges are those of resting adults; a variant makes a patient whom a model trained on ordinary ones
-reads wrongly at first (see `VARIANTS`).
+Ranges are those of resting adults; a variant makes a patient on whom a model trained on ordinary ones fails
+at first (see `VARIANTS`).
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _respiratory(traits: Traits) -> Traits:
 
 VARIANTS: Mapping[str, Callable[[Traits], Traits]] = {
     "typical": lambda traits: traits,
-    # AF under drugs: slow and nearly regular, so that only the missing P and the coarse waves tell it.
+    # AF under drugs: slow and nearly regular, recognizable only by the missing P and the coarse waves.
     "slow_af": lambda traits: replace(slow_fibrillation(traits), fibrillation_hz=4.6, fibrillation_mv=0.09),
     # Wide beats in AF that are conducted (N), and look like ventricular ones.
     "aberrant": lambda traits: replace(traits, aberrant=True),

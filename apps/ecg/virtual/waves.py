@@ -1,4 +1,4 @@
-"""What a heart beat looks like in up to twelve leads.
+"""Waveform of heart beats in up to twelve leads.
 
 A beat is a sum of Gaussians about its R peak, as in the dynamical model of McSharry, Clifford, Tarassenko and
 Smith, *A dynamical model for generating synthetic electrocardiogram signals*, IEEE Trans Biomed Eng 50(3),
@@ -23,7 +23,7 @@ NORMAL, ATRIAL, VENTRICULAR, FUSION, FIBRILLATING, ABERRANT = range(6)
 """Shapes of beats. The last two are conducted beats of AF: without a P wave; with a wide QRS as well."""
 
 BEAT_REACH_S = (0.75, 0.4)
-"""A beat shows until so long behind its R peak, and from so long before it."""
+"""Extent of a beat after its R peak, and before it."""
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LEAD_ORDER = ("II", "V1", "V5", "I", "III", "aVR", "aVL", "aVF", "V2", "V3", "V4", "V6")
@@ -42,7 +42,7 @@ _EDGE = 2.5
 
 
 def lead_matrix(leads: Sequence[str]) -> NDArray[np.float64]:
-    """``(3, leads)``: what each lead sees of a heart vector."""
+    """``(3, leads)``: projection of a heart vector on each lead."""
     seen = {name: np.array(vector) for name, vector in _DOWER.items()}
     seen["III"] = seen["II"] - seen["I"]
     seen["aVR"] = -(seen["I"] + seen["II"]) / 2

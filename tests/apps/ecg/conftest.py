@@ -16,7 +16,7 @@ from apps.ecg.cloud.projection import EcgCloud
 from cloud_backend.api.dependencies import AppDependencies
 from common.app.cloud import ReceivedEvent
 
-Tell = Callable[[Sequence[ReceivedEvent]], None]
+Project = Callable[[Sequence[ReceivedEvent]], None]
 
 
 @pytest.fixture
@@ -25,20 +25,20 @@ def cloud_app() -> EcgCloud:
 
 
 @pytest.fixture
-def tell(engine: Engine, cloud_app: EcgCloud) -> Tell:
+def project(engine: Engine, cloud_app: EcgCloud) -> Project:
     """Projects events, and commits."""
 
-    def project(events: Sequence[ReceivedEvent]) -> None:
+    def run(events: Sequence[ReceivedEvent]) -> None:
         with Session(engine) as session:
             cloud_app.project(session, events)
             session.commit()
 
-    return project
+    return run
 
 
 @pytest.fixture
 def client(engine: Engine, cloud_app: EcgCloud) -> Iterator[TestClient]:
-    """The app's routes, asked by Dr Ada unless the header ``as`` says otherwise."""
+    """The app's routes, for the principal Dr Ada of the kind in the header ``as``, ``admin`` by default."""
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
     api.include_router(cloud_app.router(AppDependencies()))

@@ -66,7 +66,7 @@ def rates(
 def rhythm(
     began: float, ended: float | None = None, label: str = "AF", patient: str = ANN, **more: Any
 ) -> ReceivedEvent:
-    told = {"beats": 90, "heart_rate_bpm": 110.0} | more
+    fields: dict[str, Any] = {"beats": 90, "heart_rate_bpm": 110.0} | more
     return received(
         "rhythm",
         began + 30 if ended is None else ended,
@@ -76,13 +76,13 @@ def rhythm(
         state="began" if ended is None else "ended",
         began_ns=at(began),
         ended_ns=None if ended is None else at(ended),
-        **told,
+        **fields,
     )
 
 
 def hrv(began: float, sdnn_ms: float = 42.0, **more: Any) -> ReceivedEvent:
-    powers = {"vlf_ms2": 300.0, "lf_ms2": 400.0, "hf_ms2": 200.0, "lf_hf": 2.0}
-    told = {
+    powers: dict[str, Any] = {"vlf_ms2": 300.0, "lf_ms2": 400.0, "hf_ms2": 200.0, "lf_hf": 2.0}
+    fields: dict[str, Any] = {
         "began_ns": at(began),
         "seconds": 300.0,
         "nn_count": 290,
@@ -92,14 +92,21 @@ def hrv(began: float, sdnn_ms: float = 42.0, **more: Any) -> ReceivedEvent:
         "rmssd_ms": 30.0,
         "pnn50_percent": 12.0,
     }
-    return received("hrv", began + 300, **{**told, **powers, **more})
+    return received("hrv", began + 300, **{**fields, **powers, **more})
 
 
 def intervals(began: float, qt_ms: float | None = 400.0, beats: int = 50, **more: Any) -> ReceivedEvent:
     values = {"rr_ms": 1000.0, "pr_ms": 160.0, "qrs_ms": 90.0, "qt_ms": qt_ms, "lead": "II"}
     corrected = {"qtc_bazett_ms": qt_ms, "qtc_fridericia_ms": qt_ms}
-    told = {"began_ns": at(began), "seconds": 60.0, "beats": beats, **values, **corrected, **more}
-    return received("intervals", began + 60, **told)
+    fields: dict[str, Any] = {
+        "began_ns": at(began),
+        "seconds": 60.0,
+        "beats": beats,
+        **values,
+        **corrected,
+        **more,
+    }
+    return received("intervals", began + 60, **fields)
 
 
 def alarm(
@@ -110,7 +117,13 @@ def alarm(
     patient: str = ANN,
     **more: Any,
 ) -> ReceivedEvent:
-    told = {"priority": "medium", "delay_s": 5.0, "value": 0.9, "limit": 0.6, "text": "AF"} | more
+    fields: dict[str, Any] = {
+        "priority": "medium",
+        "delay_s": 5.0,
+        "value": 0.9,
+        "limit": 0.6,
+        "text": "AF",
+    } | more
     return received(
         "alarm",
         raised if when is None else when,
@@ -118,7 +131,7 @@ def alarm(
         alarm=name,
         state=state,
         raised_ns=at(raised),
-        **told,
+        **fields,
     )
 
 
@@ -143,7 +156,7 @@ def strip(
         {"at_ms": 500.0 + 1000 * n, "kind": "V" if n == 3 else "N", "probability": least if n == 3 else 0.99}
         for n in range(10)
     ]
-    told = {"alarm": name, "rhythm": "AF", "beats": beats} | more
+    fields: dict[str, Any] = {"alarm": name, "rhythm": "AF", "beats": beats} | more
     return received(
         "strip",
         began + 12,
@@ -154,7 +167,7 @@ def strip(
         unit="mV",
         lsb_mv=0.005,
         samples_b64=base64.b64encode(samples.tobytes()).decode(),
-        **told,
+        **fields,
     )
 
 

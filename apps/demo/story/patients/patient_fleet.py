@@ -23,6 +23,7 @@ from apps.demo.world.stage import Stage
 from apps.demo.world.world import EdgeNode
 from common import durable
 from common.app.edge import EdgeContext, Reading
+from common.app.events import fields_of
 from common.app.spec import find_app
 from common.messages import Event, decode_event
 from common.model.inference import load_model
@@ -179,7 +180,7 @@ class PatientFleet:
             for event in app.process(chunk, chunk.captured_ns)
             if isinstance(event, Event)
         ]
-        return self.score(node, [event.data for event in events if event.type == "ecg.rates"], began_s)
+        return self.score(node, [fields_of(event) for event in events if event.type == "ecg.rates"], began_s)
 
     def score(self, node: EdgeNode, rates: Sequence[Any], began_s: float) -> RhythmScore:
         """Score of the data of ``ecg.rates`` events from ``began_s`` on."""

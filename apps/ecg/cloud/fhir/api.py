@@ -1,8 +1,8 @@
-"""The FHIR API, at ``/fhir`` of the cloud: read, search, and what the server can do; nothing can be written.
+"""FHIR API at ``/fhir`` of the cloud: read, search and capability statement; read-only.
 
-It stands behind the cloud's access like everything else, ``/fhir/metadata`` too: R4 lets a server ask for a
-login there, and nothing of this cloud answers strangers but its health. The setting ``fhir_public_metadata``
-opens it, for clients that read it before they have a token. Every error is an OperationOutcome.
+Access control of the cloud applies to all paths, ``/fhir/metadata`` included (R4 permits a server to require
+authentication there). The setting ``fhir_public_metadata`` opens it for clients that read it before they have
+a token. Every error is an OperationOutcome.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 
-from apps.ecg.cloud.fhir.lookup import read
-from apps.ecg.cloud.fhir.paging import find
+from apps.ecg.cloud.fhir.lookup import read_resource
+from apps.ecg.cloud.fhir.paging import find_page
 from apps.ecg.cloud.fhir.search import PARAMETERS, parse
 from common.app.cloud import Mount, RouteDeps
 
@@ -39,12 +39,12 @@ _ISSUES = {
 }
 READING = ["GET", "HEAD"]
 VERSIONS = ("4.0", "4.0.1")
-"""What ``fhirVersion`` may ask for."""
+"""Accepted values of ``fhirVersion``."""
 _JSON_TYPES = ("application/fhir+json", "application/json", "text/json", "application/*", "*/*", "json", "")
 
 
 def is_installed() -> bool:
-    """Whether the extra ``fhir`` is there."""
+    """Whether the extra ``fhir`` is installed."""
     try:
         return importlib.util.find_spec("fhir.resources") is not None
     except ModuleNotFoundError:
@@ -52,24 +52,24 @@ def is_installed() -> bool:
 
 
 def error(status: int, text: str) -> tuple[int, str, bytes]:
-    """An error as an OperationOutcome; what cannot be read is 400 in FHIR."""
+    """An error as an OperationOutcome; FHIR uses 400 for malformed requests (422 elsewhere in this cloud)."""
     status = 400 if status == 422 else status
     issue = {
         "severity": "error",
         "code": _ISSUES.get(status, "exception" if status >= 500 else "processing"),
-        "diagnostics": text or "something went wrong here",
+        "diagnostics": text or "internal error",
     }
     body = {"resourceType": "OperationOutcome", "issue": [issue]}
     return status, f"{MEDIA_TYPE}; charset=utf-8", json.dumps(body).encode()
 
 
 def make_mount(deps: RouteDeps, *, public_metadata: bool = False) -> Mount:
-    """The API below its path; without the extra ``fhir`` it says what to install."""
+    """Routes and error format of the API; without the extra ``fhir`` every path answers 501."""
     open_paths = frozenset({"/metadata"}) if public_metadata else frozenset[str]()
-    return Mount(_router(deps) if is_installed() else _absent(), error, open_paths)
+    return Mount(_router(deps) if is_installed() else _not_installed(), error, open_paths)
 
 
-def _absent() -> APIRouter:
+def _not_installed() -> APIRouter:
     router = APIRouter()
 
     @router.get("/{path:path}")
@@ -89,13 +89,13 @@ def _router(deps: RouteDeps) -> APIRouter:
         _acceptable(request)
         return _answer(bundles.encode(bundles.capability_statement(_base(request))))
 
-    def search(type_: str, given: list[tuple[str, str]], request: Request, session: Session) -> Response:
+    def search(type_: str, query: list[tuple[str, str]], request: Request, session: Session) -> Response:
         _acceptable(request)
         base = _base(request)
         now_ns = time.time_ns()
-        asked = parse(_known(type_), given, base=base, now_ns=now_ns, strict=_is_strict(request))
-        page = find(session, asked, now_ns)
-        return _answer(bundles.encode(bundles.searchset(base, asked, page)))
+        criteria = parse(_known(type_), query, base=base, now_ns=now_ns, strict=_is_strict(request))
+        page = find_page(session, criteria, now_ns)
+        return _answer(bundles.encode(bundles.searchset(base, criteria, page)))
 
     @router.api_route("/{type_}", methods=READING)
     def search_by_get(type_: str, request: Request, session: Session = deps.session) -> Response:
@@ -105,22 +105,22 @@ def _router(deps: RouteDeps) -> APIRouter:
     async def search_by_post(type_: str, request: Request, session: Session = deps.session) -> Response:
         body = await request.body()
         if len(body) > FORM_LIMIT_BYTES:
-            raise HTTPException(413, f"a search holds {FORM_LIMIT_BYTES} bytes at most")
+            raise HTTPException(413, f"a search body may have at most {FORM_LIMIT_BYTES} bytes")
         kind, parameters = _media(request.headers.get("content-type", ""))
         if kind != "application/x-www-form-urlencoded":
-            raise HTTPException(415, "a search is posted as application/x-www-form-urlencoded")
+            raise HTTPException(415, "the content type of a search must be application/x-www-form-urlencoded")
         if parameters.get("charset", "utf-8") not in ("utf-8", "utf8", "us-ascii"):
-            raise HTTPException(415, "a search is posted in UTF-8")
-        given = list(request.query_params.multi_items())
-        given += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
-        return await run_in_threadpool(search, type_, given, request, session)
+            raise HTTPException(415, "the charset of a search must be UTF-8")
+        query = list(request.query_params.multi_items())
+        query += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+        return await run_in_threadpool(search, type_, query, request, session)
 
     @router.api_route("/{type_}/{id_}", methods=READING)
     def read_one(type_: str, id_: str, request: Request, session: Session = deps.session) -> Response:
         _acceptable(request)
-        found = read(session, _known(type_), id_, time.time_ns())
+        found = read_resource(session, _known(type_), id_, time.time_ns())
         if found is None:
-            raise HTTPException(404, f"there is no {type_}/{id_[:64]}")
+            raise HTTPException(404, f"{type_}/{id_[:64]} does not exist")
         return _answer(bundles.encode(found))
 
     return router
@@ -139,7 +139,7 @@ def _base(request: Request) -> str:
 
 def _known(type_: str) -> str:
     if type_ not in PARAMETERS:
-        raise HTTPException(404, f"there are no resources of type {type_[:40]!r}: {', '.join(PARAMETERS)}")
+        raise HTTPException(404, f"unknown resource type {type_[:40]!r}; types are {', '.join(PARAMETERS)}")
     return type_
 
 
@@ -149,26 +149,26 @@ def _is_strict(request: Request) -> bool:
 
 
 def _acceptable(request: Request) -> None:
-    """Only JSON of R4 can be had. Raises a 406 for a client that takes nothing like it."""
-    asked = request.query_params.get("_format") or request.headers.get("accept", "")
-    for each in asked.split(","):
+    """Check that the client accepts JSON of R4. Raises a 406 otherwise."""
+    accepted = request.query_params.get("_format") or request.headers.get("accept", "")
+    for each in accepted.split(","):
         kind, parameters = _media(each)
         # A plus sign in a query is a space to whoever does not escape it.
         known = kind.replace("fhir json", "fhir+json") in _JSON_TYPES
         if known and not _is_refused(parameters) and parameters.get("fhirversion", "4.0") in VERSIONS:
             return
-    raise HTTPException(406, f"only {MEDIA_TYPE}; fhirVersion=4.0 is spoken here, not {asked[:80]!r}")
+    raise HTTPException(406, f"only {MEDIA_TYPE}; fhirVersion=4.0 is available, not {accepted[:80]!r}")
 
 
 def _media(text: str) -> tuple[str, dict[str, str]]:
-    """A media type and its parameters, in small letters."""
+    """A media type and its parameters, in lower case."""
     kind, *rest = text.lower().split(";")
     pairs = (each.partition("=") for each in rest)
     return kind.strip(), {name.strip(): value.strip().strip('"') for name, _, value in pairs}
 
 
 def _is_refused(parameters: Mapping[str, str]) -> bool:
-    """Whether a media type is asked for with a weight of 0."""
+    """Whether a media type has the weight 0."""
     try:
         return float(parameters.get("q", "1")) <= 0
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is answered: resources as `fhir.resources` writes them, bundles, outcomes, the server's statement.
+"""Response bodies: resources validated by `fhir.resources`, bundles, outcomes, the capability statement.
 
 Importing this needs the extra ``fhir``.
 """
@@ -28,10 +28,10 @@ from apps.ecg.cloud.fhir.search import (
     RESULTS,
     REVINCLUDES,
     SORTS,
-    Key,
+    Cursor,
     Search,
+    encode_cursor,
     include_names,
-    page_of,
 )
 
 FHIR_VERSION = "4.0.1"
@@ -54,7 +54,7 @@ _KINDS = {"date": "date", "_id": "token", "identifier": "token", "code": "token"
 
 
 def encode(resource: Json) -> bytes:
-    """A resource as JSON, checked by its class. Raises ``ValueError`` for one that is not valid."""
+    """A resource as JSON, validated by its class. Raises ``ValueError`` for an invalid one."""
     _CLASSES[resource["resourceType"]].model_validate(resource)
     return msgspec.json.encode(resource)  # the class would write the same, in twice the time
 
@@ -77,11 +77,11 @@ def searchset(base: str, search: Search, page: Page) -> Json:
         for each in resources
     ]
     if search.ignored:
-        text = f"left out, not understood: {', '.join(search.ignored)}"
+        text = f"parameters ignored, not supported: {', '.join(search.ignored)}"
         entries.append({"resource": outcome("warning", "not-supported", text), "search": {"mode": "outcome"}})
-    if page.told:
-        told = outcome("warning", "too-costly", page.told)
-        entries.append({"resource": told, "search": {"mode": "outcome"}})
+    if page.no_total:
+        warning = outcome("warning", "too-costly", page.no_total)
+        entries.append({"resource": warning, "search": {"mode": "outcome"}})
     total = {} if page.total is None else {"total": page.total}
     links = [{"relation": "self", "url": _url(base, search, None)}]
     if page.following is not None:
@@ -90,36 +90,36 @@ def searchset(base: str, search: Search, page: Page) -> Json:
     return bundle | ({"entry": entries} if entries else {})
 
 
-def _url(base: str, search: Search, following: Key | None) -> str:
-    query = list(search.used) + ([("_page", page_of(following))] if following else [])
+def _url(base: str, search: Search, following: Cursor | None) -> str:
+    query = list(search.used) + ([("_page", encode_cursor(following))] if following else [])
     return f"{base}/{search.type}" + (f"?{urlencode(query, safe=',:/')}" if query else "")
 
 
 _RESULT_NOTES = {
-    "_count": "Matches on a page; 0 is _summary=count.",
+    "_count": "Matches on a page; 0 means _summary=count.",
     "_total": (
-        "By default there is a total of patients, of devices and of what is found by id. accurate and "
-        f"estimate count the others too, exactly, over {TOTAL_DAYS} days of patients at most, "
+        "By default a total is given for patients, devices and searches by id. accurate and estimate also "
+        f"count the others, exactly, over at most {TOTAL_DAYS} patient-days, "
         f"{TOTAL_DAYS_SUMMED} with means of intervals."
     ),
-    "_sort": f"One key. By date, over {SORTED_PATIENTS} patients at most.",
+    "_sort": f"One key. By date, over at most {SORTED_PATIENTS} patients.",
     "_summary": "count, or false.",
 }
 
 
-def _followed(type_: str) -> Json:
-    told = {"searchInclude": include_names(type_), "searchRevInclude": list(REVINCLUDES.get(type_, ()))}
-    return {name: values for name, values in told.items() if values}  # FHIR has no empty lists
+def _include_parameters(type_: str) -> Json:
+    parameters = {"searchInclude": include_names(type_), "searchRevInclude": list(REVINCLUDES.get(type_, ()))}
+    return {name: values for name, values in parameters.items() if values}  # FHIR has no empty lists
 
 
 def _sorted_by(type_: str) -> str:
     keys = ", ".join(f"{name} and -{name}" for name in SORTS[type_])
-    meant = " date is the begin of the period." if "date" in SORTS[type_] else ""
-    return f"Sorted by {keys}.{meant}"
+    note = " date is the start of the period." if "date" in SORTS[type_] else ""
+    return f"Sorted by {keys}.{note}"
 
 
 def capability_statement(base: str) -> Json:
-    """What this server can do."""
+    """The CapabilityStatement of this server."""
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -140,7 +140,7 @@ def capability_statement(base: str) -> Json:
                         "type": type_,
                         "interaction": [{"code": "read"}, {"code": "search-type"}],
                         "documentation": _sorted_by(type_),
-                        **_followed(type_),
+                        **_include_parameters(type_),
                         "searchParam": [
                             {"name": name, "type": _KINDS.get(name, "reference")} for name in names
                         ],

@@ -1,8 +1,8 @@
-"""Codes and units of what the ECG app says in FHIR.
+"""Codes and units of the ECG app's FHIR resources.
 
 LOINC for what was measured (QTc by both formulas, each under its own code and under 8636-3, which names no
-method), SNOMED CT for rhythms, ISO/IEEE 11073 (MDC) for signals of leads, UCUM for units. What no system has
-a code for (the burden of atrial fibrillation, RMSSD and powers of heart rate variability) has one of ours.
+method), SNOMED CT for rhythms, ISO/IEEE 11073 (MDC) for signals of leads, UCUM for units. Concepts
+without a standard code (AF burden, RMSSD and powers of heart rate variability) have one of our own system.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def concept(text: str, *codings: tuple[str, str]) -> Json:
 
 
 def quantity(value: float, unit: str, code: str | None = None) -> Json:
-    """A Quantity in a UCUM unit; ``unit`` is what people read."""
+    """A Quantity in a UCUM unit; ``unit`` is its display text."""
     return {"value": round(float(value), 4), "unit": unit, "system": UCUM, "code": code or unit}
 
 
@@ -72,11 +72,11 @@ _LEADS = {
 
 
 def rhythm(label: str) -> Json:
-    """The concept of a rhythm; one that has no code is told as text."""
+    """The concept of a rhythm; text only where no code exists."""
     return RHYTHMS.get(label) or concept(label)
 
 
 def lead(name: str) -> Json:
-    """The concept of the signal of a lead. MLII and others that MDC does not know are told as text."""
+    """The concept of the signal of a lead. Text only for MLII and others that are not in MDC."""
     code = {key.upper(): value for key, value in _LEADS.items()}.get(name.upper())
     return concept(f"Lead {name}", (MDC, str(code))) if code else concept(f"Lead {name}")

@@ -1,7 +1,7 @@
-"""What is asked of the tables: whose resources, within which dates, of which kind.
+"""SQL criteria by patients, dates and kind of resource.
 
-A kind selects one row for each of its resources, by ranges of an index, and makes the resource of a row; so
-search, totals, read and export ask the same thing with other dates, and what is counted is what is found.
+A kind selects one row for each of its resources, by ranges of an index, and makes the resource from it.
+Search, totals, read and export use the same criteria with other dates, so totals agree with results.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from apps.ecg.events import EARLIEST_NS, LATEST_NS
 
 BEFORE_ALL_NS = EARLIEST_NS - 1
 _TIES = 2 * (len(RHYTHMS) + 10)
-"""More than the episodes of a patient that begin at one time, twice."""
+"""Twice the maximum number of a patient's episodes that begin at one time."""
 STRETCH_NS = HOUR_NS
 
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """Which spans of time are meant: begun from ``began_from`` on and before ``began_before``,
-    ended after ``ended_after`` and by ``ended_by``.
+    """A range of time spans: begun in ``began_from <= t < began_before``, ended in ``ended_after < t <=
+    ended_by``.
 
-    A span that still goes on has not ended by any time, and ends after every one.
+    The end of an ongoing span is infinite.
     """
 
     began_from: int = EARLIEST_NS
@@ -39,7 +39,7 @@ class Dates:
     ended_by: int = LATEST_NS
 
     def both(self, other: Dates) -> Dates:
-        """What lies in both."""
+        """The intersection of two ranges."""
         return Dates(
             max(self.began_from, other.began_from),
             min(self.began_before, other.began_before),
@@ -48,29 +48,29 @@ class Dates:
         )
 
     def of_length(self, length_ns: int) -> tuple[int, int]:
-        """First begin and the begin after the last one, for spans that are all ``length_ns`` long."""
+        """First begin and the limit of begins, for spans that are all ``length_ns`` long."""
         first = max(self.began_from, self.ended_after - length_ns + 1)
         before = min(self.began_before, self.ended_by - length_ns + 1)
         return -(-first // length_ns) * length_ns, before
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Whose rows are asked for, and from when."""
+class Criteria:
+    """Patients and dates whose rows are selected."""
 
     patients: tuple[str, ...]
     dates: Dates
 
     def of(self, table: Any) -> Any:
-        """Rows of ``table`` that are these patients', whenever they began."""
+        """SQL: rows of these patients, of any time."""
         return (
             table.patient == self.patients[0] if len(self.patients) == 1 else table.patient.in_(self.patients)
         )
 
     def within(self, table: Any, ended: Any, longest_ns: int) -> Any:
-        """Rows of ``table`` in the dates.
+        """SQL: rows of these patients within the dates.
 
-        ``ended`` is its end; only what may last longer than a day can go on, and has none then.
+        ``ended`` is the column of the end; null for ongoing rows of tables whose rows may exceed a day.
         """
         dates = self.dates
         which = sa.and_(self.of(table), table.began_ns >= dates.began_from)
@@ -83,18 +83,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """With what resources are made: the patients whose they are, and what time it is."""
+    """Session, patients and time with which resources are made."""
 
     session: Session
     patients: Mapping[str, Patient]
     now_ns: int
 
     def is_virtual(self, patient: str) -> bool:
-        """Whether a patient is made up."""
+        """Whether a patient's data is simulated."""
         return self.patients[patient].virtual
 
     def stretches(self, dates: Dates, ascending: bool) -> Iterator[Dates]:
-        """Dates cut into stretches, the first one where there is anything, each longer than the last."""
+        """Dates cut into stretches of growing length, within the patients' data."""
         low = max(dates.began_from, min(each.first_ns for each in self.patients.values()))
         high = min(dates.began_before, max(each.last_ns for each in self.patients.values()))
         length_ns, at_ns, sign = STRETCH_NS, low if ascending else high, 1 if ascending else -1
@@ -109,32 +109,32 @@ class Context:
 
 
 def in_bytes(session: Session, text: Any) -> Any:
-    """A text such that the database sorts it as Python does, and as ids are sorted: by its bytes."""
+    """SQL: a text with byte-wise collation, the order of ids and of Python."""
     return sa.collate(text, "C") if session.get_bind().dialect.name == "postgresql" else text
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of resource; ``name`` is the part of its id, or what that begins with.
+    """A kind of resource; ``name`` is the kind in its id, or the prefix of that.
 
     ``rows`` selects a row for each resource: ``patient``, ``began_ns``, ``label`` where ids have one, and
-    what ``make`` makes the resource of. ``summed`` is whether it sums up many rows of a table in one.
+    what ``make`` makes the resource of. ``summed`` marks kinds that aggregate many rows of a table.
     """
 
     name: str
     type: str
     codings: tuple[Json, ...]
-    rows: Callable[[Asked], Any]
+    rows: Callable[[Criteria], Any]
     make: Callable[[Context, Any], Json]
     summed: bool = False
 
     @property
     def is_labelled(self) -> bool:
-        """Whether ids also tell a label, so that several may begin at one time."""
+        """Whether ids also contain a label, so that several may begin at one time."""
         return self.name == "rhy"
 
     def matches(self, name: str) -> bool:
-        """Whether a resource with this part in its id is of this kind."""
+        """Whether a resource with this kind in its id is of this kind."""
         return name == self.name or (self.is_labelled and name.startswith(f"{self.name}-"))
 
     def find(
@@ -147,15 +147,15 @@ class Kind:
         after: ResourceId | None = None,
         name: str = "",
     ) -> Iterator[Found]:
-        """Resources of patients by their begin, then by id; of ``name`` alone where it is given.
+        """Resources of patients in order of begin, then id; only those of ``name`` where given.
 
-        Those after a place in this order; some that are not may come first. At least ``limit`` that are,
-        where there are that many. Each is made when its `Found.resource` is called.
+        With ``after``, resources after that key, possibly preceded by some before it. At least ``limit``
+        after it, if that many exist. Each is made on `Found.resource`.
         """
         if after is not None:
             at_ns = after.began_ns
             dates = dates.both(Dates(began_from=at_ns) if ascending else Dates(began_before=at_ns + 1))
-        # What has to be summed up or sorted first is not asked for at once: it might be years.
+        # Aggregated or sorted rows are selected in stretches: the whole range might be years.
         cut = self.summed or len(context.patients) > 1
         found = (
             each
@@ -164,8 +164,8 @@ class Kind:
         )
         if not self.is_labelled:
             return found
-        ties = itertools.groupby(found, key=lambda each: (each.place.began_ns, each.place.patient))
-        return (each for _, tie in ties for each in sorted(tie, key=lambda each: str(each.place)))
+        ties = itertools.groupby(found, key=lambda each: (each.key.began_ns, each.key.patient))
+        return (each for _, tie in ties for each in sorted(tie, key=lambda each: str(each.key)))
 
     def _find(
         self,
@@ -176,40 +176,40 @@ class Kind:
         after: ResourceId | None,
         name: str,
     ) -> Iterator[Found]:
-        rows = self.rows(Asked(tuple(context.patients), dates))
+        rows = self.rows(Criteria(tuple(context.patients), dates))
         columns = rows.selected_columns
         if self.is_labelled and name:
             rows = rows.where(columns.label == name.removeprefix(f"{self.name}-"))
         rows = rows.order_by(columns.began_ns if ascending else sa.desc(columns.began_ns))
         if len(context.patients) > 1:
-            place = in_bytes(context.session, columns.patient + sa.literal("."))
-            rows = rows.order_by(place)
+            key = in_bytes(context.session, columns.patient + sa.literal("."))
+            rows = rows.order_by(key)
             if after is not None and dates.began_from <= after.began_ns < dates.began_before:
                 began = getattr(columns.began_ns, "element", columns.began_ns)
-                rows = rows.where(sa.or_(began != after.began_ns, place >= f"{after.patient}."))
+                rows = rows.where(sa.or_(began != after.began_ns, key >= f"{after.patient}."))
         for row in context.session.execute(rows.limit(limit)):
-            part = f"{self.name}-{row.label}" if self.is_labelled else self.name
-            yield Found(ResourceId(row.patient, part, row.began_ns), self, context, row)
+            kind = f"{self.name}-{row.label}" if self.is_labelled else self.name
+            yield Found(ResourceId(row.patient, kind, row.began_ns), self, context, row)
 
-    def names(self, session: Session, asked: Asked) -> list[str]:
-        """The parts of ids that there are."""
+    def names(self, session: Session, criteria: Criteria) -> list[str]:
+        """The kinds in ids of existing resources."""
         if not self.is_labelled:
             return [self.name]
-        rows = self.rows(asked).with_only_columns(self.rows(asked).selected_columns.label)
+        rows = self.rows(criteria).with_only_columns(self.rows(criteria).selected_columns.label)
         return [f"{self.name}-{label}" for label in session.scalars(rows.distinct())]
 
-    def count(self, session: Session, asked: Asked) -> int:
-        """How many resources there are."""
-        rows = self.rows(asked)
+    def count(self, session: Session, criteria: Criteria) -> int:
+        """Number of resources."""
+        rows = self.rows(criteria)
         keys = rows.with_only_columns(rows.selected_columns.patient, rows.selected_columns.began_ns)
         return session.scalar(sa.select(sa.func.count()).select_from(keys.subquery())) or 0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a resource is, and the row that it is made of."""
+    """A resource's key, and the row that it is made from."""
 
-    place: ResourceId
+    key: ResourceId
     kind: Kind
     context: Context
     row: Any

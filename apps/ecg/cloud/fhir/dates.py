@@ -1,4 +1,4 @@
-"""Dates of a search: a day, a time or less of it, with a prefix that says how it is meant."""
+"""Dates of a search: a date or time of any FHIR precision, with a comparison prefix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apps.ecg.events import EARLIEST_NS, LATEST_NS
 
 _PREFIXES = ("eq", "ge", "le", "gt", "lt", "sa", "eb", "ap")
 _APPROXIMATELY = 10
-"""``ap`` is meant within this part of the time between the date and now."""
+"""``ap`` matches within this fraction (1/10) of the time between the date and now."""
 _DATE = re.compile(
     r"(?P<year>\d{4})(-(?P<month>\d\d)(-(?P<day>\d\d)(T(?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)"
     r"(?P<fraction>\.\d{1,30})?)?(?P<zone>Z|[+ -]\d\d:\d\d)?)?)?)?",
@@ -22,18 +22,18 @@ _DATE = re.compile(
 
 
 def dates_of(values: Iterable[str], now_ns: int) -> Dates:
-    """The dates in which all values of ``date`` hold. Raises a 400 for what cannot be read.
+    """The dates that satisfy all values of ``date``. Raises a 400 for a malformed value.
 
-    ``ne`` is refused: what is not within a span lies on both sides of it.
+    ``ne`` is refused: its result is two ranges.
     """
     dates = Dates()
     for value in values:
         if "," in value:
-            raise HTTPException(400, "one date a parameter: several parameters must all hold")
+            raise HTTPException(400, "one date per parameter; several parameters are combined with AND")
         prefix, text = (value[:2], value[2:]) if value[:2] in _PREFIXES else ("eq", value)
         first, after = _range(text)
         near = max(now_ns - after, first - now_ns, 0) // _APPROXIMATELY
-        meant = {
+        ranges = {
             "eq": Dates(began_from=first, ended_by=after),
             "ge": Dates(ended_after=first),
             "gt": Dates(ended_after=after),
@@ -45,12 +45,12 @@ def dates_of(values: Iterable[str], now_ns: int) -> Dates:
                 began_before=min(after + near, LATEST_NS), ended_after=max(first - near, BEFORE_ALL_NS)
             ),
         }
-        dates = dates.both(meant[prefix])
+        dates = dates.both(ranges[prefix])
     return dates
 
 
 def _range(text: str) -> tuple[int, int]:
-    """The first nanosecond that a date may mean, and the first after the last one."""
+    """First nanosecond of the period that a date denotes, and the first one after it."""
     match = _DATE.fullmatch(text)
     if match is None:
         known = ", ".join(_PREFIXES)
@@ -81,7 +81,7 @@ def _range(text: str) -> tuple[int, int]:
             finest = "second" if "second" in part else "minute" if "minute" in part else "day"
             length_ns = {"second": 1, "minute": 60, "day": 86400}[finest] * 10**9
     except (ValueError, OverflowError):
-        raise HTTPException(400, f"{text[:40]!r} is not a day or time that there is") from None
+        raise HTTPException(400, f"{text[:40]!r} is not a valid date or time") from None
     begin_ns = _ns(begin)
     if fraction := match["fraction"]:
         digits = fraction[1:10]
@@ -96,7 +96,7 @@ def _range(text: str) -> tuple[int, int]:
 def _zone(text: str | None) -> timezone:
     if not text or text == "Z":
         return UTC
-    sign = -1 if text[0] == "-" else 1  # a plus sign in a query is a space to whoever does not escape it
+    sign = -1 if text[0] == "-" else 1  # an unescaped plus sign in a query decodes to a space
     return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[4:6])))
 
 

@@ -1,16 +1,16 @@
-"""To the hospital's FHIR server: every hour and every day of a patient, each until it is taken, each once.
+"""Export to the hospital's FHIR server: every hour and day of a patient, at least once, idempotently.
 
-What is due stands in ``ecg_pending``: an hour or a day that is over, whose revision is above the one that the
-hospital has taken. It goes as transaction bundles in which nothing can be there twice, however often they are
-sent: what never changes is created if its identifier is not there yet (``ifNoneExist``), what may change is
-updated by its identifier, a Provenance (which has none) is put under its own id. Only then is the revision
-marked as taken; a crash or a lost answer in between sends the same again.
+``ecg_pending`` lists what is due: completed hours and days whose revision is above the one acknowledged by
+the hospital. Each is sent as transaction bundles that can be repeated without duplicates: immutable resources
+are created with ``ifNoneExist`` on their identifier, mutable ones updated by identifier, a Provenance (which
+has none) is put under its own id. The revision is marked as taken afterwards; a crash or a lost response in
+between repeats the same bundles.
 
-- A server that cannot be reached or is unwell (5xx, 408, 425, 429), or does not know us (401, 403, 404, 405),
-  is asked again later, ever more rarely (the task's backoff), with the oldest first. Where its answer has
-  ``Retry-After`` it is asked no earlier than that, `WAIT_LIMIT_S` at most.
-- A bundle that it refuses (other 4xx) is put off by an hour and the next one goes; why is kept in its row.
-- A day goes once its hours are taken, so that its report refers to what is there.
+- A server that is unreachable, fails (5xx, 408, 425, 429) or denies access (401, 403, 404, 405) is retried
+  with the backoff of periodic tasks, oldest span first, and not before its ``Retry-After`` (at most
+  `WAIT_LIMIT_S`).
+- A rejected bundle (other 4xx) is deferred by an hour and the next one is sent; its row keeps the reason.
+- A day is sent after its hours, so that the references of its report resolve.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import httpx
 import msgspec
 import sqlalchemy as sa
 import structlog
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.ecg.cloud.fhir import api
 from apps.ecg.cloud.fhir.resources import SHIFTED_NS
@@ -41,9 +41,9 @@ from common.errors import CloudError, ConfigError
 _log = structlog.get_logger("edgeloop.ecg.fhir")
 TOKEN_VARIABLE = "FHIR_EXPORT_TOKEN"  # noqa: S105
 SPANS_A_TURN = 20
-PUT_OFF_NS = HOUR_NS
+DEFER_NS = HOUR_NS
 WAIT_LIMIT_S = 24 * 3600
-"""Longest wait that a server's ``Retry-After`` can ask for."""
+"""Upper bound of a server's ``Retry-After``."""
 _AGAIN = frozenset({401, 403, 404, 405, 408, 425, 429})
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 
@@ -52,24 +52,24 @@ class EcgCloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the ECG app's cloud side (``apps.ecg``)."""
 
     fhir_export_url: str = ""
-    """Root of the hospital's FHIR R4 server; empty exports nothing. The token is in FHIR_EXPORT_TOKEN."""
+    """Base URL of the hospital's FHIR R4 server; empty disables the export. Token: FHIR_EXPORT_TOKEN."""
     fhir_export_every_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    """Time between looks at what is due."""
+    """Interval of the export."""
     fhir_export_settle_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
-    """How long after its end an hour or a day is first sent; what comes later is sent again."""
+    """Delay from the end of an hour or a day to its first export; later changes are exported again."""
     fhir_export_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 15.0
-    """Longest wait for an answer."""
+    """Timeout of a request."""
     fhir_public_metadata: bool = False
-    """Whether ``/fhir/metadata`` (what the server can do; no patient's data) is read without a token."""
+    """Whether ``/fhir/metadata`` (the capability statement, no patient data) is readable without a token."""
 
 
 class Refused(Exception):
-    """The server does not take this bundle."""
+    """The server rejected a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A revision of an hour or a day that is due."""
+    """A revision of an hour or a day that is due for export."""
 
     patient: str
     seconds: int
@@ -91,7 +91,7 @@ def export_tasks(context: CloudContext) -> Sequence[PeriodicTask]:
 
 
 class Export:
-    """Sends what is due to one server."""
+    """Exports due spans to one server."""
 
     def __init__(
         self, session: Callable[..., Any], clock: Callable[[], int], settings: EcgCloudSettings, token: str
@@ -105,17 +105,19 @@ class Export:
         self._not_before_ns = 0
 
     def turn(self) -> int:
-        """Send what is due, `SPANS_A_TURN` at most; how many were taken. Raises `CloudError` for "later"."""
+        """Export up to `SPANS_A_TURN` due spans; the number taken. Raises `CloudError` for a retry."""
         taken = 0
-        if 0 < self._not_before_ns - self._clock() <= WAIT_LIMIT_S * 10**9:  # more: the clock was set back
+        if (
+            0 < self._not_before_ns - self._clock() <= WAIT_LIMIT_S * 10**9
+        ):  # beyond it, the clock was set back
             return taken
         with httpx.Client(headers=self._headers, timeout=self._timeout_s, trust_env=False) as client:
             for span in self._due():
                 try:
                     for bundle in self._bundles(span):
                         self._send(client, bundle)
-                except (Refused, ValueError) as refusal:  # ValueError: our own check of a resource fails
-                    self._put_off(span, str(refusal))
+                except (Refused, ValueError) as refusal:  # ValueError: a resource is invalid
+                    self._defer(span, str(refusal))
                     continue
                 self._mark(span)
                 taken += 1
@@ -138,12 +140,12 @@ class Export:
         try:
             answer = client.post(self._url, content=bundle, headers=kind)
         except httpx.HTTPError as error:
-            raise CloudError(f"the FHIR server does not answer: {type(error).__name__}") from None
+            raise CloudError(f"no response from the FHIR server: {type(error).__name__}") from None
         if answer.status_code >= 500 or answer.status_code in _AGAIN or answer.is_redirect:
             wait_s = _retry_after_s(answer.headers, self._clock())
             self._not_before_ns = self._clock() + round(wait_s * 1e9)
-            asked = f" and asks for {wait_s:.0f} s of patience" if wait_s else ""
-            raise CloudError(f"the FHIR server answers {answer.status_code}{asked}", answer.status_code)
+            wait = f" with Retry-After: {wait_s:.0f} s" if wait_s else ""
+            raise CloudError(f"the FHIR server answered {answer.status_code}{wait}", answer.status_code)
         if not answer.is_success:
             raise Refused(f"{answer.status_code}: {_diagnostics(answer.content)}")
         _check_taken(bundle, answer.content)
@@ -151,17 +153,19 @@ class Export:
     def _mark(self, span: Span) -> None:
         self._update(span, taken_revision=span.revision, refusals=0, problem="", not_before_ns=0)
 
-    def _put_off(self, span: Span, why: str) -> None:
-        _log.warning("the FHIR server refuses", patient=span.patient, began_ns=span.began_ns, why=why)
-        later = self._clock() + PUT_OFF_NS
-        self._update(span, refusals=Pending.refusals + 1, problem=why[:500], not_before_ns=later)
+    def _defer(self, span: Span, reason: str) -> None:
+        _log.warning(
+            "FHIR server rejected a bundle", patient=span.patient, began_ns=span.began_ns, reason=reason
+        )
+        later = self._clock() + DEFER_NS
+        self._update(span, refusals=col(Pending.refusals) + 1, problem=reason[:500], not_before_ns=later)
 
     def _update(self, span: Span, **values: Any) -> None:
         with self._session() as session:
             session.execute(
                 sa.update(Pending)
-                .where(Pending.patient == span.patient, Pending.seconds == span.seconds)  # type: ignore[arg-type]
-                .where(Pending.began_ns == span.began_ns, Pending.taken_revision < span.revision)  # type: ignore[arg-type]
+                .where(col(Pending.patient) == span.patient, col(Pending.seconds) == span.seconds)
+                .where(col(Pending.began_ns) == span.began_ns, col(Pending.taken_revision) < span.revision)
                 .values(**values)
             )
             session.commit()
@@ -170,28 +174,28 @@ class Export:
 def _spans(session: Session, seconds: int, ended_by_ns: int, now_ns: int, limit: int) -> list[Span]:
     query = (
         sa.select(Pending)
-        .where(sa.text("revision > taken_revision"), Pending.seconds == seconds)  # type: ignore[arg-type]
-        .where(Pending.not_before_ns <= now_ns)  # type: ignore[arg-type]
+        .where(sa.text("revision > taken_revision"), col(Pending.seconds) == seconds)
+        .where(col(Pending.not_before_ns) <= now_ns)
         .where(
             sa.or_(
-                Pending.began_ns <= ended_by_ns - seconds * 10**9,  # type: ignore[arg-type]
-                Pending.began_ns > now_ns + SHIFTED_NS,  # type: ignore[arg-type]
+                col(Pending.began_ns) <= ended_by_ns - seconds * 10**9,
+                col(Pending.began_ns) > now_ns + SHIFTED_NS,
             )
         )
-        .order_by(Pending.began_ns, Pending.patient)  # type: ignore[arg-type]
+        .order_by(col(Pending.began_ns), col(Pending.patient))
         .limit(limit)
     )
     return [Span(row.patient, row.seconds, row.began_ns, row.revision) for row in session.scalars(query)]
 
 
 def _waits(session: Session, day: Span) -> bool:
-    """Whether an hour of a day has not been taken."""
-    hours = sa.select(Pending.patient).where(  # type: ignore[call-overload]
-        Pending.patient == day.patient,
-        Pending.seconds == HOUR_NS // 10**9,
-        Pending.began_ns >= day.began_ns,
-        Pending.began_ns < day.began_ns + DAY_NS,
-        Pending.revision > Pending.taken_revision,
+    """Whether an hour of a day is not yet taken."""
+    hours = sa.select(col(Pending.patient)).where(
+        col(Pending.patient) == day.patient,
+        col(Pending.seconds) == HOUR_NS // 10**9,
+        col(Pending.began_ns) >= day.began_ns,
+        col(Pending.began_ns) < day.began_ns + DAY_NS,
+        col(Pending.revision) > col(Pending.taken_revision),
     )
     return session.execute(hours.limit(1)).first() is not None
 
@@ -200,7 +204,7 @@ def _waits(session: Session, day: Span) -> bool:
 
 
 def _retry_after_s(headers: Mapping[str, str], now_ns: int) -> float:
-    """How long ``Retry-After`` asks to wait, in seconds or as a date; 0 without one that can be read.
+    """``Retry-After`` in seconds, 0 if absent or malformed.
 
     A date is measured from the answer's own ``Date``, so that two clocks need not agree.
     """
@@ -229,7 +233,7 @@ class _Entry(msgspec.Struct):
     response: _Response | None = None
 
 
-class _Answer(msgspec.Struct):
+class _TransactionResponse(msgspec.Struct):
     type: str = ""
     entry: list[_Entry] = []
 
@@ -239,15 +243,15 @@ class _Sent(msgspec.Struct):
 
 
 def _check_taken(bundle: bytes, body: bytes) -> None:
-    """A success counts only where it speaks of every entry. Raises `CloudError`."""
+    """Check that the response confirms every entry. Raises `CloudError`."""
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        answer = msgspec.json.decode(body, type=_TransactionResponse)
     except msgspec.MsgspecError:
-        raise CloudError("the FHIR server's answer to a transaction is not a bundle") from None
+        raise CloudError("the FHIR server's response to a transaction is not a bundle") from None
     sent = len(msgspec.json.decode(bundle, type=_Sent).entry)
     good = [each for each in answer.entry if each.response and each.response.status.startswith("2")]
     if answer.type != "transaction-response" or len(good) != sent:
-        raise CloudError(f"the FHIR server tells of {len(good)} of {sent} entries that it has taken them")
+        raise CloudError(f"the FHIR server confirmed {len(good)} of {sent} entries of a transaction")
 
 
 def _diagnostics(body: bytes) -> str:
@@ -255,7 +259,7 @@ def _diagnostics(body: bytes) -> str:
         outcome = msgspec.json.decode(body, type=dict[str, Any])
         texts = [str(issue.get("diagnostics", issue.get("code", ""))) for issue in outcome["issue"][:3]]
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
-        return "no reason given"
+        return "no diagnostics"
     return "; ".join(texts)[:400]
 
 
@@ -263,11 +267,11 @@ def _check(url: str, token: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise ConfigError(
-            "apps.ecg.fhir_export_url is the http(s) URL of a FHIR server, without user or query"
+            "apps.ecg.fhir_export_url must be the http(s) URL of a FHIR server, without user or query"
         )
     if token and parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname):
         raise ConfigError(
-            f"apps.ecg.fhir_export_url is plain http: {TOKEN_VARIABLE} goes to https or to this machine only"
+            f"apps.ecg.fhir_export_url is plain http: {TOKEN_VARIABLE} is sent to https or loopback only"
         )
     if not token.isascii() or any(mark.isspace() for mark in token):
-        raise ConfigError(f"{TOKEN_VARIABLE} is not a token")
+        raise ConfigError(f"{TOKEN_VARIABLE} is not a bearer token: ASCII without spaces")

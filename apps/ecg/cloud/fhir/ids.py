@@ -1,6 +1,6 @@
-"""Ids of resources: stable, valid in FHIR (letters, digits, ``-`` and ``.``, at most 64), and readable back.
+"""Ids of resources: stable, valid in FHIR (letters, digits, ``-`` and ``.``, at most 64), and parseable.
 
-What belongs to a patient and a time is ``<patient>.<kind>.<began_ns>``; a device is ``node.<name>`` or
+A resource of a patient and a time has ``<patient>.<kind>.<began_ns>``; a device ``node.<name>`` or
 ``model.<version>``. A patient's id is the pseudonym.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from apps.ecg.events import EARLIEST_NS, LATEST_NS, PATIENT
 
 SYSTEM = "urn:edgeloop:ecg"
-"""Of the identifiers that resources carry; the value is the id, for a device with its site."""
+"""System of the resources' identifiers; the value is the id, for a device with its site."""
 _PLAIN = re.compile(r"[A-Za-z0-9.-]{1,50}")
 _TIME = re.compile(r"-?\d{1,19}", re.ASCII)
 _KIND = re.compile(r"[a-zA-Z0-9-]{1,19}")
@@ -21,7 +21,7 @@ _KIND = re.compile(r"[a-zA-Z0-9-]{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class ResourceId:
-    """Id of a resource: its patient, its kind, and the begin of the data behind it in UTC nanoseconds."""
+    """Patient, kind and begin that identify a resource; its text is the id."""
 
     patient: str
     kind: str
@@ -32,7 +32,7 @@ class ResourceId:
 
 
 def parse(text: str) -> ResourceId | None:
-    """The parsed id; None for any other text."""
+    """The key of an id; None for an id of another form."""
     patient, _, rest = text.partition(".")
     kind, _, began = rest.partition(".")
     if not PATIENT.fullmatch(patient) or not _KIND.fullmatch(kind):
@@ -43,7 +43,7 @@ def parse(text: str) -> ResourceId | None:
 
 
 def device_id(kind: str, name: str) -> str:
-    """The id of a device of ``kind`` (``node`` or ``model``); a name that is no id becomes its digest."""
+    """The id of a device of ``kind`` (``node`` or ``model``); of an invalid name, by its digest."""
     if _PLAIN.fullmatch(name):
         return f"{kind}.{name}"
     return f"{kind}.x-{hashlib.sha256(name.encode()).hexdigest()[:40]}"

@@ -5,38 +5,49 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlmodel import col
 
 from apps.ecg.cloud import queries
 from apps.ecg.cloud.fhir import codes, resources
 from apps.ecg.cloud.fhir.codes import Json, concept, quantity
-from apps.ecg.cloud.fhir.criteria import Asked, Context, Kind
+from apps.ecg.cloud.fhir.criteria import Context, Criteria, Kind
 from apps.ecg.cloud.fhir.ids import ResourceId
 from apps.ecg.cloud.fhir.resources import component, measured
-from apps.ecg.cloud.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Strip, begin_of
+from apps.ecg.cloud.tables import (
+    DAY_NS,
+    HOUR_NS,
+    Episode,
+    Hour,
+    HrvWindow,
+    IntervalWindow,
+    Strip,
+    begin_of,
+    columns_of,
+)
 
 LONGEST_EPISODE_NS = queries.EPISODE_LIMIT_NS
 LONGEST_WINDOW_NS = HOUR_NS
 
 
-def hours(asked: Asked, which: Any) -> Any:
-    """Hours within the dates for which something holds."""
-    first, before = asked.dates.of_length(HOUR_NS)
-    return sa.select(*Hour.__table__.c).where(  # type: ignore[attr-defined]
-        asked.of(Hour),
-        Hour.began_ns >= first,  # type: ignore[arg-type]
-        Hour.began_ns < before,  # type: ignore[arg-type]
+def hours(criteria: Criteria, which: Any) -> Any:
+    """Hours within the dates that satisfy ``which``."""
+    first, before = criteria.dates.of_length(HOUR_NS)
+    return sa.select(*columns_of(Hour)).where(
+        criteria.of(Hour),
+        col(Hour.began_ns) >= first,
+        col(Hour.began_ns) < before,
         which,
     )
 
 
-HAS_RATE: Any = Hour.rated_seconds > 0  # type: ignore[operator]
-HAS_BEATS: Any = Hour.n + Hour.s + Hour.v + Hour.f + Hour.q > 0  # type: ignore[operator]
+HAS_RATE: Any = col(Hour.rated_seconds) > 0
+HAS_BEATS: Any = col(Hour.n) + col(Hour.s) + col(Hour.v) + col(Hour.f) + col(Hour.q) > 0
 
 
 def _heart_rate(context: Context, hour: Any) -> Json:
     totals = queries.hour_totals(hour)
-    parts = component(concept("Least over 10 s", (codes.OWN, "least")), totals.least_bpm, "/min")
-    parts += component(concept("Most over 10 s", (codes.OWN, "most")), totals.most_bpm, "/min")
+    parts = component(concept("Minimum over 10 s", (codes.OWN, "minimum")), totals.min_bpm, "/min")
+    parts += component(concept("Maximum over 10 s", (codes.OWN, "maximum")), totals.max_bpm, "/min")
     value = quantity(totals.heart_rate_bpm or 0, "beats/minute", "/min")
     options: Json = {"category": resources.VITAL_SIGNS, "components": parts}
     return _of_hour(context, hour, "hr", codes.HEART_RATE, value, **options)
@@ -81,27 +92,28 @@ INTERVALS = {
     "qtcb": "qtc_bazett_ms",
     "qtcf": "qtc_fridericia_ms",
 }
-"""Measures by the kind of their means over an hour."""
+"""Measures by the kind of their hourly means."""
 
 
 def _intervals(kind: str, code: Json, method: str = "") -> Kind:
-    table, value = IntervalWindow, getattr(IntervalWindow, INTERVALS[kind])
+    table: Any = IntervalWindow
+    value = getattr(IntervalWindow, INTERVALS[kind])
 
-    def rows(asked: Asked) -> Any:
-        first, before = asked.dates.of_length(HOUR_NS)
+    def rows(criteria: Criteria) -> Any:
+        first, before = criteria.dates.of_length(HOUR_NS)
         hour = begin_of(table.began_ns, HOUR_NS)
         mean = queries.weighted_mean(value, table.beats)
         return (
             sa.select(
-                table.patient,  # type: ignore[arg-type]
+                table.patient,
                 hour.label("began_ns"),
                 mean.label("mean"),
                 sa.func.max(table.node).label("node"),
                 sa.func.max(table.time_quality).label("time_quality"),
             )
-            .where(asked.of(table), value.is_not(None), table.beats > 0)  # type: ignore[arg-type]
-            .where(table.began_ns >= first, table.began_ns < before + HOUR_NS, hour < before)  # type: ignore[arg-type]
-            .group_by(table.patient, hour)  # type: ignore[arg-type]
+            .where(criteria.of(table), value.is_not(None), table.beats > 0)
+            .where(table.began_ns >= first, table.began_ns < before + HOUR_NS, hour < before)
+            .group_by(table.patient, hour)
         )
 
     def make(context: Context, row: Any) -> Json:
@@ -121,20 +133,20 @@ def _intervals(kind: str, code: Json, method: str = "") -> Kind:
     return Kind(kind, "Observation", (code,), rows, make, summed=True)
 
 
-def _hrv_rows(asked: Asked) -> Any:
-    ended = HrvWindow.began_ns + sa.cast(HrvWindow.seconds * 1e9, sa.BigInteger)  # type: ignore[arg-type]
-    within = asked.within(HrvWindow, ended, LONGEST_WINDOW_NS)
-    return sa.select(*HrvWindow.__table__.c).where(within, queries.SINUS_HRV)  # type: ignore[attr-defined]
+def _hrv_rows(criteria: Criteria) -> Any:
+    ended = col(HrvWindow.began_ns) + sa.cast(col(HrvWindow.seconds) * 1e9, sa.BigInteger)
+    within = criteria.within(HrvWindow, ended, LONGEST_WINDOW_NS)
+    return sa.select(*columns_of(HrvWindow)).where(within, queries.SINUS_HRV)
 
 
-def _episode_rows(asked: Asked) -> Any:
-    within = asked.within(Episode, Episode.ended_ns, LONGEST_EPISODE_NS)
-    return sa.select(*Episode.__table__.c).where(within)  # type: ignore[attr-defined]
+def _episode_rows(criteria: Criteria) -> Any:
+    within = criteria.within(Episode, col(Episode.ended_ns), LONGEST_EPISODE_NS)
+    return sa.select(*columns_of(Episode)).where(within)
 
 
-def _strip_rows(asked: Asked) -> Any:
-    within = asked.within(Strip, Strip.ended_ns, LONGEST_WINDOW_NS)
-    return sa.select(Strip.patient, Strip.began_ns).where(within)  # type: ignore[call-overload]
+def _strip_rows(criteria: Criteria) -> Any:
+    within = criteria.within(Strip, col(Strip.ended_ns), LONGEST_WINDOW_NS)
+    return sa.select(col(Strip.patient), col(Strip.began_ns)).where(within)
 
 
 def _strip(context: Context, row: Any) -> Json:
@@ -142,18 +154,18 @@ def _strip(context: Context, row: Any) -> Json:
     return resources.strip_observation(strip, context.is_virtual(row.patient))
 
 
-def days(asked: Asked, which: Any = None) -> Any:
-    """Days within the dates that have any hour for which something holds."""
-    first, before = asked.dates.of_length(DAY_NS)
-    day = begin_of(Hour.began_ns, DAY_NS)
-    rows = sa.select(Hour.patient, day.label("began_ns")).where(  # type: ignore[call-overload]
-        asked.of(Hour), Hour.began_ns >= first, Hour.began_ns < before + DAY_NS, day < before
+def days(criteria: Criteria, which: Any = None) -> Any:
+    """Days within the dates with an hour that satisfies ``which``."""
+    first, before = criteria.dates.of_length(DAY_NS)
+    day = begin_of(col(Hour.began_ns), DAY_NS)
+    rows = sa.select(col(Hour.patient), day.label("began_ns")).where(
+        criteria.of(Hour), col(Hour.began_ns) >= first, col(Hour.began_ns) < before + DAY_NS, day < before
     )
-    return (rows if which is None else rows.where(which)).group_by(Hour.patient, day)
+    return (rows if which is None else rows.where(which)).group_by(col(Hour.patient), day)
 
 
-def _burden_rows(asked: Asked) -> Any:
-    return days(asked, Hour.good_seconds > 0)  # type: ignore[operator]
+def _burden_rows(criteria: Criteria) -> Any:
+    return days(criteria, col(Hour.good_seconds) > 0)
 
 
 def _burden(context: Context, row: Any) -> Json:
@@ -172,7 +184,7 @@ def _burden(context: Context, row: Any) -> Json:
 
 
 OBSERVATIONS = (
-    Kind("hr", "Observation", (codes.HEART_RATE,), lambda asked: hours(asked, HAS_RATE), _heart_rate),
+    Kind("hr", "Observation", (codes.HEART_RATE,), lambda criteria: hours(criteria, HAS_RATE), _heart_rate),
     Kind(
         "hrv",
         "Observation",
@@ -185,7 +197,13 @@ OBSERVATIONS = (
     _intervals("qt", codes.QT),
     _intervals("qtcb", codes.QTC_BAZETT, "Bazett: QT / RR^(1/2)"),
     _intervals("qtcf", codes.QTC_FRIDERICIA, "Fridericia: QT / RR^(1/3)"),
-    Kind("ectopy", "Observation", (codes.VENTRICULAR_BEATS,), lambda asked: hours(asked, HAS_BEATS), _ectopy),
+    Kind(
+        "ectopy",
+        "Observation",
+        (codes.VENTRICULAR_BEATS,),
+        lambda criteria: hours(criteria, HAS_BEATS),
+        _ectopy,
+    ),
     Kind(
         "rhy",
         "Observation",

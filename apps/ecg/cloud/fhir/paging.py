@@ -1,11 +1,11 @@
-"""Pages of a search over all patients, and how much there is in all.
+"""Pages of a search over all patients, and totals.
 
-- A page goes on after the last one's key, which never changes: what arrives meanwhile neither doubles nor
-  hides what was there. In our own order and by ``_id`` a page looks at `PATIENTS_A_PAGE` patients at most,
-  each by ranges of an index; it may then hold few resources and still have a next one.
-- By ``date`` all patients are looked at together, `SORTED_PATIENTS` at most.
-- Patients, devices, and what is asked for by its id are counted on the way. Other totals are told only if
-  they are asked for, and only over so many days of patients (`TOTAL_DAYS`).
+- A page continues after the last key of the page before. Keys never change, so resources that arrive in
+  between neither duplicate nor hide others. In the default order and by ``_id`` a page reads up to
+  `PATIENTS_A_PAGE` patients, each by ranges of an index; it may be short and still have a next page.
+- By ``date`` all patients are merged, up to `SORTED_PATIENTS`.
+- Totals of patients, devices and searches by id are free. Others are counted on request, over up to
+  `TOTAL_DAYS` patient-days.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import HTTPException
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.ecg.cloud.fhir import resource_kinds, resources
 from apps.ecg.cloud.fhir.codes import Json
-from apps.ecg.cloud.fhir.criteria import BEFORE_ALL_NS, Asked, Context, Dates, Found, Kind, in_bytes
+from apps.ecg.cloud.fhir.criteria import BEFORE_ALL_NS, Context, Criteria, Dates, Found, Kind, in_bytes
 from apps.ecg.cloud.fhir.ids import ResourceId, parse
-from apps.ecg.cloud.fhir.include import included, targets_of, that_fit
+from apps.ecg.cloud.fhir.include import included_resources, matches_that_fit, targets_of
 from apps.ecg.cloud.fhir.lookup import DEVICES_LIMIT
-from apps.ecg.cloud.fhir.search import Key, Search, wanted
+from apps.ecg.cloud.fhir.search import Cursor, Search, wanted
 from apps.ecg.cloud.tables import DAY_NS, Device, Patient
 
 PATIENTS_A_PAGE = 100
 SORTED_PATIENTS = 1000
 TOTAL_DAYS, TOTAL_DAYS_SUMMED = 10_000, 500
-"""Days of patients over which a total is counted; fewer where what is counted has to be summed up first."""
+"""Patient-days over which a total is counted; fewer for kinds that aggregate rows."""
 _OF_TYPE: dict[str, Sequence[Kind]] = {
     "Observation": resource_kinds.OBSERVATIONS,
     "DiagnosticReport": resource_kinds.REPORTS,
@@ -43,21 +43,21 @@ _OF_TYPE: dict[str, Sequence[Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some resources, and where the next page goes on; None at the end.
+    """Matches, and the cursor of the next page; None at the end.
 
-    ``total`` is how many match on all pages, None where that is not told; ``told`` is why, where it was asked
-    for.
+    ``total`` is the number of matches on all pages, None if not counted; ``no_total`` is the reason, where a
+    total was requested.
     """
 
     found: list[Json]
-    following: Key | None
+    following: Cursor | None
     total: int | None = None
     included: list[Json] = field(default_factory=list)
-    told: str = ""
+    no_total: str = ""
 
 
-def find(session: Session, search: Search, now_ns: int) -> Page:
-    """A page of what was asked for. Raises a 400 for what would cost too much."""
+def find_page(session: Session, search: Search, now_ns: int) -> Page:
+    """The page of a search. Raises a 400 for one that would be too costly."""
     if search.type == "Patient":
         page = _patients(session, search)
     elif search.type == "Device":
@@ -66,7 +66,7 @@ def find(session: Session, search: Search, now_ns: int) -> Page:
         page = _page(session, search, now_ns)
     if search.count_only:
         if page.total is None:
-            raise HTTPException(400, page.told)
+            raise HTTPException(400, page.no_total)
         return Page([], None, page.total)
     return replace(page, total=None) if search.total is False else page
 
@@ -74,7 +74,7 @@ def find(session: Session, search: Search, now_ns: int) -> Page:
 def _page(session: Session, search: Search, now_ns: int) -> Page:
     of_kinds = wanted(_OF_TYPE[search.type], search.codes)
     following = total = None
-    told = ""
+    no_total = ""
     if search.ids is not None or search.targets is not None:
         found = _few(session, search, of_kinds, now_ns)
         total = len(found)
@@ -82,57 +82,57 @@ def _page(session: Session, search: Search, now_ns: int) -> Page:
     else:
         if search.total or search.count_only:
             total = _total(session, search, of_kinds)
-            told = (
+            no_total = (
                 ""
                 if total is not None
                 else (
-                    f"a total is counted over {_days_counted(of_kinds)} days of patients at most: "
-                    "name fewer patients or dates"
+                    f"a total is limited to {_days_counted(of_kinds)} patient-days: "
+                    "restrict patients or dates"
                 )
             )
         if search.count_only:
-            return Page([], None, total, told=told)
+            return Page([], None, total, no_total=no_total)
         found, following = _many(session, search, of_kinds, now_ns)
     matches = [each.resource() for each in found[: search.count]]
-    fit = that_fit(search, matches)
+    fit = matches_that_fit(search, matches)
     if fit < len(found):
-        place = found[fit - 1].place
-        following = (place.patient, place.began_ns, place.kind)
-    return Page(matches[:fit], following, total, included(session, search, matches[:fit], now_ns), told)
+        key = found[fit - 1].key
+        following = (key.patient, key.began_ns, key.kind)
+    return Page(
+        matches[:fit], following, total, included_resources(session, search, matches[:fit], now_ns), no_total
+    )
 
 
 # --------------------------------------------------------------------------------------- few, by id
 
 
 def _few(session: Session, search: Search, of_kinds: Sequence[Kind], now_ns: int) -> list[Found]:
-    """All that has one of the ids, or is about one of the targets, in order; what else is asked must hold."""
+    """Resources by id or target that satisfy the other criteria, in order."""
     if search.targets is None:
-        places = [parse(id_) for id_ in search.ids or ()]
+        keys = [parse(id_) for id_ in search.ids or ()]
     else:
-        places = [
-            maker for place, type_ in _targets(search) for maker in resource_kinds.makers_of(type_, place)
-        ]
+        keys = [maker for key, type_ in _targets(search) for maker in resource_kinds.makers_of(type_, key)]
     fitting = [
-        place
-        for place in places
-        if place is not None
-        and any(kind.matches(place.kind) for kind in of_kinds)
-        and (search.patients is None or place.patient in search.patients)
-        and (search.ids is None or str(place) in search.ids)
+        key
+        for key in keys
+        if key is not None
+        and any(kind.matches(key.kind) for kind in of_kinds)
+        and (search.patients is None or key.patient in search.patients)
+        and (search.ids is None or str(key) in search.ids)
     ]
-    found = list(resource_kinds.found_at(session, fitting, now_ns, search.dates))
+    found = list(resource_kinds.find_by_key(session, fitting, now_ns, search.dates))
     if search.targets is not None:
-        about = {f"{type_}/{place}" for place, type_ in _targets(search)}
+        about = {f"{type_}/{key}" for key, type_ in _targets(search)}
         found = [each for each in found if about & targets_of(each.resource())]
-    return sorted(found, key=lambda each: _rank(search, each.place), reverse=_is_reversed(search))
+    return sorted(found, key=lambda each: _rank(search, each.key), reverse=_is_reversed(search))
 
 
 def _targets(search: Search) -> Iterator[tuple[ResourceId, str]]:
     for target in search.targets or ():
         type_, _, id_ = target.rpartition("/")
-        place = parse(id_)
-        if place is not None:
-            yield place, type_.rpartition("/")[2]
+        key = parse(id_)
+        if key is not None:
+            yield key, type_.rpartition("/")[2]
 
 
 def _after(search: Search, found: list[Found]) -> list[Found]:
@@ -141,26 +141,24 @@ def _after(search: Search, found: list[Found]) -> list[Found]:
         return found
     rank, back = _rank(search, last), _is_reversed(search)
     return [
-        each
-        for each in found
-        if (_rank(search, each.place) < rank if back else _rank(search, each.place) > rank)
+        each for each in found if (_rank(search, each.key) < rank if back else _rank(search, each.key) > rank)
     ]
 
 
 def _last(search: Search) -> ResourceId | None:
-    """Where the last page ended; None at the first, and at the end of a patient."""
+    """The last key of the page before; None on the first page, and at the end of a patient."""
     if search.after is None or search.after[1] == BEFORE_ALL_NS:
         return None
     patient, began_ns, kind = search.after
     return ResourceId(patient, kind, began_ns)
 
 
-def _rank(search: Search, place: ResourceId) -> tuple[Any, ...]:
+def _rank(search: Search, key: ResourceId) -> tuple[Any, ...]:
     if search.order.by == "_id":
-        return f"{place.patient}.", f"{place.kind}.", place.began_ns
+        return f"{key.patient}.", f"{key.kind}.", key.began_ns
     if search.order.by == "date":
-        return place.began_ns if search.order.ascending else -place.began_ns, str(place)
-    return place.patient, -place.began_ns, str(place)
+        return key.began_ns if search.order.ascending else -key.began_ns, str(key)
+    return key.patient, -key.began_ns, str(key)
 
 
 def _is_reversed(search: Search) -> bool:
@@ -172,14 +170,14 @@ def _is_reversed(search: Search) -> bool:
 
 def _many(
     session: Session, search: Search, of_kinds: Sequence[Kind], now_ns: int
-) -> tuple[list[Found], Key | None]:
-    """What is found after the last page, one more than its size at most; else where it goes on."""
+) -> tuple[list[Found], Cursor | None]:
+    """Up to one match more than a page, and the cursor if the limit of patients ended it."""
     patients = _named(session, search) if of_kinds else []
     by_date = search.order.by == "date"
     more = len(patients) > (SORTED_PATIENTS if by_date else PATIENTS_A_PAGE)
     if by_date and more:
         raise HTTPException(
-            400, f"_sort=date looks at {SORTED_PATIENTS} patients at most: name fewer patients or dates"
+            400, f"_sort=date is limited to {SORTED_PATIENTS} patients: restrict patients or dates"
         )
     together = [patients] if by_date and patients else [[each] for each in patients[:PATIENTS_A_PAGE]]
     find_ = _by_name if search.order.by == "_id" else _by_time
@@ -194,7 +192,7 @@ def _many(
 
 
 def _by_time(context: Context, of_kinds: Sequence[Kind], search: Search) -> Iterator[Found]:
-    """Of some patients together, by begin and then by id, after where the last page ended."""
+    """Matches of some patients merged by begin, then id, after the page before."""
     ascending = search.order.by == "date" and search.order.ascending
     last = _last(search)
     if last is not None and search.order.by == "" and last.patient not in context.patients:
@@ -202,48 +200,48 @@ def _by_time(context: Context, of_kinds: Sequence[Kind], search: Search) -> Iter
     streams = [
         kind.find(context, search.dates, search.count + 1, ascending=ascending, after=last)
         for kind in of_kinds
-        if _may_go_on(kind, context, search.dates)
+        if _may_end_after(kind, context, search.dates)
     ]
 
-    def rank(place: ResourceId) -> tuple[int, str]:
-        return place.began_ns if ascending else -place.began_ns, str(place)
+    def rank(key: ResourceId) -> tuple[int, str]:
+        return key.began_ns if ascending else -key.began_ns, str(key)
 
-    merged = heapq.merge(*streams, key=lambda each: rank(each.place))
-    return merged if last is None else (each for each in merged if rank(each.place) > rank(last))
+    merged = heapq.merge(*streams, key=lambda each: rank(each.key))
+    return merged if last is None else (each for each in merged if rank(each.key) > rank(last))
 
 
 def _by_name(context: Context, of_kinds: Sequence[Kind], search: Search) -> Iterator[Found]:
-    """Of one patient, by the parts of the id, after where the last page ended."""
+    """Matches of one patient by the parts of the id, after the page before."""
     ascending = search.order.ascending
     last = _last(search)
     if last is not None and last.patient not in context.patients:
         last = None
-    asked = Asked(tuple(context.patients), search.dates)
-    names = [(f"{name}.", kind) for kind in of_kinds for name in kind.names(context.session, asked)]
+    criteria = Criteria(tuple(context.patients), search.dates)
+    names = [(f"{name}.", kind) for kind in of_kinds for name in kind.names(context.session, criteria)]
     for name, kind in sorted(names, key=lambda each: each[0], reverse=not ascending):
         same = last if last is not None and name == f"{last.kind}." else None
         if last is not None and same is None and (name < f"{last.kind}.") is ascending:
             continue
-        if _may_go_on(kind, context, search.dates):
+        if _may_end_after(kind, context, search.dates):
             limit = search.count + 1
             found = kind.find(context, search.dates, limit, ascending=ascending, after=same, name=name[:-1])
-            yield from (each for each in found if each.place != same)
+            yield from (each for each in found if each.key != same)
 
 
-def _may_go_on(kind: Kind, context: Context, dates: Dates) -> bool:
-    """Whether anything of a kind may end after the dates ask; only an episode has no end."""
+def _may_end_after(kind: Kind, context: Context, dates: Dates) -> bool:
+    """Whether resources of a kind can end after ``dates.ended_after``; only an episode may be ongoing."""
     last_ns = max(patient.last_ns for patient in context.patients.values())
     return kind.name == "rhy" or dates.ended_after < last_ns + DAY_NS
 
 
 def _named(session: Session, search: Search) -> Sequence[Patient]:
-    """Patients on whom the page looks, and one more if there are more."""
+    """Patients that the page reads, and one more if there are more."""
     dates, order = search.dates, search.order
-    place: Any = Patient.patient
+    key: Any = col(Patient.patient)
     if order.by == "_id":
-        place = in_bytes(session, place + sa.literal("."))
+        key = in_bytes(session, key + sa.literal("."))
     query = sa.select(Patient).limit((SORTED_PATIENTS if order.by == "date" else PATIENTS_A_PAGE) + 1)
-    query = query.order_by(place if order.ascending else sa.desc(place))  # type: ignore[arg-type]
+    query = query.order_by(key if order.ascending else sa.desc(key))
     if search.after is not None and order.by == "date":
         at_ns = search.after[1]
         dates = dates.both(Dates(began_from=at_ns) if order.ascending else Dates(began_before=at_ns + 1))
@@ -254,58 +252,61 @@ def _named(session: Session, search: Search) -> Sequence[Patient]:
             if order.ascending
             else (operator.lt if done else operator.le)
         )
-        query = query.where(beyond(place, f"{search.after[0]}." if order.by else search.after[0]))
+        query = query.where(beyond(key, f"{search.after[0]}." if order.by else search.after[0]))
     return session.scalars(query.where(*_have(search, dates))).all()
 
 
 def _have(search: Search, dates: Dates) -> list[Any]:
-    """Which patients may have anything within dates."""
-    # Days begin up to a day before what is in them.
-    which: list[Any] = [Patient.first_ns < dates.began_before + DAY_NS, Patient.last_ns >= dates.began_from]
+    """SQL conditions for patients with data in the date range."""
+    # A day begins up to a day before its data.
+    which: list[Any] = [
+        col(Patient.first_ns) < dates.began_before + DAY_NS,
+        col(Patient.last_ns) >= dates.began_from,
+    ]
     if search.patients is not None:
-        which.append(Patient.patient.in_(search.patients))  # type: ignore[attr-defined]
+        which.append(col(Patient.patient).in_(search.patients))
     return which
 
 
 def _days_counted(of_kinds: Sequence[Kind]) -> int:
-    """How many days of patients are looked at for a total."""
+    """Limit of patient-days over which a total is counted."""
     return TOTAL_DAYS_SUMMED if any(kind.summed for kind in of_kinds) else TOTAL_DAYS
 
 
 def _total(session: Session, search: Search, of_kinds: Sequence[Kind]) -> int | None:
-    """How much there is in all; None if that would be too much to count."""
-    query = sa.select(Patient.patient, Patient.first_ns, Patient.last_ns)  # type: ignore[call-overload]
+    """Number of matches on all pages; None above the limit of patient-days."""
+    query = sa.select(col(Patient.patient), col(Patient.first_ns), col(Patient.last_ns))
     days = _days_counted(of_kinds)
     query = query.where(*_have(search, search.dates)).limit(days + 1)
     first_ns = max(search.dates.began_from, search.dates.ended_after)
     last_ns = min(search.dates.began_before, search.dates.ended_by)
     patients = session.execute(query).all()
-    looked_at_ns = sum(
+    counted_ns = sum(
         max(min(row.last_ns, last_ns) - max(row.first_ns, first_ns), 0) + DAY_NS for row in patients
     )
-    if looked_at_ns > days * DAY_NS:
+    if counted_ns > days * DAY_NS:
         return None
-    asked = Asked(tuple(row.patient for row in patients), search.dates)
-    return sum(kind.count(session, asked) for kind in of_kinds) if patients else 0
+    criteria = Criteria(tuple(row.patient for row in patients), search.dates)
+    return sum(kind.count(session, criteria) for kind in of_kinds) if patients else 0
 
 
 # --------------------------------------------------------------------------- patients and devices
 
 
 def _patients(session: Session, search: Search) -> Page:
-    place, ascending = in_bytes(session, Patient.patient), search.order.ascending
-    which = [] if search.ids is None else [Patient.patient.in_(search.ids)]  # type: ignore[attr-defined]
+    key, ascending = in_bytes(session, col(Patient.patient)), search.order.ascending
+    which = [] if search.ids is None else [col(Patient.patient).in_(search.ids)]
     total = session.scalar(sa.select(sa.func.count()).select_from(Patient).where(*which)) or 0
-    query = sa.select(Patient).where(*which).order_by(place if ascending else place.desc())
+    query = sa.select(Patient).where(*which).order_by(key if ascending else key.desc())
     if search.after is not None:
-        query = query.where(place > search.after[0] if ascending else place < search.after[0])
+        query = query.where(key > search.after[0] if ascending else key < search.after[0])
     rows = session.scalars(query.limit(search.count + 1)).all()
     following = (rows[search.count - 1].patient, BEFORE_ALL_NS, "") if 0 < search.count < len(rows) else None
     return Page([resources.patient_resource(row) for row in rows[: search.count]], following, total)
 
 
 def _devices(session: Session, search: Search) -> Page:
-    """Nodes and versions of the model: as many as there are of them in a fleet, so all are looked at."""
+    """Nodes and model versions; few enough to read all."""
     found = [
         resources.device_resource(row) for row in session.scalars(sa.select(Device).limit(DEVICES_LIMIT))
     ]

@@ -1,4 +1,4 @@
-"""All kinds of resources: Observations, the report of a day, and where they come from."""
+"""All kinds of resources: Observations, daily reports and Provenances."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.ecg.cloud import queries
 from apps.ecg.cloud.fhir import codes, resources
 from apps.ecg.cloud.fhir.codes import Json
-from apps.ecg.cloud.fhir.criteria import Asked, Context, Dates, Found, Kind
+from apps.ecg.cloud.fhir.criteria import Context, Criteria, Dates, Found, Kind
 from apps.ecg.cloud.fhir.ids import ResourceId
 from apps.ecg.cloud.fhir.observations import (
     HAS_BEATS,
@@ -26,14 +26,20 @@ from apps.ecg.cloud.reviews import unreviewed
 from apps.ecg.cloud.tables import DAY_NS, HOUR_NS, Episode, Hour, HrvWindow, IntervalWindow, Patient, Strip
 
 RESULT_LIMIT = 500
-"""Most results of one kind in a day's report, most targets of one kind of a Provenance."""
+"""Limit of results of one kind in a daily report, and of targets of one kind in a Provenance."""
 DAY_LIMIT = 20_000
-"""Most rows of one kind in a day that are looked at for what begins at some time of it."""
+"""Limit of rows of one kind in a day that a lookup by key reads."""
 ANY_DATES = Dates()
+_EVENT_TABLES: tuple[tuple[Any, Any], ...] = (
+    (Episode, col(Episode.label)),
+    (HrvWindow, None),
+    (Strip, None),
+)
+"""Tables with a row for each Observation, and the column of the label in its id."""
 
 
 def observation_ids(session: Session, patient: str, began_ns: int, length_ns: int) -> list[ResourceId]:
-    """Observations that began in a span and are over; `RESULT_LIMIT` of a kind at most."""
+    """Observations that began in a span and have ended; up to `RESULT_LIMIT` of a kind."""
     found = []
     for hour in queries.hours_of(session, patient, began_ns, length_ns):
         found += [ResourceId(patient, "hr", hour.began_ns)] if hour.rated_seconds else []
@@ -45,15 +51,14 @@ def observation_ids(session: Session, patient: str, began_ns: int, length_ns: in
             for name, measure in INTERVALS.items()
             if getattr(means, measure) is not None
         ]
-    tables: tuple[tuple[Any, Any], ...] = ((Episode, Episode.label), (HrvWindow, None), (Strip, None))
-    for table, label in tables:
-        query = sa.select(table.began_ns, label if label is not None else sa.literal("")).where(
+    for table, label in _EVENT_TABLES:
+        query: Any = sa.select(table.began_ns, sa.literal("") if label is None else label).where(
             table.patient == patient, table.began_ns >= began_ns, table.began_ns < began_ns + length_ns
         )
         if table is HrvWindow:
             query = query.where(queries.SINUS_HRV)
         if table is Episode:
-            query = query.where(Episode.ended_ns.is_not(None))  # type: ignore[union-attr]
+            query = query.where(col(Episode.ended_ns).is_not(None))
         for at_ns, label_ in session.execute(query.order_by(table.began_ns).limit(RESULT_LIMIT)):
             name = {Episode: f"rhy-{label_}", HrvWindow: "hrv", Strip: "strip"}[table]
             found.append(ResourceId(patient, name, at_ns))
@@ -78,23 +83,23 @@ def _report(context: Context, row: Any) -> Json:
     )
 
 
-def _made_hours(asked: Asked) -> Any:
-    """Hours of which there is any Observation."""
+def _made_hours(criteria: Criteria) -> Any:
+    """Hours with an Observation."""
 
     def begun(table: Any, which: Any) -> Any:
-        in_hour = sa.and_(table.began_ns >= Hour.began_ns, table.began_ns < Hour.began_ns + HOUR_NS)
-        return sa.exists().where(table.patient == Hour.patient, in_hour, which)
+        in_hour = sa.and_(table.began_ns >= col(Hour.began_ns), table.began_ns < col(Hour.began_ns) + HOUR_NS)
+        return sa.exists().where(table.patient == col(Hour.patient), in_hour, which)
 
     means = [getattr(IntervalWindow, measure).is_not(None) for measure in INTERVALS.values()]
     any_ = sa.or_(
         HAS_RATE,
         HAS_BEATS,
-        begun(IntervalWindow, sa.and_(IntervalWindow.beats > 0, sa.or_(*means))),  # type: ignore[arg-type]
-        begun(Episode, Episode.ended_ns.is_not(None)),  # type: ignore[union-attr]
+        begun(IntervalWindow, sa.and_(col(IntervalWindow.beats) > 0, sa.or_(*means))),
+        begun(Episode, col(Episode.ended_ns).is_not(None)),
         begun(HrvWindow, queries.SINUS_HRV),
         begun(Strip, sa.true()),
     )
-    return hours(asked, any_)
+    return hours(criteria, any_)
 
 
 def _made_hour(context: Context, hour: Any) -> Json:
@@ -127,10 +132,12 @@ def _made_day(context: Context, row: Any) -> Json:
     )
 
 
-def _reviewed(asked: Asked) -> Any:
-    return sa.select(Strip.patient, Strip.began_ns, Strip.reviewed_ns, Strip.reviewed_by).where(  # type: ignore[call-overload]
-        asked.within(Strip, Strip.ended_ns, LONGEST_WINDOW_NS),
-        Strip.reviewed_ns.is_not(None),  # type: ignore[union-attr]
+def _reviewed(criteria: Criteria) -> Any:
+    return sa.select(
+        col(Strip.patient), col(Strip.began_ns), col(Strip.reviewed_ns), col(Strip.reviewed_by)
+    ).where(
+        criteria.within(Strip, col(Strip.ended_ns), LONGEST_WINDOW_NS),
+        col(Strip.reviewed_ns).is_not(None),
     )
 
 
@@ -153,37 +160,37 @@ PROVENANCES = (
 KINDS = (*OBSERVATIONS, *REPORTS, *PROVENANCES)
 
 
-def kind_at(place: ResourceId) -> Kind | None:
-    """The kind of what would be at a place."""
-    return next((kind for kind in KINDS if kind.matches(place.kind)), None)
+def kind_of(key: ResourceId) -> Kind | None:
+    """The kind of a key; None for an unknown one."""
+    return next((kind for kind in KINDS if kind.matches(key.kind)), None)
 
 
-def found_at(
-    session: Session, places: Iterable[ResourceId], now_ns: int, dates: Dates = ANY_DATES
+def find_by_key(
+    session: Session, keys: Iterable[ResourceId], now_ns: int, dates: Dates = ANY_DATES
 ) -> Iterator[Found]:
-    """What is at some places and within dates, whatever its type; a day of a kind is asked for at once."""
+    """Resources of some keys within dates, of any type; one query for each day and kind."""
     of_days: dict[tuple[str, str, int], tuple[Kind, set[ResourceId]]] = {}
-    for place in places:
-        kind = kind_at(place)
+    for key in keys:
+        kind = kind_of(key)
         if kind is not None:
-            day = (place.patient, kind.name, place.began_ns // DAY_NS)
-            of_days.setdefault(day, (kind, set()))[1].add(place)
+            day = (key.patient, kind.name, key.began_ns // DAY_NS)
+            of_days.setdefault(day, (kind, set()))[1].add(key)
     for (patient, _, _), (kind, together) in of_days.items():
         row = session.get(Patient, patient)
-        begins = [place.began_ns for place in together]
+        begins = [key.began_ns for key in together]
         between = Dates(began_from=min(begins), began_before=max(begins) + 1).both(dates)
         if row is not None:
             found = kind.find(Context(session, {patient: row}, now_ns), between, DAY_LIMIT)
-            yield from (each for each in found if each.place in together)
+            yield from (each for each in found if each.key in together)
 
 
-def makers_of(type_: str, place: ResourceId) -> list[ResourceId]:
-    """Where the Provenances about a resource would be."""
-    day = ResourceId(place.patient, "made-day", place.began_ns - place.began_ns % DAY_NS)
-    hour = ResourceId(place.patient, "made-hour", place.began_ns - place.began_ns % HOUR_NS)
+def makers_of(type_: str, key: ResourceId) -> list[ResourceId]:
+    """Keys of the possible Provenances of a resource."""
+    day = ResourceId(key.patient, "made-day", key.began_ns - key.began_ns % DAY_NS)
+    hour = ResourceId(key.patient, "made-hour", key.began_ns - key.began_ns % HOUR_NS)
     if type_ == "DiagnosticReport":
         return [day]
     if type_ != "Observation":
         return []
-    review = [ResourceId(place.patient, "review", place.began_ns)] if place.kind == "strip" else []
-    return [day if place.kind == "afb" else hour, *review]
+    review = [ResourceId(key.patient, "review", key.began_ns)] if key.kind == "strip" else []
+    return [day if key.kind == "afb" else hour, *review]

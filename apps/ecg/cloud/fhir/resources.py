@@ -1,4 +1,4 @@
-"""Resources from rows, as JSON values."""
+"""FHIR resources from rows, as JSON values."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _NOTE = [{"text": NOTICE}]
 
 
 def instant(time_ns: int) -> str:
-    """A time as FHIR writes it, to the millisecond."""
+    """A time in FHIR's format, in milliseconds."""
     whole = datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{whole}.{time_ns % 10**9 // 10**6:03d}Z"
 
 
 def is_over(ended_ns: int, now_ns: int) -> bool:
-    """Whether nothing more will come of an hour or a day.
+    """Whether an hour or a day is complete.
 
-    What lies more than two days in the future is no live signal but a recording whose dates were shifted.
+    A time more than two days in the future is that of a recording with shifted dates, not of a live signal.
     """
     return ended_ns <= now_ns or ended_ns > now_ns + SHIFTED_NS
 
 
 def patient_resource(row: Patient) -> Json:
-    """A patient, known by pseudonym alone."""
+    """A patient, identified by pseudonym only."""
     return {
         "resourceType": "Patient",
         "id": row.patient,
@@ -71,7 +71,7 @@ def device_resource(row: Device) -> Json:
 
 
 def measured(
-    place: ResourceId,
+    key: ResourceId,
     code: Json,
     value: Json,
     *,
@@ -84,9 +84,9 @@ def measured(
     method: str = "",
     time_quality: str = "",
 ) -> Json:
-    """An Observation of a quantity over a span of time; a note says where its times are doubtful."""
+    """An Observation of a quantity over a span of time, with a note on doubtful times."""
     status = "final" if final else "preliminary"
-    resource = _observation(place, code, ended_ns, node, status, virtual, time_quality)
+    resource = _observation(key, code, ended_ns, node, status, virtual, time_quality)
     resource |= {"category": category, "valueQuantity": value}
     if method:
         resource["method"] = concept(method)
@@ -127,10 +127,10 @@ def hrv_observation(row: HrvWindow, virtual: bool) -> Json:
 
 
 def episode_observation(row: Episode, virtual: bool) -> Json:
-    """An episode of rhythm; preliminary while it goes on."""
+    """An episode of rhythm; preliminary while ongoing."""
     status = "preliminary" if row.ended_ns is None else "final"
-    place = ResourceId(row.patient, f"rhy-{row.label}", row.began_ns)
-    resource = _observation(place, codes.RHYTHM, row.ended_ns, row.node, status, virtual, row.time_quality)
+    key = ResourceId(row.patient, f"rhy-{row.label}", row.began_ns)
+    resource = _observation(key, codes.RHYTHM, row.ended_ns, row.node, status, virtual, row.time_quality)
     resource |= {"category": PROCEDURE, "valueCodeableConcept": codes.rhythm(row.label)}
     parts = component(codes.HEART_RATE, row.heart_rate_bpm, "beats/minute", "/min")
     parts += component(concept("Beats", (codes.OWN, "beats")), row.beats, "beats", "{beats}")
@@ -138,20 +138,22 @@ def episode_observation(row: Episode, virtual: bool) -> Json:
 
 
 def strip_observation(row: Strip, virtual: bool) -> Json:
-    """A strip: the signal of each lead, its beats and rhythm, and those of a clinician once there are any."""
+    """A strip: the signal of each lead, with beats and rhythm by the clinician, else by the edge."""
     status = {"": "preliminary", "corrected": "corrected"}.get(row.verdict, "final")
-    place = ResourceId(row.patient, "strip", row.began_ns)
-    resource = _observation(place, codes.STRIP, row.ended_ns, row.node, status, virtual, row.time_quality)
+    key = ResourceId(row.patient, "strip", row.began_ns)
+    resource = _observation(key, codes.STRIP, row.ended_ns, row.node, status, virtual, row.time_quality)
     raw = np.frombuffer(row.samples, "<i2").reshape(-1, len(row.leads))
-    parts = [
+    parts: list[Json] = [
         {"code": codes.lead(lead), "valueSampledData": _sampled(raw[:, index].tolist(), row)}
         for index, lead in enumerate(row.leads)
     ]
     beats = row.true_beats if row.true_beats is not None else row.beats
     if beats and row.verdict != "unreadable":
-        told = "; ".join(f"{beat['at_ms']:g} ms {beat['kind']}" for beat in beats)
-        code = concept("Beats by AAMI class (N S V F Q), from the begin", (codes.OWN, "beat-classes"))
-        parts.append({"code": code, "valueString": told})
+        classes = "; ".join(f"{beat['at_ms']:g} ms {beat['kind']}" for beat in beats)
+        code = concept(
+            "Beats by AAMI class (N S V F Q), time from the start of the strip", (codes.OWN, "beat-classes")
+        )
+        parts.append({"code": code, "valueString": classes})
     rhythm = row.true_rhythm or row.rhythm
     if row.verdict == "unreadable":
         absent = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
@@ -176,7 +178,7 @@ def _sampled(samples: Sequence[int], row: Strip) -> Json:
 
 
 def report_resource(
-    place: ResourceId,
+    key: ResourceId,
     *,
     ended_ns: int,
     totals: schemas.Totals,
@@ -187,29 +189,29 @@ def report_resource(
     """The report of one patient's day."""
     return {
         "resourceType": "DiagnosticReport",
-        "id": str(place),
+        "id": str(key),
         "meta": _meta(virtual),
-        "identifier": [{"system": SYSTEM, "value": str(place)}],
+        "identifier": [{"system": SYSTEM, "value": str(key)}],
         "status": status,
         "category": [concept("Electrocardiac", (codes.SECTION, "EC"))],
         "code": codes.HOLTER,
-        "subject": {"reference": f"Patient/{place.patient}"},
-        "effectivePeriod": {"start": instant(place.began_ns), "end": instant(ended_ns)},
+        "subject": {"reference": f"Patient/{key.patient}"},
+        "effectivePeriod": {"start": instant(key.began_ns), "end": instant(ended_ns)},
         "result": [{"reference": f"Observation/{result}"} for result in results],
         "conclusion": conclusion(totals),
     }
 
 
 def conclusion(totals: schemas.Totals) -> str:
-    """A day in a few sentences."""
+    """Summary of a day in a few sentences."""
     parts = [
-        f"Monitored for {totals.monitored_s / 3600:.1f} h; on {totals.withheld_s / 3600:.1f} h of it the "
-        "signal was too poor to say anything."
+        f"Monitored for {totals.monitored_s / 3600:.1f} h, {totals.withheld_s / 3600:.1f} h of it with a "
+        "signal of insufficient quality for analysis."
     ]
     if totals.heart_rate_bpm is not None:
         parts.append(
-            f"Mean heart rate {totals.heart_rate_bpm:.0f}/min, from {totals.least_bpm:.0f} to "
-            f"{totals.most_bpm:.0f} over 10 s."
+            f"Mean heart rate {totals.heart_rate_bpm:.0f}/min, from {totals.min_bpm:.0f} to "
+            f"{totals.max_bpm:.0f} over 10 s."
         )
     if totals.v_percent is not None and totals.s_percent is not None:
         parts.append(
@@ -217,19 +219,21 @@ def conclusion(totals: schemas.Totals) -> str:
             f"{totals.beats['S']} ({totals.s_percent:.1f} %)."
         )
     if totals.af_burden_percent is not None:
-        parts.append(f"Atrial fibrillation in {totals.af_burden_percent:.1f} % of the good signal.")
+        parts.append(
+            f"Atrial fibrillation in {totals.af_burden_percent:.1f} % of the signal of good quality."
+        )
     if totals.time_quality:
         parts.append(time_statement(totals.time_quality))
     return " ".join([*parts, NOTICE])
 
 
 def provenance_resource(
-    place: ResourceId, targets: Iterable[str], *, recorded_ns: int, agents: Sequence[Json], virtual: bool
+    key: ResourceId, targets: Iterable[str], *, recorded_ns: int, agents: Sequence[Json], virtual: bool
 ) -> Json:
-    """Who and what made resources; ``targets`` are references."""
+    """Origin of resources; ``targets`` are references."""
     return {
         "resourceType": "Provenance",
-        "id": str(place),
+        "id": str(key),
         "meta": _meta(virtual),
         "target": [{"reference": target} for target in targets],
         "recorded": instant(recorded_ns),
@@ -238,19 +242,19 @@ def provenance_resource(
 
 
 def device_agent(kind: str, name: str) -> Json:
-    """A node that measured (``performer``), or a model that found (``assembler``)."""
+    """A node as ``performer`` of a measurement, or a model as ``assembler`` of findings."""
     role = "performer" if kind == "node" else "assembler"
     reference = {"reference": f"Device/{device_id(kind, name)}"}
     return {"type": concept(role.capitalize(), (codes.PARTICIPANT, role)), "who": reference}
 
 
 def person_agent(name: str) -> Json:
-    """A clinician who has looked."""
+    """A clinician as verifier."""
     return {"type": concept("Verifier", (codes.PARTICIPANT, "verifier")), "who": {"display": name}}
 
 
 def _observation(
-    place: ResourceId,
+    key: ResourceId,
     code: Json,
     ended_ns: int | None,
     node: str,
@@ -258,17 +262,17 @@ def _observation(
     virtual: bool,
     time_quality: str,
 ) -> Json:
-    period = {"start": instant(place.began_ns)}
+    period = {"start": instant(key.began_ns)}
     if ended_ns is not None:
         period["end"] = instant(ended_ns)
     return {
         "resourceType": "Observation",
-        "id": str(place),
+        "id": str(key),
         "meta": _meta(virtual),
-        "identifier": [{"system": SYSTEM, "value": str(place)}],
+        "identifier": [{"system": SYSTEM, "value": str(key)}],
         "status": status,
         "code": code,
-        "subject": {"reference": f"Patient/{place.patient}"},
+        "subject": {"reference": f"Patient/{key.patient}"},
         "effectivePeriod": period,
         "device": {"reference": f"Device/{device_id('node', node)}"},
         **({"note": [{"text": statement}]} if (statement := time_statement(time_quality)) else {}),

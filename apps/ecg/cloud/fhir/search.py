@@ -1,12 +1,11 @@
-"""Search as FHIR R4 defines it: parameters, dates with prefixes, order, totals, what comes along, pages.
+"""Search parameters of FHIR R4: criteria, dates with prefixes, sorting, totals, includes, paging.
 
-Understood are ``_id``, ``patient`` and ``subject`` (also as ``subject:Patient``), ``code``, ``date``,
-``identifier`` and ``target``, each where its type has it; ``_count``, ``_total`` and ``_summary=count``;
-`SORTS`, `INCLUDES` and `REVINCLUDES`, where another value is refused. What is not understood is left out, as
-R4 asks, and told in the bundle (its ``self`` link has what was used), or refused where the client prefers
-``handling=strict``. A value that cannot be read is always refused, and so are chains (``patient.name``),
-``_has`` and other modifiers: a search without them would find more than was asked for. A reference to another
-server matches nothing.
+Supported are ``_id``, ``patient`` and ``subject`` (also as ``subject:Patient``), ``code``, ``date``,
+``identifier`` and ``target``, for the types in `PARAMETERS`; ``_count``, ``_total`` and ``_summary=count``;
+`SORTS`, `INCLUDES` and `REVINCLUDES`, other values of which are refused. Unsupported parameters are ignored
+and listed in the bundle, as R4 specifies (the ``self`` link has the parameters used), or refused with
+``Prefer: handling=strict``. Malformed values, chains (``patient.name``), ``_has`` and other modifiers are
+always refused: ignoring them would widen the result. A reference to another server matches nothing.
 """
 
 from __future__ import annotations
@@ -41,33 +40,33 @@ SORTS = {
     "DiagnosticReport": ("_id", "date"),
     "Provenance": ("_id",),
 }
-"""What a type can be sorted by, one at a time; ``-`` in front turns it round."""
+"""Sort keys of each type, one at a time; descending with the prefix ``-``."""
 INCLUDES: dict[str, dict[str, tuple[str, ...]]] = {
     "Observation": {"subject": ("Patient",), "patient": ("Patient",), "device": ("Device",)},
     "DiagnosticReport": {"subject": ("Patient",), "patient": ("Patient",), "result": ("Observation",)},
     "Provenance": {"target": ("Observation", "DiagnosticReport"), "agent": ("Device",)},
 }
-"""References of a type that can be followed, and to which types they lead."""
+"""References of a type for ``_include``, and their target types."""
 REVINCLUDES = {"Observation": ("Provenance:target",), "DiagnosticReport": ("Provenance:target",)}
-"""References to a type that can be followed backwards."""
+"""References to a type for ``_revinclude``."""
 RESULTS = {"_count": "number", "_total": "token", "_sort": "string", "_summary": "token"}
-"""Parameters of every search about its result, and their types."""
+"""Result parameters of every search, and their types."""
 _PATIENTS = ("patient", "subject")
 _FOLLOWED = ("_include", "_revinclude")
 _ONCE = (*RESULTS, "_page")
 IGNORED = ("_format", "_pretty")
-"""Not about what is found, so nothing is told of them."""
+"""Parameters without effect on the matches, ignored without a warning."""
 
-Key = tuple[str, int, str]
-"""Where a page ends: a patient, a begin and what else is in the id; a begin below 0 is the patient's end."""
+Cursor = tuple[str, int, str]
+"""Last key of a page: patient, begin and kind; begin `BEFORE_ALL_NS` marks the end of a patient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By what resources are sorted.
+    """Sort order of matches.
 
-    ``""`` is our own order: by patient, then the newest first. ``date`` is the begin, of all patients;
-    ``_id`` goes by the parts of an id, its time as a number. Ids tell apart what has the same date.
+    ``""`` is the default: by patient, newest first. ``date`` is by begin over all patients; ``_id`` by the
+    parts of the id, its time as a number. Ids break ties of dates.
     """
 
     by: str = ""
@@ -76,58 +75,58 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search of one type; None and empty are anything."""
+    """Criteria of a search of one type; None and empty match everything."""
 
     type: str
     count: int = COUNT
     ids: tuple[str, ...] | None = None
     identifiers: tuple[str, ...] | None = None
-    """Values of identifiers of devices; those of other types are their ids."""
+    """Identifier values of devices; those of other types are their ids."""
     patients: tuple[str, ...] | None = None
     codes: tuple[tuple[Token, ...], ...] = ()
-    """One of each must be there."""
+    """One of each group must match."""
     targets: tuple[str, ...] | None = None
     dates: Dates = field(default_factory=Dates)
     order: Order = field(default_factory=Order)
     total: bool | None = None
-    """Whether a total is asked for; None is up to us."""
+    """Whether a total is requested; None for the default."""
     count_only: bool = False
     follow: tuple[tuple[str, str], ...] = ()
-    """References that are followed, by parameter and type."""
+    """References to include, by parameter and target type."""
     with_provenance: bool = False
-    after: Key | None = None
+    after: Cursor | None = None
     used: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
 
 
-def parse(type_: str, given: Iterable[tuple[str, str]], *, base: str, now_ns: int, strict: bool) -> Search:
-    """A search from the parameters of a request to the server at ``base``.
+def parse(type_: str, query: Iterable[tuple[str, str]], *, base: str, now_ns: int, strict: bool) -> Search:
+    """The search of a request's parameters to the server at ``base``.
 
-    Raises a 400 for what cannot be read.
+    Raises a 400 for a malformed one.
     """
     known = PARAMETERS[type_]
     found: dict[str, list[str]] = {}
     used: list[tuple[str, str]] = []
     ignored: list[str] = []
-    for name, value in given:
+    for name, value in query:
         plain_name = re.split("[:.]", name, maxsplit=1)[0]
         if plain_name in _PATIENTS and plain_name in known:
             name = name.removesuffix(":Patient")
         if name in known or name in _ONCE or name in _FOLLOWED:
             if name == "_summary" and value not in ("count", "false", ""):
                 ignored.append(f"{name}={value[:40]}")
-            elif value:  # an empty parameter is none
+            elif value:  # an empty parameter is ignored
                 found.setdefault(name, []).append(value)
                 used += [(name, value)] if name != "_page" else []
         elif plain_name in known or plain_name in _FOLLOWED or plain_name == "_has":
-            raise HTTPException(400, f"no chain and no modifier is understood here: {name[:80]!r}")
+            raise HTTPException(400, f"chains and modifiers are not supported: {name[:80]!r}")
         elif name not in IGNORED:
             ignored.append(name[:80])
     if ignored and strict:
-        raise HTTPException(400, f"not understood: {', '.join(ignored)}; here are {', '.join(known)}")
+        raise HTTPException(400, f"not supported: {', '.join(ignored)}; parameters are {', '.join(known)}")
     for name in _ONCE:
         if len(found.get(name, ())) > 1:
-            raise HTTPException(400, f"{name} is given twice")
+            raise HTTPException(400, f"{name} is repeated")
     once = {name: found[name][0] for name in _ONCE if name in found}
     count = _count(once.get("_count", str(COUNT)))
     ids, identifiers = _listed(found.get("_id")), _identifiers(found.get("identifier"))
@@ -147,14 +146,14 @@ def parse(type_: str, given: Iterable[tuple[str, str]], *, base: str, now_ns: in
         count_only=once.get("_summary") == "count" or count == 0,
         follow=_follow(type_, found.get("_include", ())),
         with_provenance=_revinclude(type_, found.get("_revinclude", ())),
-        after=_after(once["_page"]) if "_page" in once else None,
+        after=_decode_cursor(once["_page"]) if "_page" in once else None,
         used=tuple(used),
         ignored=tuple(ignored),
     )
 
 
 def wanted(kinds: Sequence[Kind], codes: tuple[tuple[Token, ...], ...]) -> list[Kind]:
-    """The kinds that have one of each of the codes."""
+    """The kinds that match one code of each group."""
     return [kind for kind in kinds if all(any(_has(kind, token) for token in one_of) for one_of in codes)]
 
 
@@ -167,30 +166,30 @@ def _has(kind: Kind, token: Token) -> bool:
     )
 
 
-def page_of(key: Key) -> str:
-    """The opaque form of where a page goes on."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+def encode_cursor(cursor: Cursor) -> str:
+    """The opaque text of a cursor."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
-def _after(text: str) -> Key:
+def _decode_cursor(text: str) -> Cursor:
     try:
-        key = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Key)
+        cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Cursor)
     except (ValueError, msgspec.MsgspecError):
-        key = ("", LATEST_NS, "")
-    if not BEFORE_ALL_NS <= key[1] < LATEST_NS:
-        raise HTTPException(400, "_page is not one that this server gave: start without it")
-    return key
+        cursor = ("", LATEST_NS, "")
+    if not BEFORE_ALL_NS <= cursor[1] < LATEST_NS:
+        raise HTTPException(400, "_page is not a cursor of this server: start without it")
+    return cursor
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not text.isascii():
-        raise HTTPException(400, f"_count is a number from 0 on, not {text[:20]!r}")
+        raise HTTPException(400, f"_count must be a whole number from 0, not {text[:20]!r}")
     return min(int(text[:9]), COUNT_LIMIT)
 
 
 def _total(text: str | None) -> bool | None:
     if text not in (None, "none", "accurate", "estimate"):
-        raise HTTPException(400, f"_total is none, accurate or estimate, not {text[:20]!r}")
+        raise HTTPException(400, f"_total must be none, accurate or estimate, not {text[:20]!r}")
     return None if text is None else text != "none"
 
 
@@ -198,7 +197,9 @@ def _order(type_: str, text: str) -> Order:
     by = text.removeprefix("-")
     if by not in SORTS[type_]:
         possible = ", ".join(f"{each}, -{each}" for each in SORTS[type_])
-        raise HTTPException(400, f"a {type_} cannot be sorted by {text[:80]!r}; _sort is one of {possible}")
+        raise HTTPException(
+            400, f"{type_} cannot be sorted by {text[:80]!r}; _sort must be one of {possible}"
+        )
     return Order(by, ascending=by == text)
 
 
@@ -209,16 +210,16 @@ def _follow(type_: str, values: Sequence[str]) -> tuple[tuple[str, str], ...]:
     for value in values:
         source, _, rest = value.partition(":")
         name, _, target = rest.partition(":")
-        meant = [
+        chosen = [
             (each, type_to)
             for each, types in known.items()
             for type_to in types
             if value == "*" or (source == type_ and name in (each, "*") and target in ("", type_to))
         ]
-        if not meant:
+        if not chosen:
             possible = ", ".join(include_names(type_)) or "none"
-            raise HTTPException(400, f"no reference to include is {value[:80]!r}; possible are {possible}")
-        found += meant
+            raise HTTPException(400, f"_include={value[:80]} is not supported; values are {possible}")
+        found += chosen
     return tuple(dict.fromkeys(found))
 
 
@@ -231,29 +232,29 @@ def _revinclude(type_: str, values: Sequence[str]) -> bool:
     possible = REVINCLUDES.get(type_, ())
     for value in values:
         if value not in possible:
-            told = ", ".join(possible) or "none"
-            raise HTTPException(400, f"no _revinclude here is {value[:80]!r}; possible are {told}")
+            known = ", ".join(possible) or "none"
+            raise HTTPException(400, f"_revinclude={value[:80]} is not supported; values are {known}")
     return bool(values)
 
 
 def _listed(values: list[str] | None) -> tuple[str, ...] | None:
-    """Values between commas; of several parameters, those in all."""
+    """Comma-separated values; of repeated parameters, those in all."""
     return None if values is None else in_all([plain(each) for each in listed(value)] for value in values)
 
 
 def _identifiers(values: list[str] | None) -> tuple[str, ...] | None:
-    """Values of our identifiers; None where all of our system are meant."""
-    meant = [tokens(value) for value in values or ()]
+    """Values of identifiers of our system; None for all of them."""
+    parsed = [tokens(value) for value in values or ()]
     ours = [
         [token.code for token in each if token.system in (None, SYSTEM)]
-        for each in meant
+        for each in parsed
         if Token(SYSTEM, "") not in each
     ]
     return in_all(ours) if ours else None
 
 
 def _references(values: list[str] | None, base: str) -> tuple[str, ...] | None:
-    """References to what is on this server."""
+    """References to resources of this server."""
     named = _listed(values)
     if named is None:
         return None
@@ -268,7 +269,7 @@ def _patients(values: list[str] | None, base: str) -> tuple[str, ...] | None:
     for each, id_ in zip(named, ids, strict=True):
         if not PATIENT.fullmatch(id_):
             raise HTTPException(
-                400, f"{each[:80]!r} is not a reference to a patient: Patient/<id>, or its id"
+                400, f"{each[:80]!r} is not a reference to a patient: use Patient/<id> or <id>"
             )
     return ids
 

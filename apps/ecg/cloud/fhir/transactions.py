@@ -1,4 +1,4 @@
-"""What an hour or a day of a patient is in transaction bundles, such that sending them twice changes nothing.
+"""Idempotent transaction bundles of an hour or a day of a patient.
 
 =====================================  ======================================================================
 Patient, Device, Observation of HRV    never change: created where no resource has the identifier
@@ -6,8 +6,8 @@ other Observations, DiagnosticReport   may change: updated by identifier, create
 Provenance                             has no identifier in R4: put under its own id
 =====================================  ======================================================================
 
-References within a bundle are by ``fullUrl``, others by identifier (conditional references): the server gives
-its own ids, and follows both.
+References within a bundle are by ``fullUrl``, others by identifier (conditional references), as the server
+assigns its own ids.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from apps.ecg.cloud.fhir import resource_kinds
 from apps.ecg.cloud.fhir.codes import Json
 from apps.ecg.cloud.fhir.criteria import Context, Dates
 from apps.ecg.cloud.fhir.ids import SYSTEM, parse
-from apps.ecg.cloud.fhir.lookup import read_all
+from apps.ecg.cloud.fhir.lookup import read_resources
 from apps.ecg.cloud.fhir.resources import patient_resource
 from apps.ecg.cloud.tables import DAY_NS, Patient
 
@@ -33,21 +33,21 @@ ENTRIES_A_BUNDLE = 60
 BYTES_A_BUNDLE = 2 * 1024 * 1024
 """A bundle of one resource may be larger."""
 ROWS_LIMIT = 2000
-"""Most resources of one kind in a span; more than an hour has."""
+"""Limit of resources of one kind in a span; more than an hour has."""
 _OF_DAYS = frozenset({"afb", "day", "made-day"})
 _CREATED_ONCE = frozenset({"Patient", "Device", "hrv"})
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Resources of a span; ``shared`` (the patient, the devices) go in front of each bundle."""
+    """Resources of a span; ``shared`` (patient, devices) is repeated in each bundle."""
 
     shared: Sequence[Json]
     own: Sequence[Json]
 
 
 def contents_of(session: Session, patient: str, began_ns: int, seconds: int, now_ns: int) -> Contents:
-    """What the record has to hear of an hour or a day; episodes that still go on come later."""
+    """Resources to export for an hour or a day; ongoing episodes are left out."""
     row = session.get(Patient, patient)
     if row is None:
         return Contents((), ())
@@ -62,11 +62,11 @@ def contents_of(session: Session, patient: str, began_ns: int, seconds: int, now
         if resource["resourceType"] != "Observation" or "end" in resource["effectivePeriod"]
     ]
     names = {name for resource in own for name in _references(resource) if name.startswith("Device/")}
-    return Contents([patient_resource(row), *read_all(session, sorted(names), now_ns)], own)
+    return Contents([patient_resource(row), *read_resources(session, sorted(names), now_ns)], own)
 
 
 def bundles_of(contents: Contents) -> Iterator[bytes]:
-    """Transaction bundles of bounded size. Raises ``ValueError`` for a resource that is not valid."""
+    """Transaction bundles of bounded size. Raises ``ValueError`` for an invalid resource."""
     from apps.ecg.cloud.fhir import bundles
 
     for part in _parts(contents.own):
@@ -99,13 +99,13 @@ def _entry(resource: Json, names: Mapping[str, str], identifiers: Mapping[str, s
     type_, id_ = resource["resourceType"], resource["id"]
     name = f"{type_}/{id_}"
     sent = _with_references(resource, names)
-    place = parse(id_)
+    key = parse(id_)
     if type_ == "Provenance":
         request = {"method": "PUT", "url": name}
     else:
-        del sent["id"]  # the server gives its own; ours is the identifier
+        del sent["id"]  # the server assigns its own; ours is the identifier
         condition = f"identifier={_token(identifiers[name])}"
-        if type_ in _CREATED_ONCE or (place and place.kind in _CREATED_ONCE):
+        if type_ in _CREATED_ONCE or (key and key.kind in _CREATED_ONCE):
             request = {"method": "POST", "url": type_, "ifNoneExist": condition}
         else:
             request = {"method": "PUT", "url": f"{type_}?{condition}"}

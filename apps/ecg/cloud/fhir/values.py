@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException
 
 VALUES_LIMIT = 100
-"""Most values between commas."""
+"""Limit of comma-separated values."""
 _ESCAPED = re.compile(r"\\([\\,|$])")
 _PORTS = {"http": ":80", "https": ":443"}
 
@@ -22,7 +22,7 @@ _PORTS = {"http": ":80", "https": ":443"}
 class Token:
     """``code``, ``system|code``, ``|code`` (of no system) or ``system|`` (any of a system).
 
-    ``system`` is None where it does not matter; an empty ``code`` is any.
+    ``system`` None matches any system, an empty ``code`` any code.
     """
 
     system: str | None
@@ -30,32 +30,32 @@ class Token:
 
 
 def listed(value: str) -> list[str]:
-    """The values between commas, with their escapes. Raises a 400 for too many."""
+    """Comma-separated values, still escaped. Raises a 400 above `VALUES_LIMIT`."""
     parts = [part.strip() for part in _split(value, ",")]
     parts = [part for part in parts if part]
     if len(parts) > VALUES_LIMIT:
-        raise HTTPException(400, f"a parameter holds {VALUES_LIMIT} values at most")
+        raise HTTPException(400, f"a parameter may have at most {VALUES_LIMIT} values")
     return parts
 
 
 def plain(text: str) -> str:
-    """A value without its escapes."""
+    """A value, unescaped."""
     return _ESCAPED.sub(r"\1", text)
 
 
 def tokens(value: str) -> tuple[Token, ...]:
-    """The tokens of a parameter. Raises a 400 for what is none."""
+    """The tokens of a parameter. Raises a 400 for a malformed one."""
     found = []
     for text in listed(value):
         parts = [plain(part) for part in _split(text, "|")]
         if len(parts) > 2 or not any(parts):
-            raise HTTPException(400, f"{text[:80]!r} is no token: code, system|code, |code or system|")
+            raise HTTPException(400, f"{text[:80]!r} is not a token: code, system|code, |code or system|")
         found.append(Token(parts[0], parts[1]) if len(parts) == 2 else Token(None, parts[0]))
     return tuple(found)
 
 
 def relative(text: str, base: str) -> str | None:
-    """A reference as ``Type/id`` or ``id``; None for one to another server than that at ``base``."""
+    """A reference as ``Type/id`` or ``id``; None for a reference to a server other than ``base``."""
     if "://" not in text and not text.startswith("urn:"):
         return text
     own, path = _server(base), _server(text)
@@ -63,13 +63,13 @@ def relative(text: str, base: str) -> str | None:
 
 
 def in_all(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    """What is in every list, in the order of the first."""
+    """Values in every list, in the order of the first."""
     first, *others = [list(dict.fromkeys(each)) for each in lists]
     return tuple(each for each in first if all(each in other for other in others))
 
 
 def _server(url: str) -> str:
-    """A URL with its scheme and host as all write them."""
+    """A URL with scheme and host normalized."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -82,7 +82,7 @@ def _server(url: str) -> str:
 
 
 def _split(text: str, mark: str) -> list[str]:
-    """Parts between the marks that are not escaped."""
+    """Parts between unescaped marks."""
     parts, begin, at = [], 0, 0
     while at < len(text):
         if text[at] == "\\":

@@ -29,7 +29,7 @@ BANDS = {
     "pause": HexColor("#7e22ce"),
 }
 _BAND_OPACITY = 0.2
-_LEAST_BAND = 0.4 * mm
+_MIN_BAND = 0.4 * mm
 _BAD_SHARE = 0.5
 _TREND_HEIGHT = 52 * mm
 _TICKS_NS = tuple(minutes * 60 * 10**9 for minutes in (1, 5, 10, 30, 60, 120, 240))
@@ -44,7 +44,7 @@ class Mark:
 
 
 class StripDrawing(Flowable):
-    """A strip that is laid out, with the classes of its beats over it."""
+    """A strip with the classes of its beats above it."""
 
     def __init__(self, paper: Paper, beats: Iterable[Mark]) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class StripDrawing(Flowable):
         self._beats = tuple(beats)
         self.width, self.height = paper.width_mm * mm, paper.height_mm * mm
 
-    def wrap(self, *_: float) -> tuple[float, float]:
+    def wrap(self, aW: float, aH: float) -> tuple[float, float]:  # noqa: ARG002
         return self.width, self.height
 
     def draw(self) -> None:
         canvas, paper = self.canv, self._paper
         canvas.saveState()
         canvas.translate(0, self.height)
-        canvas.scale(mm, -mm)  # from here on in millimetres from the left and from the top, as the paper is
+        canvas.scale(mm, -mm)  # millimetres from the left and from the top, as in the layout
         _grid(canvas, paper, SMALL_MM, _SMALL, 0.08)
         _grid(canvas, paper, LARGE_MM, _LARGE, 0.16)
         canvas.setStrokeColor(INK)
@@ -84,7 +84,7 @@ class StripDrawing(Flowable):
 
 
 class TrendDrawing(Flowable):
-    """Heart rate with its range over a day, on the episodes of rhythm; gaps stay gaps."""
+    """Heart rate with its range over a day, with episodes of rhythm behind it; gaps are not bridged."""
 
     def __init__(
         self, points: Sequence[TrendPoint], bucket_s: int, episodes: Sequence[EpisodePublic], width: float
@@ -96,10 +96,10 @@ class TrendDrawing(Flowable):
         self.width, self.height = width, _TREND_HEIGHT
         self._first_ns = points[0].at_ns
         self._last_ns = points[-1].at_ns + self._bucket_ns
-        most = max((point.most_bpm for point in points if point.most_bpm is not None), default=100.0)
-        self._top_bpm = 20.0 * (int(max(most, 100.0) / 20) + 1)
+        highest = max((point.max_bpm for point in points if point.max_bpm is not None), default=100.0)
+        self._top_bpm = 20.0 * (int(max(highest, 100.0) / 20) + 1)
 
-    def wrap(self, *_: float) -> tuple[float, float]:
+    def wrap(self, aW: float, aH: float) -> tuple[float, float]:  # noqa: ARG002
         return self.width, self.height
 
     def draw(self) -> None:
@@ -133,7 +133,7 @@ class TrendDrawing(Flowable):
             if ended_ns < self._first_ns or episode.began_ns > self._last_ns:
                 continue
             left = self._x(episode.began_ns)
-            width = max(self._x(ended_ns) - left, _LEAST_BAND)
+            width = max(self._x(ended_ns) - left, _MIN_BAND)
             colour = BANDS.get(episode.label, SOFT)
             canvas.setFillColor(colour, alpha=_BAND_OPACITY)
             canvas.rect(left, base, width, top - base, 0, 1)
@@ -164,11 +164,11 @@ class TrendDrawing(Flowable):
         for run in self._runs([point.heart_rate_bpm is not None for point in self._points]):
             canvas.setFillColor(_RATE, alpha=0.18)
             path = canvas.beginPath()
-            path.moveTo(self._x(run[0].at_ns), self._y(run[0].least_bpm or 0.0))
+            path.moveTo(self._x(run[0].at_ns), self._y(run[0].min_bpm or 0.0))
             for point in run:
-                path.lineTo(self._x(point.at_ns), self._y(point.most_bpm or 0.0))
+                path.lineTo(self._x(point.at_ns), self._y(point.max_bpm or 0.0))
             for point in reversed(run):
-                path.lineTo(self._x(point.at_ns), self._y(point.least_bpm or 0.0))
+                path.lineTo(self._x(point.at_ns), self._y(point.min_bpm or 0.0))
             canvas.drawPath(path, stroke=0, fill=1)
             canvas.setStrokeColor(_RATE)
             canvas.setLineWidth(0.8)
@@ -179,7 +179,7 @@ class TrendDrawing(Flowable):
             canvas.drawPath(line)
 
     def _runs(self, wanted: Sequence[bool]) -> list[list[TrendPoint]]:
-        """The points that are wanted, parted where others or missing buckets lie between."""
+        """Runs of wanted points, split at other points and missing buckets."""
         runs: list[list[TrendPoint]] = []
         for point, is_wanted in zip(self._points, wanted, strict=True):
             if not is_wanted:

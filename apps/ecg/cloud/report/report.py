@@ -1,7 +1,7 @@
 """A report of one patient and day as PDF: summary, trend, tables, and the strips of its alarms on ECG paper.
 
-Landscape A4, all drawings as vectors, fonts embedded. What nodes and persons wrote stays text. The page says
-what was left out where a day has more than a report should hold.
+Landscape A4, all drawings as vectors, fonts embedded. Text from nodes and persons is escaped. Omitted rows
+and strips are counted on the page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTempl
 from apps.ecg.cloud import formatting
 from apps.ecg.cloud.ecg_paper import Paper, lay_out
 from apps.ecg.cloud.report.drawing import BOLD, FONT, INK, LINE, SOFT, Mark, StripDrawing, TrendDrawing
-from apps.ecg.cloud.report.tables import alarms, beats_told, episodes, hours, signal, summary
+from apps.ecg.cloud.report.tables import alarms, episodes, hours, signal, summary
 from apps.ecg.cloud.schemas import Day, PatientPublic, StripPublic, Trend
 from common.time_notes import time_statement
 
@@ -38,12 +38,12 @@ WIDTH = PAGE[0] - 2 * MARGIN
 _PADDING = 6
 """Of ReportLab's frames, in points."""
 ROWS = 40
-"""Most rows of a table."""
+"""Limit of rows of a table."""
 STRIPS = 24
 LINE_S = 10.0
-"""Most seconds of a strip on one line of paper; 260 mm wide, they fit the page."""
+"""Limit of a strip's length on one line of paper: 260 mm, which fit the page."""
 ROOM_MM = 140.0
-"""Height that leads of a strip may take together; further leads follow on paper of their own."""
+"""Height of a strip's leads on one paper; further leads follow on a separate one."""
 _WARNING = HexColor("#fdf0d5")
 
 
@@ -57,7 +57,7 @@ class ReportStrip:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that a report tells. ``strips`` are in order of time, ``more_strips`` how many were left out."""
+    """Content of a report. ``strips`` are in order of time, ``more_strips`` is the number left out."""
 
     patient: PatientPublic
     day: Day
@@ -74,7 +74,7 @@ def render(report: Report) -> bytes:
     day = report.day
     story: list[Flowable] = [_head(report), Spacer(0, 3 * mm), _summary(report), Spacer(0, 4 * mm)]
     if report.trend.points:
-        title = "Heart rate: mean and range, on the rhythms found; grey where findings are withheld (UTC)"
+        title = "Heart rate: mean and range over episodes of rhythm; grey: findings withheld (UTC)"
         trend = TrendDrawing(report.trend.points, report.trend.bucket_s, day.episodes, WIDTH)
         story.append(KeepTogether([_title(title), trend]))
     for title, rows, widths in (
@@ -88,7 +88,7 @@ def render(report: Report) -> bytes:
     for strip in report.strips:
         story += _strip(strip)
     if report.more_strips:
-        story.append(_text(f"{report.more_strips} further strips of this day are on the patient's page."))
+        story.append(_text(f"{report.more_strips} more strips of this day are on the patient's page."))
     out = io.BytesIO()
     name = f"ECG report, {day.patient}, {day.day}"
     document = SimpleDocTemplate(
@@ -116,7 +116,7 @@ def _head(report: Report) -> Flowable:
     models = ", ".join(day.versions) or formatting.NONE
     left = [
         Paragraph(f"ECG report, {escape(day.day)} (UTC)", _style("h1", 15, BOLD)),
-        _text(f"Patient {day.patient} (a pseudonym made on the device). {origin}. Model {models}."),
+        _text(f"Patient {day.patient} (pseudonym made on the device). {origin}. Model {models}."),
         _text(f"Made {formatting.stamp(report.made_ns)} for {report.made_by}."),
     ]
     if statement := time_statement(day.totals.time_quality):
@@ -156,7 +156,7 @@ def _table(title: str, rows: Sequence[Sequence[str]], widths_mm: Sequence[float]
     )
     parts: list[Flowable] = [Spacer(0, 4 * mm), _title(title), table]
     if len(body) > ROWS:
-        parts.append(_text(f"{len(body) - ROWS} further rows are on the patient's page."))
+        parts.append(_text(f"{len(body) - ROWS} more rows are on the patient's page."))
     return [KeepTogether(parts)] if len(body) <= 10 else parts
 
 
@@ -164,27 +164,29 @@ def _strip(found: ReportStrip) -> list[Flowable]:
     strip = found.strip
     title = f"{formatting.alarm(strip.alarm)}, {formatting.clock(strip.began_ns)} UTC"
     title = formatting.marked(title, strip.time_quality)
-    told = [
+    details = [
         f"{strip.priority} priority",
         f"rhythm by the edge: {formatting.rhythm(strip.rhythm)}",
-        f"beats by the edge: {beats_told(strip.beats)}",
+        f"beats by the edge: {formatting.beat_counts([beat['kind'] for beat in strip.beats])}",
         f"model {strip.version}",
     ]
     if strip.reviewed_ns is not None:
         truth = f", rhythm {formatting.rhythm(strip.true_rhythm)}" if strip.true_rhythm else ""
-        told.append(f"{formatting.VERDICTS.get(strip.verdict, strip.verdict)} by {strip.reviewed_by}{truth}")
+        details.append(
+            f"{formatting.VERDICTS.get(strip.verdict, strip.verdict)} by {strip.reviewed_by}{truth}"
+        )
     beats = [(beat["at_ms"], beat["kind"]) for beat in strip.beats]
     if strip.true_beats is not None:
         beats = [(beat.at_ms, beat.kind) for beat in strip.true_beats]
-        told.append("letters by the clinician")
-    told.append("25 mm/s, 10 mm/mV")
+        details.append("letters by the clinician")
+    details.append("25 mm/s, 10 mm/mV")
     drawings = _drawings(found, beats)
-    head = [Spacer(0, 4 * mm), _title(title), _text(", ".join(told) + ".", colour=SOFT)]
+    head = [Spacer(0, 4 * mm), _title(title), _text(", ".join(details) + ".", colour=SOFT)]
     return [KeepTogether([*head, drawings[0]]), *drawings[1:]]
 
 
 def _drawings(found: ReportStrip, beats: Sequence[tuple[float, str]]) -> list[StripDrawing]:
-    """The strip on as many pieces of paper as its length and its leads need."""
+    """The strip on one or more papers, by its length and number of leads."""
     strip = found.strip
     size = max(1, round(LINE_S * strip.rate_hz))
     drawings = []
@@ -199,7 +201,7 @@ def _drawings(found: ReportStrip, beats: Sequence[tuple[float, str]]) -> list[St
 
 
 def _groups(paper: Paper) -> list[slice]:
-    """Leads that have room on one page, in their order."""
+    """Leads that fit on one page, in order."""
     groups: list[slice] = []
     first, top_mm = 0, paper.rows[0].top_mm
     for number, row in enumerate(paper.rows):
@@ -240,7 +242,7 @@ def _text(text: str, *, colour: Any = INK) -> Paragraph:
 
 
 class _NumberedCanvas(Canvas):
-    """Writes the footer once it is known how many pages there are."""
+    """Writes the footer at the end, when the number of pages is known."""
 
     def __init__(self, *arguments: Any, footer: str, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -249,7 +251,7 @@ class _NumberedCanvas(Canvas):
 
     def showPage(self) -> None:
         self._pages.append(dict(self.__dict__))
-        self._startPage()
+        self._startPage()  # type: ignore[attr-defined]  # internal to ReportLab, as in its recipe for page numbers
 
     def save(self) -> None:
         for number, page in enumerate(self._pages, 1):

@@ -7,7 +7,7 @@ from datetime import date
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Request, Response
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from apps.ecg.cloud import queries
 from apps.ecg.cloud.report.report import STRIPS, Report, ReportStrip, render
@@ -16,7 +16,7 @@ from apps.ecg.cloud.tables import DAY_NS, Patient, Strip
 from common.app.cloud import RouteDeps
 
 FINE_S, COARSE_S, FINE_HOURS = 10, 60, 3
-"""Seconds of a point of the trend: fine where the day has only some hours."""
+"""Bucket of the trend: ``FINE_S`` up to ``FINE_HOURS`` of data, else ``COARSE_S``."""
 TREND_POINTS = 1500
 
 
@@ -44,28 +44,32 @@ def report_router(deps: RouteDeps) -> APIRouter:
 
 
 def report_of(session: Session, patient: str, day: date, *, made_ns: int, made_by: str) -> Report:
-    """All that the report of a day tells; a 404 for an unknown patient or a day without anything."""
+    """Content of a day's report. Raises a 404 for an unknown patient or a day without data."""
     row = session.get(Patient, patient)
     if row is None:
-        raise HTTPException(404, f"nothing has been heard of a patient {patient[:40]!r}")
+        raise HTTPException(404, f"unknown patient {patient[:40]!r}")
     if not queries.is_known_day(day):
-        raise HTTPException(422, f"{day} is not a day of which anything can be known")
-    told = queries.day_of_patient(session, patient, day)
-    if not (told.hours or told.alarms or told.strips):
-        raise HTTPException(404, f"nothing was told of {patient[:40]!r} on {day}")
+        raise HTTPException(422, f"{day} is outside of 1678 to 2262")
+    found = queries.day_of_patient(session, patient, day)
+    if not (found.hours or found.alarms or found.strips):
+        raise HTTPException(404, f"no data of {patient[:40]!r} on {day}")
     began_ns = queries.day_begin(day)
-    bucket_s = FINE_S if len(told.hours) <= FINE_HOURS else COARSE_S
+    bucket_s = FINE_S if len(found.hours) <= FINE_HOURS else COARSE_S
     trend = queries.trend_of(session, patient, began_ns, began_ns + DAY_NS, bucket_s, TREND_POINTS)
     query = (
         sa.select(Strip)
-        .where(Strip.patient == patient, Strip.began_ns >= began_ns, Strip.began_ns < began_ns + DAY_NS)  # type: ignore[arg-type]
-        .order_by(sa.desc(Strip.reason), Strip.began_ns)  # type: ignore[arg-type]
+        .where(
+            col(Strip.patient) == patient,
+            col(Strip.began_ns) >= began_ns,
+            col(Strip.began_ns) < began_ns + DAY_NS,
+        )
+        .order_by(sa.desc(col(Strip.reason)), col(Strip.began_ns))
         .limit(STRIPS)
     )
     strips = sorted(session.scalars(query), key=lambda strip: strip.began_ns)
     return Report(
         patient=queries.patients_public(session, [row])[0],
-        day=told,
+        day=found,
         trend=trend,
         strips=[
             ReportStrip(
@@ -73,7 +77,7 @@ def report_of(session: Session, patient: str, day: date, *, made_ns: int, made_b
             )
             for each in strips
         ],
-        more_strips=max(0, told.strips - len(strips)),
+        more_strips=max(0, found.strips - len(strips)),
         made_ns=made_ns,
         made_by=made_by,
     )

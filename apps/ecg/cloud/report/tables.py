@@ -1,10 +1,9 @@
-"""What a report's tables say: rows of text, the first of each with the names of its columns."""
+"""Tables of the report: rows of text, each with a header row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import Any
 
 from apps.ecg.cloud import formatting
 from apps.ecg.cloud.schemas import Day, EpisodePublic, IntervalsPublic
@@ -13,16 +12,16 @@ Rows = list[list[str]]
 
 
 def summary(day: Day) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The day in four groups of names and values; variability by its medians, intervals by their means."""
+    """The day in four groups of names and values; medians of variability, means of intervals."""
     totals, beats = day.totals, day.totals.beats
     withheld = totals.withheld_s / totals.monitored_s * 100 if totals.monitored_s else None
     rate = formatting.figure
     heart = [
         ("Mean", rate(totals.heart_rate_bpm, "bpm")),
-        ("Least", rate(totals.least_bpm, "bpm")),
-        ("Most", rate(totals.most_bpm, "bpm")),
+        ("Minimum", rate(totals.min_bpm, "bpm")),
+        ("Maximum", rate(totals.max_bpm, "bpm")),
         ("Monitored", formatting.span(totals.monitored_s)),
-        ("Withheld", f"{formatting.percent(withheld)} of it: bad signal"),
+        ("Withheld", f"{formatting.percent(withheld)}: bad signal"),
     ]
     rhythm = [
         ("AF burden", formatting.percent(totals.af_burden_percent)),
@@ -37,13 +36,13 @@ def summary(day: Day) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Ventricular, V", f"{beats['V']:,} ({formatting.percent(totals.v_percent)})"),
         ("Supraventr., S", f"{beats['S']:,} ({formatting.percent(totals.s_percent)})"),
         ("Fusion, F", f"{beats['F']:,}"),
-        ("Not told, Q", f"{beats['Q']:,}"),
+        ("Unclassifiable, Q", f"{beats['Q']:,}"),
         ("Alarms", f"{len(day.alarms)}"),
     ]
     measured = [
-        ("SDNN (5 min)", rate(_middle(w.sdnn_ms for w in day.hrv), "ms")),
-        ("RMSSD", rate(_middle(w.rmssd_ms for w in day.hrv), "ms")),
-        ("LF/HF", rate(_middle(w.lf_hf for w in day.hrv), "", 2)),
+        ("SDNN (5 min)", rate(_median(w.sdnn_ms for w in day.hrv), "ms")),
+        ("RMSSD", rate(_median(w.rmssd_ms for w in day.hrv), "ms")),
+        ("LF/HF", rate(_median(w.lf_hf for w in day.hrv), "", 2)),
         ("PR, QRS", f"{_mean(day.intervals, 'pr_ms')}, {_mean(day.intervals, 'qrs_ms')}"),
         ("QT", _mean(day.intervals, "qt_ms")),
         (
@@ -61,7 +60,7 @@ def summary(day: Day) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def alarms(day: Day) -> Rows:
     """Alarms in order of time."""
-    rows = [["Raised", "Alarm", "Priority", "State", "Lasted", "Delay", "What it says"]]
+    rows = [["Raised", "Alarm", "Priority", "State", "Lasted", "Delay", "Text"]]
     for alarm in day.alarms:
         rows.append(
             [
@@ -95,12 +94,12 @@ def episodes(day: Day) -> Rows:
 
 
 def hours(day: Day) -> Rows:
-    """Rates, burdens and intervals by the hour."""
+    """Rates, burdens and intervals by hour."""
     names = [
         "Hour",
         "Signal",
         "Mean",
-        "Least to most",
+        "Min. to max.",
         "AF burden",
         "V",
         "S",
@@ -116,8 +115,8 @@ def hours(day: Day) -> Rows:
         found = intervals.get(hour.began_ns)
         measured = ("pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
         span = formatting.NONE
-        if hour.least_bpm is not None and hour.most_bpm is not None:
-            span = f"{hour.least_bpm:.0f} to {hour.most_bpm:.0f} bpm"
+        if hour.min_bpm is not None and hour.max_bpm is not None:
+            span = f"{hour.min_bpm:.0f} to {hour.max_bpm:.0f} bpm"
         rows.append(
             [
                 formatting.marked(formatting.clock(hour.began_ns)[:5], hour.time_quality),
@@ -137,8 +136,8 @@ def hours(day: Day) -> Rows:
 
 
 def signal(day: Day) -> Rows:
-    """What happened to the signal, in order of time."""
-    told = [
+    """Quality changes and findings of the signal, in order of time."""
+    changes = [
         (
             change.at_ns,
             change.lead,
@@ -148,42 +147,36 @@ def signal(day: Day) -> Rows:
         )
         for change in day.quality
     ]
-    told += [(each.at_ns, each.lead, each.finding, each.text, each.time_quality) for each in day.findings]
-    rows = [["At", "Lead", "What", "Why"]]
-    for at_ns, lead, what, why, quality in sorted(told):
+    changes += [(each.at_ns, each.lead, each.finding, each.text, each.time_quality) for each in day.findings]
+    rows = [["At", "Lead", "Finding", "Reason"]]
+    for at_ns, lead, what, why, quality in sorted(changes):
         at = formatting.marked(formatting.clock(at_ns), quality)
         rows.append([at, lead, what.replace("_", " "), why.replace("_", " ")])
     return rows
 
 
-def beats_told(beats: Sequence[Mapping[str, Any]]) -> str:
-    """``9 N, 2 V``."""
-    kinds = [beat["kind"] for beat in beats]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in formatting.BEATS if kind in kinds) or "none"
-
-
 def _episodes(day: Day, label: str) -> str:
-    """How many there were, and how long the longest."""
+    """Number and longest duration of episodes."""
     found = [episode for episode in day.episodes if episode.label == label]
     if not found:
         return "none"
     ended = [(each.ended_ns - each.began_ns) / 1e9 for each in found if each.ended_ns is not None]
     longest = f", longest {formatting.span(max(ended))}" if ended else ""
-    goes_on = ", one goes on" if _goes_on(found) else ""
-    return f"{len(found)}{longest}{goes_on}"
+    ongoing = ", one ongoing" if _is_ongoing(found) else ""
+    return f"{len(found)}{longest}{ongoing}"
 
 
-def _goes_on(episodes: Sequence[EpisodePublic]) -> bool:
+def _is_ongoing(episodes: Sequence[EpisodePublic]) -> bool:
     return any(episode.ended_ns is None for episode in episodes)
 
 
-def _middle(values: Iterable[float | None]) -> float | None:
+def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def _mean(hours: Sequence[IntervalsPublic], name: str) -> str:
-    """The mean over the hours, each weighing as many as its beats."""
+    """Mean over the hours, weighted by beats."""
     found = [(getattr(hour, name), hour.beats) for hour in hours if getattr(hour, name) is not None]
     weight = sum(beats for _, beats in found)
     return formatting.figure(sum(value * beats for value, beats in found) / weight if weight else None, "ms")

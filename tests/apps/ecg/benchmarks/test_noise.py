@@ -50,12 +50,12 @@ def made_all() -> list[Outcome]:
 
 def test_an_electrode_that_moves_as_strongly_as_the_heart_beats_raises_nothing_and_that_is_told() -> None:
     seed = DEVELOPMENT_SEEDS[0]
-    found = outcome(seed, "electrode_motion", 0, starter_model(), count=1, rivals=False)
+    found = outcome(seed, "electrode_motion", 0, starter_model(), count=1, baselines=False)
     assert [alarm for alarm in found.alarms if alarm in (*V_ALARMS, AF_ALARM)] == []
-    assert found.told_withheld
+    assert found.withheld_reported
     assert found.withheld_noisy_s > 0.9 * found.noisy_s
     assert found.withheld_clean_s < 0.05 * found.clean_s
-    clean = outcome(seed, CLEAN, None, starter_model(), count=1, rivals=False)
+    clean = outcome(seed, CLEAN, None, starter_model(), count=1, baselines=False)
     assert clean.withheld_noisy_s == clean.withheld_clean_s == 0
     assert clean.detected[OWN] == clean.detected["good"]
     assert clean.alarms == Counter()

@@ -45,7 +45,7 @@ def test_no_other_pairing_has_more_pairs(truth: list[int], found: list[int]) -> 
 def test_flutter_and_the_first_minutes_count_apart() -> None:
     one = record("207", samples(1000, 2000, 150_000), (Span(5000, 6000, "flutter"),))
     found = samples(1010, 2030, 5500, 150_001, 160_000)
-    told = {(c.part, c.window_ms): (c.hits, c.missed, c.extra) for c in counts(one, "rival", found)}
+    told = {(c.part, c.window_ms): (c.hits, c.missed, c.extra) for c in counts(one, "baseline", found)}
     assert told == {
         ("whole", 150): (3, 0, 1),
         ("whole", 50): (2, 1, 2),
@@ -76,7 +76,7 @@ def test_figures_are_gross_and_wfdb_agrees() -> None:
     assert lower <= 90 <= upper
 
 
-def test_rivals_are_measured_on_the_same_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_baselines_are_measured_on_the_same_records(monkeypatch: pytest.MonkeyPatch) -> None:
     patient = patient_of({"seed": "5", "pvc": "0"})
     beats = samples(*(beat.sample for beat in patient.beats(0, 60)))
     kinds = np.full(len(beats), "N")

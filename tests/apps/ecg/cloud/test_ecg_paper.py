@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from apps.ecg.cloud.ecg_paper import HEAD_MM, MARGIN_MM, MOST_MV, lay_out, svg, x_of
+from apps.ecg.cloud.ecg_paper import HEAD_MM, MARGIN_MM, MAX_MV, lay_out, svg, x_of
 
 RATE_HZ = 250.0
 
@@ -60,7 +60,7 @@ def test_a_lead_that_is_off_has_an_empty_row_and_a_wild_one_stays_in_its_own() -
     off, wild = lay_out(values, ["II", "V5"], RATE_HZ).rows
     assert off.trace == ()
     assert off.bottom_mm > off.baseline_mm > off.top_mm
-    assert np.ptp(np.concatenate(wild.trace)[:, 1]) == pytest.approx(2 * MOST_MV * 10)
+    assert np.ptp(np.concatenate(wild.trace)[:, 1]) == pytest.approx(2 * MAX_MV * 10)
 
 
 def test_the_drawing_is_well_formed_and_a_leads_name_stays_text() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.tables import TABLES, Episode, Hour, Patient, Pending, RaisedAlarm, Strip
@@ -41,10 +41,10 @@ def test_the_order_and_the_cut_of_batches_do_not_matter_to_hours(session: Sessio
     random.Random(4).shuffle(events)
     for first in range(0, 400, 37):
         APP.project(session, events[first : first + 60])
-    hours = session.exec(select(Hour).order_by(Hour.began_ns)).all()
+    hours = session.exec(select(Hour).order_by(col(Hour.began_ns))).all()
     assert [hour.seconds for hour in hours] == pytest.approx([3600, 400])
     assert [hour.n for hour in hours] == [3600, 400]
-    assert [(hour.least_bpm, hour.most_bpm) for hour in hours] == [(50, 79), (50, 79)]
+    assert [(hour.min_bpm, hour.max_bpm) for hour in hours] == [(50, 79), (50, 79)]
     assert hours[0].rated_seconds == pytest.approx(3590)
     assert hours[0].good_seconds == pytest.approx(3240)
 

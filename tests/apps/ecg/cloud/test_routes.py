@@ -6,20 +6,21 @@ import base64
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.strips import decode_samples
 from apps.ecg.cloud.tables import Strip
 from cloud_backend.api.dependencies import labels_of
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, BOB, DAY, a_day, alarm, at, hrv, intervals, rates, signal, strip
 
 
-def test_patients_come_last_seen_first_with_alarms_and_burden(client: TestClient, tell: Tell) -> None:
-    tell([*a_day(), rates(8000, 95, patient=BOB), alarm(8005, patient=BOB), alarm(8006, name="pause")])
+def test_patients_come_last_seen_first_with_alarms_and_burden(client: TestClient, project: Project) -> None:
+    project([*a_day(), rates(8000, 95, patient=BOB), alarm(8005, patient=BOB), alarm(8006, name="pause")])
     first = client.get("/patients", params={"limit": 1}).json()
     assert [p["patient"] for p in first["items"]] == [BOB]
     assert (first["items"][0]["open_alarms"], first["items"][0]["heart_rate_bpm"]) == (1, 95)
@@ -31,14 +32,14 @@ def test_patients_come_last_seen_first_with_alarms_and_burden(client: TestClient
     assert client.get("/patients", params={"cursor": "x"}).status_code == 422
 
 
-def test_a_day_tells_its_totals_hours_and_lists(client: TestClient, tell: Tell) -> None:
-    tell(a_day())
-    tell([rates(7200, 90, beats={"V": 5, "S": 5, "N": 0}, good=0.4)])
+def test_a_day_tells_its_totals_hours_and_lists(client: TestClient, project: Project) -> None:
+    project(a_day())
+    project([rates(7200, 90, beats={"V": 5, "S": 5, "N": 0}, good=0.4)])
     day = client.get(f"/patients/{ANN}/days/{DAY}").json()
     totals = day["totals"]
     assert totals["monitored_s"] == pytest.approx(7210)
     assert totals["withheld_s"] == pytest.approx(6)
-    assert (totals["least_bpm"], totals["most_bpm"]) == (60, 90)
+    assert (totals["min_bpm"], totals["max_bpm"]) == (60, 90)
     assert totals["beats"] == {"N": 7200, "S": 5, "V": 5, "F": 0, "Q": 0}
     assert totals["af_burden_percent"] == pytest.approx(100 * 600 / 7204)
     assert [hour["began_ns"] for hour in day["hours"]] == [at(0), at(3600), at(7200)]
@@ -53,28 +54,28 @@ def test_a_day_tells_its_totals_hours_and_lists(client: TestClient, tell: Tell) 
 
 
 def test_intervals_of_an_hour_weigh_by_beats_and_leave_out_what_was_not_found(
-    client: TestClient, tell: Tell
+    client: TestClient, project: Project
 ) -> None:
-    tell([intervals(0, 400, beats=10), intervals(60, 430, beats=20), intervals(120, None, beats=70)])
+    project([intervals(0, 400, beats=10), intervals(60, 430, beats=20), intervals(120, None, beats=70)])
     hour = client.get(f"/patients/{ANN}/days/{DAY}").json()["intervals"][0]
     assert (hour["beats"], hour["qt_ms"], hour["pr_ms"]) == (100, pytest.approx(420), pytest.approx(160))
 
 
-def test_days_come_newest_first(client: TestClient, tell: Tell) -> None:
-    tell([rates(86400 * n + 5) for n in (0, 1, 5)])
+def test_days_come_newest_first(client: TestClient, project: Project) -> None:
+    project([rates(86400 * n + 5) for n in (0, 1, 5)])
     page = client.get(f"/patients/{ANN}/days", params={"limit": 2}).json()
     assert [item["day"] for item in page["items"]] == ["2026-11-21", "2026-11-17"]
     rest = client.get(f"/patients/{ANN}/days", params={"cursor": page["next"]}).json()
     assert [item["day"] for item in rest["items"]] == [DAY]
 
 
-def test_a_trend_goes_by_buckets(client: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_a_trend_goes_by_buckets(client: TestClient, project: Project) -> None:
+    project(a_day())
     ask = {"since_ns": at(0), "until_ns": at(7200), "bucket_s": 60, "limit": 100}
     trend = client.get(f"/patients/{ANN}/trend", params=ask).json()
     assert len(trend["points"]) == 100
     assert trend["points"][0]["heart_rate_bpm"] == pytest.approx(62.5)
-    assert (trend["points"][0]["least_bpm"], trend["points"][0]["most_bpm"]) == (60, 65)
+    assert (trend["points"][0]["min_bpm"], trend["points"][0]["max_bpm"]) == (60, 65)
     assert [p["af_share"] for p in trend["points"]][9:21] == [0] + [1] * 10 + [0]
     rest = client.get(f"/patients/{ANN}/trend", params=ask | {"since_ns": trend["next_ns"]}).json()
     assert (len(rest["points"]), rest["next_ns"]) == (20, None)
@@ -82,8 +83,8 @@ def test_a_trend_goes_by_buckets(client: TestClient, tell: Tell) -> None:
     assert far.status_code == 422
 
 
-def test_a_strip_gives_back_its_samples(client: TestClient, tell: Tell) -> None:
-    tell([strip(5), strip(100)])
+def test_a_strip_gives_back_its_samples(client: TestClient, project: Project) -> None:
+    project([strip(5), strip(100)])
     page = client.get(f"/patients/{ANN}/strips", params={"limit": 1}).json()
     assert [s["began_ns"] for s in page["items"]] == [at(100)]
     rest = client.get(f"/patients/{ANN}/strips", params={"limit": 1, "cursor": page["next"]}).json()
@@ -96,9 +97,9 @@ def test_a_strip_gives_back_its_samples(client: TestClient, tell: Tell) -> None:
     assert found["ended_ns"] - found["began_ns"] == 10 * 10**9
 
 
-def test_the_queue_shows_what_asks_most_for_a_look_first(client: TestClient, tell: Tell) -> None:
-    tell([strip(100, "pause", least=0.6), strip(200, "asystole", patient=BOB), strip(300, "lead_off")])
-    tell([strip(400, "pause", least=0.95)])
+def test_the_queue_shows_the_highest_rank_first(client: TestClient, project: Project) -> None:
+    project([strip(100, "pause", least=0.6), strip(200, "asystole", patient=BOB), strip(300, "lead_off")])
+    project([strip(400, "pause", least=0.95)])
     first = client.get("/review", params={"limit": 2}).json()
     assert [s["alarm"] for s in first["items"]] == ["asystole", "pause"]
     assert (first["items"][1]["began_ns"], first["items"][0]["priority"]) == (at(100), "high")
@@ -107,9 +108,9 @@ def test_the_queue_shows_what_asks_most_for_a_look_first(client: TestClient, tel
 
 
 def test_a_correction_becomes_labels_and_leaves_the_queue(
-    client: TestClient, tell: Tell, engine: Engine
+    client: TestClient, project: Project, engine: Engine
 ) -> None:
-    tell([strip(100)])
+    project([strip(100)])
     place = f"/strips/{ANN}.{at(100)}"
     beats = [{"at_ms": 500, "kind": "N"}, {"at_ms": 3500.0, "kind": "S"}]
     said = {"verdict": "corrected", "beats": beats, "rhythm": "sinus", "note": "atrial"}
@@ -127,8 +128,10 @@ def test_a_correction_becomes_labels_and_leaves_the_queue(
     assert {(label.group, label.source) for label in labels} == {(ANN, "person:Dr Ada")}
 
 
-def test_a_confirmation_labels_what_the_edge_said(client: TestClient, tell: Tell, engine: Engine) -> None:
-    tell([strip(100)])
+def test_a_confirmation_labels_what_the_edge_said(
+    client: TestClient, project: Project, engine: Engine
+) -> None:
+    project([strip(100)])
     client.post(f"/strips/{ANN}.{at(100)}/review", json={"verdict": "confirmed"})
     with Session(engine) as session:
         labels = {label.kind: label.body for _, label in labels_of(session, "ecg")}
@@ -136,19 +139,21 @@ def test_a_confirmation_labels_what_the_edge_said(client: TestClient, tell: Tell
     assert (labels["rhythm"]["rhythm"], labels["rhythm"]["ended_ns"]) == ("AF", at(110))
 
 
-def test_the_queue_is_made_again_from_the_labels(client: TestClient, tell: Tell, engine: Engine) -> None:
-    tell([strip(100), strip(200)])
+def test_the_queue_is_made_again_from_the_labels(
+    client: TestClient, project: Project, engine: Engine
+) -> None:
+    project([strip(100), strip(200)])
     client.post(f"/strips/{ANN}.{at(100)}/review", json={"verdict": "confirmed"})
     client.post(f"/strips/{ANN}.{at(100)}/review", json={"verdict": "corrected", "rhythm": "sinus"})
     client.post(f"/strips/{ANN}.{at(200)}/review", json={"verdict": "unreadable"})
 
     def strips(session: Session) -> list[dict[str, object]]:
-        return [row.model_dump() for row in session.exec(select(Strip).order_by(Strip.began_ns))]  # type: ignore[arg-type]
+        return [row.model_dump() for row in session.exec(select(Strip).order_by(col(Strip.began_ns)))]
 
     with Session(engine) as session:
         before = strips(session)
         labels = [label for _, label in reversed(labels_of(session, "ecg"))]
-        session.exec(Strip.__table__.delete())  # type: ignore[attr-defined, call-overload]
+        session.exec(sa.delete(Strip))
         EcgCloud().project(session, [strip(100), strip(200)])
         EcgCloud().project_labels(session, labels)
         session.expire_all()
@@ -169,14 +174,14 @@ def test_the_queue_is_made_again_from_the_labels(client: TestClient, tell: Tell,
     ],
 )
 def test_a_review_that_makes_no_sense_is_refused(
-    client: TestClient, tell: Tell, said: dict[str, object]
+    client: TestClient, project: Project, said: dict[str, object]
 ) -> None:
-    tell([strip(100)])
+    project([strip(100)])
     assert client.post(f"/strips/{ANN}.{at(100)}/review", json=said).status_code == 422
 
 
-def test_what_is_not_there_is_not_found(client: TestClient, tell: Tell) -> None:
-    tell([strip(100)])
+def test_what_is_not_there_is_not_found(client: TestClient, project: Project) -> None:
+    project([strip(100)])
     for path in (
         "/patients/p-nobody",
         f"/patients/p-nobody/days/{DAY}",
@@ -194,8 +199,8 @@ def test_what_is_not_there_is_not_found(client: TestClient, tell: Tell) -> None:
 
 
 def test_variability_that_an_older_node_sent_in_fibrillation_is_not_shown(
-    client: TestClient, tell: Tell
+    client: TestClient, project: Project
 ) -> None:
-    tell([hrv(0), rates(290, rhythm="sinus"), hrv(300), rates(590, rhythm="AF"), rates(600), hrv(600)])
+    project([hrv(0), rates(290, rhythm="sinus"), hrv(300), rates(590, rhythm="AF"), rates(600), hrv(600)])
     shown = client.get(f"/patients/{ANN}/days/{DAY}").json()["hrv"]
     assert [window["began_ns"] for window in shown] == [at(0), at(600)]

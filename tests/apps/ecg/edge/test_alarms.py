@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ecg.edge.alarms import PAUSE_LIMIT_S, Alarms, Change, Condition, Observed
+from apps.ecg.edge.alarms import PAUSE_LIMIT_S, AlarmPriority, Alarms, Change, Condition, Observed
 from common.edge.processing.state import decode_state, encode_state
 
 URGENT = Condition("urgent", "high", 2.0, 3.0, True, "it is {value}, limit {limit}")
@@ -98,7 +99,7 @@ gaps = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.5]), min_size=120, max_s
 
 
 @given(steps, gaps)
-def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, object]], gaps: list[float]) -> None:
+def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, Any]], gaps: list[float]) -> None:
     alarms, at_s, paused_until_s = Alarms(TABLE), 0.0, 0.0
     told: dict[str, list[str]] = {"urgent": [], "mild": []}
     since_s: dict[str, float | None] = {"urgent": None, "mild": None}
@@ -111,10 +112,10 @@ def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, object]], gaps: 
             changes = alarms.reset(at_s)
             assert all(told[change.condition.name][-1] == "latched" for change in changes)
         elif name == "pause":
-            alarms.pause(at_s, float(value))  # type: ignore[arg-type]
-            paused_until_s, changes = at_s + float(value), []  # type: ignore[arg-type]
+            alarms.pause(at_s, float(value))
+            paused_until_s, changes = at_s + float(value), []
         else:
-            changes = alarms.observe(at_s, [Observed(name, value)])  # type: ignore[arg-type]
+            changes = alarms.observe(at_s, [Observed(name, value)])
             since_s[name] = (since_s[name] if since_s[name] is not None else at_s) if value is True else None
             absent = absent_since_s[name] if absent_since_s[name] is not None else at_s
             absent_since_s[name] = absent if value is False else None
@@ -142,7 +143,7 @@ def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, object]], gaps: 
 
 
 @pytest.mark.parametrize("priority", ["high", "low"])
-def test_a_delay_of_nothing_raises_at_once(priority: str) -> None:
-    table = [Condition("now", priority, 0.0, 0.0, False, "now")]  # type: ignore[arg-type]
+def test_a_delay_of_nothing_raises_at_once(priority: AlarmPriority) -> None:
+    table = [Condition("now", priority, 0.0, 0.0, False, "now")]
     changes = seconds(Alarms(table), "now", "x.x")
     assert states(changes) == [("raised", 0.0), ("ended", 1.0), ("raised", 2.0)]

@@ -6,8 +6,9 @@ import base64
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from apps.ecg.app import EcgSettings
 from apps.ecg.edge.app import LONGEST_S, EcgEdge
 from apps.ecg.virtual.patient import open_source
 from common.app.edge import Arrays, EdgeContext, Reading, Sample
+from common.app.events import fields_of
 from common.edge.processing.state import decode_state, encode_state
 from common.errors import InferenceError, ReadingError
 from common.messages import EVENT_LIMIT_BYTES, Event, Priority, encode_event
@@ -50,19 +52,26 @@ def virtual(seconds: float, **parameters: str) -> list[Reading]:
     return found
 
 
-def run(app: EcgEdge, readings: Sequence[Reading]) -> list[Event | Sample]:
-    return [result for reading in readings for result in app.process(reading, reading.captured_ns)]
+def run(app: EcgEdge, readings: Sequence[Reading]) -> list[Any]:
+    """Results of the readings, events with their data as on the wire."""
+    return [wire(result) for reading in readings for result in app.process(reading, reading.captured_ns)]
 
 
-def events(results: Sequence[Event | Sample], kind: str, **data: Any) -> list[Event]:
-    return [
-        r
-        for r in results
-        if isinstance(r, Event) and r.type == f"ecg.{kind}" and all(r.data[k] == v for k, v in data.items())
-    ]
+Result = TypeVar("Result", Event, Sample, Event | Sample)
 
 
-def odd(results: list[Event | Sample]) -> list[Event]:
+def wire(result: Result) -> Result:
+    """An event with its data as on the wire; a sample as it is."""
+    return msgspec.structs.replace(result, data=fields_of(result)) if isinstance(result, Event) else result
+
+
+def events(results: Sequence[Event | Sample], kind: str, **data: Any) -> list[Any]:
+    """Events of a type and with these data, their data as on the wire."""
+    found: list[Any] = [wire(r) for r in results if isinstance(r, Event) and r.type == f"ecg.{kind}"]
+    return [r for r in found if all(r.data[k] == v for k, v in data.items())]
+
+
+def odd(results: list[Event | Sample]) -> list[Any]:
     """Findings but those that are about every such signal."""
     usual = ("leads", "pacing_unseen", "short_signal")
     return [event for event in events(results, "finding") if event.data["finding"] not in usual]
@@ -170,7 +179,7 @@ def test_a_healthy_patient_is_described_without_any_alarm() -> None:
     for event in results:
         assert isinstance(event, Event)
         assert event.subject == "patient-3"
-        assert event.data["version"] == "rules-1"
+        assert fields_of(event)["version"] == "rules-1"
         assert len(encode_event(event, source="/s/n", epoch="e", seq=1)) < 1024
 
 
@@ -181,11 +190,11 @@ def test_events_about_a_simulated_signal_say_so_also_after_a_restart() -> None:
     again = edge()
     again.restore(app.snapshot())
     found = [*before, *run(again, [readings[12], replace(readings[13], rate_hz=125.0), *readings[14:]])]
-    told = [each.data.get("virtual") for each in found if isinstance(each, Event)]
+    told = [fields_of(each).get("virtual") for each in found if isinstance(each, Event)]
     assert len(told) >= 2
     assert set(told) == {True}
     real = [replace(r, attributes={"first_sample": r.attributes["first_sample"]}) for r in readings]
-    assert all("virtual" not in each.data for each in run(edge(), real) if isinstance(each, Event))
+    assert all("virtual" not in fields_of(each) for each in run(edge(), real) if isinstance(each, Event))
 
 
 def test_intervals_are_those_of_the_patient() -> None:
@@ -490,7 +499,7 @@ def test_a_model_that_fails_loses_no_event_and_no_beat() -> None:
         restored = edge()
         restored.restore(decode_state(encode_state(app_state)))
         try:
-            results += app.process(reading, 0)
+            results += [wire(result) for result in app.process(reading, 0)]
         except InferenceError:
             failures += 1
     assert failures == 2
@@ -500,6 +509,21 @@ def test_a_model_that_fails_loses_no_event_and_no_beat() -> None:
     rates = events(results, "rates")
     assert sum(r.data["beats"]["Q"] for r in rates) >= 1
     assert events(results, "alarm") == []
+
+
+def test_events_that_wait_for_a_failed_model_survive_a_restart() -> None:
+    readings = virtual(40)
+    app, results = edge(RuleModel(fail_at=tuple(range(8, 16)))), []
+    for reading in readings:
+        try:
+            results += app.process(reading, 0)
+        except InferenceError:
+            state = decode_state(encode_state(app.snapshot()))
+            app = edge(RuleModel(fail_at=(0,) if reading.position < 14 else ()))
+            app.restore(state)
+    assert [e.time_ns for e in events(results, "rates")] == [
+        e.time_ns for e in events(run(edge(), readings), "rates")
+    ]
 
 
 def test_beats_keep_their_classes_if_the_rhythm_cannot_be_decided() -> None:
@@ -513,7 +537,7 @@ def test_beats_keep_their_classes_if_the_rhythm_cannot_be_decided() -> None:
     readings = virtual(60)
     for reading in readings:
         try:
-            results += app.process(reading, 0)
+            results += [wire(result) for result in app.process(reading, 0)]
         except InferenceError:
             continue
     whole = [e.data["beats"] for e in events(run(edge(), readings), "rates")]
@@ -532,8 +556,8 @@ def test_a_patient_without_readings_is_forgotten_and_the_alarm_ends() -> None:
         replace(other, subject="p-2", captured_ns=other.captured_ns + n * hour_ns // 2) for n in range(6)
     ]
     gone = [e for e in run(app, later) if isinstance(e, Event) and e.subject != "p-2"]
-    assert "ended" in {e.data.get("state") for e in gone if e.type == "ecg.alarm"}
-    assert gone[-1].data["finding"] == "forgotten"
+    assert "ended" in {fields_of(e).get("state") for e in gone if e.type == "ecg.alarm"}
+    assert fields_of(gone[-1])["finding"] == "forgotten"
 
 
 def test_a_stream_takes_less_than_2_mb() -> None:

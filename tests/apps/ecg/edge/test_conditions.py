@@ -1,4 +1,4 @@
-"""How it stands with each alarm."""
+"""Conditions of alarms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apps.ecg.app import EcgSettings
-from apps.ecg.edge.conditions import OF_THE_HEART, Standing, observe
+from apps.ecg.edge.conditions import HEART_ALARMS, PatientState, observe
 
 MANY = EcgSettings().ventricular_beats_per_minute + 1
 
@@ -16,16 +16,16 @@ MANY = EcgSettings().ventricular_beats_per_minute + 1
 def test_a_minute_that_was_hardly_seen_says_nothing_of_its_beats(
     good_share: float, present: bool | None
 ) -> None:
-    standing = Standing(False, False, 0.0, 70.0, (), MANY, good_share, 9, True)
-    found = {each.name: each.present for each in observe(standing, EcgSettings(), ())}
+    state = PatientState(False, False, 0.0, 70.0, (), MANY, good_share, 9, True)
+    found = {each.name: each.present for each in observe(state, EcgSettings(), ())}
     assert found["frequent_ventricular_beats"] is present
     assert found["asystole"] is False
 
 
 def test_nothing_of_the_heart_is_known_while_the_signal_is_withheld() -> None:
-    standing = Standing(True, False, 9.0, 70.0, ("VT",), MANY, 1.0, 9, True)
-    found = {each.name: each.present for each in observe(standing, EcgSettings(), ())}
-    assert [found[name] for name in OF_THE_HEART] == [None] * len(OF_THE_HEART)
+    state = PatientState(True, False, 9.0, 70.0, ("VT",), MANY, 1.0, 9, True)
+    found = {each.name: each.present for each in observe(state, EcgSettings(), ())}
+    assert [found[name] for name in HEART_ALARMS] == [None] * len(HEART_ALARMS)
     assert found["lead_off"] is False
 
 
@@ -42,7 +42,7 @@ def test_nothing_of_the_heart_is_known_while_the_signal_is_withheld() -> None:
 def test_nothing_is_over_before_the_signal_shows_it(
     name: str, seen: dict[str, Any], gone: dict[str, Any]
 ) -> None:
-    back = Standing(False, False, 1.0, 70.0, (), 0, 1.0, 9, True)
+    back = PatientState(False, False, 1.0, 70.0, (), 0, 1.0, 9, True)
     for changes, present in ((seen, None), (gone, False)):
         found = {e.name: e.present for e in observe(back._replace(**changes), EcgSettings(), (name,))}
         assert found[name] is present

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,8 @@ RATE_HZ = 360.0
 class Heart:
     """Gives beats to `Episodes` one after the other."""
 
-    def __init__(self, **limits: float) -> None:
-        self.episodes = Episodes(RATE_HZ, EpisodeLimits(**limits))  # type: ignore[arg-type]
+    def __init__(self, **limits: Any) -> None:
+        self.episodes = Episodes(RATE_HZ, EpisodeLimits(**limits))
         self.at_s = 0.0
 
     @property

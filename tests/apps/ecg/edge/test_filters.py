@@ -52,7 +52,8 @@ def test_a_joined_signal_has_no_gap_and_no_step_at_one(signal: list[float], cut:
 def test_the_past_holds_the_newest_samples_by_their_numbers(lengths: list[int]) -> None:
     past, told = Past(2, 10, 7), np.zeros((2, 0))
     for length in lengths:
-        chunk = np.arange(told.shape[1], told.shape[1] + length) * np.array([[1.0], [-1.0]])
+        numbers = np.arange(told.shape[1], told.shape[1] + length, dtype=np.float64)
+        chunk = np.stack([numbers, -numbers])
         past.append(chunk)
         told = np.concatenate([told, chunk], axis=1)
         assert past.end == told.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from apps.ecg.edge.hrv import LEAST_NN, variability
+from apps.ecg.edge.hrv import MIN_NN, variability
 
 
 def beats(seconds: float = 300.0, **sines_ms: tuple[float, float]) -> np.ndarray:
@@ -37,8 +37,8 @@ def test_each_band_has_the_power_of_its_sine() -> None:
 def test_white_variability_spreads_by_the_width_of_the_bands() -> None:
     rng = np.random.default_rng(3)
     found = [of(np.cumsum(rng.normal(0.8, 0.03, 375))) for _ in range(40)]
-    hf = np.mean([each.hf_ms2 for each in found if each])
-    lf = np.mean([each.lf_ms2 for each in found if each])
+    hf = np.mean([each.hf_ms2 for each in found if each and each.hf_ms2 is not None])
+    lf = np.mean([each.lf_ms2 for each in found if each and each.lf_ms2 is not None])
     whole_hz = 0.625  # half of the rate of beats
     assert hf == pytest.approx(900 * 0.25 / whole_hz, rel=0.1)
     assert lf == pytest.approx(900 * 0.11 / whole_hz, rel=0.1)
@@ -81,9 +81,9 @@ def test_a_hole_of_bad_signal_is_no_long_interval() -> None:
 
 
 def test_too_little_gives_nothing() -> None:
-    assert of(np.arange(LEAST_NN) * 0.8) is None
+    assert of(np.arange(MIN_NN) * 0.8) is None
     assert of(np.array([0.0])) is None
-    short = of(np.arange(LEAST_NN + 1) * 0.8)
+    short = of(np.arange(MIN_NN + 1) * 0.8)
     assert short is not None
     assert short.lf_ms2 is None
     assert short.lf_hf is None

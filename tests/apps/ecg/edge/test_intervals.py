@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from apps.ecg.edge.intervals import Average, average, intervals, span
+from apps.ecg.edge.intervals import Average, Intervals, average, intervals, span
 
 RATES_HZ = (125.0, 250.0, 360.0, 500.0, 1000.0)
 
@@ -50,8 +52,8 @@ def beats(
     return wave + wander + rng.normal(0, noise_mv, (count, len(t)))
 
 
-def measured(rate_hz: float, rr_s: float = 0.9, **shape: float):
-    found = average(beats(rate_hz, **shape).astype(np.float32), rate_hz)  # type: ignore[arg-type]
+def measured(rate_hz: float, rr_s: float = 0.9, **shape: Any) -> Intervals | None:
+    found = average(beats(rate_hz, **shape).astype(np.float32), rate_hz)
     assert found is not None
     return intervals(found, rr_s)
 

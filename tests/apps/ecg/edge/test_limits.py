@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_ten_seconds_of_twelve_leads_give_what_they_can() -> None:
     (intervals,) = events(results, "intervals")
     assert 300 < intervals.data["qt_ms"] < 450
     told = {event.data["finding"]: event.data["text"] for event in events(results, "finding")}
-    assert "are read from II; of I, III" in told["leads"]
+    assert "are from II; from I, III" in told["leads"]
     assert "too short for the rhythm" in told["short_signal"]
     assert "300 s" in told["short_signal"]
 
@@ -188,7 +189,7 @@ FAULTS = {
     ],
 )
 def test_a_fault_clears_no_alarm(fault: str, latching: bool, alarm: str, episode: str) -> None:
-    limits = {"extreme_tachycardia_bpm": 125.0} if alarm == "extreme_tachycardia" else {}
+    limits: dict[str, Any] = {"extreme_tachycardia_bpm": 125.0} if alarm == "extreme_tachycardia" else {}
     signal = signal_of(virtual(60, **({"episodes": episode} if episode else {})))
     rng = np.random.default_rng(4)
     if alarm == "asystole":

@@ -18,7 +18,7 @@ def test_a_cut_is_the_signal_and_missing_where_that_is_not_held(
     lengths: list[int], begins: list[int], length: int
 ) -> None:
     ring, end = Ring(1, SPAN), sum(lengths)
-    signal = np.arange(end) * LSB_MV
+    signal = np.arange(end, dtype=np.float64) * LSB_MV
     at = 0
     for each in lengths:
         ring.append(signal[at : at + each, np.newaxis])

@@ -13,7 +13,7 @@ from apps.ecg.cloud.reviews import Review
 from apps.ecg.pages import charts, day_rows
 from apps.ecg.pages.label_form import labels_of, strip_of
 from apps.ecg.pages.patients import patient_row
-from apps.ecg.pages.review_desk import count_of, review_of, rhythm_of, verdict
+from apps.ecg.pages.review_desk import beat_counts, review_of, rhythm_of, verdict
 from apps.ecg.pages.strip_view import shown_beats, strip_props
 
 S = 10**9
@@ -52,7 +52,7 @@ def test_a_patient_is_a_row_with_rhythm_alarms_and_burden() -> None:
 def test_a_patient_without_signal_is_told_without_a_guess() -> None:
     row = patient_row(patient(heart_rate_bpm=None, rhythm="unknown", af_burden_percent=None, open_alarms=0))
     assert (row["rhythm"], row["rate"], row["burden"], row["alarms"]) == (
-        "Not known",
+        "Unknown",
         formatting.NONE,
         None,
         "",
@@ -86,7 +86,7 @@ def test_small_shares_are_not_rounded_to_nothing() -> None:
 def totals(began_ns: int = 0, **more: Any) -> dict[str, Any]:
     return {
         "began_ns": began_ns, "monitored_s": 3600.0, "withheld_s": 720.0, "heart_rate_bpm": 70.2,
-        "least_bpm": 51.0, "most_bpm": 132.0, "beats": {"N": 950, "S": 20, "V": 30, "F": 0, "Q": 0},
+        "min_bpm": 51.0, "max_bpm": 132.0, "beats": {"N": 950, "S": 20, "V": 30, "F": 0, "Q": 0},
         "v_percent": 3.0, "s_percent": 2.0, "af_burden_percent": 10.0, "time_quality": "",
     } | more  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_a_day_that_is_over_tells_nothing_about_now() -> None:
     assert tiles["Open alarms"][0] == formatting.NONE
     assert tiles["Rhythm"][0] == "0 episodes"
     assert tiles["Ectopic beats"] == ("50", "30 V (3.0 %), 20 S (2.0 %)")
-    assert tiles["Signal"][1:] == ("20 % withheld, as it was bad", "warn")
+    assert tiles["Signal"][1:] == ("20 % withheld (bad signal)", "warn")
     now = day_rows.tiles(patient(), day | {"day": "2026-11-16"})
     assert (now["Open alarms"][0], now["Rhythm"][0]) == ("2", "Atrial fibrillation")
 
@@ -115,7 +115,7 @@ def test_an_alarm_leads_to_the_strip_around_it() -> None:
 def point(at_s: int, bpm: float | None = 60.0, good: float = 1.0) -> dict[str, Any]:
     least, most = (None, None) if bpm is None else (bpm - 5, bpm + 5)
     return {
-        "at_ns": at_s * S, "seconds": 60.0, "heart_rate_bpm": bpm, "least_bpm": least, "most_bpm": most,
+        "at_ns": at_s * S, "seconds": 60.0, "heart_rate_bpm": bpm, "min_bpm": least, "max_bpm": most,
         "v": 0, "s": 0, "good_share": good, "af_share": 0.0,
     }  # fmt: skip
 
@@ -194,7 +194,7 @@ def test_a_strips_drawing_and_its_samples_go_to_the_browser() -> None:
     assert props["seconds"] == 2.0
     assert props["svg"].startswith("<svg")
     assert props["about"] == "II, 2.0 s from 1970-01-01 00:00:07 UTC"
-    assert count_of(props["beats"]) == "1 N, 1 V"
+    assert beat_counts(props) == "1 N, 1 V"
     with pytest.raises(ValueError, match="not base64"):
         strip_props(strip(samples_b64="%%"))
 
@@ -235,5 +235,5 @@ def test_a_sample_is_drawn_as_a_strip_and_labelled_like_one() -> None:
     ],
 )
 def test_a_sample_that_is_no_strip_is_refused(attributes: Any, content: Any) -> None:
-    with pytest.raises(ValueError, match="no strip"):
+    with pytest.raises(ValueError, match="not a sample of the ECG app"):
         strip_of(sample(**attributes), content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from apps.ecg.edge.beats import KINDS
 from apps.ecg.edge.peaks import RPeaks
 from apps.ecg.edge.ring import LSB_MV
 from apps.ecg.training.corrections import strips_of
-from apps.ecg.training.evaluation import fleet_slices
+from apps.ecg.training.evaluation import Scorer, fleet_slices
 from apps.ecg.training.examples import UNKNOWN, Examples, rhythm_rows, virtual_recording
 from apps.ecg.training.full_recipe import beat_counts
 from apps.ecg.training.scoring import NOTHING
@@ -141,9 +141,9 @@ def test_an_added_beat_lowers_the_score_of_its_patient_only() -> None:
 
     before, after = (
         fleet_slices(
-            AllNormal(),
+            cast(Scorer, AllNormal()),
             strips_of([LabelledSample("d", window(), [beats(10, 20, list(at))], held_out=True)])[0],
-        )  # type: ignore[arg-type]
+        )
         for at in (named, added)
     )
     assert {name for name in before if after[name] != before[name]} == {"patient:p-a"}

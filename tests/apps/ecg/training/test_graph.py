@@ -39,7 +39,7 @@ def grown(features: int, classes: int, seed: int) -> tuple[np.ndarray, Trees]:
     random = np.random.default_rng(seed)
     rows = random.standard_normal((ROWS, features)).astype(np.float32)
     truth = (rows[:, :classes].argmax(axis=1)) if classes > 2 else (rows[:, 0] + rows[:, 3] > 0).astype(int)
-    recipe = Recipe(rounds=8, least_rows=5)
+    recipe = Recipe(rounds=8, min_rows=5)
     columns = np.arange(features - 2)
     return rows, joined(
         [fit_trees(rows, truth, np.ones(ROWS), classes, recipe, k, columns) for k in range(2)]

@@ -206,7 +206,7 @@ def test_without_strips_a_job_changes_nothing(starter: Bundle, tmp_path: Path) -
     made = training.train(context(tmp_path / "b", starter, ()))
     one = examples_of(virtual_recording({"seed": "9"}, 20.0))[0]
     models = [scorer_of(b.model_path(), b.manifest.parameters)(one).beat_p for b in (starter, made)]
-    assert np.array_equal(*models)
+    assert np.array_equal(models[0], models[1])
 
 
 @pytest.mark.parametrize("wrong", [{"recipe": "best"}, {"virtual_patients": 0}, {"virtual_patients": "4"}])

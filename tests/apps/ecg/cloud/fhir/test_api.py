@@ -20,7 +20,7 @@ from cloud_backend.api.auth.middleware import AuthMiddleware, BodyLimit
 from cloud_backend.api.dependencies import AppDependencies
 from cloud_backend.api.root_mounts import MountErrors, open_paths, root_mounts
 from common.errors import AccessDenied
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, BOB, a_day, at, hrv, intervals, rates, rhythm, strip
 
 sqlite = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -47,7 +47,7 @@ def make_api(engine: Engine, **settings: Any) -> FastAPI:
     api = FastAPI()
     api.state.cloud = SimpleNamespace(engine=engine)
     problem.install(api)
-    mounts = root_mounts({"ecg": EcgCloud()}, AppDependencies({"ecg": settings}))  # type: ignore[dict-item]
+    mounts = root_mounts({"ecg": EcgCloud()}, AppDependencies({"ecg": settings}))
     for path, mount in mounts.items():
         api.include_router(mount.router, prefix=path, include_in_schema=False)
     api.add_middleware(BodyLimit, sample_limit_bytes=1)
@@ -89,8 +89,8 @@ def issue(answer: Any) -> tuple[str, str]:
     return body["issue"][0]["code"], body["issue"][0]["diagnostics"]
 
 
-def test_resources_of_a_day_are_read_by_what_a_search_found(fhir: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_resources_of_a_day_are_read_by_what_a_search_found(fhir: TestClient, project: Project) -> None:
+    project(a_day())
     seen = set()
     for type_ in ("Patient", "Device", "Observation", "DiagnosticReport", "Provenance"):
         for entry in fhir.get(f"/fhir/{type_}?_count=200").json()["entry"]:
@@ -102,8 +102,8 @@ def test_resources_of_a_day_are_read_by_what_a_search_found(fhir: TestClient, te
     assert {"", "node.bed-1", "model.v1", f".made-hour.{at(3600)}", f".made-day.{at(0)}"} < seen
 
 
-def test_pages_hold_everything_once_in_order(fhir: TestClient, tell: Tell) -> None:
-    tell([*a_day(), *a_day(BOB), rhythm(700, 720, "VT"), rhythm(700, 730, "tachycardia")])
+def test_pages_hold_everything_once_in_order(fhir: TestClient, project: Project) -> None:
+    project([*a_day(), *a_day(BOB), rhythm(700, 720, "VT"), rhythm(700, 730, "tachycardia")])
     whole = all_pages(fhir, "/fhir/Observation?_count=200")
     assert len(whole) == len(set(whole)) == 2 * 39 + 2
     for count in (1, 7):
@@ -114,8 +114,8 @@ def test_pages_hold_everything_once_in_order(fhir: TestClient, tell: Tell) -> No
     assert all_pages(fhir, f"/fhir/Observation?patient=Patient/{ANN}&_count=9") == of_ann
 
 
-def test_a_search_by_code_and_patient(fhir: TestClient, tell: Tell) -> None:
-    tell([*a_day(), rates(10, 90, patient=BOB)])
+def test_a_search_by_code_and_patient(fhir: TestClient, project: Project) -> None:
+    project([*a_day(), rates(10, 90, patient=BOB)])
 
     def found(query: str) -> set[str]:
         return {each.split(".")[1] for each in ids(fhir.get(f"/fhir/Observation?{query}").json())}
@@ -158,16 +158,16 @@ def test_a_search_by_code_and_patient(fhir: TestClient, tell: Tell) -> None:
 )
 @sqlite
 def test_a_search_by_date_goes_by_spans_of_time(
-    fhir: TestClient, tell: Tell, query: str, begins: list[int]
+    fhir: TestClient, project: Project, query: str, begins: list[int]
 ) -> None:
-    tell([rates(3600 * hour + 10) for hour in (0, 1, 2, 25, 48)])
+    project([rates(3600 * hour + 10) for hour in (0, 1, 2, 25, 48)])
     found = ids(fhir.get(f"/fhir/Observation?code=8867-4&{query}").json())
     assert sorted(found) == sorted(f"{ANN}.hr.{at(3600 * hour)}" for hour in begins)
 
 
 @sqlite
-def test_an_episode_is_found_by_the_time_in_which_it_lasts(fhir: TestClient, tell: Tell) -> None:
-    tell([rhythm(100, 90_000), rhythm(95_000, label="VT"), hrv(300), intervals(60)])
+def test_an_episode_is_found_by_the_time_in_which_it_lasts(fhir: TestClient, project: Project) -> None:
+    project([rhythm(100, 90_000), rhythm(95_000, label="VT"), hrv(300), intervals(60)])
 
     def found(query: str) -> list[str]:
         return [id_.split(".")[1] for id_ in ids(fhir.get(f"/fhir/Observation?code=8884-9&{query}").json())]
@@ -182,9 +182,9 @@ def test_an_episode_is_found_by_the_time_in_which_it_lasts(fhir: TestClient, tel
 
 @sqlite
 def test_a_strip_is_sampled_data_and_changes_with_its_review(
-    fhir: TestClient, client: TestClient, tell: Tell
+    fhir: TestClient, client: TestClient, project: Project
 ) -> None:
-    tell([strip(100, leads=("II", "MLII"))])
+    project([strip(100, leads=("II", "MLII"))])
     place = f"/fhir/Observation/{ANN}.strip.{at(100)}"
     found = fhir.get(place).json()
     signal = found["component"][0]["valueSampledData"]
@@ -209,8 +209,8 @@ def test_a_strip_is_sampled_data_and_changes_with_its_review(
 
 
 @sqlite
-def test_search_by_id_and_by_post(fhir: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_search_by_id_and_by_post(fhir: TestClient, project: Project) -> None:
+    project(a_day())
     wanted = f"{ANN}.hr.{at(0)},{ANN}.pr.{at(3600)},{ANN}.hr.5,nonsense"
     assert set(ids(fhir.get(f"/fhir/Observation?_id={wanted}").json())) == {
         f"{ANN}.hr.{at(0)}",
@@ -247,14 +247,14 @@ SYSTEM = "urn:edgeloop:ecg"
     ],
 )
 @sqlite
-def test_a_search_by_identifier(fhir: TestClient, tell: Tell, query: str, found: list[str]) -> None:
-    tell([rates(10), rates(10, patient=BOB)])
+def test_a_search_by_identifier(fhir: TestClient, project: Project, query: str, found: list[str]) -> None:
+    project([rates(10), rates(10, patient=BOB)])
     assert sorted(all_pages(fhir, f"/fhir/Patient?{query}&_count=1")) == sorted(found)
 
 
 @sqlite
-def test_an_identifier_of_a_device_is_not_its_id(fhir: TestClient, tell: Tell) -> None:
-    tell([rates(10)])
+def test_an_identifier_of_a_device_is_not_its_id(fhir: TestClient, project: Project) -> None:
+    project([rates(10)])
     assert ids(fhir.get(f"/fhir/Device?identifier={SYSTEM}|node:ward/bed-1").json()) == ["node.bed-1"]
     assert len(ids(fhir.get(f"/fhir/Device?identifier={SYSTEM}|").json())) == 2
     assert ids(fhir.get("/fhir/Device?_id=node:ward/bed-1").json()) == []
@@ -280,9 +280,9 @@ def test_an_identifier_of_a_device_is_not_its_id(fhir: TestClient, tell: Tell) -
 )
 @sqlite
 def test_a_reference_to_another_server_matches_nothing(
-    fhir: TestClient, tell: Tell, query: str, is_found: bool
+    fhir: TestClient, project: Project, query: str, is_found: bool
 ) -> None:
-    tell([rates(10)])
+    project([rates(10)])
     for type_ in ("Observation", "DiagnosticReport", "Provenance"):
         if type_ == "Provenance" and "subject" in query:
             continue
@@ -292,16 +292,16 @@ def test_a_reference_to_another_server_matches_nothing(
 
 
 @sqlite
-def test_a_target_on_another_server_is_about_nothing_here(fhir: TestClient, tell: Tell) -> None:
-    tell([rates(10)])
+def test_a_target_on_another_server_is_about_nothing_here(fhir: TestClient, project: Project) -> None:
+    project([rates(10)])
     place = f"Observation/{ANN}.hr.{at(0)}"
     for base, count in (("", 1), ("http://testserver/fhir/", 1), ("http://other.example/fhir/", 0)):
         assert len(ids(fhir.get(f"/fhir/Provenance?target={base}{place}").json())) == count
 
 
 @sqlite
-def test_links_escape_what_must_be_escaped(fhir: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_links_escape_what_must_be_escaped(fhir: TestClient, project: Project) -> None:
+    project(a_day())
     bundle = fhir.get("/fhir/Observation?code=http://loinc.org|8867-4&_count=1").json()
     links = {link["relation"]: link["url"] for link in bundle["link"]}
     assert set(links) == {"self", "next"}
@@ -337,8 +337,8 @@ def test_only_json_of_r4_is_spoken(fhir: TestClient, accept: str, status: int) -
 
 
 @sqlite
-def test_a_form_is_read_in_the_encoding_that_it_names(fhir: TestClient, tell: Tell) -> None:
-    tell([rates(10)])
+def test_a_form_is_read_in_the_encoding_that_it_names(fhir: TestClient, project: Project) -> None:
+    project([rates(10)])
     kind = "application/x-www-form-urlencoded"
     for charset, status in (("UTF-8", 200), ('"utf-8"', 200), ("utf-16", 415)):
         headers = {"Content-Type": f"{kind}; charset={charset}"}
@@ -347,8 +347,8 @@ def test_a_form_is_read_in_the_encoding_that_it_names(fhir: TestClient, tell: Te
 
 
 @sqlite
-def test_head_is_get_without_a_body(engine: Engine, fhir: TestClient, tell: Tell) -> None:
-    tell([rates(10)])
+def test_head_is_get_without_a_body(engine: Engine, fhir: TestClient, project: Project) -> None:
+    project([rates(10)])
     for path in ("/fhir/metadata", "/fhir/Patient", f"/fhir/Patient/{ANN}", "/fhir/Patient/nobody"):
         answer, whole = fhir.head(path), fhir.get(path)
         assert (answer.status_code, answer.content) == (whole.status_code, b"")
@@ -356,8 +356,8 @@ def test_head_is_get_without_a_body(engine: Engine, fhir: TestClient, tell: Tell
 
 
 @sqlite
-def test_what_the_server_can_do_is_public_only_by_a_setting(engine: Engine, tell: Tell) -> None:
-    tell([rates(10)])
+def test_what_the_server_can_do_is_public_only_by_a_setting(engine: Engine, project: Project) -> None:
+    project([rates(10)])
     for setting, status in ((False, 401), (True, 200)):
         with TestClient(make_api(engine, fhir_public_metadata=setting)) as stranger:
             assert stranger.get("/fhir/metadata").status_code == status
@@ -375,9 +375,9 @@ def test_what_the_server_can_do_is_public_only_by_a_setting(engine: Engine, tell
 
 @sqlite
 def test_what_is_not_understood_is_told_or_refused_as_the_client_prefers(
-    fhir: TestClient, tell: Tell
+    fhir: TestClient, project: Project
 ) -> None:
-    tell([rates(10)])
+    project([rates(10)])
     lenient = fhir.get("/fhir/Patient?colour=blue&_id=" + ANN).json()
     assert ids(lenient) == [ANN]
     outcome = lenient["entry"][-1]
@@ -424,8 +424,8 @@ def test_a_value_that_cannot_be_read_is_refused(fhir: TestClient, query: str) ->
 
 
 @sqlite
-def test_every_error_is_an_operation_outcome(engine: Engine, fhir: TestClient, tell: Tell) -> None:
-    tell([rates(10)])
+def test_every_error_is_an_operation_outcome(engine: Engine, fhir: TestClient, project: Project) -> None:
+    project([rates(10)])
     for path in (
         "/fhir/Observation/nonsense",
         f"/fhir/Observation/{ANN}.hr.5",

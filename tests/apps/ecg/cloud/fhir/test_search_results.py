@@ -24,7 +24,7 @@ from apps.ecg.cloud.projection import EcgCloud
 from cloud_backend.store.engine import open_store, sqlite_url
 from common.app.cloud import ReceivedEvent
 from tests.apps.ecg.cloud.fhir.test_api import fhir, ids, issue, make_api, sqlite
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, BOB, a_day, at, hrv, intervals, rates, received, rhythm, strip
 
 __all__ = ["fhir"]
@@ -75,20 +75,22 @@ def is_sorted(resources: Sequence[dict[str, Any]], sort: str) -> bool:
 
 
 @contextmanager
-def a_cloud() -> Iterator[tuple[TestClient, Tell]]:
+def a_cloud() -> Iterator[tuple[TestClient, Project]]:
     """A cloud of its own, for what is tried many times in a test."""
     cloud = EcgCloud()
     with tempfile.TemporaryDirectory() as folder:
         engine = open_store(sqlite_url(Path(folder) / "store.sqlite"))
-        SQLModel.metadata.create_all(engine, tables=[table.__table__ for table in cloud.tables()])  # type: ignore[attr-defined]
+        SQLModel.metadata.create_all(
+            engine, tables=[SQLModel.metadata.tables[str(table.__tablename__)] for table in cloud.tables()]
+        )
 
-        def tell(events: Sequence[ReceivedEvent]) -> None:
+        def project(events: Sequence[ReceivedEvent]) -> None:
             with Session(engine) as session:
                 cloud.project(session, events)
                 session.commit()
 
         with TestClient(make_api(engine), headers={"Authorization": "Bearer right"}) as client:
-            yield client, tell
+            yield client, project
         engine.dispose()
 
 
@@ -149,8 +151,8 @@ def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
     before: list[ReceivedEvent], later: list[ReceivedEvent], order: tuple[str, str], count: int
 ) -> None:
     type_, sort = order
-    with a_cloud() as (fhir, tell):
-        tell(before)
+    with a_cloud() as (fhir, project):
+        project(before)
         there = {each["id"] for each in walk(fhir, f"/fhir/{type_}?_count=200")}
         found: list[dict[str, Any]] = []
         arriving = iter(later)
@@ -159,7 +161,7 @@ def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
             assert number or bundle["total"] == len(there)
             assert len(of_mode(bundle, "match")) <= count
             found += of_mode(bundle, "match")
-            tell([event for event in [next(arriving, None), next(arriving, None)] if event])
+            project([event for event in [next(arriving, None), next(arriving, None)] if event])
         told = [each["id"] for each in found]
         assert len(told) == len(set(told))
         assert there <= set(told)
@@ -168,9 +170,9 @@ def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
 
 @pytest.mark.parametrize(("type_", "sort"), ORDERS)
 def test_every_order_is_the_same_in_pages_of_any_size(
-    fhir: TestClient, tell: Tell, type_: str, sort: str
+    fhir: TestClient, project: Project, type_: str, sort: str
 ) -> None:
-    tell(of_all_kinds())
+    project(of_all_kinds())
     query = f"_sort={sort}" if sort else ""
     whole = walk(fhir, f"/fhir/{type_}?_count=200&{query}")
     assert len(whole) >= 3
@@ -185,15 +187,15 @@ def test_every_order_is_the_same_in_pages_of_any_size(
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 def test_a_database_that_sorts_as_a_language_does_keeps_the_order(
-    fhir: TestClient, tell: Tell, engine: Engine, cloud_app: EcgCloud
+    fhir: TestClient, project: Project, engine: Engine, cloud_app: EcgCloud
 ) -> None:
     with engine.begin() as connection:
         for table in cloud_app.tables():
-            columns = [name for name in ("patient", "label") if name in table.__table__.c]  # type: ignore[attr-defined]
+            columns = [name for name in ("patient", "label") if name in sa.inspect(table).columns]
             for column in columns:
                 change = f'ALTER COLUMN {column} TYPE varchar COLLATE "en-x-icu"'
                 connection.execute(sa.text(f"ALTER TABLE {table.__tablename__} {change}"))
-    tell([*of_all_kinds(), *(rates(7200, patient=patient) for patient in PATIENTS)])
+    project([*of_all_kinds(), *(rates(7200, patient=patient) for patient in PATIENTS)])
     for type_, sort in ORDERS:
         path = f"/fhir/{type_}?" + (f"_sort={sort}&" if sort else "")
         whole = walk(fhir, f"{path}_count=200")
@@ -202,8 +204,8 @@ def test_a_database_that_sorts_as_a_language_does_keeps_the_order(
 
 
 @sqlite
-def test_by_date_the_patients_are_mixed(fhir: TestClient, tell: Tell) -> None:
-    tell([rates(3600 * hour, patient=(ANN, BOB)[hour % 2]) for hour in range(6)])
+def test_by_date_the_patients_are_mixed(fhir: TestClient, project: Project) -> None:
+    project([rates(3600 * hour, patient=(ANN, BOB)[hour % 2]) for hour in range(6)])
     path = "/fhir/Observation?code=8867-4&_count=4&_sort="
     begins = [int(each["id"].rpartition(".")[2]) for each in walk(fhir, f"{path}-date")]
     assert begins == [at(3600 * hour) for hour in (5, 4, 3, 2, 1, 0)]
@@ -211,9 +213,9 @@ def test_by_date_the_patients_are_mixed(fhir: TestClient, tell: Tell) -> None:
 
 
 @sqlite
-def test_hours_without_a_rate_do_not_hide_those_before(fhir: TestClient, tell: Tell) -> None:
+def test_hours_without_a_rate_do_not_hide_those_before(fhir: TestClient, project: Project) -> None:
     silent = [rates(3600.0 * hour, None, beats=NO_BEATS, good=0.0) for hour in range(2, 60)]
-    tell([rates(10), rates(3610), intervals(20), *silent])
+    project([rates(10), rates(3610), intervals(20), *silent])
     for type_, code, least in (("Observation", "8867-4", 2), ("Observation", "8625-6", 1)):
         assert len(walk(fhir, f"/fhir/{type_}?code={code}&_count=1")) == least
     hours = [each for each in walk(fhir, "/fhir/Provenance?_count=1") if ".made-hour." in each["id"]]
@@ -222,15 +224,17 @@ def test_hours_without_a_rate_do_not_hide_those_before(fhir: TestClient, tell: T
 
 @pytest.mark.parametrize("sort", ["", "_id", "-_id", "date", "-date"])
 @sqlite
-def test_a_rhythm_that_nobody_knows_does_not_stop_the_pages(fhir: TestClient, tell: Tell, sort: str) -> None:
-    tell([rhythm(10, 20, label) for label in ("AF", "block-2", "block-3", "VT")])
+def test_a_rhythm_that_nobody_knows_does_not_stop_the_pages(
+    fhir: TestClient, project: Project, sort: str
+) -> None:
+    project([rhythm(10, 20, label) for label in ("AF", "block-2", "block-3", "VT")])
     query = f"&_sort={sort}" if sort else ""
     assert len(walk(fhir, f"/fhir/Observation?_count=1{query}")) == 4
 
 
 @sqlite
-def test_links_keep_the_order(fhir: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_links_keep_the_order(fhir: TestClient, project: Project) -> None:
+    project(a_day())
     for link in fhir.get("/fhir/Observation?_sort=-date&_count=2&_total=accurate").json()["link"]:
         query = parse_qs(urlsplit(link["url"]).query)
         assert (query["_sort"], query["_total"]) == (["-date"], ["accurate"])
@@ -264,21 +268,21 @@ def test_what_cannot_be_had_is_refused_with_what_can(fhir: TestClient, query: st
 
 @sqlite
 def test_by_date_only_so_many_patients_are_sorted(
-    fhir: TestClient, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    fhir: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "SORTED_PATIENTS", 1)
-    tell([rates(10), rates(90_000, patient=BOB)])
-    assert "name fewer patients" in issue(fhir.get("/fhir/Observation?_sort=date"))[1]
+    project([rates(10), rates(90_000, patient=BOB)])
+    assert "restrict patients" in issue(fhir.get("/fhir/Observation?_sort=date"))[1]
     assert len(walk(fhir, f"/fhir/Observation?_sort=date&patient={ANN}")) == 3
     assert fhir.get("/fhir/Observation?_sort=_id").status_code == 200
 
 
 @sqlite
 def test_many_patients_come_in_pages_of_some_in_any_order(
-    fhir: TestClient, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    fhir: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "PATIENTS_A_PAGE", 2)
-    tell([rates(10, patient=f"p-{number}") for number in range(7)])
+    project([rates(10, patient=f"p-{number}") for number in range(7)])
     for sort in ("", "_sort=_id", "_sort=-_id"):
         found = walk(fhir, f"/fhir/Observation?code=8867-4&{sort}")
         patients = [each["subject"]["reference"] for each in found]
@@ -292,9 +296,9 @@ def test_many_patients_come_in_pages_of_some_in_any_order(
 @pytest.mark.parametrize("sort", ["", "_sort=date", "_sort=-date", "_sort=_id"])
 @sqlite
 def test_a_page_that_never_was_breaks_nothing(
-    fhir: TestClient, tell: Tell, key: list[Any], sort: str
+    fhir: TestClient, project: Project, key: list[Any], sort: str
 ) -> None:
-    tell([rates(10, patient="p")])
+    project([rates(10, patient="p")])
     page = base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
     there_might_be = len(key) == 3 and -1 <= key[1] < 2**62
     answer = fhir.get(f"/fhir/Observation?_page={page}&{sort}")
@@ -324,8 +328,8 @@ def test_a_page_that_never_was_breaks_nothing(
         f"Provenance?target=Observation/{ANN}.hr.{at(0)},DiagnosticReport/{ANN}.day.{at(0)}",
     ],
 )
-def test_a_total_is_how_many_match_on_all_pages(fhir: TestClient, tell: Tell, query: str) -> None:
-    tell([*a_day(), *a_day(BOB), rhythm(5000, label="VT"), rates(200_000, None, beats=NO_BEATS, good=0.0)])
+def test_a_total_is_how_many_match_on_all_pages(fhir: TestClient, project: Project, query: str) -> None:
+    project([*a_day(), *a_day(BOB), rhythm(5000, label="VT"), rates(200_000, None, beats=NO_BEATS, good=0.0)])
     whole = len(walk(fhir, f"/fhir/{query}&_count=200"))
     for total in ("accurate", "estimate"):
         for bundle in pages(fhir, f"/fhir/{query}&_total={total}&_count=30"):
@@ -338,8 +342,8 @@ def test_a_total_is_how_many_match_on_all_pages(fhir: TestClient, tell: Tell, qu
 
 
 @sqlite
-def test_a_total_is_told_unasked_where_it_costs_nothing(fhir: TestClient, tell: Tell) -> None:
-    tell([*a_day(), *a_day(BOB)])
+def test_a_total_is_told_unasked_where_it_costs_nothing(fhir: TestClient, project: Project) -> None:
+    project([*a_day(), *a_day(BOB)])
     assert fhir.get("/fhir/Patient?_count=1").json()["total"] == 2
     assert fhir.get("/fhir/Device?_count=1").json()["total"] == 2
     assert fhir.get(f"/fhir/Observation?_id={ANN}.hr.{at(0)}").json()["total"] == 1
@@ -351,17 +355,17 @@ def test_a_total_is_told_unasked_where_it_costs_nothing(fhir: TestClient, tell: 
 
 @sqlite
 def test_what_is_too_much_to_count_is_not_counted(
-    fhir: TestClient, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    fhir: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "TOTAL_DAYS_SUMMED", 3)
-    tell([*a_day(), rates(20 * 86400)])
+    project([*a_day(), rates(20 * 86400)])
     bundle = fhir.get("/fhir/Observation?_total=accurate&_count=3").json()
     assert "total" not in bundle
     assert len(of_mode(bundle, "match")) == 3
     assert of_mode(bundle, "outcome")[0]["issue"][0]["code"] == "too-costly"
     refused = fhir.get("/fhir/Observation?_summary=count")
     assert refused.status_code == 400
-    assert "name fewer patients or dates" in issue(refused)[1]
+    assert "restrict patients or dates" in issue(refused)[1]
     assert fhir.get("/fhir/Observation?_summary=count&date=2026-11-16").json()["total"] == 39
     assert fhir.get("/fhir/DiagnosticReport?_summary=count").json()["total"] == 2
 
@@ -369,8 +373,8 @@ def test_what_is_too_much_to_count_is_not_counted(
 # -------------------------------------------------------------------------------- what comes along
 
 
-def test_what_is_referred_to_comes_along_once_a_page(fhir: TestClient, tell: Tell) -> None:
-    tell([*a_day(), *a_day(BOB)])
+def test_what_is_referred_to_comes_along_once_a_page(fhir: TestClient, project: Project) -> None:
+    project([*a_day(), *a_day(BOB)])
     for bundle in pages(
         fhir, "/fhir/Observation?_include=Observation:subject&_include=Observation:device&_count=5"
     ):
@@ -391,8 +395,8 @@ def test_what_is_referred_to_comes_along_once_a_page(fhir: TestClient, tell: Tel
 
 
 @sqlite
-def test_included_resources_are_those_that_are_read(fhir: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_included_resources_are_those_that_are_read(fhir: TestClient, project: Project) -> None:
+    project(a_day())
     bundle = fhir.get("/fhir/Provenance?_include=*").json()
     brought = of_mode(bundle, "include")
     assert {each["resourceType"] for each in brought} == {"Observation", "DiagnosticReport", "Device"}
@@ -404,9 +408,9 @@ def test_included_resources_are_those_that_are_read(fhir: TestClient, tell: Tell
 
 @sqlite
 def test_provenances_come_along_with_what_they_are_about(
-    fhir: TestClient, client: TestClient, tell: Tell
+    fhir: TestClient, client: TestClient, project: Project
 ) -> None:
-    tell([*a_day(), rhythm(4000, label="VT")])
+    project([*a_day(), rhythm(4000, label="VT")])
     client.post(f"/strips/{ANN}.{at(635)}/review", json={"verdict": "confirmed"})
 
     def makers(query: str) -> set[str]:
@@ -425,10 +429,10 @@ def test_provenances_come_along_with_what_they_are_about(
 
 @sqlite
 def test_a_page_ends_early_for_what_comes_along(
-    fhir: TestClient, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    fhir: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(include, "INCLUDED_A_PAGE", 40)
-    tell([rates(3600 * hour + 10) for hour in range(24 * 5)])
+    project([rates(3600 * hour + 10) for hour in range(24 * 5)])
     found = []
     for bundle in pages(fhir, "/fhir/DiagnosticReport?_include=DiagnosticReport:result&_sort=date"):
         (match,) = of_mode(bundle, "match")
@@ -438,8 +442,8 @@ def test_a_page_ends_early_for_what_comes_along(
 
 
 @sqlite
-def test_all_that_the_server_states_is_answered(fhir: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_all_that_the_server_states_is_answered(fhir: TestClient, project: Project) -> None:
+    project(a_day())
     rest = fhir.get("/fhir/metadata").json()["rest"][0]
     assert {each["name"] for each in rest["searchParam"]} == {"_count", "_total", "_sort", "_summary"}
     stated = {each["type"]: each for each in rest["resource"]}
@@ -460,15 +464,15 @@ def test_all_that_the_server_states_is_answered(fhir: TestClient, tell: Tell) ->
 
 
 @sqlite
-def test_a_device_that_arrives_moves_no_other(fhir: TestClient, tell: Tell, engine: Engine) -> None:
+def test_a_device_that_arrives_moves_no_other(fhir: TestClient, project: Project, engine: Engine) -> None:
     def node(name: str) -> ReceivedEvent:
-        return received("finding", 9, node=name, finding="gap", text="")
+        return received("finding", 9, node=name, finding="gap", lead=None, text="")
 
-    tell([node("bed-5"), node("bed-6"), node("bed_7")])
+    project([node("bed-5"), node("bed-6"), node("bed_7")])
     found: list[str] = []
     for bundle in pages(fhir, "/fhir/Device?_count=1"):
         found += ids(bundle)
-        tell([node("bed-1")])
+        project([node("bed-1")])
     assert len(found) == len(set(found)) >= 4
     assert found[0] == "model.v1"
     assert found == sorted(found)

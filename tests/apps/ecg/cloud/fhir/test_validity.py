@@ -17,7 +17,7 @@ from apps.ecg.cloud.fhir import bundles
 from apps.ecg.cloud.fhir.api import error
 from apps.ecg.cloud.fhir.transactions import bundles_of, contents_of
 from tests.apps.ecg.cloud.fhir.test_api import fhir, sqlite
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, a_day, at, hrv, received, rhythm, strip
 from tests.waiting import PATIENCE_S
 
@@ -69,14 +69,14 @@ def problems(validator: Path, resources: list[dict[str, Any]]) -> list[str]:
 @pytest.mark.e2e
 @sqlite
 def test_all_that_is_answered_and_sent_is_valid(
-    validator: Path, engine: Engine, fhir: TestClient, client: TestClient, tell: Tell
+    validator: Path, engine: Engine, fhir: TestClient, client: TestClient, project: Project
 ) -> None:
     leads = ("I", "aVR", "V6", "MLII")
     odd = [strip(4000, "asystole", leads=leads, rhythm="unknown", beats=[]), strip(5000), strip(6000)]
     odd += [rhythm(7000, label=label) for label in ("VT", "pause", "tachycardia", "other")]
     odd += [hrv(86400, vlf_ms2=None, lf_ms2=None, hf_ms2=None, lf_hf=None, virtual=True)]
-    odd += [received("finding", 9, node="bed_2", version="v 1/odd", finding="gap", text="")]
-    tell([*a_day(), *odd])
+    odd += [received("finding", 9, node="bed_2", version="v 1/odd", finding="gap", lead=None, text="")]
+    project([*a_day(), *odd])
     for began, verdict in ((4000, "unreadable"), (5000, "confirmed")):
         client.post(f"/strips/{ANN}.{at(began)}/review", json={"verdict": verdict, "note": "a note"})
     client.post(f"/strips/{ANN}.{at(6000)}/review", json={"verdict": "corrected", "rhythm": "other"})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pypdfium2
@@ -22,7 +23,7 @@ from apps.ecg.cloud.report.report import LINE_S, Report, ReportStrip, render
 from apps.ecg.cloud.report.route import report_of
 from apps.ecg.cloud.report.tables import alarms, hours, summary
 from cloud_backend.store.engine import open_store, sqlite_url
-from tests.apps.ecg.conftest import Tell
+from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, BOB, DAY, a_day, alarm, at, rates, rhythm, strip
 
 MM = 72 / 25.4
@@ -34,7 +35,9 @@ PATH = f"/patients/{ANN}/days/{DAY}/report.pdf"
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """The queries run on both databases elsewhere; what is drawn of them does not differ."""
     engine = open_store(sqlite_url(tmp_path / "store.sqlite"))
-    SQLModel.metadata.create_all(engine, tables=[each.__table__ for each in EcgCloud().tables()])  # type: ignore[attr-defined]
+    SQLModel.metadata.create_all(
+        engine, tables=[SQLModel.metadata.tables[str(each.__tablename__)] for each in EcgCloud().tables()]
+    )
     yield engine
     engine.dispose()
 
@@ -59,8 +62,8 @@ def report(engine: Engine, patient: str = ANN) -> Report:
         return report_of(session, patient, queries.day_of(at(0)), made_ns=at(90_000), made_by="Dr Ada")
 
 
-def test_the_report_of_a_day_says_what_was_found_by_which_model(client: TestClient, tell: Tell) -> None:
-    tell(a_day())
+def test_the_report_of_a_day_says_what_was_found_by_which_model(client: TestClient, project: Project) -> None:
+    project(a_day())
     answer = client.get(PATH)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/pdf"
@@ -70,22 +73,25 @@ def test_the_report_of_a_day_says_what_was_found_by_which_model(client: TestClie
         f"ECG report, {DAY}", f"Patient {ANN}", "Site ward, node bed-1", "Model v1", "for Dr Ada",
         formatting.DISCLAIMER, "AF burden 8.3 %", "1, longest 10 min", "SDNN (5 min) 42 ms",
         "PR, QRS 160 ms, 90 ms",
-        "Least 60 bpm", "Most 66 bpm", "00:10:40 Atrial fibrillation medium ended 9 min 30 s", "a gap of 3 s",
+        "Minimum 60 bpm", "Maximum 66 bpm", "00:10:40 Atrial fibrillation medium ended 9 min 30 s",
+        "a gap of 3 s",
         "beats by the edge: 9 N, 1 V", "25 mm/s, 10 mm/mV", "Page 1 of",
     ):  # fmt: skip
         assert said in text, said
     assert "virtual" not in text
 
 
-def test_a_virtual_signal_is_called_so(engine: Engine, tell: Tell) -> None:
-    tell([rates(0, virtual=True)])
+def test_a_virtual_signal_is_called_so(engine: Engine, project: Project) -> None:
+    project([rates(0, virtual=True)])
     assert "The signal is virtual." in text_of(render(report(engine)))
 
 
-def test_a_second_of_a_strip_is_25_mm_of_paper_and_nothing_is_a_picture(engine: Engine, tell: Tell) -> None:
-    tell([rates(630), strip(635, leads=["II"])])
+def test_a_second_of_a_strip_is_25_mm_of_paper_and_nothing_is_a_picture(
+    engine: Engine, project: Project
+) -> None:
+    project([rates(630), strip(635, leads=["II"])])
     with opened(render(report(engine))) as document:
-        objects = [found for page in document for found in page.get_objects(max_depth=5)]
+        objects: list[Any] = [found for page in document for found in page.get_objects(max_depth=5)]
         kinds = {found.type for found in objects}
         widths = [
             (right - left) / MM
@@ -96,23 +102,25 @@ def test_a_second_of_a_strip_is_25_mm_of_paper_and_nothing_is_a_picture(engine: 
     assert any(math.isclose(width, trace_mm, abs_tol=1.0) for width in widths)
 
 
-def test_what_a_clinician_said_stands_over_the_strip(client: TestClient, tell: Tell, engine: Engine) -> None:
-    tell(a_day())
+def test_what_a_clinician_said_stands_over_the_strip(
+    client: TestClient, project: Project, engine: Engine
+) -> None:
+    project(a_day())
     said = {"verdict": "corrected", "beats": [{"at_ms": 500, "kind": "S"}], "rhythm": "sinus"}
     assert client.post(f"/strips/{ANN}.{at(635)}/review", json=said).status_code == 201
     text = text_of(render(report(engine)))
     assert "corrected by Dr Ada, rhythm Sinus rhythm, letters by the clinician" in text
 
 
-def test_text_from_a_node_stays_text(engine: Engine, tell: Tell) -> None:
-    tell([rates(0, version=MARKUP), alarm(5, name="pause", text=MARKUP), rhythm(0, 5)])
-    tell([alarm(6, name="pause", text=MARKUP)])
-    tell([strip(0, name=MARKUP, leads=[MARKUP], rhythm=MARKUP)])
+def test_text_from_a_node_stays_text(engine: Engine, project: Project) -> None:
+    project([rates(0, version=MARKUP), alarm(5, name="pause", text=MARKUP), rhythm(0, 5)])
+    project([alarm(6, name="pause", text=MARKUP)])
+    project([strip(0, name=MARKUP, leads=[MARKUP], rhythm=MARKUP)])
     assert text_of(render(report(engine))).count(MARKUP) >= 6
 
 
-def test_long_lists_are_cut_and_say_so(engine: Engine, tell: Tell) -> None:
-    tell(
+def test_long_lists_are_cut_and_say_so(engine: Engine, project: Project) -> None:
+    project(
         [rates(0), *(alarm(10.0 * n, name="pause") for n in range(60)), *(strip(20.0 * n) for n in range(30))]
     )
     whole = report(engine)
@@ -120,13 +128,13 @@ def test_long_lists_are_cut_and_say_so(engine: Engine, tell: Tell) -> None:
     began = [each.strip.began_ns for each in whole.strips]
     assert began == sorted(began)
     text = text_of(render(replace(whole, strips=whole.strips[:1])))
-    assert "20 further rows are on the patient's page." in text
-    assert "6 further strips of this day" in text
+    assert "20 more rows are on the patient's page." in text
+    assert "6 more strips of this day" in text
 
 
-def test_a_long_strip_of_many_leads_takes_more_paper(engine: Engine, tell: Tell) -> None:
+def test_a_long_strip_of_many_leads_takes_more_paper(engine: Engine, project: Project) -> None:
     names = [f"L{number}" for number in range(8)]
-    tell([rates(630), strip(635, leads=names)])
+    project([rates(630), strip(635, leads=names)])
     whole = report(engine)
     found = whole.strips[0]
     short = ReportStrip(found.strip, found.values_mv[: round((LINE_S + 1) * found.strip.rate_hz)])
@@ -140,21 +148,21 @@ def test_a_long_strip_of_many_leads_takes_more_paper(engine: Engine, tell: Tell)
     assert pages[0] < pages[1]
 
 
-def test_a_day_of_which_nothing_is_known_has_no_report(client: TestClient, tell: Tell) -> None:
-    tell([rates(0)])
+def test_a_day_of_which_nothing_is_known_has_no_report(client: TestClient, project: Project) -> None:
+    project([rates(0)])
     assert client.get(PATH).status_code == 200
     assert client.get(f"/patients/{BOB}/days/{DAY}/report.pdf").status_code == 404
     assert client.get(f"/patients/{ANN}/days/2026-11-15/report.pdf").status_code == 404
     assert client.get(f"/patients/{ANN}/days/1500-01-01/report.pdf").status_code == 422
 
 
-def test_a_day_of_bad_signal_tells_dashes_and_no_guess(engine: Engine, tell: Tell) -> None:
+def test_a_day_of_bad_signal_tells_dashes_and_no_guess(engine: Engine, project: Project) -> None:
     nothing = {"N": 0}
-    tell([rates(10.0 * n, None, rhythm="unknown", beats=nothing, good=0.0) for n in range(5)])
+    project([rates(10.0 * n, None, rhythm="unknown", beats=nothing, good=0.0) for n in range(5)])
     day = report(engine).day
     told = dict(pair for _, pairs in summary(day) for pair in pairs)
     assert told["Mean"] == told["AF burden"] == told["SDNN (5 min)"] == formatting.NONE
-    assert told["Withheld"] == "100 % of it: bad signal"
+    assert told["Withheld"] == "100 %: bad signal"
     assert told["Ventricular, V"] == f"0 ({formatting.NONE})"
     assert len(alarms(day)) == 1
     assert hours(day)[1][2:5] == [formatting.NONE] * 3
