@@ -42,7 +42,7 @@ def _training(app: AppUnderCheck) -> None:
     made = training.train(context)
     require(isinstance(made, Bundle), f"train returns a {type(made).__name__}, not a Bundle")
     bundle = open_bundle(output, app=app.spec.name)
-    require(bundle.version == VERSION, f"asked for version {VERSION!r}, train makes {bundle.version!r}")
+    require(bundle.version == VERSION, f"train makes version {bundle.version!r} instead of {VERSION!r}")
     lineage = bundle.manifest.lineage
     require(lineage.data, "the lineage of the trained model names no data")
     require(

@@ -113,5 +113,5 @@ def _difference(first: Rows, second: Rows) -> str:
 CHECKS = [
     Check("tables", "its tables begin with the app's name", _tables),
     Check("projection", "events are projected, and the same events twice change nothing", _on_sqlite),
-    Check("projection-postgresql", "so they are on PostgreSQL", _on_postgresql),
+    Check("projection-postgresql", "the same on PostgreSQL", _on_postgresql),
 ]

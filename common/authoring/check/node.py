@@ -195,7 +195,7 @@ def _bad_day(app: AppUnderCheck) -> None:
         edge = app.new_edge()
         edge.restore(decode_state(saved))
         found += _with_refusals(edge, day[begin : begin + 7])
-    require(found == whole, "restarts among lost, doubled, late or cut readings change the decisions")
+    require(found == whole, "restarts among lost, duplicated, late or cut readings change the decisions")
 
 
 def _late_or_lost(app: AppUnderCheck) -> None:
@@ -273,7 +273,7 @@ def _with_value(reading: Reading, channel: str, value: float) -> Reading:
 
 
 def _mishandled(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings, some of them lost, doubled, late, cut or without a value."""
+    """The readings, some of them lost, duplicated, late, cut or without a value."""
     rng = np.random.default_rng(5)
     found: list[Reading] = []
     for reading in readings:
@@ -306,8 +306,8 @@ CHECKS = [
     Check("declared", "events are decoded as they were made", _declared),
     Check("readme", "the README prints the events as they are declared", _readme),
     Check("restart", "restored from a checkpoint, the app decides as if it had never ended", _restored),
-    Check("bad-day", "so it does among lost, doubled, late and cut readings", _bad_day),
-    Check("late-or-lost", "lost readings and a late begin stop nothing", _late_or_lost),
+    Check("bad-day", "restarts among lost, duplicated, late and cut readings change no decision", _bad_day),
+    Check("late-or-lost", "lost readings and a late start do not stop the events", _late_or_lost),
     Check("ranges", "impossible values are reported by sensor and clear no alarm", _ranges),
     Check("state", "the state is bounded", _state_bounded),
     *SUBJECT_CHECKS,

@@ -120,8 +120,10 @@ def _forgetting(app: AppUnderCheck) -> None:
     given, refused = _by_subject(edge, arrived)
     require(not refused, "a subject without readings is not forgotten: the newcomer has no room")
     gone = [event for event in given.get("subject-0", ()) if isinstance(event, Event)]
-    told = any(event.type.endswith("forgotten") or "forgotten" in fields_of(event).values() for event in gone)
-    require(told, "no event says that a subject was forgotten")
+    reported = any(
+        event.type.endswith("forgotten") or "forgotten" in fields_of(event).values() for event in gone
+    )
+    require(reported, "no event reports that a subject was forgotten")
     require(_by_subject(edge, old[40:41])[1] == ["subject-0"], "a forgotten subject is no newcomer")
 
 

@@ -267,7 +267,7 @@ def unseeded_source(kind: str, parameters: dict[str, str], speed: float) -> Any:
 
 
 def restarting_source(kind: str, parameters: dict[str, str], speed: float) -> Any:
-    """Begins again, whatever it is asked."""
+    """Starts at its first reading, whatever the position."""
     source = open_template_source(kind, parameters, speed)
     begin = source.readings
     source.readings = lambda after: begin(None)  # type: ignore[method-assign]

@@ -33,7 +33,7 @@ def check(name: str, spec: AppSpec, folder: Path) -> Result:
         ({"pages": "no_front_page"}, "pages", "no front page"),
         ({"pages": "failing_page"}, "pages", "ApiError"),
         ({"train": "raising_training"}, "training", "ValueError: no rows"),
-        ({"train": "other_version_training"}, "training", "asked for version 'check-1', train makes '9'"),
+        ({"train": "other_version_training"}, "training", "train makes version '9' instead of 'check-1'"),
         ({"train": "no_lineage_training"}, "training", "lineage"),
         ({"train": "other_gate_training"}, "evaluation", "'f1', which evaluate does not give: accuracy"),
         ({"train": "nan_training"}, "evaluation", "accuracy of the starter is nan"),
