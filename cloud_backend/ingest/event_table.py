@@ -6,7 +6,7 @@ Statements are built once: building one costs more than running it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import col
@@ -57,7 +57,7 @@ def read_streams(connection: Connection, keys: set[StreamKey]) -> dict[StreamKey
     if not keys:
         return {}
     names = {"names": sorted({key[1] for key in keys}), "epochs": sorted({key[2] for key in keys})}
-    rows: Iterable[Any] = connection.execute(_STREAMS, names)
+    rows = cast("Iterable[tuple[str, str, str, int, int]]", connection.execute(_STREAMS, names))
     return {(site, node, epoch): (number, mark) for site, node, epoch, number, mark in rows}
 
 

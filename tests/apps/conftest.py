@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, inspect
@@ -18,7 +19,8 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, cloud_app: CloudApp) 
     sqlite = request.param == "sqlite"
     url = sqlite_url(tmp_path / "store.sqlite") if sqlite else request.getfixturevalue("postgres").url()
     engine = open_store(url)
-    SQLModel.metadata.create_all(engine, tables=[inspect(table).local_table for table in cloud_app.tables()])
+    tables: list[Any] = [inspect(table).local_table for table in cloud_app.tables()]
+    SQLModel.metadata.create_all(engine, tables=tables)
     yield engine
     engine.dispose()
 

@@ -19,7 +19,7 @@ from apps.demo.world.world import CloudSite
 from apps.ecg.cloud import formatting
 from common.messages import Event
 from tests.apps.ecg import received
-from tests.e2e.test_dashboard import FITS, HARMLESS, PATIENCE_MS, Stranger, serious
+from tests.e2e.test_dashboard import FITS, HARMLESS, PATIENCE_MS, ScriptedNode, serious
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudClient]:
     with Children(folder / "logs") as children:
         cloud = CloudSite(children, folder / "cloud", environment={"PYTHONPATH": str(installed(folder))})
         cloud.start()
-        with cloud.client() as client, Stranger(SimpleNamespace(client=client), "bed-1") as node:  # type: ignore[arg-type]
+        with cloud.client() as client, ScriptedNode(SimpleNamespace(client=client), "bed-1") as node:  # type: ignore[arg-type]
             hostile = {"patient": HOSTILE, "version": MARKUP, "virtual": True}
             events = [
                 *received.a_day(),

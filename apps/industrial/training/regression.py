@@ -224,7 +224,7 @@ def _gradients(
     of_offsets: list[Floats] = []
     for index in range(last, -1, -1):
         of_layers.append(values[index].T @ back)
-        of_offsets.append(back.sum(axis=0))
+        of_offsets.append(back.sum(axis=0, dtype=np.float32))
         if index:
             back = (back @ layers[index].T) * (values[index] > 0)
     return [*reversed(of_layers), *reversed(of_offsets)]

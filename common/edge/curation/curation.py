@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -258,7 +258,7 @@ class Curation:
             return
         self._finish(kept, "uploaded", {})
 
-    def _finish(self, kept: Kept, outcome: str, more: Mapping[str, Any]) -> None:
+    def _finish(self, kept: Kept, outcome: Literal["refused", "uploaded"], more: Mapping[str, Any]) -> None:
         facts = {
             "digest": kept.digest,
             "bytes": kept.size,

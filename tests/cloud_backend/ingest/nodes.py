@@ -94,12 +94,12 @@ def stored(engine: Engine, node: str = "node-1") -> list[tuple[str, int, str]]:
     """``(epoch, seq, type)`` of all that is stored of a node, in order."""
     query = (
         select(col(Stream.epoch), col(StoredEvent.seq), col(StoredEvent.type))
-        .join_from(StoredEvent, Stream, StoredEvent.stream_id == Stream.id)
-        .where(Stream.node == node)
-        .order_by(StoredEvent.stream_id, StoredEvent.seq)
+        .join_from(StoredEvent, Stream, col(StoredEvent.stream_id) == col(Stream.id))
+        .where(col(Stream.node) == node)
+        .order_by(col(StoredEvent.stream_id), col(StoredEvent.seq))
     )
     with engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(query)]
+        return [(row.epoch, row.seq, row.type) for row in connection.execute(query)]
 
 
 def rows(engine: Engine, table: type[Any]) -> list[Any]:

@@ -37,7 +37,7 @@ SECOND_NS = 1_000_000_000
 class Total(SQLModel, table=True):
     """One row a subject: how many events, and their sum."""
 
-    __tablename__ = "test_total"
+    __tablename__ = "test_total"  # pyright: ignore[reportAssignmentType]: a name is what SQLModel takes
     subject: str = Field(primary_key=True)
     events: int = 0
     last_seq: int = 0
@@ -299,7 +299,7 @@ def test_tables_that_changed_without_a_new_version_are_rebuilt(engine: Engine) -
         pass
 
     class WiderTotal(Wider, table=True):
-        __tablename__ = "test_total"
+        __tablename__ = "test_total"  # pyright: ignore[reportAssignmentType]: a name is what SQLModel takes
         subject: str = Field(primary_key=True)
         events: int = 0
         last_seq: int = 0

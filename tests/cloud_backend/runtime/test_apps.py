@@ -21,7 +21,7 @@ NAME = "industrial"
 
 
 class Foreign(SQLModel, table=True):
-    __tablename__ = "elsewhere_total"
+    __tablename__ = "elsewhere_total"  # pyright: ignore[reportAssignmentType]: a name is what SQLModel takes
     id: int = Field(primary_key=True)
 
 

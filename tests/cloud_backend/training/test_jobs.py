@@ -345,7 +345,7 @@ def test_an_unknown_app_is_refused(bench: Bench) -> None:
 
 def test_ray_that_is_not_installed_is_a_clear_error(bench: Bench) -> None:
     try:
-        import ray  # noqa: F401
+        import ray  # noqa: F401  # pyright: ignore[reportMissingImports]: optional
     except ImportError:
         settings = TrainingSettings(ray_address="ray://localhost:1")
         with pytest.raises(ConfigError, match="pip install"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_an_ended_run_is_offered_whole_by_how_novel_it_was() -> None:
         assert len(samples) == 1
         assert samples[0].group == "engine-1/run-0"
         assert samples[0].reasons == {"novelty": score}
-        assert np.array_equal(samples[0].arrays["values"], np.float32([r.values for r in readings]))
+        assert np.array_equal(samples[0].arrays["values"], np.array([r.values for r in readings], np.float32))
         assert (samples[0].attributes["first_cycle"], samples[0].attributes["last_cycle"]) == (1, 7)
 
 
@@ -192,7 +192,7 @@ def test_a_lying_sensor_is_reported_not_used_and_does_not_clear_the_alarm(value:
 
 def test_a_frozen_sensor_is_a_fault_and_what_is_constant_by_nature_is_not() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([100] * 60)))
-    constant = {"P15": 21.61, "epr": 1.3, "farB": 0.03}
+    constant: dict[str, Any] = {"P15": 21.61, "epr": 1.3, "farB": 0.03}
     feed(app, [cycle(i, **constant) for i in range(1, 21)])
     results = feed(app, [cycle(i, T50=1400.0, **constant) for i in range(21, 41)])
     (fault,) = sent(results, SensorFaultBegan)

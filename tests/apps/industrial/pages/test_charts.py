@@ -93,7 +93,7 @@ def sample(cycles: int = 80, **attributes: Any) -> tuple[dict[str, Any], dict[st
     for name, noise in (("T50", 10.0), ("phi", -5.0)):
         place = USED_CHANNELS.index(name)
         values[-20:, USED[place]] += noise * SCALE[place]
-    rows: list[list[float | None]] = values.tolist()
+    rows: list[Any] = values.tolist()
     rows[3][CHANNELS.index("T24")] = None
     about = {"attributes": {"first_cycle": 11, "channels": list(CHANNELS)} | attributes}
     return about, {"arrays": {"values": rows}}

@@ -141,7 +141,8 @@ def test_contributions_through_the_graph_name_sensors_of_the_fault(starter: Bund
             import onnxruntime
 
             session = onnxruntime.InferenceSession(starter.model_path())
-            return dict(zip(OUTPUTS, session.run(list(OUTPUTS), dict(inputs)), strict=True))
+            outputs: list[Any] = list(session.run(list(OUTPUTS), dict(inputs)))
+            return dict(zip(OUTPUTS, outputs, strict=True))
 
     features = features_of_runs([virtual_runs("hpc", 1, 3)[0].values])[0]
     named = contributions(GraphModel(), features[-3])
