@@ -14,7 +14,8 @@ import pytest
 from common.bundle import MANIFEST, seal
 from common.deployment import DEPLOYMENT_LIMIT_BYTES, Constraint, Deployment, Wave
 from common.edge.delivery.outbox import Outbox
-from common.edge.update.update_client import REPEAT_S, RESERVE_BYTES
+from common.edge.update.bundle_download import RESERVE_BYTES
+from common.edge.update.update_client import REPEAT_S
 from tests.builders import make_bundle
 from tests.updates import APP, QUICK, NodeKit, UpdateSite
 from tests.waiting import PATIENCE_S, wait_for
