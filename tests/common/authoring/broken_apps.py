@@ -272,3 +272,6 @@ def restarting_source(kind: str, parameters: dict[str, str], speed: float) -> An
     begin = source.readings
     source.readings = lambda after: begin(None)  # type: ignore[method-assign]
     return source
+
+
+SILENT = broken(cloud="SilentCloud")

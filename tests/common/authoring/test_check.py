@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from apps.template.app import SPEC
@@ -13,6 +17,7 @@ from common.authoring.check import AppUnderCheck, Result, run_check
 from common.authoring.check.node import CHECKS as NODE_CHECKS
 from tests.common.authoring.broken_apps import broken
 
+ROOT = Path(__file__).resolve().parents[3]
 CHECKS = {check.name: check for check in (*NODE_CHECKS, *CLOUD_CHECKS)}
 
 
@@ -69,3 +74,33 @@ def test_an_error_is_reported_with_the_line_of_the_app(
     result = check("projection", SPEC, tmp_path)
     assert result.failed
     assert "apps/template/cloud/projection.py:" in result.where
+
+
+def check_by_command(app: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`edgeloop app check` with the checks of the cloud's side installed, whatever this environment has."""
+    about = folder / "checks-0.0.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: checks\nVersion: 0.0.0\n")
+    entry = "[edgeloop.checks]\nprojection = cloud_backend.app_check.projection:CHECKS\n"
+    (about / "entry_points.txt").write_text(entry)
+    program = "import sys; from common.authoring.commands import app; app(sys.argv[1:])"
+    return subprocess.run(
+        [sys.executable, "-c", program, "check", app, "--json"],
+        env={**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_command_exits_with_1_for_a_broken_app_and_0_for_a_whole_one(tmp_path: Path) -> None:
+    for name, app, code, state in (
+        ("broken", "tests.common.authoring.broken_apps:SILENT", 1, "fails"),
+        ("whole", "apps.template.app:SPEC", 0, "holds"),
+    ):
+        (tmp_path / name).mkdir()
+        done = check_by_command(app, tmp_path / name)
+        assert done.returncode == code, done.stderr
+        results = {r["check"]: r for r in map(msgspec.json.decode, done.stdout.splitlines())}
+        assert results["projection"]["state"] == state
