@@ -39,9 +39,10 @@ from numpy.typing import NDArray
 from apps.ecg import events
 from apps.ecg.app import SPEC, EcgSettings
 from apps.ecg.benchmarks.noise_plot import name_of, plot
-from apps.ecg.benchmarks.qrs import OWN, Samples, matches, neurokit2, sleepecg
+from apps.ecg.benchmarks.qrs import neurokit2, sleepecg
 from apps.ecg.edge.history import KnownBeat
 from apps.ecg.edge.monitor import Monitor
+from apps.ecg.training.qrs_scoring import OWN, Samples, matches
 from apps.ecg.training.scoring import WINDOW_S, drawn_patients
 from apps.ecg.virtual.patient import Patient, TrueBeat, patient_of
 from common.app.edge import Model

@@ -144,14 +144,14 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     figures = {"ecg_fleet_score": fleet}
     data = ""
     if data_path is not None and not samples:
-        from apps.ecg.benchmarks import qrs
+        from apps.ecg.training import qrs_scoring
 
         folder = mitdb_in(data_path)
         whole = published(folder)
         name = "MIT-BIH, the published files" if whole else "files named as MIT-BIH's, not the published ones"
         data = f"{name}, in {folder}"
         measured = benchmark(scorer, folder)
-        measured |= qrs.figures(list(qrs.measure_qrs(folder, baselines={})))
+        measured |= qrs_scoring.figures(list(qrs_scoring.measure_qrs(folder)))
         figures |= {
             key: figure if whole else replace(figure, unit=f"{figure.unit}, not the published files")
             for key, figure in measured.items()

@@ -311,7 +311,7 @@ def golden_rows() -> NDArray[np.float32]:
 
 def counts_of(network: Network, record: Record, threshold: float) -> tuple[int, int, int]:
     """Beats found, beats missed, and others taken for beats, in the first lead of ``record``."""
-    from apps.ecg.benchmarks.qrs import matches, outside
+    from apps.ecg.training.qrs_scoring import matches, outside
 
     rows = rows_of(record, record.signal_mv[:, 0], record.rate_hz)
     found: list[int] = []

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from apps.ecg.benchmarks.qrs import matches, outside, streamed
 from apps.ecg.edge.peaks import DELAY_S, RPeaks
 from apps.ecg.training.dataset import DS1, find_mitdb, load_record
+from apps.ecg.training.qrs_scoring import matches, outside, streamed
 from apps.ecg.virtual.patient import patient_of
 
 Floats = NDArray[np.float64]

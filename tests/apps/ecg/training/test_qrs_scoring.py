@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ecg.benchmarks.qrs import counts, figures, matches, measure_qrs, outside
+from apps.ecg.benchmarks.qrs import BASELINES
 from apps.ecg.training.dataset import Beats, Record, Span
+from apps.ecg.training.qrs_scoring import counts, figures, matches, measure_qrs, outside
 from apps.ecg.virtual.patient import patient_of
 
 
@@ -81,7 +82,7 @@ def test_baselines_are_measured_on_the_same_records(monkeypatch: pytest.MonkeyPa
     beats = samples(*(beat.sample for beat in patient.beats(0, 60)))
     kinds = np.full(len(beats), "N")
     one = Record("100", 360.0, patient.signal(0, 21_600), ("II",), Beats(beats, kinds, kinds), (), ())
-    monkeypatch.setattr("apps.ecg.benchmarks.qrs.load_record", lambda _folder, _name: one)
-    found = figures(list(measure_qrs(Path(), ["100"])))
+    monkeypatch.setattr("apps.ecg.training.qrs_scoring.load_record", lambda _folder, _name: one)
+    found = figures(list(measure_qrs(Path(), ["100"], BASELINES)))
     for who in ("", "neurokit2_", "sleepecg_", "xqrs_"):
         assert found[f"ecg_{who}qrs_sensitivity"].value > 95, who
