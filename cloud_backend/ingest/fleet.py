@@ -143,7 +143,7 @@ def note_status(connection: Connection, statuses: Sequence[ReceivedStatus]) -> N
         if not arrival.retained and arrival.status.state == "online":
             change["last_seen_ns"] = arrival.arrived_ns
         connection.execute(
-            update(Node).where(Node.name == node, Node.site == arrival.site).values(**change)  # type: ignore[arg-type]
+            update(Node).where(col(Node.name) == node, col(Node.site) == arrival.site).values(**change)
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
@@ -32,10 +32,10 @@ def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int
     if not refusals:
         return 0
     insert = insert_into(connection, Quarantined)
-    newest: dict[str, dict[str, object]] = {}
+    newest: dict[str, dict[str, Any]] = {}
     for refusal in refusals:
         key = digest(refusal.body)
-        count = int(newest[key]["count"]) + 1 if key in newest else 1  # type: ignore[call-overload]
+        count = int(newest[key]["count"]) + 1 if key in newest else 1
         reason = refusal.reason.replace("\0", "\\0")[:REASON_LIMIT]
         row = refusal._asdict()
         del row["unprojected"]

@@ -25,6 +25,7 @@ from cloud_backend.api.schemas.health import whole
 from cloud_backend.ingest.daily_counts import DAY_NS
 from cloud_backend.store.tables import DailyCount, Node, UploadCount
 
+_SUMS = (func.sum(col(DailyCount.events)), func.sum(col(DailyCount.bytes)))
 router = APIRouter(prefix="/v1", tags=["nodes"])
 VOLUMES_LIMIT = 10_000
 """Maximum number of rows of an answer about volumes; the oldest days are omitted first."""
@@ -90,7 +91,7 @@ def list_volumes(
 ) -> Page[VolumePublic]:
     """Received events by day and type, newest day first."""
     query = (
-        select(DailyCount.day, DailyCount.type, func.sum(DailyCount.events), func.sum(DailyCount.bytes))  # type: ignore[call-overload]
+        select(col(DailyCount.day), col(DailyCount.type), *_SUMS)
         .where(col(DailyCount.day).in_(_days(cloud, days)))
         .group_by(col(DailyCount.day), col(DailyCount.type))
         .order_by(col(DailyCount.day).desc(), col(DailyCount.type))
@@ -143,7 +144,7 @@ def _account(node: Node, sent: tuple[int, int], uploads: UploadCount | None) -> 
 
 def _sums_of(session: Session, names: Sequence[str], days: Sequence[int]) -> dict[str, tuple[int, int]]:
     query = (
-        select(DailyCount.node, func.sum(DailyCount.events), func.sum(DailyCount.bytes))  # type: ignore[call-overload]
+        select(col(DailyCount.node), *_SUMS)
         .where(col(DailyCount.day).in_(days), col(DailyCount.node).in_(names))
         .group_by(col(DailyCount.node))
     )

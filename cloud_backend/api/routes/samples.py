@@ -197,7 +197,7 @@ def _labels_of(session: SessionDep, rows: Sequence[SampleRow]) -> dict[tuple[str
     """Number of labels of the groups of ``rows``, by app and group."""
     groups = sorted({row.group for row in rows})
     query = (
-        select(LabelRow.app, LabelRow.group, func.count())  # type: ignore[call-overload]
+        select(col(LabelRow.app), col(LabelRow.group), func.count())
         .where(col(LabelRow.group).in_(groups))
         .group_by(col(LabelRow.app), col(LabelRow.group))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import version as installed_version
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -81,5 +82,5 @@ def _app(session: Session, cloud: CloudDep, name: str, nodes: int) -> AppStatus:
     )
 
 
-def _scalar(session: Session, query: object) -> int:
-    return int(session.scalar(query) or 0)  # type: ignore[call-overload]
+def _scalar(session: Session, query: Any) -> int:
+    return int(session.scalar(query) or 0)

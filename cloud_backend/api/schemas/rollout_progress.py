@@ -214,7 +214,13 @@ def _last_steps(session: Session, row: RolloutRow) -> list[LastStep]:
         ),
     )
     ranked = (
-        select(Adoption.node, Adoption.step, Adoption.reason, Adoption.time_ns, rank.label("rank"))  # type: ignore[call-overload]
+        select(
+            col(Adoption.node),
+            col(Adoption.step),
+            col(Adoption.reason),
+            col(Adoption.time_ns),
+            rank.label("rank"),
+        )
         .where(col(Adoption.rollout) == row.id, col(Adoption.version) == row.version)
         .subquery()
     )
