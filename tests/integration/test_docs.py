@@ -15,7 +15,7 @@ DOCUMENTS = sorted(
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 SOURCE = re.compile(
-    r"`((?:apps|common|cloud_backend|hardware|tests|docs|datasets)/[\w./-]+\.(?:py|md|toml))`"
+    r"`((?:apps|common|cloud_backend|hardware|tests/\w+|docs|datasets)/[\w./-]+\.(?:py|md|toml))`"
 )
 
 
