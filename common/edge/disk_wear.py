@@ -7,12 +7,12 @@ from pathlib import Path
 
 WINDOW_S = 3600.0
 LEAST_S = 60.0
-"""Time after which a rate says something."""
+"""Time after which a rate is meaningful."""
 DAY_S = 86_400.0
 
 
 class DiskWear:
-    """The rate of writing over the last hour, from looks at the count. No I/O."""
+    """The rate of writing over the last hour, from samples of the count. No I/O."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, int]] = deque()
@@ -36,7 +36,7 @@ class DiskWear:
 
 
 def written_bytes(process: str | int = "self") -> int | None:
-    """Bytes that a process had the system write to disk since its start; None where Linux does not tell."""
+    """Bytes that a process had the system write to disk since its start; None without Linux's count."""
     try:
         lines = Path(f"/proc/{process}/io").read_text("ascii").splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("write_bytes:")))

@@ -1,4 +1,4 @@
-"""What a node has lost for good, remembered for a day: so long its health is not good.
+"""Permanent losses of a node, remembered for a day: until then it is not healthy.
 
 Counts by kind (`Kind`). They are kept in ``losses.json``, so that a restart does not make a node healthy that
 has lost something an hour ago. Any thread may add; only `save` writes, at most once a minute.
@@ -33,9 +33,9 @@ class Kind(StrEnum):
     EVENTS = "events"
     """Given up for the disk budget, refused by the cloud, or lost in a damaged outbox."""
     OUTBOX = "outbox"
-    """The outbox was damaged so that nobody knows which events there were."""
+    """The outbox was damaged, and the events that it had are not known."""
     STATE = "state"
-    """What the app knew, or a part of it."""
+    """The app's state, or a part of it."""
     READINGS = "readings"
     """Readings that there were and that no decision was made on."""
     REPORTS = "reports"
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 _SAYS = {
     Kind.EVENTS: "{count} events were lost (disk budget, damage, or refused by the cloud)",
     Kind.OUTBOX: "the outbox was damaged, and more events than are counted may be lost",
-    Kind.STATE: "what the app knew was lost, at least in part",
+    Kind.STATE: "the app's state was lost, at least in part",
     Kind.READINGS: "at least {count} readings of the source were lost",
     Kind.REPORTS: "{count} reports of the node were dropped because too many waited",
 }
@@ -86,7 +86,7 @@ class Losses:
             self._changed = True
 
     def problems(self) -> list[str]:
-        """What was lost within a day, in words."""
+        """Losses of the last day, as text."""
         with self._lock:
             self._forget()
             now_ns = self._steady()

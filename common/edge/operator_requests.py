@@ -1,18 +1,18 @@
-"""What an operator asks of this node by a hint: ``golden`` and ``revert``.
+"""Requests of an operator, which arrive as hints: ``golden`` and ``revert``.
 
 A hint comes over the broker, so it is no more trusted than the network. It names no model to run: whoever
 has the broker can only choose among models that were verified here, and make the node prove the one that
 it has.
 
-``golden``  reads the live bundle from its slot anew, runs its golden cases on this device and tells the
+``golden``  reads the live bundle from its slot again, runs its golden cases on this device and reports the
             outcome as an ``edgeloop.golden`` event
-``revert``  goes back to the model before: from a candidate in shadow by dropping it, from a model in its
+``revert``  returns to the previous model: from a candidate in shadow by dropping it, from a model in its
             soak as a recall does, and from a confirmed one to the bundle in the other slot, if that is
             whole and neither withdrawn nor given up, otherwise to the starter. The model that is left is
             not taken again until a newer deployment names it.
 
-A wish that comes again before it is fulfilled is one wish. Words that are not known here are logged and
-ignored. Any thread may `OperatorRequests.ask`; the update thread fulfils.
+A request that is repeated before it is executed is one request. Unknown actions are logged and ignored. Any
+thread may `OperatorRequests.submit`; the update thread executes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KNOWN = ("golden", "revert")
 
 
 class OperatorRequests:
-    """The wishes of one node's operator, until they are fulfilled."""
+    """The requests to one node, until they are executed."""
 
     def __init__(
         self, slots: Slots, adoption: Adoption, load: Callable[[Bundle], Model], clock: Clock
@@ -51,10 +51,10 @@ class OperatorRequests:
         self._lock = threading.Lock()
         self._waiting: dict[str, Hint] = {}
         self.withdrawn: Collection[str] = ()
-        """Versions that the last deployment document took back."""
+        """Versions that the last deployment document withdrew."""
 
     def submit(self, hint: Hint) -> bool:
-        """Take a wish, from any thread; whether it is one that is known here."""
+        """Queue a request, from any thread; False if its action is unknown."""
         if hint.action not in KNOWN:
             log.warning("the cloud hints at %r, which this node does not know: ignored", hint.action[:40])
             return False
@@ -63,7 +63,7 @@ class OperatorRequests:
         return True
 
     def execute(self) -> None:
-        """Do what was asked for. Raises nothing: what cannot be done is told or logged."""
+        """Execute the queued requests. Raises nothing: a failure is reported or logged."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         for hint in waiting.values():
@@ -73,7 +73,7 @@ class OperatorRequests:
                 else:
                     self._revert(hint.version)
             except Exception:
-                log.exception("the wish for %s cannot be fulfilled", hint.action)
+                log.exception("the request %s cannot be executed", hint.action)
 
     def _prove_live(self) -> None:
         version = self._slots.state.version

@@ -1,6 +1,6 @@
-"""What goes wrong on a node often, told rarely: counts by kind, at most one event a minute for each.
+"""Rate-limited reports of repeated problems: counts by kind, at most one event a minute for each.
 
-What is lost or left out is told at most once an hour.
+Losses are reported at most once an hour.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ log = logging.getLogger(__name__)
 
 EVERY_NS = 60_000_000_000
 RARELY_NS = 3_600_000_000_000
-RARELY_TOLD = frozenset({"lost", "replaced"})
-"""Kinds that are told once an hour."""
+HOURLY_KINDS = frozenset({"lost", "replaced"})
+"""Kinds that are reported once an hour."""
 SOURCE_TYPE = "edgeloop.source"
 
 
 @dataclass(slots=True)
 class _Problem:
     count: int = 0
-    told: int = 0
+    reported: int = 0
     due_ns: int = 0
     detail: str = ""
     subject: str = ""
@@ -41,10 +41,10 @@ class Problems:
         """Something went wrong with ``subject``, ``count`` times."""
         with self._lock:
             problem = self._problems.setdefault(kind, _Problem())
-            if problem.count == problem.told:
+            if problem.count == problem.reported:
                 problem.detail, problem.subject = detail[:500], subject
             problem.count += count
-            if not problem.told:
+            if not problem.reported:
                 log.warning("%s: %s", kind, detail)
 
     def count(self, kind: str) -> int:
@@ -53,16 +53,16 @@ class Problems:
         return problem.count if problem else 0
 
     def events(self, now_ns: int) -> list[Event]:
-        """What is worth telling now: the first of a kind at once, more of them once a minute or an hour.
+        """Events that are due: the first of a kind at once, more of them once a minute or an hour.
 
-        ``detail`` is of the first one that was not told yet.
+        ``detail`` is of the first one that was not reported yet.
         """
-        given: list[Event] = []
+        events: list[Event] = []
         with self._lock:
             for kind, problem in self._problems.items():
-                if problem.count > problem.told and now_ns >= problem.due_ns:
+                if problem.count > problem.reported and now_ns >= problem.due_ns:
                     facts = {"problem": kind, "detail": problem.detail, "count": problem.count}
-                    given.append(Event(self._type, problem.subject, now_ns, Priority.EVENT, facts))
-                    every_ns = RARELY_NS if kind in RARELY_TOLD else EVERY_NS
-                    problem.told, problem.due_ns = problem.count, now_ns + every_ns
-        return given
+                    events.append(Event(self._type, problem.subject, now_ns, Priority.EVENT, facts))
+                    every_ns = RARELY_NS if kind in HOURLY_KINDS else EVERY_NS
+                    problem.reported, problem.due_ns = problem.count, now_ns + every_ns
+        return events

@@ -1,6 +1,6 @@
 """How the previous process on a node's data folder ended: cleanly, by a crash, or killed from outside.
 
-A model is blamed for a crash, not for a kill or a power cut. What the system tells apart:
+A model is blamed for a crash, not for a kill or a power cut. The cases:
 
 - A clean stop removes ``process.json``; where it is not there, nothing went wrong.
 - A crash leaves a trace in ``crash.log``: `faulthandler` writes one on SIGSEGV, SIGABRT, SIGBUS, SIGFPE and

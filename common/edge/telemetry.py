@@ -1,4 +1,4 @@
-"""What the node tells about itself: Prometheus metrics and ``/healthz`` on loopback.
+"""Telemetry of a node: Prometheus metrics and ``/healthz`` on loopback.
 
 The registry is the node's own, so two nodes in one process (tests) do not mix. The HTTP server is one
 thread; it answers ``GET /metrics`` and ``GET /healthz`` and nothing else. Its port is written to
@@ -34,9 +34,9 @@ Healthz = Callable[[], tuple[bool, Mapping[str, Any]]]
 
 
 def query_node(folder: Path) -> tuple[bool, dict[str, Any]]:
-    """Whether the node in ``folder`` does its work, and the facts behind that, as it answers itself.
+    """Query ``/healthz`` of the node in ``folder``: whether it is healthy, and the facts behind that.
 
-    Raises `ConfigError` where none runs.
+    Raises `ConfigError` if none runs.
     """
     try:
         port = int((folder / PORT_FILE).read_text("ascii"))
@@ -54,7 +54,7 @@ class NodeMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.refresh: Callable[[], None] = lambda: None
-        """Brings what is not counted as it happens up to date; called before each answer."""
+        """Updates the metrics that are not counted as they happen; called before each answer."""
         r = self.registry
         self.readings = Counter("edgeloop_readings", "Readings processed", registry=r)
         self.unusable = Counter("edgeloop_readings_unusable", "Readings that were refused", registry=r)

@@ -1,4 +1,4 @@
-"""Golden cases: a model proves on this device that it gives what its bundle promises, in time.
+"""Golden cases: proof on this device that a model has the outputs and the latency of its bundle.
 
 Each case is run alone. Every output must be there, have the expected shape, hold no NaN or infinity, and
 lie within the manifest's tolerance. The time of a run is judged so that a busy device is not mistaken for

@@ -88,7 +88,7 @@ class RunTime:
 
 
 class OnnxModel:
-    """`common.app.edge.Model` over an ONNX Runtime session. ``on_run`` is told of every successful run."""
+    """`common.app.edge.Model` over an ONNX Runtime session. ``on_run`` is called after each run."""
 
     def __init__(self, manifest: Manifest, session: Any) -> None:
         self.manifest = manifest
@@ -204,7 +204,7 @@ def open_session(path: Path, providers: Sequence[tuple[str, dict[str, Any]]] = C
 
 
 def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
-    """The bundle's model, ready to run. Raises `BundleIncompatible` if it cannot be, and says why."""
+    """The bundle's model, ready to run. Raises `BundleIncompatible` with the reason if it cannot be."""
     import onnxruntime
 
     installed = onnxruntime.get_available_providers()

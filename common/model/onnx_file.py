@@ -1,4 +1,4 @@
-"""What an ``.onnx`` file may hold, checked before ONNX Runtime reads it.
+"""Checks of an ``.onnx`` file before ONNX Runtime reads it.
 
 A model holds its weights itself, so its size bounds them. The file is walked as protocol buffers
 (`onnx.proto`), without its contents being copied. Refused are:

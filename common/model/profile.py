@@ -1,6 +1,6 @@
-"""What a device is: which ONNX Runtime provider, how many threads, which precision.
+"""Hardware profile: ONNX Runtime provider, threads and precision of a device.
 
-A profile is one file under the entry point group ``edgeloop.profiles``. `find_profile` looks at the device:
+A profile is one file under the entry point group ``edgeloop.profiles``. `find_profile` inspects the device:
 of the profiles that recognise it and whose provider the installed ONNX Runtime has, the most specific wins.
 """
 
@@ -22,7 +22,7 @@ class Profile:
 
     ``providers`` are ONNX Runtime's execution providers in order of preference; those that are not
     installed are skipped. ``precision`` is what the device runs fastest (``int8``, ``float16``,
-    ``float32``). ``detect`` tells whether this is such a device; ``rank`` orders the profiles that say so,
+    ``float32``). ``detect`` returns whether this is such a device; ``rank`` orders the profiles that say so,
     highest first.
     """
 
@@ -60,7 +60,7 @@ def usable_cores() -> int:
 
 
 def device_model() -> str:
-    """What the device tree calls the board (``Raspberry Pi 5 Model B Rev 1.0``); empty if nothing."""
+    """Model name of the board in the device tree (``Raspberry Pi 5 Model B Rev 1.0``); empty if nothing."""
     try:
         return Path("/proc/device-tree/model").read_bytes().rstrip(b"\0").decode("utf-8", "replace")
     except OSError:

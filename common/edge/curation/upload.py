@@ -1,4 +1,4 @@
-"""Uploading one sample by resumable HTTP: announce, send pieces, go on where the cloud says it is."""
+"""Resumable upload of one sample by HTTP: announce it, send pieces, resume at the cloud's offset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ room, or this node has too many unfinished ones, which are among the others."""
 
 
 class UploadFailed(Exception):
-    """The upload did not get to its end now; a later try goes on where it was.
+    """The upload is incomplete; a later attempt resumes it.
 
     ``of_sample``: the cloud answers, and does not take this sample yet; others may go first.
     """
@@ -75,7 +75,7 @@ class SampleUpload:
         )
 
     def send(self, kept: Kept, content: bytes) -> Iterator[int]:
-        """Send what the cloud does not have yet; gives the bytes of each piece that went out.
+        """Send what the cloud does not have yet; yields the bytes of each piece that was sent.
 
         Raises `SampleError` if the cloud will never take this sample, `UploadFailed` to try later.
         """
@@ -117,7 +117,7 @@ class SampleUpload:
         assert answer is not None
         offset = answer.offset
         if not re.fullmatch("[0-9]{1,18}", offset) or int(offset) > kept.size:
-            raise UploadFailed(f"the cloud says that the upload is at {offset[:20]!r}")
+            raise UploadFailed(f"the cloud reports the upload at {offset[:20]!r}")
         return _Answer(int(offset), int(offset) == kept.size)
 
     def _request(
@@ -144,10 +144,11 @@ class SampleUpload:
             return _Reply(content, answer.headers.get("Upload-Offset", ""))
         if conflict and answer.status == 409:
             return None
-        said = f"{method} {url} is answered with {answer.status}: {content[:300].decode('utf-8', 'replace')}"
+        text = content[:300].decode("utf-8", "replace")
+        answer_text = f"{method} {url} is answered with {answer.status}: {text}"
         if answer.status in FINAL:
-            raise SampleError(said)
-        raise UploadFailed(said, of_sample=answer.status in NOT_YET)
+            raise SampleError(answer_text)
+        raise UploadFailed(answer_text, of_sample=answer.status in NOT_YET)
 
 
 def _state(answer: _Reply | None) -> _Answer:

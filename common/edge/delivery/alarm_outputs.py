@@ -1,4 +1,4 @@
-"""Where an alarm can go at the machine: a log line, a webhook, a program, a topic of a broker nearby."""
+"""Outputs of local alarms: a log line, a webhook, a program, a topic of a local broker."""
 
 from __future__ import annotations
 

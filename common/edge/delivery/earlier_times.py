@@ -1,4 +1,4 @@
-"""Times by a wrong clock: marked, and mended where it can be known by how much.
+"""Times by a wrong clock: marked, and corrected where the error is known.
 
 A node leaves what its clock was (`common.clock.Anchor`) for its next run. Within one start of the machine the
 steady time goes on, so a clock that was set between the two runs shows its error exactly, whether it was
@@ -34,7 +34,7 @@ KEPT_NS = 86_400_000_000_000
 
 
 def mend_earlier_times(folder: Path, outbox: Outbox, clock: NodeClock, boot: str | None = None) -> None:
-    """Mend what the run before left in the outbox, and leave this run's anchor. Raises `OutboxError`."""
+    """Correct the previous run's times in the outbox, and leave this run's anchor. Raises `OutboxError`."""
     boot = boot_id() if boot is None else boot
     before = _read(folder)
     if before is not None:
@@ -81,9 +81,9 @@ def _mark_ahead(outbox: Outbox, clock: NodeClock) -> int:
 
 
 def take_over(folder: Path, outbox: Outbox, clock: NodeClock) -> str:
-    """Take over the system's clock once it is set, and mend what was stamped before.
+    """Take over the system's clock once it is set, and correct earlier times.
 
-    Returns what was done, in words; empty where the clock has not moved.
+    Returns a description of the change; empty where the clock has not moved.
     """
     shift_ns = clock.adjust()
     if not shift_ns:

@@ -1,4 +1,4 @@
-"""Gaps: what stands in the stream for events that the outbox had to give up. No I/O.
+"""Gap rows: placeholders in the stream for events that the outbox gave up. No I/O.
 
 A gap row is kept small (who was lost, why, since when); its wire form is made when it is sent, so that many
 gaps between alarms that stay cost little of the budget.

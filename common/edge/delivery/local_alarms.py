@@ -1,4 +1,4 @@
-"""Alarms at the machine itself, with or without a cloud: to a log, a webhook, a program, a broker nearby.
+"""Local alarms: to a log, a webhook, a program or a broker at the machine, with or without a cloud.
 
 An alarm is an event with that priority; its end is one too, or an event of a type that the app names
 (`common.app.spec.AppSpec.alarm_ends`). Each goes to every output that the settings name
@@ -12,7 +12,7 @@ An alarm is an event with that priority; its end is one too, or an event of a ty
   same then, so that a receiver can leave out what it has. What the node had kept before an output was first
   set up is not sent there.
 - An output that fails is tried again, at first after `RETRY_FIRST_S` and at last every `RETRY_LAST_S`; after
-  ``give_up_after_s``, or when the queue is full, the oldest alarm is given up there. Both are reported as
+  ``give_up_after_s``, or when the queue is full, the oldest alarm is dropped there. Both are reported as
   ``edgeloop.local_alarm`` events, in health and in ``/healthz``.
 """
 
@@ -61,7 +61,7 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What an output is given."""
+    """One alarm, as an output receives it."""
 
     id: str
     node: str
@@ -73,7 +73,7 @@ class Alarm:
     time: str
     priority: str
     state: str
-    """What became of the alarm: ``raised``, ``ended``, or as the app says."""
+    """``raised``, ``ended``, or the app's own word."""
     text: str
     data: msgspec.Raw
 

@@ -1,4 +1,4 @@
-"""What can still be read of a damaged outbox, page by page. Reads only; the file format is SQLite's.
+"""Salvage: the rows of a damaged outbox that are still readable, page by page. Reads only (SQLite format).
 
 No connection of this process may be open then: closing any file of a database takes the process's locks away.
 
@@ -8,7 +8,7 @@ own page, or with one that its body goes on in. A row is believed if it is one t
 event must decode and name its own seq.
 
 Of each page the newest version counts: that of the log, then that of the file. Pages that are no longer in
-use may hold rows that the cloud has long had; ``acked`` in the outbox's own row tells them apart.
+use may hold rows that the cloud has long had; ``acked`` in the outbox's own row separates them.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def salvage(path: Path) -> Salvaged:
 
 
 def is_orphaned(path: Path) -> bool:
-    """Whether there is a file that holds nothing, or a log without its file: SQLite would begin anew."""
+    """Whether there is a file that holds nothing, or a log without its file: SQLite would start over."""
     log = path.with_name(f"{path.name}-wal")
     try:
         return path.stat().st_size == 0

@@ -1,12 +1,12 @@
-"""What to send next, and what an answer means: the rules of the uplink, without I/O.
+"""Send window: decides what to send next and what an ack means. The rules of the uplink, without I/O.
 
 1. Batches go out in order, at most ``in_flight_batches`` of them unanswered.
-2. An ack's high-water mark is all that counts. What it covers is done; whatever else it says, events are
+2. An ack's high-water mark is all that counts. What it covers is done; events are
    deleted only up to the highest mark seen.
 3. A mark that stands still for `SAME_MARKS` acks, or silence for ``ack_timeout_s``, means that a batch was
-   lost: go back to the mark. After a silence one batch at a time is sent until there is progress.
+   lost: resend from the mark. After a silence one batch at a time is sent until there is progress.
 4. A mark below one seen before is an old ack, unless it comes `SAME_MARKS` times: then the cloud was put back
-   to an earlier day (`Answer.CLOUD_LOST`). What it misses is gone; go on from what is kept.
+   to an earlier day (`Answer.CLOUD_LOST`). What it misses is gone; the node continues from what is kept.
 5. A mark above everything that was ever numbered means that this node was put back to an earlier day
    (`Answer.NODE_LOST`): its epoch must end.
 6. A refused batch is sent again as smaller ones, down to one event, which then is given up.
@@ -32,7 +32,7 @@ BURST_S = 0.05
 
 
 class Answer(Enum):
-    """What an ack meant."""
+    """Meaning of an ack."""
 
     PROGRESS = "progress"
     NOTHING = "nothing"

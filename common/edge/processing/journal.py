@@ -1,8 +1,8 @@
-"""Readings as bytes: what the app's state has seen since it was last written whole. No I/O.
+"""Journal: the readings since the app's state was last written whole, as bytes. No I/O.
 
 Between two checkpoints of the app's state the outbox keeps the readings that it has decided on instead of the
 state; at a restart they are decided on again, silently. They come back exactly as they were. Numbers of a
-fixed resolution (what an analogue-to-digital converter gives, in whatever unit) are kept as differences of
+fixed resolution (of an analogue-to-digital converter, in any unit) are kept as differences of
 whole numbers, which takes about a fifth of their size.
 """
 
@@ -84,7 +84,7 @@ def unpack(content: bytes) -> bytes:
         return content
     try:
         if not 0 <= zstandard.frame_content_size(content) <= PLAIN_LIMIT_BYTES:
-            raise OutboxError("what was kept does not tell a size that can be")
+            raise OutboxError("the kept bytes declare no possible size")
         return zstandard.ZstdDecompressor().decompress(content)
     except (zstandard.ZstdError, MemoryError) as error:
         raise OutboxError(f"what was kept is damaged: {error}") from error

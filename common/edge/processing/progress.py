@@ -1,4 +1,4 @@
-"""What is written of the app's progress with a commit: the readings since the last one, or its whole state.
+"""The app's progress in a commit: the readings since the last one, or its whole state.
 
 The app's state follows from a checkpoint of it and the readings behind that, so the lesser of the two is
 written. A checkpoint is written
@@ -70,7 +70,7 @@ class Progress:
         self._readings.clear()
 
     def write(self, now_s: float, state: Callable[[], bytes]) -> Written:
-        """What to commit now; ``state`` gives the app's whole state. `committed` must follow."""
+        """What to commit now; ``state`` returns the app's whole state. `committed` must follow."""
         if not self._changed and not (self._whole and self.behind):
             return Written(None, None)
         if not self._whole and now_s - self._since_s < self._checkpoint_s and self._replay_s < REPLAY_S:

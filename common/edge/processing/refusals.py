@@ -1,4 +1,4 @@
-"""Subjects that an app refuses because its capacity is reached: counted, and reported once an hour each.
+"""Subjects refused because the app's capacity is reached: counted, and reported once an hour each.
 
 Bounded: `SUBJECTS_LIMIT` are known by name; further ones are reported together, once an hour.
 """
@@ -37,7 +37,7 @@ class RefusedSubjects:
         self.subjects = 0
         """Subjects that were refused within the last hour; `SUBJECTS_LIMIT` + 1 stands for more."""
         self.detail = ""
-        """What was said to the last one."""
+        """Message of the last refusal."""
 
     def add(self, error: CapacityReached, now_ns: int) -> None:
         """A reading was refused."""
@@ -57,7 +57,7 @@ class RefusedSubjects:
         self.subjects, self.detail = len(self._refused), detail
 
     def events(self, now_ns: int) -> list[Event]:
-        """One event for each refused subject, once an hour while it goes on."""
+        """One event for each refused subject, once an hour while it continues."""
         if not self._refused:
             return []
         events: list[Event] = []

@@ -1,7 +1,7 @@
 """Another recording at the same place: it is read from its start, its positions behind the earlier ones.
 
 A source over a file or a folder counts positions from its beginning. Where another recording lies there now,
-the position that the node has kept would skip its first readings in silence. Such a source tells what it is
+the position that the node has kept would skip its first readings in silence. Such a source identifies itself
 by ``identity``, a digest of its beginning; the node keeps that in ``source.json``, with the position at which
 this recording began, before it reads any of it. A source without ``identity`` keeps its own count (`csv`, for
 rotated files) or has none (`virtual`).
@@ -33,17 +33,17 @@ class _Known(msgspec.Struct):
 class ContinuedSource:
     """`common.app.edge.Source` whose positions lie ``base`` behind those of ``source``."""
 
-    def __init__(self, source: Source, base: int, told: str) -> None:
+    def __init__(self, source: Source, base: int, notice: str) -> None:
         self.live = source.live
         self.virtual = source.virtual
         self._source = source
         self._base = base
-        self._told = told
+        self._notice = notice
 
     def readings(self, after: int | None) -> Iterator[Reading | ReadingError]:
-        if self._told:
-            yield ReadingError(self._told, kind="changed")
-            self._told = ""
+        if self._notice:
+            yield ReadingError(self._notice, kind="changed")
+            self._notice = ""
         base = self._base
         own_after = after - base if after is not None and after > base else None
         for item in self._source.readings(own_after):
@@ -54,7 +54,7 @@ class ContinuedSource:
 
 
 def continued(source: Source, uri: str, folder: Path, position: int | None) -> Source:
-    """``source``, or one that goes on behind ``position`` where it is another recording than before.
+    """``source``, or one that continues behind ``position`` where it is another recording than before.
 
     Raises OSError where ``folder`` cannot be written.
     """
@@ -62,14 +62,14 @@ def continued(source: Source, uri: str, folder: Path, position: int | None) -> S
     if not identity:
         return source
     known = _load(folder / FILE)
-    told, base = "", 0
+    notice, base = "", 0
     if known is not None and known.uri == uri and position is not None:
         base = known.base
         if known.identity != identity:
             base = position
-            told = f"{uri} is another recording than before; it is read from its start"
+            notice = f"{uri} is another recording than before; it is read from its start"
     durable.write(folder / FILE, msgspec.json.encode(_Known(uri, identity, base)))
-    return ContinuedSource(source, base, told) if base or told else source
+    return ContinuedSource(source, base, notice) if base or notice else source
 
 
 def _load(path: Path) -> _Known | None:

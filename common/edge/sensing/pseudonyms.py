@@ -1,7 +1,7 @@
-"""Names that say nothing about who is meant, made on the device.
+"""Pseudonyms of subjects, made on the device.
 
 A node of an app with ``AppSpec.pseudonyms`` gives every subject a pseudonym before anything but its recording
-sees the reading: the app, its samples, and what the node itself tells. The secret behind them is made at the
+sees the reading: the app, its samples, and the node's own reports. The secret behind them is made at the
 first start and never leaves: without it nobody can go back from a pseudonym, nor try names until one fits.
 """
 

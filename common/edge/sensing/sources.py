@@ -1,6 +1,6 @@
-"""Where readings come from: sources by URI, and the queue between a source and the app.
+"""Sources of readings by URI, and the queue between a source and the app.
 
-``virtual:KIND?key=value`` asks the app for its virtual sensor; any other scheme is looked up under the
+``virtual:KIND?key=value`` is the app's virtual sensor; any other scheme is looked up under the
 entry point group ``edgeloop.sources`` (``open_source(uri: SourceUri, speed) -> Source``).
 """
 
@@ -83,7 +83,7 @@ def _check_rate(source: Source, spec: AppSpec, text: str) -> None:
 
 
 def _check_channels(source: Source, spec: AppSpec) -> None:
-    """Refuse a source that already knows that it lacks what the app needs. Raises `SourceFormatError`."""
+    """Refuse a source that lacks channels of the app. Raises `SourceFormatError`."""
     channels: tuple[str, ...] = getattr(source, "channels", ())
     lacking = [name for name in spec.channels if name not in channels]
     if channels and lacking:
@@ -128,7 +128,7 @@ class ReadingQueue:
             return True
 
     def take(self, timeout_s: float) -> list[Reading | ReadingError]:
-        """All that waits, after at most ``timeout_s``; empty if nothing came."""
+        """All waiting readings, after at most ``timeout_s``; empty if none came."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
             items = list(self._items)

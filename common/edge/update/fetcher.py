@@ -35,7 +35,7 @@ from common.config.node import OtaSettings
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 ATTEMPTS = 4
-"""Times that a cut download is continued within one look."""
+"""Times that a cut download is resumed within one check."""
 
 
 class _Transfer:
@@ -126,7 +126,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 class Opened(NamedTuple):
-    """An answer: where it starts (-1 if the server cannot go on there), the file's length, its content."""
+    """An answer: where it starts (-1 if the server cannot resume there), the file's length, its content."""
 
     offset: int
     length: int | None
@@ -134,7 +134,7 @@ class Opened(NamedTuple):
 
 
 class RepositoryFetcher(FetcherInterface):
-    """python-tuf's transport. One connection per transfer; the node looks once a minute."""
+    """python-tuf's transport. One connection per transfer; the node checks once a minute."""
 
     def __init__(self, settings: OtaSettings, *, token: str = "", user_agent: str = "edgeloop") -> None:
         self._settings = settings
@@ -155,7 +155,7 @@ class RepositoryFetcher(FetcherInterface):
 
     @contextmanager
     def transfer(self, url: str, *, start: int = 0) -> Generator[Opened, None, None]:
-        """A file as the server gives it, if it can from byte ``start`` on.
+        """A file from the server, from byte ``start`` on if it can.
 
         Raises `DownloadHTTPError`, `SlowRetrievalError`, and `DownloadError` for a transfer that was cut.
         """
@@ -168,8 +168,8 @@ class RepositoryFetcher(FetcherInterface):
             with _as_download_errors(url, transfer):
                 response = self._request(url, start)
                 offset = _offset(response, start)
-                told = response.headers.get("Content-Length", "")
-                length = offset + int(told) if told.isdigit() else None
+                header = response.headers.get("Content-Length", "")
+                length = offset + int(header) if header.isdigit() else None
                 yield Opened(offset, length, self._read(response, transfer))
         finally:
             transfer.end()
@@ -219,14 +219,14 @@ def _as_download_errors(url: str, transfer: _Transfer) -> Generator[None, None, 
 def _offset(response: urllib3.BaseHTTPResponse, start: int) -> int:
     if not start or response.status == 200:
         return 0
-    said = response.headers.get("Content-Range", "")
-    return start if response.status == 206 and said.startswith(f"bytes {start}-") else -1
+    header = response.headers.get("Content-Range", "")
+    return start if response.status == 206 and header.startswith(f"bytes {start}-") else -1
 
 
 def fetch_target(fetcher: RepositoryFetcher, url: str, target: TargetFile, path: Path) -> None:
     """Bring a signed file to ``path``, whole or not at all. What is there already is not fetched again.
 
-    Raises `DownloadError` when it was cut (the next call goes on where this one ended), its subclasses
+    Raises `DownloadError` when it was cut (the next call resumes where this one ended), its subclasses
     `SlowRetrievalError` and `DownloadLengthMismatchError` (endless data), and `LengthOrHashMismatchError`
     for content that is not the signed one.
     """
@@ -269,7 +269,7 @@ def _continue_download(fetcher: RepositoryFetcher, url: str, length: int, partia
     with partial.open("ab") as file, fetcher.transfer(url, start=start) as opened:
         if opened.offset < 0:
             file.truncate(0)
-            raise DownloadError(f"{url}: the server cannot go on at byte {start}")
+            raise DownloadError(f"{url}: the server cannot resume at byte {start}")
         if opened.length is not None and opened.length < length:
             file.truncate(0)
             raise LengthOrHashMismatchError(f"{url} has {opened.length} bytes, {length} were signed for")
@@ -285,7 +285,9 @@ def _append(file: IO[bytes], chunks: Iterator[bytes], received: int, length: int
         received += len(chunk)
         if received > length:
             file.truncate(0)
-            raise DownloadLengthMismatchError(f"{url} goes on after the {length} bytes that were signed for")
+            raise DownloadLengthMismatchError(
+                f"{url} continues after the {length} bytes that were signed for"
+            )
         file.write(chunk)
         file.flush()
     if received < length:

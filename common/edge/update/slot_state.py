@@ -1,15 +1,15 @@
-"""The core of the slots: what is known about the two slots, and what each thing that can happen makes of it.
+"""State of the two slots, as an immutable record with one transition for each thing that can happen.
 
 No I/O: `common.edge.update.slots.Slots` keeps the state on disk. Rules:
 
 - A model in its soak is blamed for process starts that no clean stop preceded; after ``crash_limit`` of
   them the previous model is live again before anything of the new one is loaded.
 - An attempt that takes the process down before the switch is counted too, and given up after as many.
-- A process that was killed from outside says nothing against the model, up to `KILL_LIMIT` times in a row
+- A process that was killed from outside does not count against the model, up to `KILL_LIMIT` times in a row
   without readings served in between.
 - A given-up ``(version, serial)`` is not tried again until a newer serial names the version.
-- What the cloud must hear (switched, confirmed, reverted, refused) is part of the state until it was handed
-  to the outbox.
+- Reports to the cloud (switched, confirmed, reverted, refused) are part of the state until they are in
+  the outbox.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of adoption, as it is told to the cloud (data of ``edgeloop.adoption``)."""
+    """One step of adoption, as reported to the cloud (data of ``edgeloop.adoption``)."""
 
     version: str
     from_version: str
@@ -47,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deployment document asks of this node: run ``version`` with these changes to the settings."""
+    """What a deployment document orders: run ``version`` with these changes to the settings."""
 
     version: str
     serial: int
@@ -59,7 +59,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     compare: bool = True
     """Whether the candidate must agree with the live model; not with one that was withdrawn."""
     wave: bool = False
-    """Whether a wave asked for it, so that the cloud counts this node's answer."""
+    """Whether a wave ordered it, so that the cloud counts this node's answer."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,9 +71,9 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Floors(msgspec.Struct, frozen=True):
-    """Highest versions of TUF metadata seen; ``keys`` tells under which timestamp and snapshot keys.
+    """Highest versions of TUF metadata seen; ``keys`` are the timestamp and snapshot keys.
 
-    ``app_keys`` tells under which keys of the app's role the deployment serial was seen.
+    ``app_keys`` are the keys of the app's role under which the deployment serial was seen.
     """
 
     root: int = 0
@@ -84,7 +84,7 @@ class Floors(msgspec.Struct, frozen=True):
 
 
 class SlotState(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model runs, how it came there, and what this node has learnt about updates."""
+    """The live model, its origin, and the versions that this node has refused or seen."""
 
     live: str
     content: Content
@@ -120,7 +120,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     def started(self, crash_limit: int, time_ns: int, *, killed: bool = False) -> SlotState:
         """The process started. Reverts when the model in its soak was started too often.
 
-        ``killed`` tells that the process before was killed from outside.
+        ``killed``: the previous process was killed from outside.
         """
         if killed and self.kills < KILL_LIMIT:
             if self.step != "soak" and not self.attempts:
@@ -142,7 +142,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         return with_changes(self, kills=0)
 
     def stopped_cleanly(self) -> SlotState:
-        """A planned stop: this start says nothing against the model."""
+        """A planned stop: this start does not count against the model."""
         return with_changes(self, boots=max(0, self.boots - 1), attempts=max(0, self.attempts - 1))
 
     def trying(self, order: Order) -> SlotState:
@@ -187,12 +187,12 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def settings_applied(self, order: Order) -> SlotState:
-        """The live model goes on with other settings."""
+        """The live model continues with other settings."""
         content = msgspec.structs.replace(self.content, settings=order.settings)
         return with_changes(self, content=content, serial=order.serial, rollout=order.rollout)
 
     def renamed(self, order: Order, time_ns: int) -> SlotState:
-        """Another rollout asks for what is live and confirmed already: it counts for that one too."""
+        """Another rollout orders the live, confirmed model: it counts for that one too."""
         return with_changes(self, serial=order.serial, rollout=order.rollout)._with_report(
             "confirmed", True, time_ns, reason="already", from_version=self.version
         )
@@ -223,9 +223,9 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
         return back.without(self.version, max(self.serial, through)) if blame else back
 
     def rolled_back(self, content: Content, reason: str, detail: str, time_ns: int) -> SlotState:
-        """A person wants another model than the present one: ``content``, which the idle slot holds whole.
+        """A person requested ``content``, which the idle slot holds whole, in place of the live model.
 
-        Whatever deployment this node has seen so far does not bring the present one back.
+        No deployment seen so far brings the replaced model back.
         """
         prepared = with_changes(self, previous=content)
         return prepared.reverted(reason, detail, time_ns, through=self.seen_serial)
@@ -276,7 +276,7 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     def saw(self, floors: Floors, serial: int) -> SlotState:
         """Valid metadata and, with ``serial`` > 0, a valid deployment document were read.
 
-        Under new keys of the app's role everything that serials decided starts anew: whoever had the old
+        Under new keys of the app's role everything that serials decided starts over: whoever had the old
         keys may have set any serial.
         """
         if self._has_new_keys(floors):

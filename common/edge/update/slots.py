@@ -48,7 +48,7 @@ class Slots:
     ) -> None:
         """Open the slots and count this process start.
 
-        ``killed`` tells that the process before was killed from outside (`common.edge.process_end`).
+        ``killed``: the previous process was killed from outside (`common.edge.process_end`).
         Raises `BundleError` only if there is no whole bundle at all, the starter included.
         """
         self._folder = folder
@@ -116,7 +116,7 @@ class Slots:
         """The idle slot, free to be written. Raises `UpdateRefused` (``busy``) in a soak."""
         with self._lock:
             if self._state.step == "soak":
-                raise UpdateRefused("busy", "the idle slot holds the way back until the soak is over")
+                raise UpdateRefused("busy", "the idle slot holds the previous model until the soak is over")
             if self._state.previous is not None:
                 self._write(self._state.idle_overwritten())
             return self.idle_path()

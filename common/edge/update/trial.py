@@ -1,8 +1,8 @@
 """Trial: judges a model on live readings against the one that it replaces.
 
 The same core judges a candidate in shadow (the live model is the reference) and a new live model in its
-soak (the previous model, which keeps running beside it, is the reference). It knows no app. Guards, each
-over the last `WINDOW` readings:
+soak (the previous model, which keeps running beside it, is the reference). It is independent of the app.
+Guards, each over the last `WINDOW` readings:
 
 ``failures``      inference errors, NaN or outputs outside ``manifest.parameters["output_bounds"]`` on
                   readings that the reference could handle: too large a share, or several close together
@@ -10,7 +10,7 @@ over the last `WINDOW` readings:
                   bundle promises while the reference is not slow as well; counted is the time that a run
                   works, not what it waits for others on a busy device (`common.model.inference.RunTime`)
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
-                  says that the reading is not novel, outputs must lie within ``disagreement_limit`` of the
+                  shows a reading that is not novel, outputs must lie within ``disagreement_limit`` of the
                   output's golden range; a model that learnt something new may differ on novel readings, and
                   on all of them where the node has found drift: a fault that the reference does not know
                   misleads it before it looks novel to it

@@ -1,6 +1,6 @@
 """What a node believes about updates: TUF metadata, verified by python-tuf from a pinned root.
 
-The root that the enrolment pins is where trust starts at every look, so damaged local metadata costs
+The root that the enrolment pins is where trust starts at every check, so damaged local metadata costs
 nothing but a download. What must survive damage, the highest versions ever seen, is kept in the slots'
 state as `Floors`: older metadata is refused even by a node whose metadata folder was lost. Floors hold
 for the keys under which they were seen; a new root with other timestamp or snapshot keys starts them
@@ -82,7 +82,7 @@ class TrustedRepository:
                 path.unlink()
 
     def refresh(self, floors: Floors) -> Floors:
-        """Get and verify the newest metadata; gives the new floors. Raises `UpdateRefused`."""
+        """Get and verify the newest metadata; returns the new floors. Raises `UpdateRefused`."""
         self._updater = None
         with _refusing("metadata"):
             updater = Updater(
