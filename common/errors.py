@@ -39,7 +39,7 @@
     ├── BackupError            a backup cannot be taken, is not whole, or has no place to go
     ├── CloudError             the cloud cannot be reached, or refuses a command
     └── AccessDenied           a token is missing, wrong, or not allowed to do this
-        └── TooManyTries       too many wrong passwords: wait before the next
+        └── LoginThrottled     too many wrong passwords: wait before the next
 
 A message has the fault, its place, and what to do about it.
 """
@@ -230,7 +230,7 @@ class AccessDenied(EdgeloopError):
     """A token is missing, wrong, or not allowed to do this."""
 
 
-class TooManyTries(AccessDenied):
+class LoginThrottled(AccessDenied):
     """Too many wrong passwords; ``wait_s`` is the delay before the next attempt."""
 
     def __init__(self, message: str, wait_s: int) -> None:

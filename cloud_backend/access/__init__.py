@@ -1,1 +1,1 @@
-"""Who may do what: bearer tokens, MQTT passwords, and the files that keep the cloud's own secrets."""
+"""Access: bearer tokens, MQTT passwords, and the files that keep the cloud's own secrets."""

@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which thing, when, and from where. Rows are added and never changed.
+"""Audit trail: actor, action, subject, time and address. Rows are added and never changed.
 
 The API records every change that a person or the admin's token asks for, and every sign-in, by itself
 (`cloud_backend.api.routes.audit`): a new route needs to do nothing. What is done without a request (at the
@@ -23,7 +23,7 @@ _TEXT_LIMIT = 200
 _SECRET = ("password", "token", "secret", "key")
 HIDDEN = "(hidden)"
 OFFLINE = "offline"
-"""Address of what was done on the data folder itself, without a request."""
+"""Address of actions on the data folder itself, without a request."""
 
 
 class Audit:

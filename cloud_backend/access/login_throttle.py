@@ -1,10 +1,10 @@
-"""Wrong passwords are slowed down: the rules, without clock, network or store.
+"""Throttle of password sign-ins: the rules, without clock, network or store.
 
 - From one address `FREE_TRIES` wrong ones cost nothing; each further one doubles the wait before the next
   try, from `FIRST_WAIT_S` to `LAST_WAIT_S`. All addresses together have the same with more room and a
   shorter wait, so that many addresses gain little and cannot keep the owner out for long.
 - A try counts as wrong from the moment it begins, so that a hundred at once are no way around.
-- A browser in which someone has signed in before (its device cookie says so) is counted by itself: neither
+- A browser in which someone has signed in before (by its device cookie) has a count of its own: neither
   its address nor all others keep it out, and it does not count among all.
 - A right one clears its address, and takes back its own count among all. Who is quiet for `FORGET_S` is
   forgotten. A try that must wait is not counted.
@@ -31,7 +31,7 @@ _S = 1_000_000_000
 
 @dataclass(slots=True)
 class _Count:
-    """Wrong tries of one address, or of all."""
+    """Wrong attempts of one address, or of all."""
 
     free: int
     last_wait_s: float
@@ -39,7 +39,7 @@ class _Count:
     latest_ns: int = 0
 
     def wait_ns(self, now_ns: int) -> int:
-        """How long until the next try may begin."""
+        """Wait until the next attempt may begin."""
         over = self.wrong - self.free
         if over < 0:
             return 0
@@ -54,8 +54,8 @@ class _Count:
         return now_ns - self.latest_ns >= FORGET_S * _S
 
 
-class Tries:
-    """The wrong tries of the last hour. Not for several threads at once."""
+class LoginThrottle:
+    """The wrong attempts of the last hour. Not for several threads at once."""
 
     def __init__(self) -> None:
         self._by_address: OrderedDict[str, _Count] = OrderedDict()  # the latest last
@@ -65,7 +65,7 @@ class Tries:
         return len(self._by_address)
 
     def begin(self, address: str, now_ns: int, device: str = "") -> int:
-        """Begin a try: 0, or the whole seconds that it must wait for (then it has not begun)."""
+        """Begin an attempt: 0, or the whole seconds to wait (then it has not begun)."""
         self._forget(now_ns)
         key = _key(address, device)
         count = self._by_address.get(key) or _Count(FREE_TRIES, LAST_WAIT_S)
@@ -82,7 +82,7 @@ class Tries:
         return 0
 
     def succeeded(self, address: str, device: str = "") -> None:
-        """The try that was begun had the right password."""
+        """Count the attempt as right."""
         self._by_address.pop(_key(address, device), None)
         if not device:
             self._all.wrong = max(0, self._all.wrong - 1)
@@ -102,7 +102,7 @@ def _key(address: str, device: str) -> str:
 
 
 def key_of(address: str) -> str:
-    """What an address is counted under."""
+    """Key under which an address is counted."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,9 +1,9 @@
 """The one password that people sign in with, kept as its scrypt hash in a file of the secrets folder.
 
 - The file is read at each try, so a new password (`edgeloop cloud password`) counts at once.
-- It names its own parameters; a file that asks for more memory than `MEMORY_LIMIT_BYTES` is not obeyed.
+- It names its own parameters; a file that asks for more memory than `MEMORY_LIMIT_BYTES` is refused.
 - Each password has a new salt. `mark` names the password of the moment: `cloud_backend.access.sessions`
-  binds every session to it, so that a new password ends them all, whoever wrote it.
+  binds every session to it, so that a new password ends them all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common import durable
 from common.errors import AccessDenied
 
 PASSWORD_FILE = "password"  # noqa: S105  a file name
-LEAST_CHARACTERS = 12
+MIN_CHARACTERS = 12
 MOST_CHARACTERS = 1024
 MEMORY_LIMIT_BYTES = 256 * 1024 * 1024
 GROUPS, GROUP_LETTERS = 4, 6
@@ -42,7 +42,7 @@ class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="s
     p: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
 
     def fits(self, password: str) -> bool:
-        """Whether it is this password's hash, in a time that tells nothing."""
+        """Whether it is this password's hash, in constant time."""
         return hmac.compare_digest(_derive(password, self.salt, self.n, self.r, self.p), self.key)
 
 
@@ -62,9 +62,9 @@ class Passwords:
 
     def set(self, password: str) -> None:
         """Keep a new password. Raises `AccessDenied` for one that is too short or too long."""
-        if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
+        if not MIN_CHARACTERS <= len(password) <= MOST_CHARACTERS:
             raise AccessDenied(
-                f"a password has {LEAST_CHARACTERS} to {MOST_CHARACTERS} characters, this one {len(password)}"
+                f"a password has {MIN_CHARACTERS} to {MOST_CHARACTERS} characters, this one {len(password)}"
             )
         salt = secrets.token_bytes(16)
         blank = Hash(salt, b"")

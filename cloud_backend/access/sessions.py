@@ -1,12 +1,12 @@
-"""Who is signed in: sessions of people, kept in the store, so that they outlive a restart of the cloud.
+"""Sessions of signed-in people, kept in the store, so that they outlive a restart of the cloud.
 
 - A token is 256 random bits; the store has only its digest.
 - A session ends `IDLE_S` after its last use and `LIFE_S` after its start, at the latest, or by `end`.
 - The digest also takes in what the caller passes as ``bound_to`` (the password and the admin's token of
-  the moment): once that changes, no token from before fits any more.
+  the moment): after its change no earlier token is valid.
 - At most `SESSIONS` are kept; those that were used longest ago give way.
-- A use is written down at most every `NOTE_USE_S`, so that reading stays reading. Where the store cannot
-  take it at the moment, the session stays valid as long as it was.
+- A use is written down at most every `NOTE_USE_S`, so that requests stay reads. During an outage of
+  the store the session stays valid until its earlier end.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _log = structlog.get_logger("edgeloop.access")
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session that is valid: whose it is, and when it ends at the latest."""
+    """A valid session: its person, and its end at the latest."""
 
     name: str
     expires_ns: int
 
 
 class Sessions:
-    """The sessions of one cloud; ``bound_to()`` gives what they end with."""
+    """The sessions of one cloud; a change of ``bound_to()`` ends them all."""
 
     def __init__(self, engine: Engine, clock: Clock, bound_to: Callable[[], bytes]) -> None:
         self._engine = engine
@@ -77,7 +77,7 @@ class Sessions:
         return SignedIn(row.name, row.expires_ns)
 
     def is_valid(self, token: str) -> bool:
-        """Whether a token has a valid session; to ask is no use of it."""
+        """Whether a token has a valid session; the check is no use of it."""
         return self._valid(token) is not None
 
     def end(self, token: str) -> None:

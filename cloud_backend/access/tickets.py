@@ -1,4 +1,4 @@
-"""One-time tickets: whoever shows one is signed in under its name, once, within two minutes.
+"""One-time tickets: each signs its bearer in under its name, once, within two minutes.
 
 They live in memory only, at most `TICKETS` of them (the oldest gives way), as digests.
 """
@@ -38,7 +38,7 @@ class Tickets:
         return ticket
 
     def take(self, ticket: str) -> str | None:
-        """The name on a ticket, which is used up by this; None for one that is unknown, used or too old."""
+        """The name on a ticket, which is used up; None for an unknown, used or expired one."""
         with self._lock:
             name, ends_ns = self._waiting.pop(_digest(ticket), ("", 0))
         return name if self._clock() < ends_ns else None

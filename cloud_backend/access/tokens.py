@@ -1,10 +1,10 @@
-"""Bearer tokens and MQTT passwords: made here, shown once, kept as digests only.
+"""Bearer tokens and MQTT passwords: created here, shown once, kept as digests only.
 
-Tokens are 256 random bits, so a plain SHA-256 of one tells nothing. A node's MQTT password is kept in
-the form that Mosquitto reads (PBKDF2), so that its password file can be made anew from the store.
+Tokens are 256 random bits, so a plain SHA-256 of one reveals nothing. A node's MQTT password is kept in
+the form that Mosquitto reads (PBKDF2), so that its password file can be derived from the store.
 
 People sign in with a name and a password, or the admin's token in its place, or a one-time ticket. Each
-way ends in a session, whose token is a bearer token too. A new password or a new admin's token ends all.
+way ends in a session, whose token is a bearer token too. A new password or a new admin token ends all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlmodel import Session, select
 
 from cloud_backend.access.audit import Audit
 from cloud_backend.access.devices import Devices
-from cloud_backend.access.login_throttle import Tries
+from cloud_backend.access.login_throttle import LoginThrottle
 from cloud_backend.access.passwords import Passwords
 from cloud_backend.access.secrets import keep, open_folder
 from cloud_backend.access.sessions import Sessions
@@ -31,7 +31,7 @@ from cloud_backend.access.wire_keys import WireKeys
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import Node, Stream
 from common.clock import Clock, anchored_clock
-from common.errors import AccessDenied, TooManyTries
+from common.errors import AccessDenied, LoginThrottled
 from common.messages import topics
 
 CLOUD_USER = "CLOUD"
@@ -63,7 +63,7 @@ class Access:
         self._engine = engine
         self._clock = clock or anchored_clock()
         self._lock = threading.Lock()
-        self._tries = Tries()
+        self._login_throttle = LoginThrottle()
         self.admin_token = keep(folder, ADMIN_TOKEN_FILE)
         self.admin_token_file = folder / ADMIN_TOKEN_FILE
         self.mqtt_password = keep(folder, "mqtt-password")
@@ -78,7 +78,7 @@ class Access:
         self.devices = Devices(keep(folder, "device-key"), self._clock)
 
     def principal(self, token: str) -> Principal:
-        """Whose token it is. Raises `AccessDenied` for one that is not known."""
+        """The principal of a token. Raises `AccessDenied` for an unknown one."""
         encoded = token.encode("utf-8", "surrogatepass")
         if hmac.compare_digest(encoded, self.admin_token.encode()):
             return Principal("admin", name="admin")
@@ -88,46 +88,44 @@ class Access:
         with Session(read_only(self._engine)) as session:
             node = session.exec(select(Node).where(Node.token_digest == _digest(encoded))).first()
         if node is None or not token:
-            raise AccessDenied(
-                "the bearer token is not known here; `edgeloop fleet enrol` makes one for a node"
-            )
+            raise AccessDenied("the bearer token is unknown; `edgeloop fleet enrol` creates one for a node")
         return Principal("node", node.name, node.site)
 
     def person(self, token: str) -> Principal | None:
-        """Who is signed in with a session's token; None for any other token."""
+        """The principal of a session's token; None for any other token."""
         found = self.sessions.find(token)
         return found and Principal("admin", name=found.name, expires_ns=found.expires_ns)
 
     def is_signed_in(self, token: str) -> bool:
-        """Whether a session's token is still valid; to ask is no use of it."""
+        """Whether a session's token is still valid; the check is no use of it."""
         try:
             return self.sessions.is_valid(token)
         except AccessDenied:
             return False
 
     def sign_in(self, name: str, password: str, address: str, device_cookie: str = "") -> str:
-        """The token of a new session for who knows the password, or the admin's token.
+        """The token of a new session, for the password or the admin's token.
 
         ``device_cookie`` is that of a browser in which someone signed in before, where it has one.
 
         Raises:
-            TooManyTries: too many wrong ones came from ``address``, or from everywhere.
+            LoginThrottled: too many wrong ones came from ``address``, or from everywhere.
             AccessDenied: it is neither.
         """
         device = self.devices.read(device_cookie)
         with self._lock:
-            wait_s = self._tries.begin(address, self._clock(), device)
+            wait_s = self._login_throttle.begin(address, self._clock(), device)
         if wait_s:
-            raise TooManyTries(f"too many wrong passwords: wait {wait_s} s, then try again", wait_s)
+            raise LoginThrottled(f"too many wrong passwords: wait {wait_s} s, then try again", wait_s)
         encoded = password.encode("utf-8", "surrogatepass")
         if not (hmac.compare_digest(encoded, self.admin_token.encode()) or self.passwords.fits(password)):
             raise AccessDenied("the password is wrong")
         with self._lock:
-            self._tries.succeeded(address, device)
+            self._login_throttle.succeeded(address, device)
         return self.sessions.start(name)
 
     def enrol(self, node: str, site: str) -> tuple[str, str]:
-        """A new token and MQTT password for a node; what it had before stops working.
+        """A new token and MQTT password for a node; its earlier ones become invalid.
 
         Raises `MessageError` for a name that cannot be one, and `AccessDenied` where the name is taken at
         another site.
@@ -151,7 +149,7 @@ class Access:
         return token, password
 
     def retire(self, node: str, replaced_by: str = "") -> None:
-        """Revoke the credentials of a node for good; what it has sent stays."""
+        """Revoke the credentials of a node for good; its data stays."""
         with Session(self._engine) as session:
             row = session.get_one(Node, node)
             row.token_digest = row.mqtt_password_digest = ""
@@ -162,7 +160,7 @@ class Access:
             session.commit()
 
     def reinstate(self, node: str) -> None:
-        """Let a node's name be enrolled again, for another device: nothing is known of that one yet."""
+        """Free a retired node's name for the enrolment of another device."""
         with Session(self._engine) as session:
             row = session.get_one(Node, node)
             unknown = Node(name=node, site=row.site, app=row.app)

@@ -1,7 +1,7 @@
 """The keys that seal the messages of nodes (`common.sealing`): derived, so nothing per node is kept.
 
-The key of a node follows from the cloud's secret, the node's name and site, and when it was enrolled: another
-enrolment ends the keys of the one before.
+The key of a node follows from the cloud's secret, the node's name and site, and the time of its enrolment:
+another enrolment ends the earlier keys.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cloud_backend.store.tables import Node
 from common.sealing import Seal
 
 REMEMBERED = 20_000
-"""Most nodes whose keys are remembered; strangers among them."""
+"""Limit of remembered nodes, unknown ones included."""
 LOOK_AGAIN_S = 1.0
-"""How long what the database said of a node counts, where a message does not fit it."""
+"""Time for which the database is not read again for messages that do not match a node's key."""
 LOOKS_PER_S = 100.0
-"""Most looks at the database because of messages that do not fit."""
+"""Limit of reads of the database for messages that do not match a key."""
 
 
 def derive_key(secret: bytes, site: str, node: str, enrolled_ns: int) -> bytes:
@@ -40,7 +40,7 @@ class _Known:
 
 
 class WireKeys:
-    """The seals of the nodes that are enrolled. Any thread may ask."""
+    """The seals of enrolled nodes. Any thread may call."""
 
     def __init__(self, engine: Engine, secret: str) -> None:
         self._engine = engine
@@ -60,8 +60,8 @@ class WireKeys:
     def seal(self, site: str, node: str, *, again: bool = False) -> Seal | None:
         """The seal of a node; None for one that is not enrolled.
 
-        ``again`` is for a message that does not fit: whether the node has been enrolled since is looked up,
-        now and then. Raises ``SQLAlchemyError``.
+        ``again`` is for a message that does not match: the enrolment is read again, at a limited rate.
+        Raises ``SQLAlchemyError``.
         """
         name, now_s = (site, node), time.monotonic()
         with self._lock:

@@ -1,7 +1,7 @@
-"""What the cloud asks of a broker: an interface of a few lines.
+"""Interface of a broker.
 
-Nothing in edgeloop depends on what a broker keeps: no session is persistent, and what is lost on the way
-is sent again.
+Nothing in edgeloop depends on the state of a broker: no session is persistent, and lost messages are sent
+again.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class BrokerChild:
         _wait(lambda: not self.alive() or _accepts(*self._address), START_TIMEOUT_S)
         if not self.alive() or not _accepts(*self._address):
             self.stop()
-            raise BrokerError(f"the broker does not start; the end of {self.log} says: {self._last_words()}")
+            raise BrokerError(f"the broker does not start; the end of {self.log}: {self._last_words()}")
 
     def stop(self, timeout_s: float = 20.0) -> None:
         """End it; safe to call when it does not run."""

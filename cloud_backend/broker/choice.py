@@ -1,5 +1,5 @@
-"""Which broker runs: Mosquitto where it is installed, else iotcore (rumqttd), which comes with the package;
-or one that someone else runs.
+"""Choice of the broker: an installed Mosquitto, else iotcore (rumqttd), which comes with the package; or an
+external one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KINDS = ("auto", "mosquitto", "iotcore", "external")
 
 
 def open_broker(settings: MqttSettings, folder: Path, users: Users) -> Broker:
-    """The broker that ``settings`` ask for, not started yet; its files lie in ``folder``.
+    """The broker of ``settings``, not started yet; its files lie in ``folder``.
 
     Raises `ConfigError` for an unknown kind and `BrokerError` for one that is not installed.
     """
@@ -68,14 +68,14 @@ def find_mosquitto() -> str | None:
 
 
 class ExternalBroker:
-    """A broker that someone else runs: nothing to start, and users are theirs to add."""
+    """An external broker: nothing to start, and its users are added by its administrator."""
 
     kind = "external"
     pid = None
 
     def __init__(self, host: str, port: int) -> None:
         if not port:
-            raise ConfigError("mqtt.port: the port of an external broker must be given")
+            raise ConfigError("mqtt.port: an external broker needs its port")
         self.host = host
         self.port = port
 
@@ -90,19 +90,19 @@ class ExternalBroker:
         return True
 
     def add_node(self, site: str, node: str, password: str) -> None:  # noqa: ARG002
-        """Say that the broker's own administrator has to let the node in."""
+        """Log that the broker's administrator has to add the node."""
         _log.warning(
-            "the external broker does not know this node yet: write its files anew by `edgeloop cloud "
-            "broker-config` and let it reload them (SIGHUP)",
+            "the external broker has no user for this node yet: write its files with `edgeloop cloud "
+            "broker-config` and reload them (SIGHUP)",
             node=node,
             site=site,
         )
 
     def remove_node(self, site: str, node: str) -> None:
-        """Say that the broker's own administrator has to remove the user."""
+        """Log that the broker's administrator has to remove the node."""
         _log.warning(
-            "the external broker still knows this node: write its files anew by `edgeloop cloud "
-            "broker-config` and let it reload them (SIGHUP)",
+            "the external broker still has a user for this node: write its files with `edgeloop cloud "
+            "broker-config` and reload them (SIGHUP)",
             node=node,
             site=site,
         )

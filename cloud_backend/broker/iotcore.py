@@ -1,9 +1,8 @@
-"""iotcore (rumqttd) as a child. It knows no users: whoever reaches its port may read and write.
+"""iotcore (rumqttd) as a child, without users: every program that reaches its port may read and write.
 
-What is read is not secret to programs of this machine; what is written counts only with a seal
-(`common.sealing`), and a node's client id is random and in no message, so that nobody can take its connection
-over. What iotcore cannot do is bound what one program connects or sends: for that, and for other machines,
-there is Mosquitto.
+Messages are not secret to programs of this machine, and count only with a seal (`common.sealing`). A node's
+client id is random and in no message, so that no program can take its connection over. iotcore has no limits
+per client: for those, and for nodes on other machines, use Mosquitto.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class IotcoreBroker:
         """Start it."""
         _log.warning(
             "the broker is iotcore: every program on this machine may read its topics and take its "
-            "connections; what it writes counts only with a node's key"
+            "connections; messages count only with a node's key"
         )
         self._child.start()
 

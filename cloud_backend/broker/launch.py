@@ -14,7 +14,7 @@ import sys
 FILES_LIMIT = 1_000_000
 """What a hard limit of infinity is taken for."""
 CONNECT_TIMEOUT_MS = 10_000
-"""How long iotcore waits for a connection to say who it is."""
+"""Time for a client to send CONNECT."""
 
 
 def _die_with_parent(parent: int) -> None:

@@ -82,7 +82,7 @@ class MosquittoBroker:
         return self._child.pid
 
     def start(self) -> None:
-        """Write its files anew and start it."""
+        """Write its files and start it."""
         # Changing the user would make the kernel forget that it has to die with us.
         user = getpass.getuser() if os.geteuid() else "root"
         connections = connections_within(self._max_connections)

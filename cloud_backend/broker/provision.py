@@ -1,4 +1,4 @@
-"""Files with which a Mosquitto that someone else runs serves as the broker of a cloud."""
+"""Files for an external Mosquitto as the broker of a cloud."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIGURATION, PASSWORDS, RULES = "mosquitto.conf", "passwords", "rules"
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where the broker listens, as which user of its system, and with which certificate (empty: without TLS).
+    """The listener of the broker, its system user, and its certificate (empty: without TLS).
 
     ``folder`` is where the files lie on the broker's machine; certificate and key are paths there.
     """

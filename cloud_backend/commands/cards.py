@@ -1,4 +1,4 @@
-"""Data set cards: what a set is, where its publisher keeps it, and what its files must be.
+"""Data set cards: title, licence and citation of a set, its publisher's URLs, and the digests of its files.
 
 A card is ``datasets/<name>.md`` with TOML between two lines of ``+++``, then text for people::
 
@@ -38,12 +38,12 @@ from common.errors import DatasetError
 
 UNPACKED_LIMIT_BYTES = 4 * 1024**3
 EXPANSION_LIMIT = 200
-"""Most bytes that a member may unpack to, as a multiple of its size in the archive."""
+"""Largest expansion of a member, as a multiple of its size in the archive."""
 FREE_BYTES = 1024 * 1024
-"""What a member may unpack to however small it is in the archive."""
+"""Expansion that is allowed for members of any size."""
 DIRECTORY_LIMIT_BYTES = 64 * 1024 * 1024
 END_BYTES = 66 * 1024
-"""Where the end of a zip archive, with a comment, begins at the latest."""
+"""Length of the tail that holds the end record of a zip archive, with a comment."""
 CHUNK_BYTES = 1024 * 1024
 Fetch = Callable[[str, Path], Path]
 """``fetch(url, folder)`` gives the downloaded file."""
@@ -70,7 +70,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def card_folders() -> list[Path]:
-    """Where cards lie: in a checkout, and where an installation puts them."""
+    """Folders of cards: in a checkout, and in an installation."""
     return [Path(__file__).resolve().parents[2] / "datasets", Path(sys.prefix) / "share/edgeloop/datasets"]
 
 
@@ -105,7 +105,7 @@ def read_cards(folders: list[Path] | None = None) -> dict[str, Card]:
 
 
 def homes_of(card: Card, environment: Mapping[str, str], cache: Path) -> list[Path]:
-    """Folders where a copy of the set may lie, the preferred first."""
+    """Folders that may hold a copy of the set, the preferred first."""
     given = environment.get("EDGELOOP_DATA", "")
     return ([Path(given) / card.name] if given else []) + [cache / card.name]
 
@@ -119,7 +119,7 @@ def find(card: Card, homes: list[Path]) -> Path | None:
 
 
 def check(card: Card, home: Path) -> None:
-    """Raises `DatasetError` if a file of the set in ``home`` is not what the card says."""
+    """Raises `DatasetError` if a file of the set in ``home`` differs from the card."""
     for file in card.files:
         if file_digest(home / file.name) != file.sha256:
             raise DatasetError(f"{home / file.name} is not the file of the card: remove it and get it again")
@@ -138,7 +138,7 @@ def obtain(card: Card, home: Path, fetch: Fetch) -> None:
         extract(downloads[file.url], file.member, path)
         if file_digest(path) != file.sha256:
             path.unlink()
-            raise DatasetError(f"{file.name} from {file.url} has another SHA-256 than its card says")
+            raise DatasetError(f"{file.name} from {file.url} has another SHA-256 than in its card")
     for download in downloads.values():
         download.unlink(missing_ok=True)
 

@@ -44,7 +44,7 @@ def list_nodes(
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
-    retired: Annotated[bool, typer.Option("--retired", help="Those that were retired.")] = False,
+    retired: Annotated[bool, typer.Option("--retired", help="List retired nodes instead.")] = False,
     json: JsonOption = False,
 ) -> None:
     """List the nodes in service."""
@@ -60,7 +60,7 @@ def list_nodes(
 
 
 def health_text(health: dict[str, Any]) -> str:
-    """What a node says is wrong with it; empty where it says nothing."""
+    """Problems that a node reports; empty for none."""
     problems = health.get("problems")
     if health.get("ok") is not False or not isinstance(problems, list):
         return ""
@@ -69,7 +69,7 @@ def health_text(health: dict[str, Any]) -> str:
 
 
 def _kinds(problems: list[dict[str, Any]]) -> str:
-    """The kinds of what went wrong within a day of the newest."""
+    """Kinds of the problems within a day of the newest."""
     newest_ns = max((problem["last_ns"] for problem in problems), default=0)
     return ", ".join(p["kind"] for p in problems if newest_ns - p["last_ns"] < DAY_NS)
 
@@ -82,7 +82,7 @@ def show(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a node: what it last reported, and its last steps of adoption."""
+    """Show a node: its last report, its problems and its last steps of adoption."""
     with connect(cloud, token_file, data) as client:
         facts = client.get(f"/v1/nodes/{path_part(node)}")
         steps = client.get(f"/v1/nodes/{path_part(node)}/adoptions", limit=20)["items"]
@@ -93,7 +93,7 @@ def show(
     print_facts(facts, json=False)
     if problems:
         columns = ("last_ns", "kind", "count", "detail")
-        print_rows(problems, columns, json=False, title="Problems that the cloud saw, newest first")
+        print_rows(problems, columns, json=False, title="Problems, newest first")
     print_rows(
         steps, ("time_ns", "version", "step", "ok", "reason"), json=False, title="Adoption, newest first"
     )
@@ -110,7 +110,7 @@ def enrol(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Enrol a node, or give it new credentials: writes what `edgeloop node run --enrolment` takes."""
+    """Enrol a node, or renew its credentials: writes the file for `edgeloop node run --enrolment`."""
     with connect(cloud, token_file, data) as client:
         answer = client.post("/v1/nodes", {"node": node, "site": site, "allow_loopback": force})
     _keep_enrolment(answer, out, json=json)
@@ -127,9 +127,9 @@ def replace(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give the place of a node to a new device; the old device's credentials end at once.
+    """Replace the device of a node; the old device's credentials end at once.
 
-    Under a new name the old node is retired. What the old device sent stays.
+    With a new name the old node is retired. Its data stays.
     """
     body = {"name": name or None, "allow_loopback": force}
     with connect(cloud, token_file, data) as client:
@@ -145,7 +145,7 @@ def retire(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Revoke a node's credentials for good. Its history stays; counts and rollouts go on without it."""
+    """Revoke a node's credentials for good. Its history stays; counts and rollouts exclude it."""
     with connect(cloud, token_file, data) as client:
         row = client.post(f"/v1/nodes/{path_part(node)}/retire")
     print_facts({name: row[name] for name in ("node", "site", "retired_ns")}, json=json)
@@ -159,7 +159,7 @@ def remove(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Delete a node that has never sent anything; one with a history is retired instead."""
+    """Delete a node without any history; retire one that has sent anything."""
     with connect(cloud, token_file, data) as client:
         client.delete(f"/v1/nodes/{path_part(node)}")
     print_facts({"node": node, "removed": True}, json=json)
@@ -172,13 +172,13 @@ def hint(
     token_file: TokenOption = None,
     data: FolderOption = None,
 ) -> None:
-    """Tell a node to look for a deployment now."""
+    """Request a node to check for a deployment now."""
     with connect(cloud, token_file, data) as client:
         client.post(f"/v1/nodes/{path_part(node)}/hint", {"action": "deployment"})
 
 
 def _keep_enrolment(answer: Any, out: Path, *, json: bool) -> None:
-    """Write what `edgeloop node run --enrolment` takes, and say where it works."""
+    """Write the enrolment, and print its addresses and whether other machines reach them."""
     import msgspec
 
     from cloud_backend.runtime.addresses import host_of, is_local

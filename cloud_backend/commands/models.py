@@ -16,6 +16,8 @@ from cloud_backend.commands.options import (
     FolderOption,
     JobArgument,
     JsonOption,
+    ParameterOption,
+    SeedOption,
     TokenOption,
     VersionArgument,
 )
@@ -70,11 +72,8 @@ def show(
 @app.command()
 def train(
     app_name: AppArgument,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(help="Training parameter NAME=VALUE of the app; VALUE is JSON or text. Repeatable."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of the training.")] = 0,
+    parameter: ParameterOption = None,
+    seed: SeedOption = 0,
     follow: Annotated[
         bool,
         typer.Option(
@@ -90,12 +89,12 @@ def train(
 
     It learns from the cloud's samples and labels, and from the app's data set below the folder that
     EDGELOOP_DATA named when the cloud was started; without that variable from virtual data. The set must be
-    there, unless `--parameter data_sets=false` leaves it out. The gate approves only what was judged on
-    held-out samples.
+    there, unless `--parameter data_sets=false` leaves it out. The gate approves only on the
+    evidence of held-out samples.
     """
-    asked = {"parameters": parse_parameters(parameter or []), "seed": seed}
+    body = {"parameters": parse_parameters(parameter or []), "seed": seed}
     with connect(cloud, token_file, data) as client:
-        job = client.post(f"/v1/apps/{path_part(app_name)}/jobs", asked)
+        job = client.post(f"/v1/apps/{path_part(app_name)}/jobs", body)
         if follow:
             job = _follow(client, app_name, job, json=json)
         if not follow or not json:
@@ -196,7 +195,7 @@ def evaluate(
         typer.Option(help="Folder of the data set to measure on; by default the one in EDGELOOP_DATA."),
     ] = None,
     virtual: Annotated[
-        bool, typer.Option("--virtual", help="Measure on virtual data only, whatever EDGELOOP_DATA names.")
+        bool, typer.Option("--virtual", help="Measure on virtual data only, ignoring EDGELOOP_DATA.")
     ] = False,
     bundle: Annotated[
         Path | None, typer.Option(help="Folder of the bundle; the app's own by default.")
@@ -206,8 +205,8 @@ def evaluate(
     """Measure a model here, on a data set or on virtual data; needs no cloud.
 
     A named data set is measured or the command fails; virtual data is measured where none is named. The unit
-    of a figure says what it was measured on. A recorded figure is repeated from the bundle's manifest. A
-    figure ``<name>_of_<rule>`` is what a trivial rule reaches in ``<name>``; the two are compared.
+    of a figure names its cases. A recorded figure is repeated from the bundle's manifest. A figure
+    ``<name>_of_<rule>`` is that of a trivial rule; the two are compared.
     """
     from common.app.spec import find_app
     from common.bundle import open_bundle
@@ -252,11 +251,8 @@ def starter(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the app's data set; virtual data by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of the training.")] = 0,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(help="Training parameter NAME=VALUE of the app; VALUE is JSON or text. Repeatable."),
-    ] = None,
+    seed: SeedOption = 0,
+    parameter: ParameterOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train an app's first model here, with the app's own training job; needs no cloud."""
@@ -290,7 +286,7 @@ def _figure(name: str, figure: Any, data: str) -> dict[str, Any]:
 
 
 def _comparisons(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each baseline: the figure, against what the baseline reaches on the same data."""
+    """A row for each baseline: the figure, and that of the baseline on the same data."""
     found = []
     for name, baseline in rows.items():
         figure, of, _ = name.rpartition("_of_")
@@ -320,5 +316,5 @@ def _follow(client: CloudClient, app_name: str, job: dict[str, Any], *, json: bo
             job = client.get(path)
     except KeyboardInterrupt:
         raise TrainingError(
-            f"{job['id']} goes on: `edgeloop model cancel {app_name} {job['id']}` ends it"
+            f"{job['id']} continues: `edgeloop model cancel {app_name} {job['id']}` ends it"
         ) from None

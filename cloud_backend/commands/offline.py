@@ -45,7 +45,7 @@ def offline_store(settings: CloudSettings) -> Iterator[Engine]:
 def record_offline(
     engine: Engine, action: str, subject: str = "", details: Mapping[str, Any] | None = None
 ) -> None:
-    """Add a line to the audit trail: what this machine's user did, marked as offline.
+    """Add a line to the audit trail: the action of this machine's user, marked as offline.
 
     Raises `StoreError` where it cannot be stored.
     """

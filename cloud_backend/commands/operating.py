@@ -60,14 +60,15 @@ def restore(
     data: DataOption = None,
     config: ConfigOption = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Even where --data is not empty; what is there is kept beside it.")
+        bool,
+        typer.Option("--force", help="Restore although --data is not empty; its content is kept beside it."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Restore a cloud from a backup, after checking every file in it.
 
-    At its next start the cloud raises the versions of its update repository above what nodes may have seen
-    since the backup.
+    At its next start the cloud raises the versions of its update repository above those that nodes may have
+    seen since the backup.
     """
     from contextlib import ExitStack
 
@@ -115,18 +116,18 @@ def broker_config(
     key: Annotated[str, typer.Option(help="Key of the certificate, as a path on its machine.")] = "",
     listen: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Where the broker listens; by default mqtt.host:mqtt.port."),
+        typer.Option(metavar="HOST:PORT", help="Listener of the broker; by default mqtt.host:mqtt.port."),
     ] = "",
     folder: Annotated[
-        str, typer.Option(help="Where the files will lie on the broker's machine; by default --out.")
+        str, typer.Option(help="Folder of the files on the broker's machine; by default --out.")
     ] = "",
     user: Annotated[str, typer.Option(help="System user that the broker runs as.")] = "mosquitto",
     json: JsonOption = False,
 ) -> None:
-    """Write what an external Mosquitto needs to serve this cloud: listener, users and access rules.
+    """Write the files of an external Mosquitto for this cloud: listener, users and access rules.
 
     The users are the cloud itself and the nodes in service, with their passwords' hashes. Write the files
-    anew after each enrolment, replacement or retirement, and send the broker SIGHUP.
+    again after each enrolment, replacement or retirement, and send the broker SIGHUP.
     """
     from cloud_backend.access.tokens import Access
     from cloud_backend.broker.provision import Listener, write_broker_files
@@ -151,7 +152,7 @@ def broker_config(
 
 @app.command("settings")
 def list_settings(json: JsonOption = False) -> None:
-    """Every setting of a cloud with its default and what it means."""
+    """Every setting of a cloud with its default and its meaning."""
     for setting in explain(CloudSettings):
         if json:
             print_object(setting)

@@ -42,7 +42,7 @@ def start(
     profile: Annotated[list[str] | None, typer.Option(help="Only these hardware profiles.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only nodes with one of these tags.")] = None,
     node: Annotated[list[str] | None, typer.Option(help="Only these nodes.")] = None,
-    follow: Annotated[bool, typer.Option(help="Wait for the end; exit 1 unless it is done.")] = False,
+    follow: Annotated[bool, typer.Option(help="Wait for the end; exit code 1 unless it is done.")] = False,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
     data: FolderOption = None,
@@ -55,11 +55,11 @@ def start(
         raise typer.BadParameter(f"{waves!r} is not a list of shares, such as 0.34,1.0") from None
     limits = {"sites": site, "profiles": profile, "tags": tag, "nodes": node}
     constraint = {name: values for name, values in limits.items() if values}
-    asked: dict[str, Any] = {"version": version, "waves": shares, "soak_s": soak_s}
+    body: dict[str, Any] = {"version": version, "waves": shares, "soak_s": soak_s}
     with connect(cloud, token_file, data) as client:
         row = client.post(
             f"/v1/apps/{path_part(app_name)}/rollouts",
-            asked | ({"constraint": constraint} if constraint else {}),
+            body | ({"constraint": constraint} if constraint else {}),
         )
         if not follow:
             print_facts(row, json=json)
@@ -78,7 +78,7 @@ def status(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the rollouts of an app, or show one with what its nodes reported."""
+    """List the rollouts of an app, or show one with its nodes and their reports."""
     with connect(cloud, token_file, data) as client:
         path = f"/v1/apps/{path_part(app_name)}/rollouts"
         if not id:
@@ -107,7 +107,7 @@ def halt(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Stop a rollout where it is; nodes keep what they have."""
+    """Halt a rollout at its present wave; nodes keep their versions."""
     with connect(cloud, token_file, data) as client:
         print_facts(_change(client, app_name, id, "halt", reason), json=json)
 
@@ -122,7 +122,7 @@ def revert(
     data: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send every node back to the version before the rollout."""
+    """Return every node to the version before the rollout."""
     with connect(cloud, token_file, data) as client:
         print_facts(_change(client, app_name, id, "revert", reason), json=json)
 

@@ -71,15 +71,15 @@ def password(
     config: ConfigOption = None,
 ) -> None:
     """Set the dashboard's password. Works while the cloud runs; everyone is signed out."""
-    from cloud_backend.access.passwords import LEAST_CHARACTERS, Passwords
+    from cloud_backend.access.passwords import MIN_CHARACTERS, Passwords
 
     settings = settings_of(data, config)
     with offline_store(settings) as engine:
-        asked = f"New password (at least {LEAST_CHARACTERS} characters)"
-        typed = typer.prompt(asked, hide_input=True, confirmation_prompt="The same again")
+        text = f"New password (at least {MIN_CHARACTERS} characters)"
+        typed = typer.prompt(text, hide_input=True, confirmation_prompt="Repeat the password")
         Passwords(Path(settings.data) / "secrets").set(typed)
         record_offline(engine, "set the dashboard's password")
-    typer.echo("The password is set; whoever was signed in is signed out.")
+    typer.echo("The password is set; all sessions have ended.")
 
 
 @app.command()
@@ -102,7 +102,7 @@ def link(
 
 @app.command()
 def audit(
-    actor: Annotated[str, typer.Option(help="Only what this person did.")] = "",
+    actor: Annotated[str, typer.Option(help="Only actions of this person.")] = "",
     last: Annotated[int, typer.Option(min=1, help="So many lines, the newest.")] = 100,
     cloud: CloudOption = "",
     token_file: TokenOption = None,
@@ -117,8 +117,8 @@ def audit(
 
 def settings_of(data: Path | None, config: Path | None, **overrides: Any) -> CloudSettings:
     """The cloud's settings, the command line before variables before the file."""
-    given = {"data": str(data)} if data is not None else {}
-    return load(CloudSettings, file=config, environment=os.environ, overrides=given | overrides)
+    overriding = {"data": str(data)} if data is not None else {}
+    return load(CloudSettings, file=config, environment=os.environ, overrides=overriding | overrides)
 
 
 def address_of(text: str, option: str) -> dict[str, Any]:

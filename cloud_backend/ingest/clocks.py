@@ -1,4 +1,4 @@
-"""The error of each node's clock, from when its batches were sent and when they arrived; no I/O.
+"""The error of each node's clock, from the times of sending and arrival of its batches; no I/O.
 
 ``arrived - sent`` is the clock's error plus the delay on the way, and a delay is never negative. So a
 late delivery only looks like a clock that is behind, and only for as long as deliveries are late: the
@@ -20,7 +20,7 @@ WINDOW = 3
 
 
 class NodeClocks:
-    """Clock errors of the nodes heard of last, at most ``limit`` of them."""
+    """Clock errors of the nodes that sent last, at most ``limit`` of them."""
 
     def __init__(self, tolerance_ns: int, limit: int = 10_000) -> None:
         self._tolerance_ns = tolerance_ns

@@ -1,4 +1,4 @@
-"""What arrived, by node, UTC day and event type: counted in the transaction that stores it.
+"""Daily counts of events by node, UTC day and type, in the transaction that stores them.
 
 A batch is tallied without I/O (`Tally`); at the end of the transaction one row for each key is added to
 (`DailyCounts.keep`). The day is that of the arrival, so a node's wrong clock does not matter. Types are
@@ -17,10 +17,10 @@ from cloud_backend.store.tables import DailyCount
 
 DAY_NS = 86_400 * 1_000_000_000
 TYPES_LIMIT = 200
-"""Most types of a node and day."""
+"""Limit of types of a node and day."""
 OTHER = "other"
 _REMEMBERED = 4096
-"""Nodes and days whose types are remembered, so that the table need not be asked for them."""
+"""Nodes and days whose types are remembered, which spares reads of the table."""
 
 _daily = DailyCount.__table__.c  # type: ignore[attr-defined]
 _TYPES = (

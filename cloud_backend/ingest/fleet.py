@@ -1,4 +1,4 @@
-"""What nodes tell about themselves, projected into the node table and the log of adoptions.
+"""Events of nodes about themselves, projected into the node table and the log of adoptions.
 
 `project` is a projection like an app's, for the events under ``edgeloop.``; its tables belong to the
 cloud and are never rebuilt.
@@ -38,7 +38,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Updates(msgspec.Struct, frozen=True):
-    """What a node trusts of the update repository, and why it cannot check for updates (empty: it can)."""
+    """Versions of the update repository that a node trusts, and the reason why it cannot check for any."""
 
     problem: str = ""
     root: int = 0
@@ -134,7 +134,7 @@ def _log(connection: Connection, adoptions: list[dict[str, Any]]) -> None:
 
 
 def note_status(connection: Connection, statuses: Sequence[ReceivedStatus]) -> None:
-    """Take over who says to be online or offline."""
+    """Write the reported states, online or offline."""
     newest = {arrival.node: arrival for arrival in statuses}
     for node, arrival in sorted(newest.items()):
         change: dict[str, Any] = {"state": arrival.status.state}
@@ -148,5 +148,5 @@ def note_status(connection: Connection, statuses: Sequence[ReceivedStatus]) -> N
 
 
 def forget_states(connection: Connection) -> None:
-    """Nobody is known to be online until the broker says so again."""
+    """Set every state to unknown, until the retained status messages arrive again."""
     connection.execute(update(Node).values(state="unknown"))

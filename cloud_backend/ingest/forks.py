@@ -1,4 +1,4 @@
-"""How far a batch agrees with what is stored of its epoch.
+"""Agreement of a batch with the stored events of its epoch.
 
 A node that sends again sends the same. Where it differs, two devices number one epoch: a data folder was
 copied, or put back to an earlier day.

@@ -1,4 +1,4 @@
-"""What was received and waits for the database: bounded, fair between nodes, and read in groups.
+"""Inbox of received messages for the database: bounded, fair between nodes, and read in groups.
 
 Each node has a queue. Reading goes round by cost: whose turn it is follows from what a node was served
 already (start-time fair queueing), so a node that floods waits behind itself, and others do not wait behind
@@ -19,12 +19,12 @@ from cloud_backend.ingest.received import Message, ReceivedBatch, ReceivedStatus
 
 @dataclass(slots=True)
 class _Queue:
-    """What waits of one node."""
+    """The queue of one node."""
 
     messages: deque[ReceivedBatch] = field(default_factory=deque)
     bytes: int = 0
     served: float = 0.0
-    """Its virtual time: where the cost of what it was served has brought it."""
+    """Its virtual time: the cost of all that it was served."""
 
 
 class Inbox:
@@ -80,7 +80,7 @@ class Inbox:
             return True
 
     def take(self, events: int) -> list[Message]:
-        """All that waits, up to ``events`` (at least one message); blocks while there is nothing.
+        """The waiting messages, up to ``events`` (at least one message); blocks while there are none.
 
         Empty once the inbox is closed and read out.
         """
@@ -102,25 +102,25 @@ class Inbox:
             return group
 
     def charge(self, node: str, cost_bytes: float) -> None:
-        """Count a cost that showed later only, such as that of events which no projection can digest."""
+        """Add a cost that is known later only, such as that of events that fail in a projection."""
         with self._changed:
             queue = self._queues.get(node)
             if queue is not None:
                 queue.served += cost_bytes
 
     def close(self) -> None:
-        """Take nothing more; what waits can still be read."""
+        """Refuse new messages; those in the inbox can still be read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def __len__(self) -> int:
-        """Events that wait."""
+        """Number of waiting events."""
         return self._events
 
     @property
     def bytes(self) -> int:
-        """Memory that what waits takes, roughly."""
+        """Estimated memory of the waiting messages."""
         return self._bytes
 
     def _is_full(self, message: ReceivedBatch) -> bool:
@@ -135,7 +135,7 @@ class Inbox:
     def _add(self, message: Message) -> None:
         if isinstance(message, Reconnected):
             self._reconnected = True
-            self._statuses.clear()  # All are said again.
+            self._statuses.clear()  # All are sent again.
         elif isinstance(message, ReceivedStatus):
             self._statuses.pop(message.node, None)
             self._statuses[message.node] = message
@@ -150,7 +150,7 @@ class Inbox:
             self._bytes += message.cost_bytes
 
     def _in_turn(self) -> Iterator[ReceivedBatch]:
-        """The next message, again and again; each is to be removed before the next is asked for."""
+        """The next message, repeatedly; each is to be removed before the next step."""
         while self._turns:
             served, node = self._turns[0]
             queue = self._queues[node]

@@ -1,7 +1,7 @@
-"""What the cloud sees go wrong with a node: by kind, counted, and kept for its page.
+"""Problems of nodes that the cloud detects: counted by kind, and kept for their pages.
 
-Kinds are a few fixed words; a node has one row for each. What one transaction or the receiving thread saw is
-gathered without I/O (`NodeProblems`) and added to the table (`keep_problems`).
+Kinds are fixed; a node has one row for each. Problems are gathered without I/O (`NodeProblems`) and added to
+the table (`keep_problems`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from common.app.projection import insert_into
 Kind = Literal["rejected", "limited", "identity_shared", "forked", "unprojected", "refused"]
 DETAIL_CHARACTERS = 500
 _NODES_LIMIT = 20_000
-"""Most nodes whose problems wait to be kept; enrolled ones only are added."""
+"""Limit of nodes with problems that are not kept yet; only enrolled ones are added."""
 
 
 class NodeProblems:
-    """Problems that were seen and are not kept yet. Any thread may add."""
+    """Problems that are not kept yet. Any thread may add."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, node: str, kind: Kind, detail: str, now_ns: int, count: int = 1) -> None:
-        """Count a problem; ``detail`` replaces what was said before."""
+        """Count a problem; ``detail`` replaces the earlier one."""
         with self._lock:
             row = self._seen.setdefault(
                 (node, kind), {"node": node, "kind": kind, "count": 0, "first_ns": now_ns}
@@ -40,14 +40,14 @@ class NodeProblems:
                 self._seen.popitem(last=False)
 
     def take(self) -> list[dict[str, Any]]:
-        """All that was added since the last call."""
+        """The problems since the last call."""
         with self._lock:
             rows, self._seen = self._seen, OrderedDict()
         return [rows[key] for key in sorted(rows)]
 
 
 def keep_problems(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Add to the table what `NodeProblems.take` gave."""
+    """Add the rows of `NodeProblems.take` to the table."""
     if not rows:
         return
     insert = insert_into(connection, NodeProblem)

@@ -1,4 +1,4 @@
-"""What could not be taken, kept for a person to look at: bounded in rows and bytes, each thing once."""
+"""Quarantine of refused messages and events, for inspection: bounded in rows and bytes, each body once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from common.app.projection import insert_into
 from common.messages import digest
 
 REASON_LIMIT = 500
-"""Longest reason that is kept, in characters."""
+"""Largest length of a reason, in characters."""
 
 
 class Refusal(NamedTuple):
-    """One thing from a node that could not be taken."""
+    """One refused message or event of a node."""
 
     site: str
     node: str
@@ -24,11 +24,11 @@ class Refusal(NamedTuple):
     reason: str
     received_ns: int
     unprojected: int = 0
-    """Events that are stored and were not projected, which this is about."""
+    """Number of events that are stored and not projected."""
 
 
 def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int, bytes_limit: int) -> int:
-    """Add ``refusals``; the same body again is only counted. Returns how many rows gave way."""
+    """Add ``refusals``; the same body again is only counted. Returns the number of rows that gave way."""
     if not refusals:
         return 0
     insert = insert_into(connection, Quarantined)

@@ -1,4 +1,4 @@
-"""How much each node may send: token buckets over batches and bytes, and a share of the time; without I/O."""
+"""Rate limits of nodes: token buckets over batches and bytes, and a share of the time; without I/O."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 BURST_S = 2.0
-"""Seconds' worth of its rate that a node may send at once."""
+"""Burst: seconds of its rate that a node may send at once."""
 NODES_LIMIT = 20_000
-"""Most nodes whose rates are remembered: those heard of last."""
+"""Limit of nodes with a remembered rate: those that sent last."""
 
 
 @dataclass(slots=True)
@@ -49,9 +49,9 @@ class NodeRates:
 
 
 SHARE = 0.2
-"""Of a second of the receiving thread, what reading the batches of one node may take while others send."""
+"""Share of the receiving thread's time for the batches of one node while others send."""
 OTHERS_S = 5.0
-"""How long a node counts as one that sends."""
+"""Time for which a node counts as sending."""
 
 
 class ReadingTime:
@@ -84,6 +84,6 @@ class ReadingTime:
             self._spent.popitem(last=False)
 
     def _recently_s(self, node: str, now_s: float) -> float:
-        """What it took of the last second or so; older time counts for less and less."""
+        """Time spent, with exponential decay over a second."""
         seconds, at_s = self._spent.get(node, (0.0, now_s))
         return seconds * math.exp(at_s - now_s)

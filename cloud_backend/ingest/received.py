@@ -1,4 +1,4 @@
-"""From a payload to rows, without I/O: what is checked before and while a batch is stored."""
+"""Received messages: decoding and checks of a batch, and its rows, without I/O."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _QUALITIES = frozenset(TimeQuality)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBatch:
-    """A batch as it came in: ``batch`` is None where it could not be read, for ``reason``."""
+    """A received batch: ``batch`` is None for an unreadable one, with its ``reason``."""
 
     site: str
     node: str
@@ -48,7 +48,7 @@ class ReceivedBatch:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the payload, by which the node knows what was refused."""
+        """SHA-256 of the payload, by which the node identifies what was refused."""
         return digest(self.payload)
 
     @property
@@ -58,13 +58,13 @@ class ReceivedBatch:
 
     @property
     def cost_bytes(self) -> int:
-        """Memory that it takes while it waits."""
+        """Memory of it in the inbox, estimated."""
         return cost_bytes(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedStatus:
-    """A node's status message; a retained one tells an old state, not that the node is there now."""
+    """A node's status message; a retained one is an old state, not a sign of life."""
 
     site: str
     node: str
@@ -76,7 +76,7 @@ class ReceivedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The cloud has (re)joined the broker: who is online is told anew by the status messages."""
+    """The cloud has (re)joined the broker: status messages with the present states follow."""
 
     size: int = 0
 
@@ -146,7 +146,7 @@ class Projected:
     """``(stream_id, received_ns)`` of each event in ``by_app``."""
 
     def lists_of(self, event_type: str) -> tuple[list[ReceivedEvent], list[tuple[int, int]]] | None:
-        """Where events of this type and their places are to be appended; None for one that is only kept."""
+        """Lists for events of this type and their places; None for a type that is only stored."""
         app = self.app_of(event_type)
         return None if app is None else (self.by_app.setdefault(app, []), self.places.setdefault(app, []))
 
@@ -161,7 +161,7 @@ def make_rows(
     projected: Projected,
 ) -> Rows:
     """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock, in whole
-    milliseconds. ``body`` is kept as the node sent it; whoever reads it moves its times alike.
+    milliseconds. ``body`` is kept as the node sent it; its times are corrected when it is read.
 
     The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
     a plausible time from a node whose clock is not set. A clock that is right within ``tolerance_ns`` as it
@@ -251,7 +251,7 @@ def _quality(event: WireEvent, unset: bool) -> tuple[str | None, bool]:
 def _complaint(event: WireEvent, source: str) -> str:
     where = f"seq {event.seq} of epoch {event.epoch}"
     if event.source != source:
-        return f"{where} says it is from {event.source[:80]!r}, but came over the topic of {source!r}"
+        return f"{where} has the source {event.source[:80]!r}, but came over the topic of {source!r}"
     if event.priority not in _PRIORITIES:
         return f"{where}: {event.priority[:40]!r} is not a priority"
     return f"{where} holds text or a time that cannot be stored"

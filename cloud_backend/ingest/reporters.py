@@ -1,6 +1,6 @@
-"""Which node reported which subject: kept with the events, and what a node may upload samples of.
+"""Subjects by reporting node, kept with the events: a node may upload samples of these only.
 
-Of one node at most `SUBJECTS_LIMIT` are kept. What is remembered between transactions only spares reading.
+Bounded: `SUBJECTS_LIMIT` of one node. What is remembered between transactions only spares reads.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Reporters:
             return
         room = SUBJECTS_LIMIT - (connection.scalar(_COUNT, {"node": node}) or 0)
         if len(new) > room:
-            _log.warning("a node reports more subjects than are kept", node=node, limit=SUBJECTS_LIMIT)
+            _log.warning("a node reports more subjects than the limit", node=node, limit=SUBJECTS_LIMIT)
         rows = [{"node": node, "subject": each} for each in new[: max(0, room)]]
         if rows:
             connection.execute(insert(_table), rows)

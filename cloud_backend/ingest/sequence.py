@@ -1,14 +1,14 @@
-"""What a stream takes and what it leaves, without I/O: the rule that gives every seq once, in order.
+"""Sequence of a stream, without I/O: the rule that accepts every seq once, in order.
 
 A stream is known by its high-water mark: all up to it is committed, nothing above it is.
 
 1. A batch that ends at or below the mark is a repeat: acked again, not stored.
-2. A batch that starts at or below mark + 1 is taken from mark + 1 on.
-3. A batch that starts above mark + 1 is left: what is between comes first. The ack tells the node where
-   to go on.
-4. Unless the node no longer has what is between (``first == oldest``): this cloud acked it once and has
-   lost it since (restored from a backup, database gone). Then the hole is written down as lost, and the
-   batch taken.
+2. A batch that starts at or below mark + 1 is accepted from mark + 1 on.
+3. A batch that starts above mark + 1 is skipped: the events between come first. The ack has the mark from
+   which the node continues.
+4. Unless the node no longer has the events between (``first == oldest``): this cloud acked them once and has
+   lost them since (restored from a backup, database gone). Then the gap is recorded as lost, and the batch
+   accepted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TYPE_OF = attrgetter("type")
 
 
 class Accept(NamedTuple):
-    """Store the events above ``after``; ``lost_from`` is the first seq that is gone for good (0: none)."""
+    """Store the events above ``after``; ``lost_from`` is the first lost seq (0: none)."""
 
     after: int
     lost_from: int = 0
@@ -37,7 +37,7 @@ class Skip(NamedTuple):
 
 
 def judge(high_water_mark: int, head: BatchHead) -> Accept | Skip:
-    """What to do with a batch of a stream that stands at ``high_water_mark`` (0 for a new one)."""
+    """The verdict on a batch of a stream with this ``high_water_mark`` (0 for a new one)."""
     if head.last <= high_water_mark:
         return Skip()
     if head.first <= high_water_mark + 1:

@@ -1,7 +1,7 @@
-"""Sessions of nodes (`common.messages`): which is the newest, and whether two take turns. No I/O.
+"""Sessions of nodes (`common.messages`): the newest of each, and whether two alternate. No I/O.
 
-A node that restarts begins a new session and never comes back to the one before. So a session that speaks
-again after another one has begun, and says something new, is another device under the same identity.
+A node that restarts begins a new session and never comes back to the one before. So a new message of
+an earlier session is another device under the same identity.
 What is known is bounded, and forgotten when the cloud restarts; then it shows again with the next turn.
 """
 
@@ -13,10 +13,10 @@ from collections import OrderedDict
 from cloud_backend.ingest.received import ReceivedStatus
 
 SESSIONS_LIMIT = 8
-"""Most sessions of a node that are remembered."""
+"""Limit of remembered sessions of a node."""
 NODES_LIMIT = 20_000
 SHARED_NS = 600 * 1_000_000_000
-"""How long a node counts as shared after sessions last took turns."""
+"""Time for which a node counts as shared after its sessions alternated."""
 
 
 class BatchSessions:
@@ -27,7 +27,7 @@ class BatchSessions:
         self._shared_until_ns: dict[str, int] = {}
 
     def saw(self, node: str, session: str, turn: int, now_ns: int) -> bool:
-        """A batch came. Returns whether it shows that two devices take turns."""
+        """Record a batch; whether it shows that two devices alternate."""
         turns = self._turns.setdefault(node, OrderedDict())
         self._turns.move_to_end(node)
         if len(self._turns) > NODES_LIMIT:
@@ -46,12 +46,12 @@ class BatchSessions:
         return came_back
 
     def is_shared(self, node: str, now_ns: int) -> bool:
-        """Whether sessions of ``node`` took turns lately."""
+        """Whether sessions of ``node`` alternated lately."""
         return now_ns < self._shared_until_ns.get(node, 0)
 
 
 class StatusSessions:
-    """The sessions that nodes say to be in. Any thread may ask."""
+    """The sessions in the status messages of nodes. Any thread may call."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[tuple[str, str], list[str]] = OrderedDict()

@@ -19,7 +19,7 @@ from common.errors import RegistryError
 
 
 class Keys:
-    """Keys in ``folder``: ``<role>-<number>.pem``, made when first asked for."""
+    """Keys in ``folder``: ``<role>-<number>.pem``, created at first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,7 +27,10 @@ class Keys:
         os.chmod(folder, 0o700)
 
     def signer(self, role: str, number: int = 1) -> CryptoSigner:
-        """The signer of a role's key. Raises `RegistryError` for a file that is not an Ed25519 key."""
+        """The signer of a role's key, created at first use.
+
+        Raises `RegistryError` for a file that is not an Ed25519 key.
+        """
         path = self._folder / f"{role}-{number}.pem"
         if not path.exists():
             fresh = Ed25519PrivateKey.generate()
@@ -46,7 +49,7 @@ class Keys:
         return [self.signer(role, number) for number in range(1, count + 1)]
 
     def present(self, role: str) -> list[CryptoSigner]:
-        """Every key of a role that is there."""
+        """Every key of a role with a file."""
         return [self.signer(role, number) for number in self._numbers(role)]
 
     def latest(self, role: str) -> int:

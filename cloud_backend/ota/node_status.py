@@ -1,9 +1,9 @@
-"""Where each node of a rollout stands, for people to look at. No I/O, no clock of its own. Rules:
+"""Status of each node of a rollout, for the pages and commands. No I/O, no clock of its own. Rules:
 
 - A node belongs to the first wave that reaches it, by the nodes' own arithmetic (`common.deployment`).
 - Its state follows from the newest step that it reported about the rollout's version. A refusal that does
-  not stand (`cloud_backend.ota.waves.PASSING_REASONS`) is ``retrying``.
-- A refusal or reversal that an operator asked the node for is ``sent back``.
+  not stay (`cloud_backend.ota.waves.TRANSIENT_REASONS`) is ``retrying``.
+- A refusal or reversal by an operator's request on the node is ``sent back``.
 - Where the rollout was reverted, a node that had switched and runs another version now is ``reverted``.
 - A node that was not seen since its wave began, or cannot check for updates, is ``pending`` after the
   deadline (`cloud_backend.ota.waves`).
@@ -18,12 +18,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cloud_backend.ota.waves import OPERATOR, PASSING_REASONS, Member, NodeReport, Outcome, outcomes
+from cloud_backend.ota.waves import OPERATOR, TRANSIENT_REASONS, Member, NodeReport, Outcome, outcomes
 from common.deployment import position_of
 
 
 class State(StrEnum):
-    """Where one node stands; the order is that of a list that shows trouble first."""
+    """State of a node in a rollout; the order is that of a list with trouble first."""
 
     REVERTED = "reverted"
     REFUSED = "refused"
@@ -53,8 +53,8 @@ _SWITCHED = (State.SOAKING, State.CONFIRMED)
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A node that the rollout means; ``version`` is what it runs now.
+class ReachedNode:
+    """A node that the rollout reaches; ``version`` is its live model.
 
     ``problem`` is the reason why it cannot check for updates, empty where it can.
     """
@@ -79,8 +79,8 @@ class LastStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A rollout: its version, its waves as shares, how far it is, and the rules that judge it."""
+class RolloutStatus:
+    """A rollout: its version, its waves as shares, its present wave, and the rules that judge it."""
 
     id: str
     version: str
@@ -88,14 +88,14 @@ class Course:
     waves: Sequence[float]
     wave: int
     began_ns: int
-    """When the present wave began, or the cloud if that was later."""
+    """Begin of the present wave, or of the cloud if that was later."""
     deadline_s: float
     failure_share: float
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where one node stands; ``wave`` counts from 0, ``outcome`` is None where its wave has not begun."""
+class NodeStatus:
+    """Status of one node; ``wave`` counts from 0, ``outcome`` is None before the begin of its wave."""
 
     node: str
     site: str
@@ -110,25 +110,25 @@ class Standing:
     problem: str = ""
 
 
-def standings(
-    course: Course,
-    reached: Iterable[Reached],
+def node_statuses(
+    rollout: RolloutStatus,
+    reached: Iterable[ReachedNode],
     last: Iterable[LastStep],
     reports: Iterable[NodeReport],
     now_ns: int,
-) -> list[Standing]:
-    """Every node of the rollout, trouble first. ``reports`` are the steps that tell, as for `outcomes`."""
+) -> list[NodeStatus]:
+    """Every node of the rollout, trouble first. ``reports`` are those of `outcomes`."""
     nodes = list(reached)
-    waves = {node.node: _wave_of(node.node, course) for node in nodes}
+    waves = {node.node: _wave_of(node.node, rollout) for node in nodes}
     members = [
-        member_of(node.node, max(course.began_ns, node.enrolled_ns), node.last_seen_ns, node.problem)
+        member_of(node.node, max(rollout.began_ns, node.enrolled_ns), node.last_seen_ns, node.problem)
         for node in nodes
-        if waves[node.node] <= course.wave
+        if waves[node.node] <= rollout.wave
     ]
-    found = outcomes(members, reports, now_ns, course.deadline_s)
+    found = outcomes(members, reports, now_ns, rollout.deadline_s)
     steps = {step.node: step for step in last}
     all_ = [
-        _standing(course, node, waves[node.node], steps.get(node.node), found.get(node.node))
+        _status_of(rollout, node, waves[node.node], steps.get(node.node), found.get(node.node))
         for node in nodes
     ]
     silent = Outcome.SILENT
@@ -136,38 +136,38 @@ def standings(
 
 
 def member_of(node: str, since_ns: int, last_seen_ns: int, problem: str) -> Member:
-    """A node of a wave that it came to know of at ``since_ns``."""
+    """A node of a wave; its deadline runs from ``since_ns``."""
     return Member(node, since_ns, reachable=last_seen_ns >= since_ns and not problem)
 
 
-def failures_to_revert(course: Course, nodes: int) -> int:
-    """How many failed or silent nodes of ``nodes`` revert the rollout; at least one."""
-    return max(1, math.ceil(course.failure_share * nodes - 1e-9))
+def failures_to_revert(rollout: RolloutStatus, nodes: int) -> int:
+    """Number of failed or silent nodes of ``nodes`` that reverts the rollout; at least one."""
+    return max(1, math.ceil(rollout.failure_share * nodes - 1e-9))
 
 
-def states(nodes: Iterable[Standing]) -> dict[str, int]:
-    """How many nodes stand where; states without nodes are left out."""
+def states(nodes: Iterable[NodeStatus]) -> dict[str, int]:
+    """Number of nodes by state; states without nodes are left out."""
     return dict(Counter(str(each.state) for each in nodes))
 
 
-def _wave_of(node: str, course: Course) -> int:
-    position = position_of(node, course.id)
-    return next(number for number, share in enumerate(course.waves) if position < share)
+def _wave_of(node: str, rollout: RolloutStatus) -> int:
+    position = position_of(node, rollout.id)
+    return next(number for number, share in enumerate(rollout.waves) if position < share)
 
 
-def _standing(
-    course: Course, node: Reached, wave: int, last: LastStep | None, outcome: Outcome | None
-) -> Standing:
+def _status_of(
+    rollout: RolloutStatus, node: ReachedNode, wave: int, last: LastStep | None, outcome: Outcome | None
+) -> NodeStatus:
     state = _STATES.get(last.step, State.WAITING) if last is not None else State.WAITING
-    if last is not None and state is State.REFUSED and last.reason in PASSING_REASONS:
+    if last is not None and state is State.REFUSED and last.reason in TRANSIENT_REASONS:
         state = State.RETRYING
     if last is not None and state in (State.REFUSED, State.REVERTED) and last.reason == OPERATOR:
         state = State.SENT_BACK
-    if course.state == "reverted" and state in _SWITCHED and node.version != course.version:
+    if rollout.state == "reverted" and state in _SWITCHED and node.version != rollout.version:
         state = State.REVERTED
     if outcome is Outcome.PENDING:
         state = State.PENDING
-    return Standing(
+    return NodeStatus(
         node.node,
         node.site,
         node.virtual,

@@ -1,4 +1,4 @@
-"""Who is in a wave, how far it is, and what follows from that. No I/O, no clock of its own.
+"""Rules of a wave: its members, their outcomes, and the next action. No I/O, no clock of its own.
 
 Rules of `decide`:
 
@@ -6,16 +6,16 @@ Rules of `decide`:
   a later ``reverted`` or ``refused`` takes it back (as a later ``confirmed`` repairs a failure).
 - A node that has reported neither within ``soak_s + silence_s`` after its wave began (or after it came to
   know of the rollout: enrolled later, or the cloud was down) is *silent* and counts as failed, if it was
-  seen after its wave began. One that was not seen, or that cannot check for updates, is *pending*: it says
-  nothing about the version, and adopts it when it is back.
-- Refusals that somebody on a node's network can cause do not count at once: the node tries again, and
-  the deadline judges it.
+  seen after its wave began. One that was not seen, or that cannot check for updates, is *pending*: it is no
+  evidence about the version, and adopts it when it is back.
+- Refusals that an attacker on a node's network can cause do not count at once: the node retries, and the
+  deadline judges it.
 - A node that an operator took back from the version is *sent back*: that is a decision about the node, so
   it counts as neither adopted nor failed, nor among those of which failures are a share.
 - When failed nodes are at least one and at least ``failure_share`` of the wave, the rollout is reverted.
 - The next wave begins when every node of this one has adopted, failed, been sent back or is pending. A wave
-  without nodes passes; one whose nodes were all sent back or are pending does not, for then nothing speaks
-  for the version.
+  without nodes passes; one whose nodes were all sent back or are pending does not: there is no evidence for
+  the version.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from enum import StrEnum
 
 from common.deployment import Deployment, NodeTraits, position_of, version_for
 
-SALT_TRIES = 500
-PASSING_REASONS = frozenset(
+SALT_ATTEMPTS = 500
+TRANSIENT_REASONS = frozenset(
     {
         "unsigned",
         "key_compromise",
@@ -47,13 +47,13 @@ PASSING_REASONS = frozenset(
         "recalled",
     }
 )
-"""Reasons for a refusal that does not stand: the node tries again."""
+"""Reasons of refusals after which the node retries."""
 OPERATOR = "operator"
-"""The reason of a refusal or a reversal that an operator asked the node for."""
+"""Reason of a refusal or reversal by an operator's request on the node."""
 
 
 class Outcome(StrEnum):
-    """What became of one node of a wave."""
+    """Outcome of one node of a wave."""
 
     WAITING = "waiting"
     ADOPTED = "adopted"
@@ -64,7 +64,7 @@ class Outcome(StrEnum):
 
 
 class Action(StrEnum):
-    """What a rollout does next."""
+    """Next action of a rollout."""
 
     WAIT = "wait"
     ADVANCE = "advance"
@@ -106,7 +106,7 @@ class WaveRules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows, with the outcome of each node and the reason in words."""
+    """The next action, with the outcome of each node and the reason as text."""
 
     action: Action
     outcomes: dict[str, Outcome]
@@ -119,25 +119,27 @@ class Decision:
 def outcomes(
     members: Iterable[Member], reports: Iterable[NodeReport], now_ns: int, deadline_s: float
 ) -> dict[str, Outcome]:
-    """The outcome of each member: its last report, or what the lack of one means."""
-    said: dict[str, Outcome] = {}
+    """The outcome of each member: by its last report, or by the lack of one."""
+    reported: dict[str, Outcome] = {}
     for report in reports:
         if report.step == "confirmed":
-            said[report.node] = Outcome.ADOPTED
+            reported[report.node] = Outcome.ADOPTED
         elif report.step in ("reverted", "refused") and report.reason == OPERATOR:
-            said[report.node] = Outcome.SENT_BACK
-        elif report.step == "reverted" or (report.step == "refused" and report.reason not in PASSING_REASONS):
-            said[report.node] = Outcome.FAILED
+            reported[report.node] = Outcome.SENT_BACK
+        elif report.step == "reverted" or (
+            report.step == "refused" and report.reason not in TRANSIENT_REASONS
+        ):
+            reported[report.node] = Outcome.FAILED
     return {
-        member.node: said.get(
+        member.node: reported.get(
             member.node,
-            _unanswered(member, now_ns, deadline_s),
+            _without_report(member, now_ns, deadline_s),
         )
         for member in members
     }
 
 
-def _unanswered(member: Member, now_ns: int, deadline_s: float) -> Outcome:
+def _without_report(member: Member, now_ns: int, deadline_s: float) -> Outcome:
     if now_ns - member.since_ns < deadline_s * 1e9:
         return Outcome.WAITING
     return Outcome.SILENT if member.reachable else Outcome.PENDING
@@ -146,21 +148,21 @@ def _unanswered(member: Member, now_ns: int, deadline_s: float) -> Outcome:
 def decide(
     rules: WaveRules, members: Sequence[Member], reports: Iterable[NodeReport], now_ns: int
 ) -> Decision:
-    """What the rollout does next (see the rules above)."""
+    """The next action of the rollout, by the rules above."""
     found = outcomes(members, reports, now_ns, rules.soak_s + rules.silence_s)
     counts = Counter(found.values())
     failed = counts[Outcome.FAILED] + counts[Outcome.SILENT]
     judged = len(found) - counts[Outcome.SENT_BACK] - counts[Outcome.PENDING]
     if failed and failed >= rules.failure_share * judged:
         bad = sorted(node for node, outcome in found.items() if outcome in (Outcome.FAILED, Outcome.SILENT))
-        told = ", ".join(f"{node} {found[node]}" for node in bad[:5]) + (" ..." if len(bad) > 5 else "")
-        reason = f"{failed} of {judged} nodes of wave {rules.wave + 1} failed: {told}"
+        named = ", ".join(f"{node} {found[node]}" for node in bad[:5]) + (" ..." if len(bad) > 5 else "")
+        reason = f"{failed} of {judged} nodes of wave {rules.wave + 1} failed: {named}"
         return Decision(Action.REVERT, found, reason)
     if counts[Outcome.WAITING]:
         return Decision(Action.WAIT, found)
     if found and not judged:
         away = f", {counts[Outcome.PENDING]} of them pending" if counts[Outcome.PENDING] else ""
-        reason = f"no node of wave {rules.wave + 1} speaks for the version{away}"
+        reason = f"no node of wave {rules.wave + 1} is evidence for the version{away}"
         return Decision(Action.WAIT, found, reason)
     return Decision(Action.FINISH if rules.wave + 1 >= rules.waves else Action.ADVANCE, found)
 
@@ -185,7 +187,7 @@ def choose_rollout(fresh: Callable[[], str], share: float, nodes: Collection[str
         return fresh(), share
     wanted = max(1, round(share * len(nodes)))
     best, best_count = "", 0
-    for _ in range(SALT_TRIES):
+    for _ in range(SALT_ATTEMPTS):
         name = fresh()
         count = sum(position_of(node, name) < share for node in nodes)
         if count and (not best_count or abs(count - wanted) < abs(best_count - wanted)):

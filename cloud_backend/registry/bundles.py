@@ -1,4 +1,4 @@
-"""Where bundles lie: ``<root>/<app>/<version>/``, on any file system that fsspec can open.
+"""Folders of bundles: ``<root>/<app>/<version>/``, on any file system that fsspec can open.
 
 On a local disk a bundle is used where it lies. From anywhere else it is fetched once into a local
 folder, and checked against its manifest there, so a store that alters files is found out.

@@ -1,4 +1,4 @@
-"""Run a bundle's golden cases in the cloud, before any node has to."""
+"""Golden cases of a bundle, run in the cloud before any node runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that enrolments carry: what nodes on other machines can reach, and what only this machine can.
+"""Addresses in enrolments: those that other machines can reach, and those of this machine only.
 
 A cloud that listens on loopback alone serves nodes on its own machine, and loopback addresses in their
 enrolments are right. Any other cloud must name addresses that other machines can reach (`http.public_url`,

@@ -50,7 +50,7 @@ FILES = ("ports.json",)
 LEFT_OUT = (
     "samples that were still arriving (nodes send them again)",
     "unfinished candidates of training jobs that ran (the restored cloud starts these jobs again)",
-    "the broker's own folder (the cloud writes it at its start; nodes hold what was not acknowledged)",
+    "the broker's own folder (the cloud writes it at its start; nodes keep unacknowledged events)",
     "the settings file, and the log that the process prints",
 )
 """Deliberately not in a backup; docs/operations.md repeats it."""

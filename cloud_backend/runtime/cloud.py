@@ -1,4 +1,4 @@
-"""The cloud's parts, put together once by `cloud_backend.runtime.assembly` and handed to the API."""
+"""The cloud's parts, assembled once by `cloud_backend.runtime.assembly` and handed to the API."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Cloud:
     clock: Clock
 
     def status(self) -> dict[str, Any]:
-        """What runs, as JSON values: the broker and what ingest has counted since the start."""
+        """State of the cloud as JSON values: the broker, the counters of ingest, and errors of apps."""
         broker = {
             "kind": self.broker.kind,
             "pid": self.broker.pid,

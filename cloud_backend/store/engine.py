@@ -5,7 +5,7 @@ otherwise fail at once ("database is locked") when another one has committed in 
 reads should not queue for the write lock: give it `read_only` (``Session(read_only(engine))``), which
 sees one snapshot and never waits for a writer.
 
-A JSON column whose text cannot be read within the bounds reads as an object that says so.
+A JSON column whose text cannot be read within the bounds reads as an object with the reason.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_only(engine: Engine) -> Engine:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a database error says that the database is unwell, rather than that the statement is wrong.
+    """Whether a database error is an outage of the database, not an error of the statement.
 
     The same transaction may succeed later: full disk, lost connection, lock, server going down.
     """

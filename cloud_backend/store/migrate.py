@@ -32,12 +32,12 @@ def upgrade(engine: Engine) -> None:
             command.upgrade(settings, "head")
         except CommandError as error:
             raise StoreError(
-                f"this edgeloop does not know the schema of the database ({error}): upgrade edgeloop"
+                f"the schema of the database is newer than this edgeloop ({error}): upgrade edgeloop"
             ) from error
 
 
 def config() -> Config:
-    """Where Alembic finds the migrations."""
+    """Configuration of Alembic with the packaged migrations."""
     settings = Config()
     settings.set_main_option("script_location", "cloud_backend.store:migrations")
     settings.set_main_option("path_separator", "os")

@@ -94,7 +94,7 @@ class StoredEvent(SQLModel, table=True):
 
 
 class Quarantined(SQLModel, table=True):
-    """What arrived and could not be taken, with its reason. Bounded by `cloud_backend.ingest`."""
+    """A refused message or event, with its reason. Bounded by `cloud_backend.ingest`."""
 
     __tablename__ = "quarantine"
     id: int | None = Field(default=None, primary_key=True)
@@ -145,7 +145,7 @@ class Node(SQLModel, table=True):
 
 
 class NodeProblem(SQLModel, table=True):
-    """What the cloud saw go wrong with a node, by kind (`cloud_backend.ingest.node_problems`)."""
+    """A problem of a node that the cloud detected, by kind (`cloud_backend.ingest.node_problems`)."""
 
     __tablename__ = "node_problem"
     node: str = Field(primary_key=True)
@@ -158,7 +158,7 @@ class NodeProblem(SQLModel, table=True):
 
 
 class Adoption(SQLModel, table=True):
-    """Log of what nodes reported about adopting models (``edgeloop.adoption`` events)."""
+    """Log of the adoption of models by nodes (``edgeloop.adoption`` events)."""
 
     __tablename__ = "adoption"
     stream_id: int = Field(primary_key=True)
@@ -218,7 +218,7 @@ class RolloutRow(SQLModel, table=True):
 
 
 class AppState(SQLModel, table=True):
-    """What the cloud knows once per app: its production version, deployment serial, projection version."""
+    """State of an app: its production version, deployment serial, and projection version."""
 
     __tablename__ = "app_state"
     app: str = Field(primary_key=True)
@@ -274,7 +274,7 @@ class SampleRow(SQLModel, table=True):
 
 
 class UploadCount(SQLModel, table=True):
-    """What a node has sent as samples since it was enrolled: the account of what left it."""
+    """Samples that a node has uploaded since its enrolment: the account of data that left it."""
 
     __tablename__ = "upload_count"
     node: str = Field(primary_key=True)
@@ -310,7 +310,7 @@ class AlertAck(SQLModel, table=True):
 
 
 class DailyCount(SQLModel, table=True):
-    """Events received from a node on a UTC day, by type: the account of what left it as events.
+    """Events received from a node on a UTC day, by type: the account of data that left it.
 
     Types beyond `cloud_backend.ingest.daily_counts.TYPES_LIMIT` a node and day are counted as ``other``.
     """

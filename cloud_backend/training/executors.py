@@ -1,4 +1,4 @@
-"""Where a job runs: in a child process of the cloud, or on a Ray cluster. Both give the same folder."""
+"""Executors of jobs: a child process of the cloud, or a Ray cluster. Both fill the same folder."""
 
 # Ray is optional.
 # pyright: reportMissingImports=false
@@ -27,15 +27,15 @@ class Run(Protocol):
     """A job that was started."""
 
     def poll(self) -> str | None:
-        """None while it runs; else how it ended, empty if in good order."""
+        """None while it runs; else the reason of its end, empty for a regular one."""
         ...
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Request its stop."""
         ...
 
     def kill(self) -> None:
-        """Make it stop."""
+        """Kill it."""
         ...
 
 
@@ -45,7 +45,7 @@ class Executor(Protocol):
     def start(self, folder: Path) -> Run: ...
 
     def abandon(self, folder: Path) -> None:
-        """End what an earlier life of the cloud may have left running in ``folder``."""
+        """End a job that an earlier start of the cloud may have left running in ``folder``."""
         ...
 
 
@@ -171,7 +171,7 @@ def pack(folder: Path) -> dict[str, bytes]:
 
 
 def run_remote(files: dict[str, bytes]) -> dict[str, bytes]:
-    """What the cluster runs: unpack, `run_job`, and give back the candidate and the result."""
+    """The task on the cluster: unpack, `run_job`, and return the candidate and the result."""
     from cloud_backend.training.worker import run_job
 
     with tempfile.TemporaryDirectory(prefix="edgeloop-job-") as name:

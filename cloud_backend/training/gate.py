@@ -1,4 +1,4 @@
-"""The gate: is a candidate better than production, and worse nowhere that matters?
+"""The gate: a candidate must be better than production, and on no guarded slice worse.
 
 Pure. Rules:
 
@@ -48,10 +48,10 @@ class HeldOut(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What the gate found; ``reasons`` are empty if it passed.
+    """The verdict of the gate; ``reasons`` are empty if it passed.
 
     ``evidence`` counts the held-out cases from the field that both models were judged on, by what they are;
-    ``basis`` says in words what the verdict stands on.
+    ``basis`` is the text that names it.
     """
 
     passed: bool
@@ -92,7 +92,7 @@ def judge(
         elif not gain >= rule.min_gain:
             reasons.append(
                 f"{rule.figure} is {own:.6g}, production's {other:.6g}: better by {gain:.2%}, "
-                f"at least {rule.min_gain:.2%} is asked"
+                f"at least {rule.min_gain:.2%} is required"
             )
     slices = _judge_slices(rule, candidate, production)
     reasons += [f"slice {s.name}: {s.note}" for s in slices if not s.passed]
@@ -127,7 +127,7 @@ def _evidence(candidate: Metrics, held_out: HeldOut) -> dict[str, int]:
 
 
 def _basis(evidence: Mapping[str, int], compared: bool, held_out: HeldOut) -> str:
-    """What a verdict stands on, in words."""
+    """The basis of a verdict, as text."""
     if not evidence:
         return "nothing that was held out; virtual data alone is no evidence"
     cases = ", ".join(f"{count} {name}" for name, count in evidence.items())

@@ -29,7 +29,7 @@ SPEC, PROGRESS, LOG, RESULT, BUNDLE = "job.json", "progress.jsonl", "log.txt", "
 
 
 class SampleFile(msgspec.Struct, frozen=True):
-    """A stored sample: where its arrays lie and what is known about it."""
+    """A stored sample: the file of its arrays, and its attributes."""
 
     digest: str
     path: str
@@ -77,7 +77,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredArrays(Mapping[str, NDArray[Any]]):
-    """The arrays of a stored sample, read when first asked for, so that a job need not hold all at once."""
+    """The arrays of a stored sample, read at first use, so that a job need not hold all at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -15,7 +15,7 @@ HELD_OUT_SHARE = 0.3
 
 
 def place_of(app: str, group: str) -> float:
-    """Where a group lies in [0, 1)."""
+    """Position of a group in [0, 1)."""
     hashed = hashlib.sha256(f"{app}\n{group}".encode()).digest()
     return int.from_bytes(hashed[:8], "big") / 2**64
 

@@ -5,7 +5,7 @@ task calls `run_job` in the same way. It trains from the production bundle, eval
 production on the same held-out samples and sets, lets the gate judge, writes the findings and the
 lineage into the candidate's manifest, and writes ``result.json`` last.
 
-SIGTERM asks the job to stop at its next progress report. A child whose cloud has died ends by itself:
+SIGTERM stops the job at its next progress report. A child whose cloud has died ends by itself:
 its standard input, which the cloud holds open, closes then.
 """
 
@@ -88,7 +88,7 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
     if (candidate.manifest.app, candidate.version) != (spec.app, spec.version):
         raise TrainingError(
             f"the training of {spec.app} made {candidate.manifest.app} {candidate.version}, "
-            f"asked for was {spec.app} {spec.version}"
+            f"the job is for {spec.app} {spec.version}"
         )
     candidate = open_bundle(output, app=spec.app)
     check_golden(candidate)

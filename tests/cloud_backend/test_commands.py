@@ -227,6 +227,7 @@ def test_what_is_named_by_hand_is_measured_before_what_the_environment_names(
             )
 
     class Spec:
+        name = NAME
         starter = make_learner(tmp_path / "starter").starter
 
         def load_train(self) -> Training:

@@ -23,7 +23,7 @@ from cloud_backend.api.auth.sign_in_page import redirect_page, refused_page, sig
 from cloud_backend.api.dependencies import CloudDep
 from cloud_backend.api.schemas.sessions import NAME_LIMIT
 from cloud_backend.store.engine import is_outage
-from common.errors import AccessDenied, TooManyTries
+from common.errors import AccessDenied, LoginThrottled
 
 DEVICE_COOKIE = "edgeloop-device"
 _FIELDS = 10
@@ -61,7 +61,7 @@ async def sign_in(request: Request, cloud: CloudDep) -> Response:
             request.cookies.get(DEVICE_COOKIE, ""),
             limiter=_password_limiter(request),
         )
-    except TooManyTries as error:
+    except LoginThrottled as error:
         text = f"Too many wrong passwords. Wait {_duration(error.wait_s)}, then try again."
         headers = {"Retry-After": str(error.wait_s)}
         return sign_in_page(page, problem=text, name=name, status=429, headers=headers)

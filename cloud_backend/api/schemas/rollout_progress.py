@@ -11,12 +11,12 @@ from sqlalchemy import func, or_, select
 from sqlmodel import Session, col
 
 from cloud_backend.ota.node_status import (
-    Course,
     LastStep,
-    Reached,
-    Standing,
+    NodeStatus,
+    ReachedNode,
+    RolloutStatus,
     failures_to_revert,
-    standings,
+    node_statuses,
     states,
 )
 from cloud_backend.ota.rollout_rows import reports_of
@@ -71,7 +71,7 @@ class RolloutNode(BaseModel):
     problem: str = Field(description="why the node cannot check for updates; empty if it can")
 
     @classmethod
-    def of(cls, found: Standing) -> RolloutNode:
+    def of(cls, found: NodeStatus) -> RolloutNode:
         return cls(
             node=found.node,
             site=found.site,
@@ -106,7 +106,7 @@ def progress_of(
     session: Session, row: RolloutRow, settings: RolloutSettings, started_ns: int, now_ns: int
 ) -> ProgressPublic:
     """Read the progress of a rollout; ``started_ns`` is the start of this cloud."""
-    course = Course(
+    rollout = RolloutStatus(
         id=row.id,
         version=row.version,
         state=row.state,
@@ -116,8 +116,8 @@ def progress_of(
         deadline_s=row.soak_s + settings.silence_s,
         failure_share=settings.failure_share,
     )
-    found = standings(
-        course,
+    found = node_statuses(
+        rollout,
         _reached(session, row, settings),
         _last_steps(session, row),
         reports_of(session, row),
@@ -128,29 +128,29 @@ def progress_of(
         app=row.app,
         version=row.version,
         state=row.state,
-        waves=[_wave(course, number, found) for number in range(len(row.waves))],
+        waves=[_wave(rollout, number, found) for number in range(len(row.waves))],
         states=states(found),
         problems=dict(Counter(each.problem for each in found if each.problem)),
-        deciding=_deciding(course, found) if row.ended_ns is None else None,
+        deciding=_deciding(rollout, found) if row.ended_ns is None else None,
         nodes_total=len(found),
         nodes=[RolloutNode.of(each) for each in found[:NODES_LIMIT]],
     )
 
 
-def _wave(course: Course, number: int, found: list[Standing]) -> WaveProgress:
+def _wave(rollout: RolloutStatus, number: int, found: list[NodeStatus]) -> WaveProgress:
     own = [each for each in found if each.wave == number]
-    if number > course.wave:
-        state = "waiting" if course.state == "running" else "stopped"
-    elif number < course.wave or course.state == "done":
+    if number > rollout.wave:
+        state = "waiting" if rollout.state == "running" else "stopped"
+    elif number < rollout.wave or rollout.state == "done":
         state = "done"
     else:
-        state = "running" if course.state == "running" else "stopped"
+        state = "running" if rollout.state == "running" else "stopped"
     return WaveProgress(
-        number=number + 1, share=course.waves[number], state=state, nodes=len(own), states=states(own)
+        number=number + 1, share=rollout.waves[number], state=state, nodes=len(own), states=states(own)
     )
 
 
-def _deciding(course: Course, found: list[Standing]) -> DecisionCounts:
+def _deciding(rollout: RolloutStatus, found: list[NodeStatus]) -> DecisionCounts:
     outcomes = Counter(each.outcome for each in found if each.outcome is not None)
     nodes = sum(outcomes.values())
     return DecisionCounts(
@@ -162,13 +162,13 @@ def _deciding(course: Course, found: list[Standing]) -> DecisionCounts:
         pending=outcomes[Outcome.PENDING],
         sent_back=outcomes[Outcome.SENT_BACK],
         failures_to_revert=failures_to_revert(
-            course, nodes - outcomes[Outcome.SENT_BACK] - outcomes[Outcome.PENDING]
+            rollout, nodes - outcomes[Outcome.SENT_BACK] - outcomes[Outcome.PENDING]
         ),
-        deadline_ns=course.began_ns + int(course.deadline_s * 1e9),
+        deadline_ns=rollout.began_ns + int(rollout.deadline_s * 1e9),
     )
 
 
-def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> list[Reached]:
+def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> list[ReachedNode]:
     """The nodes of the rollout: seen around its time, or with a report of it.
 
     Nodes that were retired before the end of the rollout are excluded.
@@ -196,7 +196,9 @@ def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> li
         query = query.where(or_(col(Node.retired_ns) == 0, col(Node.retired_ns) > row.ended_ns))
     bound = msgspec.convert(row.constraint, Constraint)
     return [
-        Reached(name, site, virtual, version, enrolled_ns, seen_ns, problem if row.ended_ns is None else "")
+        ReachedNode(
+            name, site, virtual, version, enrolled_ns, seen_ns, problem if row.ended_ns is None else ""
+        )
         for name, site, profile, tags, virtual, version, enrolled_ns, seen_ns, problem in session.execute(
             query
         )

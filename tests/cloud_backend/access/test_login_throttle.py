@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cloud_backend.access.devices import LIFE_S, Devices
-from cloud_backend.access.login_throttle import FREE_TRIES, Tries
+from cloud_backend.access.login_throttle import FREE_TRIES, LoginThrottle
 
 S = 1_000_000_000
 
 
 def test_wrong_passwords_from_everywhere_do_not_keep_a_known_browser_out() -> None:
-    tries = Tries()
+    tries = LoginThrottle()
     for number in range(250):
         tries.begin(f"10.0.{number}.1", 0)
     assert tries.begin("192.0.2.1", 0) > 0
@@ -17,7 +17,7 @@ def test_wrong_passwords_from_everywhere_do_not_keep_a_known_browser_out() -> No
 
 
 def test_a_known_browser_is_counted_by_itself_wherever_it_is() -> None:
-    tries = Tries()
+    tries = LoginThrottle()
     for number in range(FREE_TRIES):
         assert tries.begin(f"192.0.2.{number}", 0, "device-1") == 0
     assert tries.begin("192.0.2.99", 0, "device-1") > 0
@@ -26,7 +26,7 @@ def test_a_known_browser_is_counted_by_itself_wherever_it_is() -> None:
 
 
 def test_a_right_password_clears_the_browser() -> None:
-    tries = Tries()
+    tries = LoginThrottle()
     for _ in range(FREE_TRIES):
         tries.begin("192.0.2.1", 0, "device-1")
     tries.succeeded("192.0.2.1", "device-1")

@@ -14,14 +14,14 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from cloud_backend.access import login_throttle, passwords, sessions
-from cloud_backend.access.login_throttle import FORGET_S, FREE_TRIES, FREE_TRIES_OF_ALL, Tries, key_of
+from cloud_backend.access.login_throttle import FORGET_S, FREE_TRIES, FREE_TRIES_OF_ALL, LoginThrottle, key_of
 from cloud_backend.access.passwords import Passwords, generate
 from cloud_backend.access.sessions import IDLE_S, LIFE_S, NOTE_USE_S, SESSIONS, TOKEN_PREFIX
 from cloud_backend.access.tickets import LIFE_S as TICKET_S
 from cloud_backend.access.tickets import TICKETS, Tickets
 from cloud_backend.access.tokens import Access, Principal
 from cloud_backend.store.tables import WebSession
-from common.errors import AccessDenied, TooManyTries
+from common.errors import AccessDenied, LoginThrottled
 from tests.cloud_backend.ingest.nodes import rows
 from tests.waiting import PATIENCE_S
 
@@ -130,7 +130,7 @@ def test_a_damaged_file_lets_nobody_in_and_says_what_to_do(tmp_path: Path, conte
 
 
 def test_the_fourth_wrong_password_must_wait_and_each_further_one_twice_as_long(clock: HandClock) -> None:
-    counted = Tries()
+    counted = LoginThrottle()
     waits = []
     for _ in range(12):
         if wait_s := counted.begin("10.0.0.1", clock()):
@@ -142,13 +142,13 @@ def test_the_fourth_wrong_password_must_wait_and_each_further_one_twice_as_long(
 
 
 def test_tries_at_the_same_moment_are_no_way_around(clock: HandClock) -> None:
-    counted = Tries()
+    counted = LoginThrottle()
     begun = [counted.begin("10.0.0.1", clock()) for _ in range(100)]
     assert begun.count(0) == FREE_TRIES
 
 
 def test_many_addresses_are_slowed_together_but_not_for_long(clock: HandClock) -> None:
-    counted = Tries()
+    counted = LoginThrottle()
     begun = [counted.begin(f"10.0.{n // 250}.{n % 250}", clock()) for n in range(5000)]
     assert begun.count(0) == FREE_TRIES_OF_ALL
     for n in range(100):
@@ -157,7 +157,7 @@ def test_many_addresses_are_slowed_together_but_not_for_long(clock: HandClock) -
 
 
 def test_a_right_password_clears_its_address(clock: HandClock) -> None:
-    counted = Tries()
+    counted = LoginThrottle()
     for _ in range(200):
         assert counted.begin("10.0.0.1", clock()) == 0
         counted.succeeded("10.0.0.1")
@@ -165,7 +165,7 @@ def test_a_right_password_clears_its_address(clock: HandClock) -> None:
 
 
 def test_who_was_quiet_for_an_hour_is_forgotten(clock: HandClock) -> None:
-    counted = Tries()
+    counted = LoginThrottle()
     for n in range(FREE_TRIES):
         counted.begin("10.0.0.1", clock())
         counted.begin(f"10.0.1.{n}", clock())
@@ -183,7 +183,7 @@ def test_addresses_of_one_network_count_as_one() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 5000), st.booleans()), max_size=200))
 def test_whoever_waits_as_told_may_try_and_nobody_before(steps: list[tuple[int, float, bool]]) -> None:
-    counted, clock = Tries(), HandClock()
+    counted, clock = LoginThrottle(), HandClock()
     for address, pause_s, right in steps:
         clock.wait(pause_s)
         wait_s = counted.begin(f"a{address}", clock())
@@ -199,7 +199,7 @@ def test_whoever_waits_as_told_may_try_and_nobody_before(steps: list[tuple[int, 
 @given(st.lists(st.floats(0, 600), max_size=300))
 def test_wrong_tries_of_one_address_are_few_whatever_their_times(pauses_s: list[float]) -> None:
     """Without an hour of quiet, k tries take at least the sum of the doubling waits."""
-    counted, clock = Tries(), HandClock()
+    counted, clock = LoginThrottle(), HandClock()
     begun = 0
     start = clock()
     for pause_s in pauses_s:
@@ -210,7 +210,7 @@ def test_wrong_tries_of_one_address_are_few_whatever_their_times(pauses_s: list[
 
 
 def test_memory_is_bounded_however_many_addresses_try(clock: HandClock) -> None:
-    counted = Tries()
+    counted = LoginThrottle()
     for n in range(login_throttle.ADDRESSES + 500):
         clock.wait(login_throttle.LAST_WAIT_OF_ALL_S if n < 100 else 0)
         counted._all.wrong = 0  # as if each had its own hour
@@ -247,7 +247,7 @@ def test_the_right_password_must_wait_like_any_other(access: Access, clock: Hand
     for _ in range(FREE_TRIES):
         with pytest.raises(AccessDenied):
             access.sign_in("Eva", "wrong", "10.0.0.1")
-    with pytest.raises(TooManyTries, match="wait 1 s") as refusal:
+    with pytest.raises(LoginThrottled, match="wait 1 s") as refusal:
         access.sign_in("Eva", PASSWORD, "10.0.0.1")
     assert refusal.value.wait_s == 1
     assert access.sign_in("Eva", PASSWORD, "10.0.0.2")

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_backend.ota.node_status import (
-    Course,
     LastStep,
-    Reached,
-    Standing,
+    NodeStatus,
+    ReachedNode,
+    RolloutStatus,
     State,
     failures_to_revert,
-    standings,
+    node_statuses,
     states,
 )
 from cloud_backend.ota.waves import Action, Member, NodeReport, Outcome, WaveRules, decide
@@ -23,7 +23,7 @@ SECOND = 1_000_000_000
 SILENT_AFTER_S = 100.0
 
 
-def course(**changes: object) -> Course:
+def rollout(**changes: object) -> RolloutStatus:
     known = {
         "id": "v2-1",
         "version": "v2",
@@ -34,23 +34,23 @@ def course(**changes: object) -> Course:
         "deadline_s": SILENT_AFTER_S,
         "failure_share": 0.1,
     }
-    return Course(**(known | changes))  # type: ignore[arg-type]
+    return RolloutStatus(**(known | changes))  # type: ignore[arg-type]
 
 
-def reached(*names: str, version: str = "v1") -> list[Reached]:
-    return [Reached(name, "here", False, version, 0) for name in names]
+def reached(*names: str, version: str = "v1") -> list[ReachedNode]:
+    return [ReachedNode(name, "here", False, version, 0) for name in names]
 
 
 def look(
-    plan: Course, nodes: list[Reached], steps: dict[str, tuple[str, str]], now_s: float = 1.0
-) -> dict[str, Standing]:
+    plan: RolloutStatus, nodes: list[ReachedNode], steps: dict[str, tuple[str, str]], now_s: float = 1.0
+) -> dict[str, NodeStatus]:
     last = [LastStep(node, step, reason, 7) for node, (step, reason) in steps.items()]
     reports = [NodeReport(node, step, reason) for node, (step, reason) in steps.items()]
-    found = standings(plan, nodes, last, reports, int(now_s * SECOND))
+    found = node_statuses(plan, nodes, last, reports, int(now_s * SECOND))
     return {each.node: each for each in found}
 
 
-def names_of_waves(plan: Course, count: int = 40) -> list[list[str]]:
+def names_of_waves(plan: RolloutStatus, count: int = 40) -> list[list[str]]:
     """Names of nodes by the wave that they belong to."""
     waves: list[list[str]] = [[] for _ in plan.waves]
     for number in range(count):
@@ -77,12 +77,12 @@ def names_of_waves(plan: Course, count: int = 40) -> list[list[str]]:
     ],
 )
 def test_the_newest_step_tells_the_state(step: str, reason: str, state: State) -> None:
-    found = look(course(), reached("n1"), {"n1": (step, reason)})["n1"]
+    found = look(rollout(), reached("n1"), {"n1": (step, reason)})["n1"]
     assert (found.state, found.step, found.reason, found.time_ns) == (state, step, reason, 7)
 
 
 def test_a_node_belongs_to_the_first_wave_that_reaches_it() -> None:
-    plan = course()
+    plan = rollout()
     first, second = names_of_waves(plan)
     found = look(plan, reached(*first, *second), {})
     assert {name for name, each in found.items() if each.wave == 0} == set(first)
@@ -91,7 +91,7 @@ def test_a_node_belongs_to_the_first_wave_that_reaches_it() -> None:
 
 
 def test_silence_counts_in_waves_that_have_begun() -> None:
-    plan = course(wave=1)
+    plan = rollout(wave=1)
     first, second = names_of_waves(plan)
     found = look(plan, reached(*first, *second), {first[0]: ("confirmed", "")}, now_s=SILENT_AFTER_S + 1)
     assert found[first[0]].outcome is Outcome.ADOPTED
@@ -100,7 +100,7 @@ def test_silence_counts_in_waves_that_have_begun() -> None:
 
 
 def test_trouble_comes_first() -> None:
-    plan = course(waves=(1.0,))
+    plan = rollout(waves=(1.0,))
     steps = {
         "a": ("confirmed", ""),
         "b": ("golden", ""),
@@ -112,7 +112,7 @@ def test_trouble_comes_first() -> None:
 
 
 def test_a_node_that_was_sent_back_is_reverted() -> None:
-    plan = course(state="reverted", waves=(1.0,))
+    plan = rollout(state="reverted", waves=(1.0,))
     steps = {"a": ("confirmed", ""), "b": ("confirmed", ""), "c": ("golden", "")}
     nodes = reached("a", "c") + reached("b", version="v2")
     found = look(plan, nodes, steps)
@@ -130,5 +130,5 @@ def test_the_count_that_reverts_is_the_one_that_decides(nodes: int, share: float
     members = [Member(f"n{number}", 0) for number in range(nodes)]
     reports = [NodeReport(f"n{number}", "refused", "golden") for number in range(failed)]
     decision = decide(WaveRules(0, 2, 1.0, 1.0, share), members, reports, 0)
-    least = failures_to_revert(course(failure_share=share), nodes)
+    least = failures_to_revert(rollout(failure_share=share), nodes)
     assert (decision.action is Action.REVERT) == (failed >= least)

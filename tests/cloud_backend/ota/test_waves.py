@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloud_backend.ota.waves import (
     OPERATOR,
-    PASSING_REASONS,
+    TRANSIENT_REASONS,
     Action,
     Decision,
     Member,
@@ -102,7 +102,7 @@ def test_a_wave_is_reverted_before_all_have_reported():
     assert at(5, reverted("a")).action is Action.REVERT
 
 
-@pytest.mark.parametrize("reason", sorted(PASSING_REASONS))
+@pytest.mark.parametrize("reason", sorted(TRANSIENT_REASONS))
 def test_a_refusal_that_an_attacker_can_cause_does_not_stop_the_fleet(reason):
     decision = at(10, NodeReport("a", "refused", reason), nodes="a")
     assert decision.action is Action.WAIT
@@ -162,7 +162,7 @@ def test_failures_are_a_share_of_those_that_are_not_pending():
 def test_a_wave_that_is_pending_whole_waits_and_says_so():
     decision = decide(RULES, away("a", "b"), [], 10 * DEADLINE_S * S)
     assert decision.action is Action.WAIT
-    assert decision.reason == "no node of wave 1 speaks for the version, 2 of them pending"
+    assert decision.reason == "no node of wave 1 is evidence for the version, 2 of them pending"
 
 
 def test_a_report_counts_whether_or_not_the_node_was_seen_since():
@@ -191,7 +191,9 @@ def last_word(node: str, reports: list[NodeReport]) -> NodeReport | None:
         r
         for r in reversed(reports)
         if r.node == node
-        and (r.step in ("confirmed", "reverted") or (r.step == "refused" and r.reason not in PASSING_REASONS))
+        and (
+            r.step in ("confirmed", "reverted") or (r.step == "refused" and r.reason not in TRANSIENT_REASONS)
+        )
     )
     return next(final, None)
 
