@@ -180,10 +180,10 @@ def test_only_a_stale_process_that_is_ours_is_ended(tmp_path: Path) -> None:
             stale.kill()
 
 
-def test_why_it_does_not_start_is_told_from_its_log(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_start_is_the_end_of_the_log(tmp_path: Path) -> None:
     no_broker = sys.executable
     broker = MosquittoBroker(no_broker, tmp_path, "127.0.0.1", free_port("127.0.0.1"), users)
-    with pytest.raises(BrokerError, match=r"broker.log says: .*Error"):
+    with pytest.raises(BrokerError, match=r"broker.log: .*Error"):
         broker.start()
     assert not broker.alive()
 
