@@ -10,7 +10,7 @@ from common.pages.api_client import ApiClient, ApiError
 
 
 class VirtualNodes:
-    """Virtual nodes, each looked up once in a visit of a page."""
+    """Looks up which nodes are virtual, each once per visit of a page."""
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api

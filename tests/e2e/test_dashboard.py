@@ -21,6 +21,7 @@ from apps.demo.screenshots.browser import DESKTOP, PHONE
 from apps.demo.world.shows import ENGINES
 from apps.demo.world.stage import Stage
 from apps.industrial.app import SPEC as INDUSTRIAL
+from common.cloud_client import CloudClient
 from common.messages import Event, Priority, encode_batch, encode_event, topics
 from common.sealing import Seal
 from tests.brokers import MqttClient
@@ -123,7 +124,7 @@ def hostile(stage: Stage) -> None:
     adoption |= {"app": APP, "rollout": MARKUP, "from_version": MARKUP}
     started = {"app": APP, "version": MARKUP, "slot": MARKUP, "profile": MARKUP, "tags": [MARKUP]}
     alarm = life | {"horizon_cycles": 30.0, "sensors": [MARKUP], "sensor_cycles": [-3.0]}
-    with ScriptedNode(stage, "hostile") as node:
+    with ScriptedNode(stage.client, "hostile") as node:
         node.send(
             Event("edgeloop.node.started", MARKUP, now_ns, Priority.EVENT, started),
             Event("edgeloop.node.health", MARKUP, now_ns, Priority.TELEMETRY, health),
@@ -204,7 +205,7 @@ def _printed_password(stage: Stage) -> str:
 
 def test_an_event_appears_by_itself(visitor: Visitor, stage: Stage) -> None:
     page = visitor.open("fleet")
-    with ScriptedNode(stage, "watched") as node:
+    with ScriptedNode(stage.client, "watched") as node:
         node.send(Event("watched.event", "a-subject-to-see", time.time_ns(), Priority.EVENT, {}))
         page.get_by_text("a-subject-to-see").first.wait_for()
 
@@ -269,7 +270,7 @@ def test_alerts_are_acknowledged_with_who_and_why(visitor: Visitor, stage: Stage
     page.get_by_role("button", name="Acknowledge industrial").first.click()
     acknowledge(page, "Ordered the parts.")
     page.get_by_text("Robin").first.wait_for()
-    with ScriptedNode(stage, "worried") as node:
+    with ScriptedNode(stage.client, "worried") as node:
         alarm = Event("worried.alarm", "a-pump", time.time_ns(), Priority.ALARM, {})
         node.send(alarm, alarm)
         page.get_by_text("a-pump").nth(1).wait_for()
@@ -326,7 +327,7 @@ def test_learning_and_rolling_out_by_hand(visitor: Visitor, stage: Stage) -> Non
     page = visitor.open("models")
     approve(page, version)
 
-    with ScriptedNode(stage, "still") as node:  # It never answers, so nothing but a person decides.
+    with ScriptedNode(stage.client, "still") as node:  # It never answers, so nothing but a person decides.
         node.send(Event("edgeloop.node.started", "still", time.time_ns(), Priority.EVENT, {"app": APP}))
         stage.wait(lambda: stage.node(node.name)["app"], "a node that runs the app")
     page = visitor.open("rollouts")
@@ -388,12 +389,12 @@ def test_another_site_can_post_nothing(visitor: Visitor, stage: Stage) -> None:
 class ScriptedNode:
     """An enrolled node that sends any event, of an app that is not installed; a context manager."""
 
-    def __init__(self, stage: Stage, name: str) -> None:
+    def __init__(self, client: CloudClient, name: str) -> None:
         self.name = name
         self._source = f"/strange/{name}"
         self._epoch = f"e{time.time_ns()}"
         self._sent = 0
-        enrolment = stage.client.post("/v1/nodes", {"node": name, "site": "strange"})
+        enrolment = client.post("/v1/nodes", {"node": name, "site": "strange"})
         self._seal = Seal.of(enrolment["wire_key"])
         self._mqtt = MqttClient(enrolment["mqtt_port"], f"strange/{name}", enrolment["mqtt_password"])
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,17 +43,17 @@ PAGES = {
     "apps/ecg/review": "Reviews become training labels.",
     "apps/ecg/patients/nobody": "unknown patient",
 }
-"""Path of each page, and what stands on it."""
+"""Path of each page, and a text on it."""
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudClient]:
-    """The API of a cloud with the ECG app and data of two patients."""
+    """The API of a cloud with the ECG app and events of two patients."""
     folder = tmp_path_factory.mktemp("ecg")
     with Children(folder / "logs") as children:
         cloud = CloudSite(children, folder / "cloud", environment={"PYTHONPATH": str(installed(folder))})
         cloud.start()
-        with cloud.client() as client, ScriptedNode(SimpleNamespace(client=client), "bed-1") as node:  # type: ignore[arg-type]
+        with cloud.client() as client, ScriptedNode(client, "bed-1") as node:
             hostile = {"patient": HOSTILE, "version": MARKUP, "virtual": True}
             events = [
                 *received.a_day(),

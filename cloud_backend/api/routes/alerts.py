@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal_column, or_, select, tuple_
-from sqlmodel import col
+from sqlmodel import Session, col
 
 from cloud_backend.api.dependencies import CloudDep, PrincipalDep, SessionDep
 from cloud_backend.api.paging import Page, Paging, cursor_of, public_page
@@ -114,9 +114,10 @@ def acknowledge(
     return alert
 
 
-def open_alarms() -> Select[Any]:
+def open_alarms(session: Session) -> int:
     """Number of alarms without acknowledgement, from an index-only scan."""
-    return select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
+    query = select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
+    return session.scalar(query) or 0
 
 
 def _alerts() -> Select[Any]:

@@ -67,7 +67,7 @@ def show_fleet(session: SessionDep) -> FleetPublic:
         states=counts["state"],
         apps=counts["app"],
         sites=counts["site"],
-        versions={app: dict(count) for app, count in versions.items()},
+        versions={app: dict(found) for app, found in versions.items()},
         virtual=sums["virtual"],
         drifting=sums["drifting"],
         without_updates=sums["without_updates"],
@@ -76,7 +76,7 @@ def show_fleet(session: SessionDep) -> FleetPublic:
         bytes_sent=sums["bytes_sent"],
         bytes_raw=sums["bytes_raw"],
         readings=sums["readings"],
-        open_alarms=session.scalar(open_alarms()) or 0,
+        open_alarms=open_alarms(session),
         samples=samples or 0,
         sample_bytes=sample_bytes or 0,
     )

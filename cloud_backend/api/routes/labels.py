@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy import select
@@ -25,8 +25,9 @@ def add(
 ) -> LabelPublic:
     """Add the ground truth about a subject in a group."""
     kind, _, person = (body.source or "person:").partition(":")
-    source = f"person:{own_name(principal, person)}" if kind == "person" else body.source
-    fields: dict[str, Any] = body.model_dump() | {"source": source}
+    fields = body.model_dump()
+    if kind == "person":
+        fields["source"] = f"person:{own_name(principal, person)}"
     row = LabelRow(app=app, created_ns=cloud.clock(), **fields)
     session.add(row)
     session.flush()

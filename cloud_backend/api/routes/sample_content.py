@@ -43,10 +43,9 @@ def _plain(array: NDArray[Any]) -> Any:
     if array.dtype.kind == "c":
         return _plain(np.stack([np.real(array), np.imag(array)], axis=-1))
     if array.dtype.kind == "f":
-        finite = np.isfinite(array)
-        plain = array.astype(object)
-        plain[~finite] = None
-        return plain.tolist()
+        values = array.astype(object)
+        values[~np.isfinite(array)] = None
+        return values.tolist()
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace").tolist()
     return array.tolist()

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlmodel import Session, col
 
 from cloud_backend.api.dependencies import CloudDep, SessionDep
@@ -82,5 +82,5 @@ def _app(session: Session, cloud: CloudDep, name: str, nodes: int) -> AppStatus:
     )
 
 
-def _scalar(session: Session, query: Any) -> int:
+def _scalar(session: Session, query: Select[Any]) -> int:
     return int(session.scalar(query) or 0)

@@ -59,7 +59,7 @@ class Frame:
             of_path = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
             parameters = [inspect.Parameter("request", kind, annotation=Request)]
             parameters += [each.replace(kind=kind) for each in of_path]
-            visit.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+            visit.__signature__ = inspect.Signature(parameters)
             visit.__annotations__ = {each.name: each.annotation for each in parameters}
             ui.page(f"/{whole}", title=f"{title} · edgeloop", response_timeout=PAGE_TIMEOUT_S)(visit)
             return build
