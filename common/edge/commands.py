@@ -86,7 +86,7 @@ def run(
     ] = False,
 ) -> None:
     """Run one node until SIGTERM or Ctrl-C. It works without a cloud, with its own model."""
-    from common.edge.node import run_node
+    from common.edge.run import run_node
 
     overrides: dict[str, Any] = {
         "app": name,

@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 
 WINDOW_S = 3600.0
-LEAST_S = 60.0
+MIN_SPAN_S = 60.0
 """Time after which a rate is meaningful."""
 DAY_S = 86_400.0
 
@@ -32,7 +32,7 @@ class DiskWear:
         if len(self._looks) < 2:
             return None
         (first_s, first), (last_s, last) = self._looks[0], self._looks[-1]
-        return round((last - first) / (last_s - first_s) * DAY_S) if last_s - first_s >= LEAST_S else None
+        return round((last - first) / (last_s - first_s) * DAY_S) if last_s - first_s >= MIN_SPAN_S else None
 
 
 def written_bytes(process: str | int = "self") -> int | None:

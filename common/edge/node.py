@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import logging
 import re
-import signal
 import socket
 import sys
 import threading
@@ -34,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from common.app.edge import EdgeApp, EdgeContext, Source
-from common.app.spec import AppSpec, find_app
+from common.app.spec import AppSpec
 from common.bundle import Bundle
 from common.clock import Clock, NodeClock, latest_plausible_ns
 from common.config.loader import convert
@@ -63,12 +62,10 @@ from common.edge.update.adoption import Adoption
 from common.edge.update.slots import Slots
 from common.edge.update.tuf_client import signed_until_ns
 from common.edge.update.update_client import UpdateClient
-from common.logs import Layout, set_up_logging
 from common.messages import NAME_PATTERN, Event, Hint, Priority, Status, priority_of
 from common.model.inference import OnnxModel, load_model
 from common.model.load_test import load_proven
 from common.model.profile import Profile, find_profile
-from common.private import restrict_new_files
 
 log = logging.getLogger(__name__)
 
@@ -76,49 +73,6 @@ STARTED_TYPE = "edgeloop.node.started"
 UNENROLLED_SITE = "local"
 DRAIN_S = 5.0
 """Longest wait of a stopping node for the cloud to take what it has."""
-
-
-def run_node(
-    settings: NodeSettings,
-    enrolment: Enrolment | None,
-    *,
-    record: Path | None = None,
-    once: bool = False,
-    json_log: bool = False,
-    watch: Callable[[Mapping[str, Any]], object] | None = None,
-) -> int:
-    """Run a node until SIGTERM or SIGINT (or, with ``once``, until its source has ended and all is sent).
-
-    With ``once`` the exit code is 1 where nothing of the source could be used. ``record`` is a folder to
-    write readings to; ``json_log`` logs JSON lines; ``watch`` is called with each committed event, as
-    `common.edge.delivery.history.KeptEvent.facts`. Returns the exit code. A second signal ends the process
-    at once. Raises `EdgeloopError` if the node cannot start.
-    """
-    restrict_new_files()
-    set_up_logging(Layout.JSON if json_log else Layout.CONSOLE)
-    ended = threading.Event()
-
-    def drain(number: int, _frame: Any) -> None:
-        log.info("%s: draining", signal.Signals(number).name)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        ended.set()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, drain)
-    node = Node(
-        settings,
-        enrolment,
-        find_app(settings.app),
-        ended=ended,
-        record_to=record,
-        once=once,
-        own_process=True,
-        watch=watch,
-    )
-    node.start()
-    ended.wait()
-    return node.stop()
 
 
 class Node:

@@ -106,8 +106,8 @@ class SendWindow:
     def room(self, now_s: float, last_seq: int) -> int:
         """How many events may go out now, in one batch."""
         waiting = last_seq - self.sent
-        most_batches = 1 if self._careful else self._settings.in_flight_batches
-        if waiting <= 0 or now_s < self._hold_until_s or len(self._batches) >= most_batches:
+        max_batches = 1 if self._careful else self._settings.in_flight_batches
+        if waiting <= 0 or now_s < self._hold_until_s or len(self._batches) >= max_batches:
             return 0
         if not self._catching_up:
             return self._limit
@@ -121,8 +121,8 @@ class SendWindow:
         if self._batches:
             due.append(self._batches[0].sent_s + self._settings.ack_timeout_s)
         waiting = last_seq - self.sent
-        most_batches = 1 if self._careful else self._settings.in_flight_batches
-        if waiting > 0 and len(self._batches) < most_batches:
+        max_batches = 1 if self._careful else self._settings.in_flight_batches
+        if waiting > 0 and len(self._batches) < max_batches:
             at_s = max(now_s, self._hold_until_s)
             if self._catching_up:
                 missing = self._wanted_tokens(waiting) - self._tokens

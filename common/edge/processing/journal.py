@@ -22,7 +22,7 @@ from common.errors import OutboxError
 
 SCALES = (1.0, 10.0, 100.0, 1000.0, 200.0, 10_000.0, 100_000.0, 1_000_000.0, 400.0, 2000.0, 32_768.0)
 """Steps for a unit that are tried; 200 for a millivolt is that of many ECG recordings."""
-LEAST_SCALED_VALUES = 8
+MIN_SCALED_VALUES = 8
 PLAIN_LIMIT_BYTES = 256 * 1024 * 1024
 """Largest journal row or state after decompression."""
 
@@ -122,7 +122,7 @@ def _pack_values(values: NDArray[Any]) -> _Values:
     if values.dtype.hasobject:
         raise TypeError("an array of Python objects cannot be kept")
     array = np.ascontiguousarray(values)
-    if array.dtype.kind == "f" and array.size >= LEAST_SCALED_VALUES:
+    if array.dtype.kind == "f" and array.size >= MIN_SCALED_VALUES:
         exact = (array + 0.0).tobytes()
         for scale in SCALES:
             with np.errstate(over="ignore", invalid="ignore"):

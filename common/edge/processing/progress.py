@@ -21,7 +21,7 @@ from common.edge.processing.journal import Decided, encode_readings
 
 JOURNAL_SHARE = 4
 """How many times the state's size the journal may have."""
-LEAST_STATE_BYTES = 4096
+MIN_STATE_BYTES = 4096
 """What a state counts for at least: below, it is the same few pages of the disk."""
 REPLAY_S = 5.0
 """Longest time that a restart spends on deciding again, as measured when it was decided first."""
@@ -59,7 +59,7 @@ class Progress:
         self._pending_bytes += reading.values.nbytes + READING_BYTES
         if self._whole:
             return
-        if self._pending_bytes > max(self._state_bytes, LEAST_STATE_BYTES):
+        if self._pending_bytes > max(self._state_bytes, MIN_STATE_BYTES):
             self.demand()
         else:
             self._readings.append(Decided(reading, now_ns))
@@ -79,7 +79,7 @@ class Progress:
             except TypeError:
                 return Written(state(), None)
             size = self._journal_bytes + len(journal)
-            if size <= JOURNAL_SHARE * max(self._state_bytes, LEAST_STATE_BYTES):
+            if size <= JOURNAL_SHARE * max(self._state_bytes, MIN_STATE_BYTES):
                 return Written(None, journal)
         return Written(state(), None)
 

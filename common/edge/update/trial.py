@@ -39,10 +39,10 @@ from common.config.node import OtaSettings
 from common.errors import BundleIncompatible
 
 WINDOW = 256
-LEAST_FAILURES = 2
+MIN_FAILURES = 2
 BURST_FAILURES, BURST_READINGS = 3, 20
 """A model that fails only in some state of the world (the last days of a machine) fails in bursts."""
-LEAST_READINGS = 10
+MIN_READINGS = 10
 LATENCY_NOISE_S = 0.0002
 """Differences below this are the timer's and the scheduler's, not the model's."""
 
@@ -124,8 +124,8 @@ class Trial:
     def _judge_failures(self) -> Verdict | None:
         failed, seen = sum(self._failed), len(self._failed)
         burst = sum(islice(reversed(self._failed), BURST_READINGS)) >= BURST_FAILURES
-        share = failed / max(seen, LEAST_READINGS)
-        if failed < LEAST_FAILURES or (share < self.settings.failure_share and not burst):
+        share = failed / max(seen, MIN_READINGS)
+        if failed < MIN_FAILURES or (share < self.settings.failure_share and not burst):
             return None
         return Verdict(
             False, "failures", f"{failed} of the last {seen} readings failed; the last: {self._last_error}"
@@ -135,7 +135,7 @@ class Trial:
         if not self.familiar:
             return None
         apart, seen = sum(self._apart), len(self._apart)
-        if seen < LEAST_READINGS or apart / seen < self.settings.disagreement_share:
+        if seen < MIN_READINGS or apart / seen < self.settings.disagreement_share:
             return None
         return Verdict(
             False,
@@ -145,11 +145,11 @@ class Trial:
         )
 
     def _judge_stuck(self) -> Verdict | None:
-        if not self.compare or len(self._values) < 2 * LEAST_READINGS:
+        if not self.compare or len(self._values) < 2 * MIN_READINGS:
             return None
         for name, scale in self.scales.items():
             pairs = [(s[name], r[name]) for s, r in self._values if name in s and name in r]
-            if len(pairs) < 2 * LEAST_READINGS:
+            if len(pairs) < 2 * MIN_READINGS:
                 continue
             spread, reference_spread = (float(np.ptp([pair[side] for pair in pairs])) for side in (0, 1))
             level = pairs[-1][0]
@@ -166,7 +166,7 @@ class Trial:
         return None
 
     def _judge_latency(self) -> Verdict | None:
-        if len(self._work_s) < LEAST_READINGS:
+        if len(self._work_s) < MIN_READINGS:
             return None
         own_s = statistics.median(self._work_s)
         reference_s = statistics.median(self._reference_s) if self._reference_s else None

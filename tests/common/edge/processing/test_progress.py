@@ -20,7 +20,7 @@ from common.app.edge import Reading
 from common.app.spec import AppSpec
 from common.bundle import open_bundle
 from common.edge.processing.journal import Decided, decode_readings, encode_readings, pack
-from common.edge.processing.progress import JOURNAL_SHARE, LEAST_STATE_BYTES, REPLAY_S, Progress, Written
+from common.edge.processing.progress import JOURNAL_SHARE, MIN_STATE_BYTES, REPLAY_S, Progress, Written
 from common.errors import OutboxError
 from common.model.inference import load_model
 from common.model.profile import find_profile
@@ -121,7 +121,7 @@ def test_the_journal_stays_within_its_share_and_its_time() -> None:
         if written.state is not None:
             break
         kept += len(written.journal or b"")
-    assert LEAST_STATE_BYTES < kept <= JOURNAL_SHARE * LEAST_STATE_BYTES
+    assert MIN_STATE_BYTES < kept <= JOURNAL_SHARE * MIN_STATE_BYTES
     progress.add(make_reading(1), 0, REPLAY_S)
     assert committed(progress, 2.0).state is not None, "deciding again would take too long"
 
