@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,12 +220,13 @@ def _gradients(
         if index < last:
             np.maximum(value, 0, out=value)
         values.append(value)
-    back = (values[-1] - targets[:, np.newaxis]) * (weights[:, np.newaxis] * np.float32(2 / len(inputs)))
+    scale = weights[:, np.newaxis] * np.float32(2 / len(inputs))
+    back: Any = (values[-1] - targets[:, np.newaxis]) * scale  # float32, which numpy's types widen
     of_layers: list[Floats] = []
     of_offsets: list[Floats] = []
     for index in range(last, -1, -1):
         of_layers.append(values[index].T @ back)
-        of_offsets.append(back.sum(axis=0, dtype=np.float32))
+        of_offsets.append(back.sum(axis=0))
         if index:
             back = (back @ layers[index].T) * (values[index] > 0)
     return [*reversed(of_layers), *reversed(of_offsets)]
