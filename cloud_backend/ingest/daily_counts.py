@@ -22,7 +22,7 @@ OTHER = "other"
 _REMEMBERED = 4096
 """Nodes and days whose types are remembered, which spares reads of the table."""
 
-_daily = DailyCount.__table__.c  # type: ignore[attr-defined]
+_daily = DailyCount.metadata.tables["daily_count"].c
 _TYPES = (
     select(_daily.day, _daily.node, _daily.type)
     .where(_daily.day.in_(bindparam("days", expanding=True)))

@@ -15,7 +15,7 @@ from common.messages import GAP_TYPE, Batch, TimeQuality, WireEvent, parse_time
 TIME_TOLERANCE_NS = 2_000_000
 """The correction of a node's clock is stored in milliseconds."""
 
-_event = StoredEvent.__table__.c  # type: ignore[attr-defined]
+_event = StoredEvent.metadata.tables["event"].c
 _COLUMNS = (_event.seq, _event.type, _event.subject, _event.time_ns, _event.clock_offset_ms, _event.body)
 
 

@@ -84,7 +84,7 @@ class Attempts:
         self._connection = connection
         self._name = name
         self._project = project
-        self._most = failures
+        self._limit = failures
         self._left = failures
         self._refusals: list[Refusal] = []
 
@@ -98,7 +98,7 @@ class Attempts:
             own_events.append(event)
             own_places.append(place)
         for own_events, own_places in of_nodes.values():
-            self._left = self._most
+            self._left = self._limit
             self._halve(own_events, own_places)
         return self._refusals
 

@@ -52,7 +52,7 @@ def keep(connection: Connection, refusals: Sequence[Refusal], *, rows_limit: int
 
 def _trim(connection: Connection, rows_limit: int, bytes_limit: int) -> int:
     """Drop the oldest rows until both limits hold."""
-    table = Quarantined.__table__  # type: ignore[attr-defined]
+    table = Quarantined.metadata.tables["quarantine"]
     newest_first = (
         func.row_number().over(order_by=table.c.id.desc()).label("rank"),
         func.sum(func.length(table.c.body)).over(order_by=table.c.id.desc()).label("total"),

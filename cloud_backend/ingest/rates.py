@@ -29,17 +29,17 @@ class NodeRates:
 
     def take(self, node: str, size_bytes: int, now_s: float) -> bool:
         """Whether ``node`` may send a batch of this size now; it then counts."""
-        most_batches, most_bytes = BURST_S * self._batches_per_s, BURST_S * self._bytes_per_s
+        max_batches, max_bytes = BURST_S * self._batches_per_s, BURST_S * self._bytes_per_s
         bucket = self._buckets.get(node)
         if bucket is None:
-            bucket = self._buckets[node] = _Bucket(most_batches, most_bytes, now_s)
+            bucket = self._buckets[node] = _Bucket(max_batches, max_bytes, now_s)
             if len(self._buckets) > NODES_LIMIT:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(node)
         passed_s = max(0.0, now_s - bucket.filled_s)
-        bucket.batches = min(most_batches, bucket.batches + passed_s * self._batches_per_s)
-        bucket.bytes = min(most_bytes, bucket.bytes + passed_s * self._bytes_per_s)
+        bucket.batches = min(max_batches, bucket.batches + passed_s * self._batches_per_s)
+        bucket.bytes = min(max_bytes, bucket.bytes + passed_s * self._bytes_per_s)
         bucket.filled_s = now_s
         if bucket.batches < 1 or bucket.bytes <= 0:
             return False

@@ -14,7 +14,7 @@ from cloud_backend.store.tables import NodeSubject
 
 SUBJECTS_LIMIT = 10_000
 _REMEMBERED = 100_000
-_table = NodeSubject.__table__  # type: ignore[attr-defined]
+_table = NodeSubject.metadata.tables["node_subject"]
 _KNOWN = select(_table.c.subject).where(
     _table.c.node == bindparam("node"), _table.c.subject.in_(bindparam("subjects", expanding=True))
 )
