@@ -1,5 +1,5 @@
-"""The blocks that pages are built from. Each shows text as text, keeps its place while it is brought up to
-date, and sends the browser only what has changed.
+"""Blocks of pages. Each shows text as text, never as HTML, keeps its place while it is updated, and sends the
+browser only changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Text(TextElement):
 
 
 def card(title: str, hint: str = "", *, wide: bool = False) -> Element:
-    """A section with a heading; use it as a context. ``wide`` takes the whole width of the page's grid."""
+    """A section with a heading, used as a context. ``wide`` spans the whole width of the page's grid."""
     section = ui.element("section").classes("card" + (" wide" if wide else ""))
     with section, ui.element("header").classes("card-head"):
         Text("h2", title)
@@ -37,7 +37,7 @@ def card(title: str, hint: str = "", *, wide: bool = False) -> Element:
 
 
 def empty(text: str, what_to_do: str, icon: str = "inbox") -> Element:
-    """What a page shows while there is nothing: that it is so, and what to do about it."""
+    """The placeholder of an empty page, with advice."""
     with ui.element("div").classes("empty") as box:
         ui.icon(icon).props("aria-hidden=true")
         Text("p", text).classes("empty-text")
@@ -52,7 +52,7 @@ def action(
     icon: str = "",
     tone: Literal["main", "plain", "bad"] = "plain",
 ) -> ui.button:
-    """A button; it is off while what it started goes on."""
+    """A button; it is disabled while its action runs."""
 
     async def run() -> None:
         button.disable()
@@ -86,7 +86,7 @@ class Details:
 
 
 class Badge:
-    """A word with a tone; the tone is never the only thing that tells."""
+    """A word with a tone; the tone alone never carries the information."""
 
     def __init__(self, text: str = "", tone: Tone = "") -> None:
         self._element = Text("span", text).classes("badge")
@@ -102,7 +102,7 @@ class Badge:
 
 
 class Tile:
-    """One number that matters, with its name and a note."""
+    """A key figure with its name and a note."""
 
     def __init__(self, name: str, value: str = "–", note: str = "", *, link: str = "") -> None:
         self._box = ui.element("a" if link else "div").classes("tile")
@@ -128,7 +128,7 @@ class Column:
     """A column of a `Table`: rows hold its value under ``name``.
 
     ``link``: the value is shown as a link to the row's ``<name>_href``. ``badge``: its tone is the row's
-    ``<name>_tone``. ``ago``: a time in UTC nanoseconds, shown as time that has passed, with the
+    ``<name>_tone``. ``ago``: a time in UTC nanoseconds, shown as its age, with the
     row's ``<name>_note`` beside it. ``bar``: a share in
     [0, 1] (or None), with the row's ``<name>_text`` beside it. ``action``: a button with the value as text,
     for `Table.on_action`; no button where it is empty. ``number`` is aligned right; give it formatted or not.
@@ -141,9 +141,9 @@ class Column:
 
 
 class Table(Element, component="table.js"):
-    """A table that stacks on narrow screens. Rows are mappings with a unique ``id``; values stay text.
+    """A table that stacks on narrow screens. Rows are mappings with a unique ``id``; values are text.
 
-    While there are no rows, ``nothing`` and ``what_to_do`` are shown; before `show` it says that it waits.
+    Without rows it shows ``nothing`` and ``what_to_do``, before the first `show` that it is loading.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Table(Element, component="table.js"):
         self._times = [column.name for column in columns if column.kind == "ago"]
 
     def show(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show these rows; nothing is sent if they are the same as before."""
+        """Show these rows; unchanged rows are not sent."""
         prepared = [self._prepared(row) for row in rows]
         if prepared != self.props["rows"]:
             self.props["rows"] = prepared
@@ -173,7 +173,7 @@ class Table(Element, component="table.js"):
         self.on("pressed", run)
 
     def _prepared(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with its times in milliseconds: a browser cannot count nanoseconds."""
+        """The row with its times in milliseconds: nanoseconds exceed a browser's numbers."""
         changed = {name: row[name] / 1e6 for name in self._times if row.get(name)}
         return {**row, **changed}
 
@@ -181,11 +181,11 @@ class Table(Element, component="table.js"):
 class Drawing(
     Element, component="chart.js", esm={"nicegui-echart": str(Path(echart.__file__).with_name("dist"))}
 ):
-    """Where a chart is drawn. `ui.echart` lets the whole page wait until ECharts is loaded; this does not."""
+    """The element of a chart. Unlike `ui.echart`, it does not delay the page until ECharts is loaded."""
 
 
 class Chart:
-    """An ECharts chart. ``name`` says to a screen reader what it shows."""
+    """An ECharts chart. ``name`` describes it to screen readers."""
 
     def __init__(self, name: str, options: Mapping[str, Any], *, height_px: int = 260) -> None:
         self._name = name
@@ -195,7 +195,7 @@ class Chart:
         self.element.props["aria-label"] = name
 
     def show(self, options: Mapping[str, Any]) -> None:
-        """Show these options; nothing is sent if they are the same as before."""
+        """Show these options; unchanged options are not sent."""
         new = self._complete(options)
         if new != self.element.props["options"]:
             self.element.props["options"] = new
