@@ -114,10 +114,14 @@ def acknowledge(
     return alert
 
 
+def count_open_alarms() -> Select[tuple[int]]:
+    """Query of the number of alarms without acknowledgement, by an index-only scan."""
+    return select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
+
+
 def open_alarms(session: Session) -> int:
-    """Number of alarms without acknowledgement, from an index-only scan."""
-    query = select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
-    return session.scalar(query) or 0
+    """Number of alarms without acknowledgement."""
+    return session.scalar(count_open_alarms()) or 0
 
 
 def _alerts() -> Select[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from cloud_backend.api.routes.alerts import open_alarms
+from cloud_backend.api.routes.alerts import count_open_alarms
 from cloud_backend.store.tables import AlertAck, StoredEvent, Stream
 
 EVENTS = 20_000
@@ -70,9 +70,9 @@ def test_open_alarms_are_counted_from_their_keys_alone(filled: Engine) -> None:
         connection.execute(insert(AlertAck), [place | ack for place in places[5:]])
         connection.execute(insert(AlertAck), [{"stream_id": 1, "seq": 7, **ack}])  # a warning, not an alarm
     with filled.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        assert connection.scalar(open_alarms()) == 5
+        assert connection.scalar(count_open_alarms()) == 5
         connection.execute(text("VACUUM ANALYZE" if filled.dialect.name == "postgresql" else "ANALYZE"))
-        counting = open_alarms().compile(filled, compile_kwargs={"literal_binds": True})
+        counting = count_open_alarms().compile(filled, compile_kwargs={"literal_binds": True})
         explain = "EXPLAIN QUERY PLAN" if filled.dialect.name == "sqlite" else "EXPLAIN"
         plan = " | ".join(str(tuple(row)) for row in connection.execute(text(f"{explain} {counting}")))
     assert "event_alarm_keys" in plan, plan
