@@ -114,7 +114,7 @@ def acknowledge(
     return alert
 
 
-def count_open_alarms() -> Select[tuple[int]]:
+def count_open_alarms() -> Select[Any]:
     """Query of the number of alarms without acknowledgement, by an index-only scan."""
     return select(func.count()).select_from(StoredEvent).where(_ALARM, ~exists().where(_ACK))
 
