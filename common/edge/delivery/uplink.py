@@ -5,9 +5,9 @@ The thread owns the connection (`common.edge.delivery.broker_connection`) and th
 `Uplink.wake` or for the send window's next moment, and never polls. The status topic is ``online`` while the
 node is there, and the last will ``offline``.
 
-A message from the broker counts only with the seal of the cloud (`common.sealing`) and for this session
-(`common.messages`); any other is counted and reported. Waits grow after connections that end soon after they
-began: another client may use this node's identity.
+A message from the broker counts only with the seal of the cloud and for this session
+(`common.edge.delivery.cloud_messages`). Waits grow after connections that end soon after they began: another
+client may use this node's identity.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from common.clock import Clock
 from common.config.node import Enrolment, UplinkSettings
 from common.connection import Address
 from common.edge.delivery.broker_connection import CONNECT_TIMEOUT_S, BrokerConnection, WakePipe
+from common.edge.delivery.cloud_messages import CloudMessages
 from common.edge.delivery.cloud_notices import CloudNotices
 from common.edge.delivery.node_presence import NodePresence
 from common.edge.delivery.outbox import Outbox
 from common.edge.delivery.reconnection import Reconnection
 from common.edge.delivery.stream_sender import StreamSender, Traffic
-from common.errors import MessageError, OutboxError, SealError
-from common.messages import Ack, Event, Hint, Status, decode, topics
+from common.errors import OutboxError
+from common.messages import Event, Hint, Status, topics
 from common.sealing import Seal
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,6 @@ class Uplink:
         self._outbox = outbox
         self._settings = settings
         self._check_now = check_now
-        self._hint = hint
         self.broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
         """Where the next connection goes; any thread may set it."""
         self._tls = tls_context(enrolment.mqtt_ca) if enrolment.mqtt_tls else None
@@ -76,7 +76,6 @@ class Uplink:
         self._presence = NodePresence(status, self._session, clock)
         self._connection: BrokerConnection | None = None
         self._reconnection = Reconnection(settings, rng)
-        self._hint_number = 0
         self._stop = threading.Event()
         self._drain_until_s = 0.0
         self._wake = WakePipe()
@@ -90,6 +89,15 @@ class Uplink:
             rng,
             self._notices,
             self._publish_batch,
+        )
+        self._messages = CloudMessages(
+            self._seal,
+            self._session,
+            self._topics.ack,
+            self._sender,
+            self._notices,
+            check_now=check_now,
+            hint=hint,
         )
 
     @property
@@ -157,7 +165,7 @@ class Uplink:
             topics=(self._topics.ack, self._topics.hint),
             wake=self._wake,
             on_ready=self._on_ready,
-            on_message=self._on_message,
+            on_message=self._messages.receive,
         )
 
     def _serve(self, connection: BrokerConnection) -> None:
@@ -206,37 +214,9 @@ class Uplink:
                 return
             connection.wait(left_s)
 
-    # --------------------------------------------------------------------------------------- receiving
-
     def _on_ready(self) -> None:
         assert self._connection is not None
         self.traffic.connections += 1
         self._sender.connected()
         self._connection.publish(self._topics.status, self._presence.online(), retain=True)
         self._check_now()
-
-    def _on_message(self, topic: str, payload: bytes) -> None:
-        try:
-            body = self._seal.open(topic, payload)
-            if topic == self._topics.ack:
-                self._sender.handle_ack(decode(body, Ack))
-            else:
-                self._handle_hint(decode(body, Hint))
-        except SealError as error:
-            self.traffic.rejected += 1
-            self._notices.count("rejected", f"{error}; it was ignored")
-        except MessageError as error:
-            log.warning("a message on %s is not readable: %s", topic, error)
-        except OutboxError as error:
-            log.error("%s", error)
-            self._sender.pause(1.0)
-
-    def _handle_hint(self, hint: Hint) -> None:
-        if hint.session != self._session or hint.number <= self._hint_number:
-            self.traffic.rejected += 1
-            return
-        self._hint_number = hint.number
-        if hint.action == "deployment":
-            self._check_now()
-        else:
-            self._hint(hint)
