@@ -40,6 +40,8 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Maximum delay before reconnecting."""
     catch_up_events_per_s: Positive = 20000.0
     """Rate at which a backlog is sent after an outage."""
+    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    """Maximum time that a stopping node waits for waiting events and local alarms to be sent."""
 
 
 class OtaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

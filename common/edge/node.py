@@ -71,8 +71,8 @@ log = logging.getLogger(__name__)
 
 STARTED_TYPE = "edgeloop.node.started"
 UNENROLLED_SITE = "local"
-DRAIN_S = 5.0
-"""Longest wait of a stopping node for the cloud to take what it has."""
+JOIN_S = 10.0
+"""Longest wait for a thread to end; for the uplink, in addition to its drain."""
 
 
 class Node:
@@ -286,21 +286,22 @@ class Node:
 
     def stop(self) -> int:
         """Drain and end: the source, then the queue, then the uplink. Returns the exit code."""
-        threads, join_s = self._threads, 2 * DRAIN_S
+        threads, drain_s = self._threads, self._settings.uplink.drain_s
         self._stopping.set()
         self.check_now.set()
         self.source.close()
         self.queue.close()
-        threads.join("source", join_s)
+        threads.join("source", JOIN_S)
         self.processing.stop()
-        threads.join("process", join_s)
+        threads.join("process", JOIN_S)
         if self.curation is not None:
             self.curation.stop()
         if self.uplink is not None:
-            self.uplink.stop(DRAIN_S)
-        self.local_alarms.stop(DRAIN_S)
-        for name in ("uplink", "curation", "update"):
-            threads.join(name, join_s)
+            self.uplink.stop(drain_s)
+        self.local_alarms.stop(drain_s)
+        threads.join("uplink", drain_s + JOIN_S)
+        for name in ("curation", "update"):
+            threads.join(name, JOIN_S)
         self.processing.count_losses()
         self.losses.save(at_once=True)
         if self._telemetry is not None:

@@ -30,6 +30,9 @@ FAST_NODE: Settings = {
     "telemetry": {"health_s": 1.0},
 }
 """Settings with short periods: seconds instead of minutes."""
+DRAIN_S = 300.0
+"""Longest drain at a stop in tests that assert an empty outbox after it: a busy machine takes its time."""
+DRAINING_NODE: Settings = {**FAST_NODE, "uplink": {**FAST_NODE["uplink"], "drain_s": DRAIN_S}}
 FAST_CLOUD: Settings = {"rollout": {"soak_s": 3.0, "tick_s": 0.2, "silence_s": 60.0}}
 
 

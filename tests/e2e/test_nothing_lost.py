@@ -22,6 +22,7 @@ import pytest
 from apps.demo.world.processes import wait_until
 from apps.demo.world.snapshot import metrics
 from apps.demo.world.world import CloudSite, EdgeNode
+from tests.e2e.conftest import DRAIN_S, DRAINING_NODE
 from tests.e2e.mangler import Mangler
 from tests.e2e.truth import (
     check_streams,
@@ -44,7 +45,7 @@ DISK_FULL_S = 3.0
 CAUGHT_UP_EVENTS = 500
 """A connected node that keeps fewer drains when it stops; of any other, a rest waits for its next start."""
 STOPS = 5
-"""Stops of a node until its outbox is empty: a connection may be lost, or an ack late, during one."""
+"""Stops of a node until its outbox is empty: a connection may be lost during one."""
 FULL_DISK_BYTES = 4096
 """No file of the cloud may be written past this size: less than one transaction, or than its log."""
 
@@ -118,7 +119,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
     cloud: CloudSite = make_cloud()
     cloud.start()
     assert cloud.file.broker_kind == broker
-    nodes = [make_node(f"node-{number}") for number in range(NODES)]
+    nodes = [make_node(f"node-{number}", settings=DRAINING_NODE) for number in range(NODES)]
 
     def start_node(number: int) -> None:
         nodes[number].start(f"virtual:tally?seed={seed + number}&count={SOURCE_READINGS}&rate_hz={RATE_HZ}")
@@ -153,7 +154,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
         )
     for number, node in enumerate(nodes):
         for _ in range(STOPS):
-            assert node.stop() == 0
+            assert node.stop(DRAIN_S + 60.0) == 0
             if not outbox_rows(node):
                 break
             start_node(number)
@@ -161,7 +162,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
                 lambda node=node: is_caught_up(node),
                 what=f"{node.name} has caught up again",
                 timeout_s=PATIENCE_S,
-                failed=node.child.death,
+                failed=node.child.exit_report,
             )
         assert outbox_rows(node) == 0, f"{node.name} had caught up, and yet did not drain when it stopped"
     readings = [committed_position(node) for node in nodes]

@@ -9,6 +9,7 @@ import pytest
 
 from apps.demo.world.processes import wait_until
 from apps.demo.world.world import CloudSite, EdgeNode
+from tests.e2e.conftest import DRAIN_S, DRAINING_NODE
 from tests.e2e.truth import check_streams, outbox_rows, stored_count, stored_events
 from tests.waiting import PATIENCE_S
 
@@ -89,10 +90,12 @@ def test_a_node_that_is_restarted_goes_on_where_it_was(cloud: CloudSite, node: E
     check_all_there(cloud, node)
 
 
-def test_a_node_that_is_stopped_drains_to_the_cloud(cloud: CloudSite, node: EdgeNode):
+def test_a_node_that_is_stopped_drains_to_the_cloud(cloud: CloudSite, make_node):
+    node: EdgeNode = make_node("node-1", settings=DRAINING_NODE)
+    node.enrol(cloud, "site-1")
     node.start(SOURCE)
     await_all(cloud, node, 100)
-    assert node.stop() == 0
+    assert node.stop(DRAIN_S + 60.0) == 0
     with closing(sqlite3.connect(f"file:{node.data / 'outbox.sqlite'}?mode=ro", uri=True)) as connection:
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
