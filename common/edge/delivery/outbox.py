@@ -27,9 +27,10 @@ from pathlib import Path
 
 from common.clock import Clock
 from common.edge.delivery.disk_budget import DiskBudget
-from common.edge.delivery.event_rows import EventEncoder, Rows
+from common.edge.delivery.event_commit import EventCommit
+from common.edge.delivery.event_rows import EventEncoder
 from common.edge.delivery.event_table import EventTable, Progress
-from common.edge.delivery.outbox_file import OutboxFile, is_damage
+from common.edge.delivery.outbox_file import OutboxFile
 from common.edge.delivery.recent_rows import Pending, RecentRows
 from common.edge.delivery.recovery import Recoverer, Recovery
 from common.errors import OutboxError
@@ -51,6 +52,7 @@ class Outbox:
         self._encoder = EventEncoder(source, clock)
         self._recent = RecentRows()
         self._recoverer = Recoverer(self._table, clock)
+        self._event_commit = EventCommit(self._table, self._budget, self._recent, self._recoverer)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._recoverer.open()
 
@@ -145,39 +147,8 @@ class Outbox:
             rows = self._encoder.rows(events, first, epoch)
             with self._lock:
                 # The uplink may have begun another epoch meanwhile, and a damaged file is replaced first.
-                if epoch == self.epoch and self._commit(rows, progress):
+                if epoch == self.epoch and self._event_commit.write(rows, progress):
                     return self.last_seq
-
-    def _commit(self, rows: Rows, progress: Progress) -> bool:
-        """Commit ``rows``; False where the file was replaced instead."""
-        if self._file.damage is not None:
-            self._recent.clear()
-            self._recoverer.replace(self._file.damage)
-            return False
-        self._budget.check(rows)
-        first = self._file.state.next_seq
-        next_seq = first + len(rows.bodies)
-        evicted = False
-        try:
-            with self._file.transaction(self._file.writer):
-                self._table.insert(rows, progress)
-                if evicted := self._budget.exceeded:
-                    self._recent.clear()
-                    self._budget.evict()
-        except OutboxError as error:
-            if is_damage(error.__cause__):
-                self._recent.clear()
-                self._recoverer.replace(error)
-                return False
-            if not self._file.is_committed(next_seq):
-                raise
-            self._file.load()
-            self._recent.clear()
-            return True
-        if not evicted:
-            self._recent.add(first, rows.bodies, sum(rows.body_bytes))
-        self._file.state.next_seq = next_seq
-        return True
 
     # ---------------------------------------------------------------------------------- the uplink thread
 
