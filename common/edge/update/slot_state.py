@@ -7,7 +7,8 @@ No I/O: `common.edge.update.slots.Slots` keeps the state on disk. Rules:
 - An attempt that takes the process down before the switch is counted too, and given up after as many.
 - A process that was killed from outside does not count against the model, up to `KILL_LIMIT` times in a row
   without readings served in between.
-- A given-up ``(version, serial)`` is not tried again until a newer serial names the version.
+- Which deployments are followed, and which versions are given up, is decided by serials
+  (`common.edge.update.deployment_serials`).
 - Reports to the cloud (switched, confirmed, reverted, refused) are part of the state until they are in
   the outbox.
 """
@@ -18,18 +19,12 @@ from typing import Any
 
 import msgspec
 
-REFUSED_LIMIT = 64
+from common.edge.update.deployment_serials import DeploymentSerials, Refused
+
 REPORT_LIMIT = 64
 KILL_LIMIT = 20
 """Kills from outside that are forgiven while a model serves nothing: a watchdog may end one that hangs."""
 OTHER = {"a": "b", "b": "a"}
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A version that this node gave up, up to the serial that named it then."""
-
-    version: str
-    serial: int
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,21 +65,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
 
 
-class Floors(msgspec.Struct, frozen=True):
-    """Highest versions of TUF metadata seen; ``keys`` are the timestamp and snapshot keys.
-
-    ``app_keys`` are the keys of the app's role under which the deployment serial was seen.
-    """
-
-    root: int = 0
-    timestamp: int = 0
-    snapshot: int = 0
-    keys: str = ""
-    app_keys: str = ""
-
-
-class SlotState(msgspec.Struct, frozen=True, kw_only=True):
-    """The live model, its origin, and the versions that this node has refused or seen."""
+class SlotState(DeploymentSerials, frozen=True, kw_only=True):
+    """The live model, its origin and its trial, and the serials of deployments."""
 
     live: str
     content: Content
@@ -93,7 +75,6 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     """What the idle slot holds, if that was live before and is whole."""
     step: str = "confirmed"
     """``soak`` until the live model has proved itself, then ``confirmed``."""
-    serial: int = 0
     rollout: str = ""
     soak_s: float = 60.0
     compare: bool = True
@@ -104,18 +85,11 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     """Kills from outside since the model on trial last served readings."""
     attempt: Refused | None = None
     attempts: int = 0
-    refused: list[Refused] = []
-    seen_serial: int = 0
-    floors: Floors = Floors()
     unreported: list[Report] = []
 
     @property
     def version(self) -> str:
         return self.content.version
-
-    def is_refused(self, version: str, serial: int) -> bool:
-        """Whether ``version`` was given up and no newer serial names it."""
-        return any(r.version == version and serial <= r.serial for r in self.refused)
 
     def started(self, crash_limit: int, time_ns: int, *, killed: bool = False) -> SlotState:
         """The process started. Reverts when the model in its soak was started too often.
@@ -246,64 +220,37 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
 
     def gave_up(self, order: Order, reason: str, detail: str, time_ns: int, *, through: int = 0) -> SlotState:
         """A candidate was refused before it became live; ``through`` is that of `reverted`."""
-        report = Report(
-            version=order.version,
-            from_version=self.version,
-            step="refused",
-            ok=False,
-            reason=reason,
-            serial=order.serial,
-            rollout=order.rollout,
-            detail=detail,
-            time_ns=time_ns,
+        reported = self._with_report(
+            "refused", False, time_ns, order=order, reason=reason, detail=detail, from_version=self.version
         )
-        return with_changes(
-            self.without(order.version, max(order.serial, through)),
-            attempt=None,
-            attempts=0,
-            kills=0,
-            unreported=[*self.unreported, report][-REPORT_LIMIT:],
-        )
+        given_up = reported.without(order.version, max(order.serial, through))
+        return with_changes(given_up, attempt=None, attempts=0, kills=0)
 
     def reported(self, count: int) -> SlotState:
         """The first ``count`` reports were handed on."""
         return with_changes(self, unreported=self.unreported[count:])
 
-    def serial_floor(self, floors: Floors) -> int:
-        """The serial that a deployment document must reach: the highest seen under the same keys."""
-        return 0 if self._has_new_keys(floors) else self.seen_serial
-
-    def saw(self, floors: Floors, serial: int) -> SlotState:
-        """Valid metadata and, with ``serial`` > 0, a valid deployment document were read.
-
-        Under new keys of the app's role everything that serials decided starts over: whoever had the old
-        keys may have set any serial.
-        """
-        if self._has_new_keys(floors):
-            return with_changes(
-                self, floors=floors, seen_serial=serial, serial=min(self.serial, serial), refused=[]
-            )
-        return with_changes(self, floors=floors, seen_serial=max(self.seen_serial, serial))
-
-    def _has_new_keys(self, floors: Floors) -> bool:
-        return bool(self.floors.app_keys) and self.floors.app_keys != floors.app_keys
-
-    def without(self, version: str, serial: int) -> SlotState:
-        """``version`` is given up until a newer serial names it."""
-        others = [r for r in self.refused if r.version != version]
-        return with_changes(self, refused=[*others, Refused(version, serial)][-REFUSED_LIMIT:])
-
     def _with_report(
-        self, step: str, ok: bool, time_ns: int, *, reason: str = "", detail: str = "", from_version: str = ""
+        self,
+        step: str,
+        ok: bool,
+        time_ns: int,
+        *,
+        order: Order | None = None,
+        reason: str = "",
+        detail: str = "",
+        from_version: str = "",
     ) -> SlotState:
+        """With a report on the live model, or on that of ``order``."""
+        about = self if order is None else order
         report = Report(
-            version=self.version,
+            version=about.version,
             from_version=from_version,
             step=step,
             ok=ok,
             reason=reason,
-            serial=self.serial,
-            rollout=self.rollout,
+            serial=about.serial,
+            rollout=about.rollout,
             detail=detail,
             time_ns=time_ns,
         )

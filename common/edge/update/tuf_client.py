@@ -45,8 +45,8 @@ from tuf.api.serialization import DeserializationError
 from tuf.ngclient import TargetFile, Updater, UpdaterConfig
 
 from common import durable
+from common.edge.update.deployment_serials import Floors
 from common.edge.update.fetcher import RepositoryFetcher, fetch_target
-from common.edge.update.slot_state import Floors
 from common.errors import UpdateRefused
 
 log = logging.getLogger(__name__)

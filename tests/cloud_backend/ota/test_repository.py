@@ -19,8 +19,8 @@ from common import durable
 from common.bundle import Bundle
 from common.connection import Address, Connection
 from common.deployment import Deployment, Wave, bundle_target, deployment_target
+from common.edge.update.deployment_serials import Floors
 from common.edge.update.fetcher import RepositoryFetcher
-from common.edge.update.slot_state import Floors
 from common.edge.update.tuf_client import TrustedRepository
 from common.errors import BundleError, RegistryError
 from tests.builders import make_bundle

@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.bundle import Bundle, open_bundle
-from common.edge.update.slot_state import (
-    KILL_LIMIT,
-    REFUSED_LIMIT,
-    REPORT_LIMIT,
-    Content,
-    Floors,
-    Order,
-    SlotState,
-)
+from common.edge.update.deployment_serials import REFUSED_LIMIT, Floors
+from common.edge.update.slot_state import KILL_LIMIT, REPORT_LIMIT, Content, Order, SlotState
 from common.edge.update.slots import Slots
 from common.errors import BundleError, UpdateRefused
 from tests.builders import make_bundle
@@ -222,6 +215,34 @@ def test_reports_are_kept_until_they_were_handed_on(tmp_path, starter, slots):
     assert len(open_slots(tmp_path, starter).state.unreported) == 1
     slots.change(lambda state: state.reported(1))
     assert slots.state.unreported == []
+
+
+KEPT = {
+    "live": "b",
+    "content": {"version": "v2", "starter": False, "settings": {"limit": 2}},
+    "previous": {"version": "starter-1", "starter": True, "settings": {}},
+    "step": "soak",
+    "serial": 4,
+    "rollout": "r-1",
+    "soak_s": 30.0,
+    "compare": True,
+    "familiar": False,
+    "boots": 1,
+    "kills": 2,
+    "attempt": {"version": "v3", "serial": 5},
+    "attempts": 1,
+    "refused": [{"version": "v1", "serial": 3}],
+    "seen_serial": 5,
+    "floors": {"root": 1, "timestamp": 5, "snapshot": 5, "keys": "t", "app_keys": "k"},
+    "unreported": [],
+}
+"""Contents of ``slots.json``: nodes in the field have such files."""
+
+
+def test_a_kept_state_is_read_and_written_as_it_is():
+    state = msgspec.convert(KEPT, SlotState)
+    assert msgspec.json.decode(msgspec.json.encode(state)) == KEPT
+    assert (state.is_refused("v1", 3), state.is_refused("v1", 4)) == (True, False)
 
 
 TRANSITIONS = {
