@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, select
-from sqlmodel import Session, col
+from sqlalchemy import Engine
+from sqlmodel import Session
 
 from cloud_backend.registry.bundles import BundleFolder
 from cloud_backend.registry.golden import check_golden
 from cloud_backend.registry.lineage import lineage_of
 from cloud_backend.registry.starters import Starters
+from cloud_backend.registry.version_rows import VersionRows
 from cloud_backend.store.engine import read_only
-from cloud_backend.store.tables import AppState, JobRow, ModelVersion
+from cloud_backend.store.tables import ModelVersion
 from common.app.spec import AppSpec, installed_apps
 from common.bundle import MANIFEST, Bundle, file_digest, open_bundle
 from common.clock import Clock
@@ -76,7 +77,7 @@ class Registry:
         digest = file_digest(bundle.path / MANIFEST)
         check_golden(bundle)
         with self._lock, Session(self._engine, expire_on_commit=False) as session:
-            known = self._row(session, manifest.app, manifest.version)
+            known = self._rows(session).find(manifest.app, manifest.version)
             if known is not None:
                 if known.manifest_digest == digest:
                     return known
@@ -102,8 +103,9 @@ class Registry:
 
     def row(self, app: str, version: str) -> ModelVersion:
         """The row of a version, the starter's included. Raises `RegistryError`."""
+        self._check_app(app)
         with Session(self._reader) as session:
-            return self._known_row(session, app, version)
+            return self._rows(session).known(app, version)
 
     def bundle(self, app: str, version: str) -> Bundle:
         """The bundle of a version, verified. Raises `RegistryError` and `BundleError`."""
@@ -122,25 +124,15 @@ class Registry:
         return bundle
 
     def models(self, app: str) -> list[ModelVersion]:
-        """The newest 1000 versions of an app, newest first, and its starter."""
+        """The newest 1000 versions of an app, newest first, and its starter (`VersionRows.newest`)."""
         self._check_app(app)
-        with Session(self._reader, expire_on_commit=False) as session:
-            query = (
-                select(ModelVersion)
-                .where(col(ModelVersion.app) == app)
-                .order_by(col(ModelVersion.created_ns).desc(), col(ModelVersion.version).desc())
-                .limit(1000)
-            )
-            rows = list(session.scalars(query))
-            starter = self._starters.row(session, app)
-        if starter is not None and all(row.version != starter.version for row in rows):
-            rows.append(starter)
-        return rows
+        with Session(self._reader) as session:
+            return self._rows(session).newest(app)
 
     def starter(self, app: str) -> ModelVersion | None:
         """The row of the app's starter, if it has one."""
         with Session(self._reader) as session:
-            return self._starters.row(session, app)
+            return self._rows(session).starter(app)
 
     def approve(self, app: str, version: str, *, by: str, reason: str) -> None:
         """Approve a candidate, or one that the gate refused, by hand; name and reason stay in its record.
@@ -161,26 +153,13 @@ class Registry:
     def _change(self, app: str, version: str, state: str, approval: Mapping[str, str]) -> None:
         _check_state(state)
         with self._lock, Session(self._engine) as session:
-            row = session.get(ModelVersion, (app, version))
-            if row is None:
-                starter = self._starters.row(session, app)
-                if starter is None or version not in ("", starter.version):
-                    raise RegistryError(
-                        f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them"
-                    )
-            else:
-                row.state = state
-                for name, value in approval.items():
-                    setattr(row, name, value)
-            if state == "production":
-                self._take_over(session, app, version if row is not None else "")
+            self._rows(session).change(app, version, state, approval)
             session.commit()
 
     def production_version(self, app: str) -> str:
         """The version in production; empty for the starter."""
         with Session(self._reader) as session:
-            known = session.get(AppState, app)
-            return known.production if known else ""
+            return self._rows(session).production(app)
 
     def production(self, app: str) -> Bundle:
         """The bundle in production: the starter until a rollout has finished.
@@ -200,25 +179,17 @@ class Registry:
 
     def lineage(self, app: str, version: str) -> list[dict[str, Any]]:
         """The version and its ancestors, nearest first (`lineage_of`). Raises `RegistryError`."""
+        self._check_app(app)
         with Session(self._reader) as session:
-            row = self._known_row(session, app, version)
-            return lineage_of(row, lambda parent: self._row(session, app, parent))
+            rows = self._rows(session)
+            return lineage_of(rows.known(app, version), lambda parent: rows.find(app, parent))
 
     def next_version(self, app: str) -> str:
         """The next unused version: ``<yyyymmdd>.<nnn>`` of today, in order of creation."""
         self._check_app(app)
         day = datetime.fromtimestamp(self._clock() / 1e9, UTC).strftime("%Y%m%d")
         with Session(self._reader) as session:
-            taken: list[str] = []
-            for table in (ModelVersion, JobRow):
-                query = (
-                    select(col(table.version))
-                    .where(col(table.app) == app, col(table.version).like(f"{day}.%"))
-                    .order_by(col(table.version).desc())
-                    .limit(1)
-                )
-                taken += session.scalars(query).all()
-        last = max((int(tail) for v in taken if (tail := v.partition(".")[2]).isdigit()), default=0)
+            last = self._rows(session).last_number(app, day)
         return f"{day}.{last + 1:03d}"
 
     def _check_app(self, app: str) -> None:
@@ -226,30 +197,8 @@ class Registry:
             known = ", ".join(sorted(self._apps)) or "none"
             raise RegistryError(f"no app is called {app!r}; installed: {known}")
 
-    def _known_row(self, session: Session, app: str, version: str) -> ModelVersion:
-        row = self._row(session, app, version)
-        if row is None:
-            raise VersionUnknown(f"{app} has no model {version!r}: `edgeloop model ls {app}` lists them")
-        return row
-
-    def _row(self, session: Session, app: str, version: str) -> ModelVersion | None:
-        self._check_app(app)
-        row = session.get(ModelVersion, (app, version))
-        if row is not None:
-            return row
-        starter = self._starters.row(session, app)
-        return starter if starter is not None and starter.version == version else None
-
-    def _take_over(self, session: Session, app: str, version: str) -> None:
-        known = session.get(AppState, app)
-        if known is None:
-            known = AppState(app=app)
-            session.add(known)
-        if known.production and known.production != version:
-            former = session.get(ModelVersion, (app, known.production))
-            if former is not None and former.state == "production":
-                former.state = "retired"
-        known.production = version
+    def _rows(self, session: Session) -> VersionRows:
+        return VersionRows(session, self._starters)
 
 
 def _check_state(state: str) -> None:
