@@ -55,7 +55,7 @@ def build(
     stack.callback(engine.dispose)
     access = Access(engine, folder / "secrets", clock)
     found = None if apps is None else {name: partial(_same, spec) for name, spec in apps.items()}
-    loaded = load_apps(engine, settings, found)
+    loaded = load_apps(engine, settings, clock, found)
     repository = Repository(
         folder / "tuf", folder / "secrets", list(loaded.specs), settings.tuf.timestamp_s, clock
     )
@@ -121,6 +121,7 @@ def build(
         consumer=consumer,
         apps=loaded.specs,
         projections=loaded.projections,
+        app_tasks=loaded.periodic_tasks,
         app_problems=loaded.problems,
         http_url=settings.http.public_url or f"http://{in_url(public_host)}:{port}",
         mqtt_host=settings.mqtt.public_host or reachable(broker.host),

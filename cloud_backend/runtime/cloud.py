@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.app.cloud import CloudApp
+from common.app.cloud import CloudApp, PeriodicTask
 from common.app.spec import AppSpec
 from common.clock import Clock
 from common.config.cloud import CloudSettings
@@ -29,7 +29,8 @@ class Cloud:
     """One running cloud.
 
     ``apps`` are the working apps by name and ``projections`` their cloud sides (the instances that
-    ingest uses; the API mounts their routers); ``app_problems`` are the errors of apps that are left out.
+    ingest uses; the API mounts their routers); ``app_tasks`` are their periodic tasks;
+    ``app_problems`` are the errors of apps that are left out.
     ``http_url`` is the public one that enrolments carry, ``mqtt_host`` and ``mqtt_port`` the broker's address
     for nodes.
     """
@@ -46,6 +47,7 @@ class Cloud:
     consumer: Consumer
     apps: Mapping[str, AppSpec]
     projections: Mapping[str, CloudApp]
+    app_tasks: Mapping[str, Sequence[PeriodicTask]]
     app_problems: Mapping[str, str]
     http_url: str
     mqtt_host: str

@@ -16,9 +16,10 @@ from apps.ecg.cloud.tables import TABLES, Pending, Strip
 from cloud_backend.api.root_mounts import root_mounts
 from cloud_backend.api.routes import labels
 from cloud_backend.ingest.app_tables import rebuild
-from cloud_backend.runtime.background import app_workers
+from cloud_backend.runtime.apps import load_apps
 from cloud_backend.store.tables import StoredEvent, Stream
-from common.app.cloud import Mount, ReceivedEvent
+from common.app.cloud import Mount, PeriodicTask, ReceivedEvent
+from common.app.spec import find_app
 from common.config.cloud import CloudSettings
 from common.errors import ConfigError
 from tests.apps.ecg.conftest import Project
@@ -84,23 +85,17 @@ def test_a_label_that_comes_by_the_api_reaches_the_review_queue(engine: Engine, 
     assert [(row.true_rhythm, row.reviewed_by) for row in strips] == [("AF", "Dr Bo"), ("", "")]
 
 
-def test_settings_go_to_the_app_that_has_periodic_tasks() -> None:
-    def workers(apps: dict[str, dict[str, Any]]) -> list[Any]:
-        cloud = SimpleNamespace(
-            engine=None,
-            clock=lambda: 0,
-            projections={"ecg": EcgCloud()},
-            app_problems={},
-            settings=CloudSettings(apps=apps),
-        )
-        return app_workers(cloud)  # type: ignore[arg-type]
+def test_settings_go_to_the_app_that_has_periodic_tasks(engine: Engine) -> None:
+    def tasks(apps: dict[str, dict[str, Any]]) -> list[PeriodicTask]:
+        settings = CloudSettings(apps=apps)
+        return load_apps(engine, settings, lambda: 0, {"ecg": lambda: find_app("ecg")}).periodic_tasks["ecg"]
 
-    assert workers({}) == []
-    assert len(workers({"ecg": {"fhir_export_url": "http://127.0.0.1:9/fhir"}})) == 1
+    assert tasks({}) == []
+    assert len(tasks({"ecg": {"fhir_export_url": "http://127.0.0.1:9/fhir"}})) == 1
     with pytest.raises(ConfigError, match=r"apps\.egc"):
-        workers({"egc": {}})
+        tasks({"egc": {}})
     with pytest.raises(ConfigError, match="fhir_export_url"):
-        workers({"ecg": {"fhir_url": "http://127.0.0.1:9/fhir"}})
+        tasks({"ecg": {"fhir_url": "http://127.0.0.1:9/fhir"}})
 
 
 @pytest.mark.parametrize("path", ["/v1", "/ui", "/fhir/r4", "fhir", "/"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 import httpx
 from fastapi import Request
-from nicegui import ui
+from nicegui import APIRouter, ui
 
 from cloud_backend.dashboard.layout import navigation
 from cloud_backend.dashboard.layout.navigation import THEME_COOKIE
@@ -24,22 +25,28 @@ PAGE_TIMEOUT_S = 10.0
 class Frame:
     """The dashboard's `Site`: adds pages below ``/ui/<base>``.
 
-    The frames of one dashboard share the navigation entries, label forms and subject pages of all apps.
+    The frames of one dashboard share the navigation entries, label forms and subject pages of all apps. Pages
+    are served by ``router``, by default NiceGUI's own.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, entries: list[tuple[str, str, str]], base: str = ""
+        self,
+        client: httpx.AsyncClient,
+        entries: list[tuple[str, str, str]],
+        base: str = "",
+        router: APIRouter | None = None,
     ) -> None:
         self._client = client
         self._entries = entries
         self._base = base
+        self._router = router
         self.forms: dict[str, LabelForm] = {}
         """Label forms by app."""
         self._subjects: dict[str, SubjectPath] = {}
 
     def of_app(self, app: str) -> Frame:
         """The `Site` of ``app``."""
-        frame = Frame(self._client, self._entries, f"apps/{app}")
+        frame = Frame(self._client, self._entries, f"apps/{app}", self._router)
         frame.forms, frame._subjects = self.forms, self._subjects
         return frame
 
@@ -61,7 +68,12 @@ class Frame:
             parameters += [each.replace(kind=kind) for each in of_path]
             visit.__signature__ = inspect.Signature(parameters)
             visit.__annotations__ = {each.name: each.annotation for each in parameters}
-            ui.page(f"/{whole}", title=f"{title} · edgeloop", response_timeout=PAGE_TIMEOUT_S)(visit)
+            ui.page(
+                f"/{whole}",
+                title=f"{title} · edgeloop",
+                response_timeout=PAGE_TIMEOUT_S,
+                api_router=self._router,
+            )(visit)
             return build
 
         return add
@@ -100,11 +112,17 @@ class Frame:
                 heading = Text("h1", title)
             api = ApiClient(self._client, request.state.token)
             view = View(api, Banner(box, text, {}), principal.name, head, heading)
-            ui.timer(STATUS_POLL_S, view.watch(_cloud_problem))
+            ui.timer(STATUS_POLL_S, view.watch(cloud_problem))
         return view, main
 
 
-async def _cloud_problem(api: ApiClient) -> str:
+def check_pages(app: str, pages: str) -> None:
+    """Build the pages of an app (``AppSpec.pages``) without serving them. Raises what the app raises."""
+    client = httpx.AsyncClient(transport=httpx.AsyncBaseTransport())  # no page is visited
+    resolve_name(pages)(Frame(client, [], router=APIRouter(prefix="/check")).of_app(app))
+
+
+async def cloud_problem(api: ApiClient) -> str:
     """The banner's text about the cloud's health; empty while it works."""
     try:
         status = await api.get("/v1/status")
@@ -117,4 +135,6 @@ async def _cloud_problem(api: ApiClient) -> str:
         return "The database does not accept writes: nodes buffer their events and resend them later."
     if database.get("latency_ms", 0.0) > SLOW_MS:
         return f"The database is slow: {database['latency_ms']:.0f} ms for the simplest query."
+    if left_out := sorted(status["app_problems"]):
+        return f"Left out because of an error: {', '.join(left_out)}. The page Apps shows why."
     return ""

@@ -1,4 +1,4 @@
-"""The page *Apps*: every installed app with its versions on nodes and links to its pages."""
+"""The page *Apps*: every installed app with its versions on nodes and links to its pages, or its error."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ VERSION_COLUMNS = (
     Column("share", "Nodes", kind="bar"),
     Column("state", "State", kind="badge"),
 )
+PROBLEM_COLUMNS = (
+    Column("app", "App"),
+    Column("state", "State", kind="badge"),
+    Column("error", "Error"),
+)
 
 
 def add_pages(site: Frame) -> None:
@@ -27,6 +32,14 @@ def add_pages(site: Frame) -> None:
     @site.page("apps", "Apps")
     async def show(view: View) -> None:
         cards: dict[str, AppCard] = {}
+        with card(
+            "Apps with an error",
+            "Their routes and pages are not served. Events of their nodes are stored, and shown after a "
+            "start without the error. The cloud's log has the traceback.",
+            wide=True,
+        ) as broken:
+            problems = Table("Apps with an error", PROBLEM_COLUMNS)
+        broken.set_visibility(False)
         grid = ui.element("div").classes("grid")
         with grid:
             nothing = empty(
@@ -36,7 +49,10 @@ def add_pages(site: Frame) -> None:
 
         async def refresh() -> None:
             status, fleet = await asyncio.gather(view.api.get("/v1/status"), view.api.get("/v1/fleet"))
-            nothing.set_visibility(not status["apps"])
+            rows = problem_rows(status["app_problems"])
+            broken.set_visibility(bool(rows))
+            problems.show(rows)
+            nothing.set_visibility(not status["apps"] and not rows)
             for name, app in status["apps"].items():
                 if name not in cards:
                     with grid, card(app["title"], name):
@@ -89,6 +105,14 @@ class AppCard:
             self._rollout.props["href"] = page
             self._rollout.text = "Its running rollout" if rollout else "Its rollouts"
             self._rollout.update()
+
+
+def problem_rows(problems: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The apps that the cloud has left out, with their errors, by name."""
+    return [
+        {"id": name, "app": name, "state": "left out", "state_tone": "bad", "error": error}
+        for name, error in sorted(problems.items())
+    ]
 
 
 def version_rows(name: str, production: str, versions: Mapping[str, int]) -> list[dict[str, Any]]:
