@@ -2,8 +2,7 @@
 
 Rules:
 
-- A sample's score is its highest reason; while the readings drift, ``drift`` is one of them. Below
-  ``min_score`` it is not kept.
+- A sample below ``min_score`` is not kept (`common.edge.curation.admission`).
 - A kept sample is on disk (`common.edge.curation.sample_store`) before the position moves past its reading.
   The same content is kept once.
 - At most ``store_bytes`` are kept: the least interesting is removed first, then the oldest.
@@ -17,7 +16,6 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
@@ -27,24 +25,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from common.app.edge import Sample
 from common.backoff import Backoff
 from common.clock import Clock
 from common.config.node import CurationSettings, Enrolment
+from common.edge.curation.admission import Admission
 from common.edge.curation.allowance import load_allowance, save_allowance
 from common.edge.curation.sample_store import SampleStore
 from common.edge.curation.upload import Kept, SampleUpload, UploadFailed
 from common.errors import SampleError
 from common.messages import Event, Priority
-from common.samples import PLAIN_LIMIT_BYTES, encode_sample
 
 log = logging.getLogger(__name__)
 
 SAMPLE_TYPE = "edgeloop.sample"
-DRIFT_SCORE = 0.75
-"""The reason ``drift`` of a sample that is offered while the readings drift."""
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0
 BUDGET_CHECK_S = 60.0
@@ -70,7 +64,7 @@ class Curation:
         clock: Clock,
     ) -> None:
         self._budget_path = folder / BUDGET
-        self._app = app
+        self._admission = Admission(app, settings)
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
@@ -127,26 +121,11 @@ class Curation:
         ``recorded``: its times are a recording's, not this device's clock's.
         """
         self._counts["offered"] += 1
-        reasons = {name: float(score) for name, score in sample.reasons.items()}
-        if drifting:
-            reasons["drift"] = max(DRIFT_SCORE, reasons.get("drift", 0.0))
-        score = max(reasons.values(), default=0.0)
-        if not score >= self._settings.min_score:
+        admitted = self._admission.admit(sample, drifting=drifting, recorded=recorded)
+        if admitted is None:
             self._counts["below_min_score"] += 1
             return
-        content = self._encode(sample)
-        kept = Kept(
-            digest=hashlib.sha256(content).hexdigest(),
-            app=self._app,
-            subject=sample.subject,
-            group=sample.group,
-            captured_ns=sample.captured_ns,
-            reasons=reasons,
-            attributes=_plain(sample.attributes),
-            size=len(content),
-            score=min(score, 1.0),
-            recorded=recorded,
-        )
+        kept, content = admitted
         with self._lock:
             if kept.digest in self._store:
                 return
@@ -171,20 +150,6 @@ class Curation:
             with self._lock:
                 self._remove(digest)
         self._uncommitted.clear()
-
-    def _encode(self, sample: Sample) -> bytes:
-        plain = sum(array.nbytes for array in sample.arrays.values())
-        limit = min(PLAIN_LIMIT_BYTES, 64 * self._settings.store_bytes)
-        if plain > limit:
-            raise SampleError(f"it has {plain} bytes; a sample holds at most {limit}")
-        content = encode_sample(sample.arrays)
-        limit = min(self._settings.store_bytes, self._settings.budget_bytes_per_day)
-        if len(content) > limit:
-            raise SampleError(
-                f"it takes {len(content)} bytes, and the store and the day's budget hold at most {limit}: "
-                "raise curation.store_bytes and curation.budget_bytes_per_day, or offer less at once"
-            )
-        return content
 
     # ----------------------------------------------------------------------------- the curation thread
 
@@ -283,11 +248,3 @@ class Curation:
         self._store.remove(digest)
         self._deferred.pop(digest, None)
         self._sending.discard(digest)
-
-
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as JSON values. Raises `SampleError`."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(dict(attributes)), type=dict[str, Any])
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise SampleError(f"its attributes are not JSON: {error}") from error
