@@ -30,8 +30,9 @@ from common.edge.update.adoption_reports import AdoptionReports
 from common.edge.update.model_loader import Create, ModelLoader
 from common.edge.update.slot_state import Content, Order
 from common.edge.update.slots import Slots
+from common.edge.update.stage import Candidate
 from common.edge.update.trial import Trial
-from common.edge.update.trial_stages import Candidate, TrialStages
+from common.edge.update.trial_stages import TrialStages
 from common.errors import EdgeloopError
 from common.messages import Event, Priority
 

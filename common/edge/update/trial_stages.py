@@ -8,51 +8,29 @@
 In shadow the candidate starts from the live app's snapshot and sees the same readings. In the soak the roles
 are reversed: the previous model keeps running as the reference and stands by. At a switch and at a reversal
 the next app continues from the snapshot of the one before, so that what was already reported (an alarm that
-is up) stays reported. `common.edge.update.trial` judges; `common.edge.update.slots` remembers.
+is up) stays reported. `common.edge.update.stage` judges; `common.edge.update.slots` remembers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from common.app.edge import State
 from common.clock import Clock
 from common.config.node import OtaSettings
-from common.deployment import SOAK_LIMIT_S
-from common.edge.processing.instance import Instance, scales_of, transfer_state
+from common.edge.processing.instance import Instance, transfer_state
 from common.edge.processing.model_pair import Decision, ModelPair
 from common.edge.update.adoption_reports import AdoptionReports
 from common.edge.update.model_loader import ModelLoader
 from common.edge.update.slot_state import Content, Order
 from common.edge.update.slots import Slots
-from common.edge.update.trial import Trial, Verdict
+from common.edge.update.stage import Candidate, Shadow, Soak
+from common.edge.update.trial import Verdict
 
 log = logging.getLogger(__name__)
 
 OPERATOR = "operator"
 """Reason of a step that a person requested."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A loaded model to be put on trial; ``scales`` are the golden ranges of the live model's outputs."""
-
-    instance: Instance
-    order: Order
-    scales: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """The trial that goes on: of the candidate (``shadow``) or of the live model (``soak``)."""
-
-    phase: str
-    companion: Instance | None
-    trial: Trial
-    since_ns: int
-    order: Order | None = None
 
 
 class TrialStages:
@@ -74,7 +52,7 @@ class TrialStages:
         self._reports = reports
         self._settings = settings
         self._clock = clock
-        self._stage: _Stage | None = None
+        self._stage: Shadow | Soak | None = None
         self.switches = 0
         """How often another model, or the same under other settings, went live."""
         pair.live = loader.live()
@@ -91,13 +69,13 @@ class TrialStages:
     def order(self) -> Order | None:
         """The order of the candidate in shadow."""
         stage = self._stage
-        return stage.order if stage is not None else None
+        return stage.order if isinstance(stage, Shadow) else None
 
     @property
     def failing(self) -> bool:
         """Whether the live model fails in its soak."""
         stage = self._stage
-        return stage is not None and stage.phase == "soak" and stage.trial.failures() > 0
+        return isinstance(stage, Soak) and stage.trial.failures() > 0
 
     # ----------------------------------------------------------------------------- commands
 
@@ -112,28 +90,23 @@ class TrialStages:
             log.exception("the candidate cannot take over the live app's state")
             self._reports.refuse(order, "load_failed", f"cannot take over the state: {error}", final=True)
             return
-        trial = Trial(
-            instance.manifest, live.manifest, candidate.scales, self._settings, familiar=not drifting
-        )
-        stage = _Stage("shadow", instance, trial, self._clock(), order)
-        self._enter(stage)
-        if not order.compare:
-            self._switch(stage, "no shadow: the live model was withdrawn")
-        elif not self._settings.shadow_readings:
-            self._switch(stage, "no shadow: the settings ask for none")
+        shadow = Shadow.begin(candidate, live, self._settings, self._clock(), drifting=drifting)
+        self._enter(shadow)
+        if shadow.skip_reason:
+            self._switch(shadow, shadow.skip_reason)
 
     def recall(self, reason: str) -> None:
         """Drop the candidate in shadow, or revert the model in its soak."""
         stage = self._stage
         if stage is None:
             return
-        if stage.phase == "soak":
+        if isinstance(stage, Soak):
             by = "a person" if reason == OPERATOR else "the cloud"
             self._revert(stage, Verdict(False, reason, f"{by} requested the previous model"))
             return
         order = stage.order
         self._enter(None)
-        if reason == OPERATOR and order is not None:
+        if reason == OPERATOR:
             detail, now_ns = "dropped in shadow by a person", self._clock()
             self._slots.change(
                 lambda state: state.gave_up(order, OPERATOR, detail, now_ns, through=state.seen_serial)
@@ -171,22 +144,10 @@ class TrialStages:
     def judge(self, decision: Decision, *, drifting: bool) -> None:
         """Count a reading that both models saw, and take the next step if it is due."""
         stage = self._stage
-        if stage is None:
-            return
-        if stage.phase == "soak":
+        if isinstance(stage, Soak):
             self._judge_soak(stage, decision)
-            return
-        stage.trial.familiar &= not drifting
-        assert decision.companion is not None
-        stage.trial.add(decision.companion, decision.live)
-        verdict = stage.trial.verdict()
-        waited_s = (self._clock() - stage.since_ns) / 1e9
-        enough = stage.trial.readings >= self._settings.shadow_readings
-        if not verdict.good:
-            self._reports.refuse(stage.order, verdict.reason, f"in shadow: {verdict.detail}", final=True)
-            self._enter(None)
-        elif enough or waited_s >= self._settings.shadow_timeout_s:
-            self._switch(stage, verdict.detail)
+        elif stage is not None:
+            self._judge_shadow(stage, decision, drifting=drifting)
 
     def restore(self, state: State) -> None:
         """Give a saved state to the live app, which in its soak is reverted if it cannot take it over."""
@@ -194,7 +155,7 @@ class TrialStages:
             self._pair.live.app.restore(state)
         except Exception as error:
             stage = self._stage
-            if stage is None or stage.phase != "soak":
+            if not isinstance(stage, Soak):
                 raise
             log.exception("the model in its soak cannot take over the saved state")
             self._revert(stage, Verdict(False, "load_failed", f"cannot take over the saved state: {error}"))
@@ -202,35 +163,42 @@ class TrialStages:
             return
         self._pair.restore_companion(state)
 
-    def _judge_soak(self, stage: _Stage, decision: Decision) -> None:
-        stage.trial.add(decision.live, decision.companion)
-        enough = stage.trial.readings >= self._settings.soak_readings
-        if self._slots.state.kills and enough:
+    def _judge_shadow(self, shadow: Shadow, decision: Decision, *, drifting: bool) -> None:
+        verdict = shadow.judge(decision, self._clock(), drifting=drifting)
+        if verdict is None:
+            return
+        if verdict.good:
+            self._switch(shadow, verdict.detail)
+        else:
+            self._reports.refuse(shadow.order, verdict.reason, f"in shadow: {verdict.detail}", final=True)
+            self._enter(None)
+
+    def _judge_soak(self, soak: Soak, decision: Decision) -> None:
+        verdict = soak.judge(decision, self._clock())
+        if self._slots.state.kills and soak.served:
             self._slots.change(lambda state: state.served())
-        verdict = stage.trial.verdict()
-        soaked_s = (self._clock() - stage.since_ns) / 1e9
-        if not verdict.good:
-            self._revert(stage, verdict)
-        elif soaked_s >= min(self._slots.state.soak_s, SOAK_LIMIT_S) and enough:
+        if verdict is None:
+            return
+        if verdict.good:
             self._slots.change(lambda state: state.confirmed(verdict.detail, self._clock()))
             self._enter(None)
+        else:
+            self._revert(soak, verdict)
 
     # -------------------------------------------------------------------------------- steps
 
-    def _enter(self, stage: _Stage | None) -> None:
+    def _enter(self, stage: Shadow | Soak | None) -> None:
         self._stage = stage
         if stage is None:
             self._pair.set_companion(None)
         else:
-            self._pair.set_companion(stage.companion, standby=stage.phase == "soak")
+            self._pair.set_companion(stage.companion, standby=isinstance(stage, Soak))
 
     def _go_live(self, instance: Instance) -> None:
         self._pair.live = instance
         self.switches += 1
 
-    def _switch(self, shadow: _Stage, detail: str) -> None:
-        assert shadow.companion is not None
-        assert shadow.order is not None
+    def _switch(self, shadow: Shadow, detail: str) -> None:
         order, candidate, previous = shadow.order, shadow.companion, self._pair.live
         self._reports.note("shadow", order, detail=detail)
         transfer_state(candidate, previous)
@@ -241,17 +209,9 @@ class TrialStages:
         log.info("the model %s is live; %s keeps running beside it", order.version, previous.bundle.version)
 
     def _begin_soak(self, live: Instance, previous: Instance | None) -> None:
-        trial = Trial(
-            live.manifest,
-            previous.manifest if previous else None,
-            scales_of(previous.bundle) if previous else {},
-            self._settings,
-            compare=self._slots.state.compare,
-            familiar=self._slots.state.familiar,
-        )
-        self._enter(_Stage("soak", previous, trial, self._clock()))
+        self._enter(Soak.begin(live, previous, self._slots.state, self._settings, self._clock()))
 
-    def _revert(self, soak: _Stage, verdict: Verdict) -> None:
+    def _revert(self, soak: Soak, verdict: Verdict) -> None:
         bad, previous = self._pair.live, soak.companion or self._loader.previous()
         log.warning("the model %s is reverted (%s): %s", bad.bundle.version, verdict.reason, verdict.detail)
         if previous is not None:
