@@ -306,8 +306,8 @@ def test_a_cloud_that_is_away_or_forbids_costs_nothing(
 def test_a_sample_of_a_subject_that_the_cloud_does_not_know_yet_lets_others_go_first(
     cloud, tmp_path: Path, clock: Clock, run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.edge.curation.curation.DEFER_FIRST_S", 0.05)
-    monkeypatch.setattr("common.edge.curation.curation.DEFER_LAST_S", 0.1)
+    monkeypatch.setattr("common.edge.curation.upload_order.DEFER_FIRST_S", 0.05)
+    monkeypatch.setattr("common.edge.curation.upload_order.DEFER_LAST_S", 0.1)
     whole, enrolment = cloud
     curating = curation(tmp_path, clock, enrolment)
     early = dataclasses.replace(make_sample(61, score=0.9), subject="new-1", group="new-1/run-1")

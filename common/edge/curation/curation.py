@@ -8,7 +8,7 @@ Rules:
 - At most ``store_bytes`` are kept: the least interesting is removed first, then the oldest.
 - At most ``budget_bytes_per_day`` are sent in any 24 h (`common.edge.curation.allowance`); the most
   interesting is sent first, and one that the cloud does not take yet (its subject is unknown there, or it
-  has no room) last.
+  has no room) last (`common.edge.curation.upload_order`).
 - A sample's file is removed after the cloud has it and its ``edgeloop.sample`` event is committed.
 
 `Curation.status` says why no samples reach the cloud (``edgeloop node status``).
@@ -17,7 +17,6 @@ Rules:
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -33,6 +32,7 @@ from common.edge.curation.admission import Admission
 from common.edge.curation.allowance import load_allowance, save_allowance
 from common.edge.curation.sample_store import SampleStore
 from common.edge.curation.upload import Kept, SampleUpload, UploadFailed
+from common.edge.curation.upload_order import UploadOrder
 from common.errors import SampleError
 from common.messages import Event, Priority
 
@@ -42,9 +42,6 @@ SAMPLE_TYPE = "edgeloop.sample"
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0
 BUDGET_CHECK_S = 60.0
-DEFER_FIRST_S = 2.0
-DEFER_LAST_S = 600.0
-"""First and longest time for which a sample that the cloud does not take yet lets others go first."""
 BUDGET = "budget.json"
 _COUNTED = ("offered", "below_min_score", "no_room", "uploaded", "refused")
 
@@ -72,8 +69,7 @@ class Curation:
         self._stop = threading.Event()
         self._done: deque[tuple[Event, str]] = deque()
         self._uncommitted: list[str] = []
-        self._sending: set[str] = set()
-        self._deferred: dict[str, tuple[float, Backoff]] = {}
+        self._order = UploadOrder()
         self._store = SampleStore(folder, settings.store_bytes)
         self._allowance = load_allowance(self._budget_path, settings.budget_bytes_per_day, clock())
         self._upload = SampleUpload(enrolment, settings.chunk_bytes) if enrolment else None
@@ -99,7 +95,7 @@ class Curation:
         with self._lock:
             left_bytes = self._allowance.left(self._clock())
             smallest = min((kept.size for kept in self._store.samples), default=0)
-            deferred = len(self._deferred)
+            deferring = self._order.deferring
         counts, detail = dict(self._counts), ""
         if not counts["offered"]:
             detail = "the app has offered no sample since the start"
@@ -109,7 +105,7 @@ class Curation:
             detail = "kept on this node: it has no enrolment"
         elif smallest > left_bytes:
             detail = "the upload budget of the last 24 h is used up (curation.budget_bytes_per_day)"
-        elif deferred or self.waiting:
+        elif deferring or self.waiting:
             detail = self._last_problem
         return {**counts, "waiting": self.waiting, "budget_left_bytes": max(0, left_bytes), "detail": detail}
 
@@ -129,10 +125,10 @@ class Curation:
         with self._lock:
             if kept.digest in self._store:
                 return
-            if not self._store.add(kept, content, self._sending):
+            if not self._store.add(kept, content, self._order.answered):
                 self._counts["no_room"] += 1
                 return
-            self._deferred = {d: each for d, each in self._deferred.items() if d in self._store}
+            self._order.keep_only(self._store)
         self._work.set()
 
     def finished(self) -> list[Event]:
@@ -169,7 +165,8 @@ class Curation:
                 log.info("sample %s waits: %s", kept.digest[:12], error)
                 self._last_problem = f"the cloud does not take samples now: {error}"[:500]
                 if error.of_sample:
-                    self._defer(kept.digest)
+                    with self._lock:
+                        self._order.defer(kept.digest, time.monotonic())
                     continue
                 self._stop.wait(backoff.next_s())
 
@@ -180,30 +177,14 @@ class Curation:
 
     def _next(self) -> Kept | None:
         """The most interesting sample that the budget allows."""
-        now_s = time.monotonic()
         with self._lock:
-            left = self._allowance.left(self._clock())
-            fitting = [
-                kept
-                for kept in self._store.samples
-                if kept.digest not in self._sending
-                and kept.size <= left
-                and (kept.digest not in self._deferred or self._deferred[kept.digest][0] <= now_s)
-            ]
-            return max(fitting, key=lambda kept: (kept.score, -kept.captured_ns), default=None)
-
-    def _defer(self, digest: str) -> None:
-        """Let other samples go first, longer each time."""
-        with self._lock:
-            _, backoff = self._deferred.get(digest, (0.0, Backoff(DEFER_FIRST_S, DEFER_LAST_S)))
-            self._deferred[digest] = (time.monotonic() + backoff.next_s(), backoff)
+            left_bytes = self._allowance.left(self._clock())
+            return self._order.next(self._store.samples, left_bytes, time.monotonic())
 
     def _pause_s(self) -> float:
         """Time until there may be something to send: the budget grows, or a deferred sample is due."""
-        now_s = time.monotonic()
         with self._lock:
-            due_s = (at - now_s for at, _ in self._deferred.values() if at > now_s)
-            return min(BUDGET_CHECK_S, *due_s, math.inf)
+            return min(BUDGET_CHECK_S, self._order.next_due_s(time.monotonic()))
 
     def _send(self, kept: Kept) -> None:
         assert self._upload is not None
@@ -234,7 +215,7 @@ class Curation:
         event = Event(SAMPLE_TYPE, kept.subject, self._clock(), Priority.SAMPLE, facts)
         self._counts[outcome] += 1
         with self._lock:
-            self._sending.add(kept.digest)
+            self._order.answer(kept.digest)
         self._done.append((event, kept.digest))
 
     def _spend(self, size: int) -> None:
@@ -246,5 +227,4 @@ class Curation:
 
     def _remove(self, digest: str) -> None:
         self._store.remove(digest)
-        self._deferred.pop(digest, None)
-        self._sending.discard(digest)
+        self._order.forget(digest)
