@@ -46,7 +46,7 @@ class MqttClient:
         self._client.on_message = lambda _c, _u, m: self._note(
             lambda: self.received.append((m.topic, bytes(m.payload)))
         )
-        self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]
+        self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]  any number works
         self._connected = False
         self._client.connect("127.0.0.1", port, keepalive=30)
         self._client.loop_start()

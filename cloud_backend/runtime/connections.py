@@ -97,7 +97,7 @@ def networks(addresses: Collection[str]) -> list[IPv4Network | IPv6Network]:
         raise ConfigError(f"http.forwarded_allow_ips: {error}; name addresses or networks") from error
 
 
-class _Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  uvicorn picks the class at import
+class _Connection(AutoHTTPProtocol):
     """One connection. ``limits`` is set by `bounded_protocol`."""
 
     limits: ConnectionLimits

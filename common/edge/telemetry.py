@@ -105,7 +105,7 @@ class TelemetryServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: TelemetryServer  # type: ignore[assignment]
+    server: TelemetryServer  # type: ignore[assignment]  the only server that uses this handler
     timeout = 5
 
     def do_GET(self) -> None:

@@ -23,7 +23,7 @@ from common.errors import UpdateRefused
 
 
 def traits(node: str = "node-1", **others: object) -> NodeTraits:
-    return NodeTraits(**{"node": node, "site": "plant", "profile": "cpu", **others})  # type: ignore[arg-type]
+    return NodeTraits(**{"node": node, "site": "plant", "profile": "cpu", **others})
 
 
 def deployment(*waves: Wave, serial: int = 3) -> Deployment:

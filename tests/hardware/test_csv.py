@@ -46,9 +46,9 @@ def test_a_row_is_a_reading(tmp_path: Path) -> None:
 
 def test_a_file_of_channels_alone_will_do(tmp_path: Path) -> None:
     readings = readings_of(tmp_path, "a;b\n1;2\n3;4\n", "?delimiter=;&period_s=2&subject=pump")
-    assert [r.subject for r in readings if isinstance(r, Reading)] == ["pump", "pump"]
-    first, second = readings
-    assert second.captured_ns - first.captured_ns == 2 * 10**9  # type: ignore[union-attr]
+    first, second = (each for each in readings if isinstance(each, Reading))
+    assert first.subject == second.subject == "pump"
+    assert second.captured_ns - first.captured_ns == 2 * 10**9
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def test_a_truncation_and_a_renaming_between_two_looks_lose_nothing(
     reader.wait(5)
     looks = threading.Semaphore(0)
     monkeypatch.setattr(reader.source._pace, "pause", lambda _: looks.acquire())
-    wait_for(lambda: len(looks._cond._waiters) == 1, "the source waits")  # type: ignore[attr-defined]
+    wait_for(lambda: len(looks._cond._waiters) == 1, "the source waits")  # type: ignore[attr-defined]  no public count
     logger.rows(4)
     logger.truncate("engine.csv.1")
     logger.rows(1)

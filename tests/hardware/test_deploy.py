@@ -130,7 +130,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         }
         python = folder / "python"
         python.mkdir()
-        (python / "python").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
+        (python / "python").symlink_to(sys._base_executable)  # type: ignore[attr-defined]  not in typeshed
         environment = kept | {name: moved(value, folder) for name, value in settings.items()}
         environment["PATH"] = f"{python}{os.pathsep}{kept['PATH']}"
         for command in arguments(f"build-{image}", "RUN"):

@@ -162,7 +162,7 @@ def run_node(uri: str, folder: Path) -> tuple[int, list[int]]:
                 given.append(item.position)
             yield item
 
-    node.source.readings = watched  # type: ignore[method-assign]
+    node.source.readings = watched
     node.start()
     wait_for(node.ended.is_set, "the source has ended")
     assert node.health.healthz()[1]["source_state"] == "ended"

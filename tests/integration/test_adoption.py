@@ -303,7 +303,7 @@ def test_a_model_that_cannot_be_loaded_in_its_soak_is_reverted_at_the_start(node
     adopt(node, site, "v2")
     create = NodeKit.create
 
-    def failing(bundle, changes):  # type: ignore[no-untyped-def]
+    def failing(bundle, changes):
         if bundle.version == "v2":
             raise RuntimeError("no such provider")
         return create(bundle, changes)

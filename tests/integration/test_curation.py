@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -48,12 +49,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def curation(folder: Path, clock: Clock, enrolment: Enrolment | None = None, **settings: object) -> Curation:
+def curation(folder: Path, clock: Clock, enrolment: Enrolment | None = None, **settings: Any) -> Curation:
     return Curation(
         folder / "samples",
         "sums",
         enrolment,
-        CurationSettings(**settings),  # type: ignore[arg-type]
+        CurationSettings(**settings),
         clock,
     )
 
@@ -233,9 +234,10 @@ def test_an_upload_that_was_cut_goes_on_where_it_was(cloud, tmp_path: Path, cloc
     curating.offer(make_sample(31))
     (kept,) = curating._store.samples
     content = (tmp_path / "samples" / f"{kept.digest}.npz").read_bytes()
-    pieces = curating._upload.send(kept, content)  # type: ignore[union-attr]
+    assert curating._upload is not None
+    pieces = curating._upload.send(kept, content)
     assert next(pieces) + next(pieces) == 200
-    pieces.close()  # type: ignore[attr-defined]
+    pieces.close()
     again = curation(tmp_path, clock, enrolment, chunk_bytes=100)
     run(again)
     wait_for(again.finished, "the upload")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
-from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlalchemy import Engine, inspect
+from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 from apps.ecg.cloud.projection import EcgCloud
 from apps.ecg.cloud.tables import TABLES, Pending, Strip
+from cloud_backend.api.dependencies import AppDependencies
 from cloud_backend.api.root_mounts import root_mounts
 from cloud_backend.api.routes import labels
 from cloud_backend.ingest.app_tables import rebuild
@@ -44,7 +45,7 @@ def contents(engine: Engine) -> list[dict[str, Any]]:
             row.model_dump()
             for table in TABLES
             if table is not Pending
-            for row in session.exec(select(table).order_by(*table.__table__.primary_key))  # type: ignore[attr-defined]
+            for row in session.exec(select(table).order_by(*inspect(table).primary_key))
         ]
 
 
@@ -81,7 +82,7 @@ def test_a_label_that_comes_by_the_api_reaches_the_review_queue(engine: Engine, 
         odd = label | {"body": {"began_ns": "yesterday"}}
         assert client.post("/v1/apps/ecg/labels", json=odd).status_code == 201
     with Session(engine) as session:
-        strips = session.exec(select(Strip).order_by(Strip.began_ns)).all()  # type: ignore[arg-type]
+        strips = session.exec(select(Strip).order_by(col(Strip.began_ns))).all()
     assert [(row.true_rhythm, row.reviewed_by) for row in strips] == [("AF", "Dr Bo"), ("", "")]
 
 
@@ -105,4 +106,4 @@ def test_an_app_cannot_mount_over_what_is_there(path: str) -> None:
             return {path: Mount(APIRouter(), lambda status, text: (status, "text/plain", text.encode()))}
 
     with pytest.raises(ConfigError, match="greedy"):
-        root_mounts({"greedy": Greedy()}, None)  # type: ignore[dict-item]
+        root_mounts({"greedy": Greedy()}, AppDependencies())

@@ -59,7 +59,7 @@ class Siren(ThreadingHTTPServer):
 
 
 class _Listener(BaseHTTPRequestHandler):
-    server: Siren  # type: ignore[assignment]
+    server: Siren  # type: ignore[assignment]  the only server that uses this handler
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

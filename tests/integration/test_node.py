@@ -552,7 +552,7 @@ def test_a_wrong_setting_of_the_app_is_named(make_node) -> None:
 def test_a_dead_thread_ends_the_node_with_a_failure(make_node, monkeypatch: pytest.MonkeyPatch) -> None:
     node = make_node("virtual:sums?count=100000&rate_hz=100", speed=1.0)
 
-    class Unsaveable(dict):  # type: ignore[type-arg]
+    class Unsaveable(dict):
         """What no snapshot may hold."""
 
     monkeypatch.setattr(node.adoption, "snapshot", lambda: {"bad": object()})

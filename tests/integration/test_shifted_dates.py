@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
@@ -78,7 +78,7 @@ def test_fhir_finds_the_same_whatever_the_year(
     for epoch_ns in (begin_of_day("2020-02-03"), begin_of_day(day)):
         with Session(engine) as session:
             for table in reversed(EcgCloud().tables()):
-                session.execute(table.__table__.delete())  # type: ignore[attr-defined]
+                session.execute(delete(table))
             session.commit()
         tell_days(project, monkeypatch, epoch_ns)
         second = day_of(epoch_ns + 86_400 * 10**9).isoformat()

@@ -212,7 +212,7 @@ def test_it_says_when_it_comes_changes_and_goes(start, cloud: Cloud) -> None:
 def test_the_broker_tells_when_it_vanishes_and_it_comes_back(start, cloud: Cloud) -> None:
     running = start()
     wait_for(lambda: running.uplink.connected, "a connection")
-    running.uplink._connection._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+    running.uplink._connection._client.socket().shutdown(socket.SHUT_RDWR)
     wait_for(lambda: [s.state for s in cloud.statuses()] == ["online", "offline", "online"], "gone and back")
     running.keep(3)
     wait_for(cloud.batches, "events over the new connection")
@@ -478,6 +478,6 @@ def test_connections_that_end_at_once_are_reported_and_waited_for(start, cloud: 
     for number in range(1, 4):
         wait_for(lambda number=number: running.uplink.traffic.connections >= number, "a connection")
         wait_for(lambda: running.uplink.connected, "it is up")
-        running.uplink._connection._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        running.uplink._connection._client.socket().shutdown(socket.SHUT_RDWR)
     wait_for(lambda: running.reports, "a report")
     assert running.reports[0].data["problem"] == "short_connections"

@@ -6,7 +6,7 @@ from sqlmodel import AutoString
 from cloud_backend.store.tables import cloud_metadata
 
 
-def render(kind, value, _autogenerate_context):  # type: ignore[no-untyped-def]  a hook of Alembic
+def render(kind, value, _autogenerate_context):
     """SQLModel's own string type is a plain one in a migration."""
     return "sa.String()" if kind == "type" and isinstance(value, AutoString) else False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -74,7 +74,7 @@ class SampleUpload:
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
         )
 
-    def send(self, kept: Kept, content: bytes) -> Iterator[int]:
+    def send(self, kept: Kept, content: bytes) -> Generator[int]:
         """Send what the cloud does not have yet; yields the bytes of each piece that was sent.
 
         Raises `SampleError` if the cloud will never take this sample, `UploadFailed` to try later.

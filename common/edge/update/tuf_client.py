@@ -162,7 +162,7 @@ def _refusing(what: str, *, is_target: bool = False) -> Generator[None, None, No
     try:
         yield
     except (exceptions.RepositoryError, exceptions.DownloadError) as error:
-        raise UpdateRefused(_reason(error, is_target), f"{what}: {_told(error)}") from error
+        raise UpdateRefused(_reason(error, is_target), f"{what}: {_with_causes(error)}") from error
 
 
 def _reason(error: exceptions.RepositoryError | exceptions.DownloadError, is_target: bool) -> str:
@@ -192,9 +192,11 @@ def _reason(error: exceptions.RepositoryError | exceptions.DownloadError, is_tar
             return "mixed"
 
 
-def _told(error: BaseException) -> str:
-    causes = [str(error) or type(error).__name__]
-    while (error := error.__cause__) is not None:  # type: ignore[assignment]
-        if str(error) not in causes[-1]:
-            causes.append(str(error))
-    return ": ".join(causes)
+def _with_causes(error: BaseException) -> str:
+    texts = [str(error) or type(error).__name__]
+    cause = error.__cause__
+    while cause is not None:
+        if str(cause) not in texts[-1]:
+            texts.append(str(cause))
+        cause = cause.__cause__
+    return ": ".join(texts)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 from cloud_backend.access import secrets
 from cloud_backend.access.tokens import CLOUD_USER, Access, Principal, hash_password
@@ -46,9 +46,7 @@ def test_an_unknown_token_is_denied(access: Access, token: str) -> None:
 
 def test_a_node_that_was_never_given_a_token_has_none(access: Access, engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(
-            Node.__table__.insert().values(**Node(name="node-9", site="plant").model_dump())  # type: ignore[attr-defined]
-        )
+        connection.execute(insert(Node).values(**Node(name="node-9", site="plant").model_dump()))
     with pytest.raises(AccessDenied):
         access.principal("")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, inspect, select
 
 from cloud_backend.ingest import reporters
 from cloud_backend.ingest.reporters import Reporters
 from cloud_backend.store.tables import NodeSubject
 
-TABLE = NodeSubject.__table__  # type: ignore[attr-defined]
+TABLE = inspect(NodeSubject).local_table
 
 
 def stored(engine: Engine) -> set[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,8 +25,8 @@ SECOND = 1_000_000_000
 SILENT_AFTER_S = 100.0
 
 
-def rollout(**changes: object) -> RolloutStatus:
-    known = {
+def rollout(**changes: Any) -> RolloutStatus:
+    known: dict[str, Any] = {
         "id": "v2-1",
         "version": "v2",
         "state": "running",
@@ -34,7 +36,7 @@ def rollout(**changes: object) -> RolloutStatus:
         "deadline_s": SILENT_AFTER_S,
         "failure_share": 0.1,
     }
-    return RolloutStatus(**(known | changes))  # type: ignore[arg-type]
+    return RolloutStatus(**(known | changes))
 
 
 def reached(*names: str, version: str = "v1") -> list[ReachedNode]:

@@ -61,7 +61,7 @@ def broken_builder(site: Site) -> None:
 
 def broken_page(site: Site) -> None:
     @site.page("machines/{machine}", "A page without its parameter's type")
-    async def machine(view: View, machine: Absent) -> None: ...  # type: ignore[name-defined]  # noqa: F821  the error
+    async def machine(view: View, machine: Absent) -> None: ...  # type: ignore[name-defined]  # noqa: F821  the error under test
 
 
 @pytest.fixture

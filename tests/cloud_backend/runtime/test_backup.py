@@ -145,10 +145,11 @@ def test_a_backup_while_the_store_and_the_repository_change_is_consistent(site, 
 
 def members(file: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
     with tarfile.open(file) as archive:
-        return [(m, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
+        opened = [(member, archive.extractfile(member)) for member in archive.getmembers()]
+        return [(member, content.read()) for member, content in opened if content is not None]
 
 
-def rewritten(file: Path, change) -> Path:  # type: ignore[no-untyped-def]
+def rewritten(file: Path, change) -> Path:
     found = members(file)
     change(found)
     with tarfile.open(file, "w") as archive:

@@ -117,7 +117,9 @@ def test_a_lock_that_another_program_holds_is_an_outage(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "store.sqlite")
     engine, other = open_store(url), open_store(url)
     with engine.connect() as connection:
-        connection.connection.driver_connection.execute("PRAGMA busy_timeout = 1")  # type: ignore[union-attr]
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA busy_timeout = 1")
         with other.begin(), pytest.raises(DBAPIError) as caught:
             connection.execute(ADD, {"app": "a"})
     assert is_outage(caught.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, inspect, text
 
 from cloud_backend.api.routes.alerts import count_open_alarms
 from cloud_backend.store.tables import AlertAck, StoredEvent, Stream
@@ -39,7 +39,7 @@ def filled(engine: Engine) -> Engine:
     with engine.begin() as connection:
         for stream in (1, 2, 3):
             row = {"id": stream, "site": "s", "node": f"n{stream}", "epoch": "e", "high_water_mark": 0}
-            connection.execute(Stream.__table__.insert().values(**row, created_ns=0))  # type: ignore[attr-defined]
+            connection.execute(insert(Stream).values(**row, created_ns=0))
             connection.execute(text(FILL), {"stream": stream, "count": EVENTS})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
@@ -82,4 +82,4 @@ def test_open_alarms_are_counted_from_their_keys_alone(filled: Engine) -> None:
 def test_the_columns_of_ingest_are_those_of_the_table() -> None:
     from cloud_backend.ingest.received import COLUMNS
 
-    assert list(COLUMNS) == [column.name for column in StoredEvent.__table__.columns]  # type: ignore[attr-defined]
+    assert list(COLUMNS) == [column.name for column in inspect(StoredEvent).local_table.columns]

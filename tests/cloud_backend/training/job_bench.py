@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -24,9 +25,9 @@ ENDED = {"done", "refused", "failed", "cancelled"}
 class Bench:
     """A registry, a sample store and jobs over one folder; ``restart`` is the next life of the cloud."""
 
-    def __init__(self, folder: Path, **settings: float) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self.settings = TrainingSettings(**settings)  # type: ignore[arg-type]
+        self.settings = TrainingSettings(**settings)
         self.engine: Engine = open_store(sqlite_url(folder / "cloud.sqlite"))
         apps = {NAME: make_learner(folder / "starter")}
         self.registry = Registry(self.engine, str(folder / "models"), apps=apps)

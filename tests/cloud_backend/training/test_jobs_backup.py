@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def restored(bench: Bench, tmp_path: Path) -> Iterator[Bench]:
+def restored(bench: Bench, tmp_path: Path) -> Iterator[Callable[[], Bench]]:
     """The cloud of a backup that is taken now, started; call it after what is to be in the backup."""
     made: list[Bench] = []
 
@@ -42,7 +42,7 @@ def restored(bench: Bench, tmp_path: Path) -> Iterator[Bench]:
         made.append(Bench(tmp_path / "again"))
         return made[0]
 
-    yield restore  # type: ignore[misc]
+    yield restore
     for each in made:
         each.close()
 

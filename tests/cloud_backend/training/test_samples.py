@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,8 +52,8 @@ def content_of(number: int, length: int = 500) -> bytes:
     return encode_sample({"values": np.random.default_rng(number).normal(size=length)})
 
 
-def announced(content: bytes, **changes: object) -> Announced:
-    fields = {
+def announced(content: bytes, **changes: Any) -> Announced:
+    fields: dict[str, Any] = {
         "app": "sums",
         "subject": "machine-1",
         "group": "machine-1/run-1",
@@ -62,7 +63,7 @@ def announced(content: bytes, **changes: object) -> Announced:
         "size": len(content),
         "sha256": digest_of(content),
     }
-    return Announced(**(fields | changes))  # type: ignore[arg-type]
+    return Announced(**(fields | changes))
 
 
 def send(store: SampleStore, node: str, digest: str, offset: int, content: bytes) -> int:

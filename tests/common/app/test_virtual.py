@@ -44,7 +44,7 @@ def test_close_ends_a_wait_from_another_thread() -> None:
 def test_each_iteration_has_a_function_of_its_own() -> None:
     opened: list[int] = []
 
-    def open_readings():  # type: ignore[no-untyped-def]
+    def open_readings():
         opened.append(1)
         return reading_at
 

@@ -265,7 +265,8 @@ def test_an_alarm_stands_while_the_remaining_life_is_withheld() -> None:
     assert types(feed(app, [cycle(i) for i in range(1, 5)])) == ["industrial.maintenance_due"]
     away = feed(app, [cycle(i, altitude_kft=42.0, mach=0.84) for i in range(5, 8)])
     assert types(away) == ["industrial.rul_withheld"]
-    assert away[0].priority < Priority.ALARM  # type: ignore[union-attr]
+    assert isinstance(away[0], Event)
+    assert away[0].priority < Priority.ALARM
     again = IndustrialEdge(EdgeContext(SETTINGS, Scripted(lower[7:])))
     again.restore(app.snapshot())
     still = feed(again, [cycle(i, altitude_kft=42.0, mach=0.84) for i in range(8, 11)])
