@@ -55,7 +55,7 @@ class Decider:
             health=dict,
             committed=lambda *_: None,
         )
-        self.processing._next_health_s = NEVER_S * 2
+        self.processing.platform.due_s = NEVER_S * 2
         self.processing.restore()
 
     @property

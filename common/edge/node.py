@@ -211,7 +211,7 @@ class Node:
             Origin(self.name, self.site, spec.name, self.source.virtual, spec.alarm_ends),
             self._folder,
             self._clock,
-            self.processing.report,
+            self.processing.platform.report,
         )
 
     def _make_curation(self) -> Curation | None:
@@ -233,7 +233,7 @@ class Node:
             status=lambda: Status("online", self.spec.name, self.adoption.manifest.version),
             check_now=self.check_now.set,
             hint=self._take_hint,
-            report=self.processing.report,
+            report=self.processing.platform.report,
         )
         opened.callback(uplink.close)
 
@@ -259,7 +259,7 @@ class Node:
 
     def start(self) -> None:
         """Start the threads."""
-        self.processing.report(self._started_event())
+        self.processing.platform.report(self._started_event())
         settings, threads = self._settings.telemetry, self._threads
         self._telemetry = TelemetryServer(
             self.metrics, self.health.healthz, settings.host, settings.port, self._folder
@@ -302,7 +302,7 @@ class Node:
         threads.join("uplink", drain_s + JOIN_S)
         for name in ("curation", "update"):
             threads.join(name, JOIN_S)
-        self.processing.count_losses()
+        self.processing.platform.count_losses()
         self.losses.save(at_once=True)
         if self._telemetry is not None:
             self._telemetry.close()
@@ -346,7 +346,7 @@ class Node:
         if isinstance(self._clock, NodeClock):
             detail = take_over(self._folder, self.outbox, self._clock)
             if detail:
-                self.processing.problems.add("clock", detail, self.name)
+                self.processing.platform.problems.add("clock", detail, self.name)
 
     def _started_event(self) -> Event:
         state = self.slots.state

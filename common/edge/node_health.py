@@ -57,7 +57,7 @@ class NodeHealth:
         health = node.adoption.health()
         if not health.soak_ok:
             yield f"the model {health.version} fails in its soak"
-        refused = node.processing.refused
+        refused = node.processing.platform.refused
         if refused.subjects > 0:
             yield f"{refused.subjects} subjects are refused: {refused.detail}"
         update = node.update_client.problem if node.update_client is not None else None
@@ -103,9 +103,9 @@ class NodeHealth:
             "outbox_events": outbox.events,
             "outbox_bytes": outbox.size_bytes,
             "dropped": node.queue.dropped,
-            "unusable": processing.problems.count("unusable"),
-            "refused_subjects": processing.refused.subjects,
-            "refused_readings": processing.refused.readings,
+            "unusable": processing.platform.problems.count("unusable"),
+            "refused_subjects": processing.platform.refused.subjects,
+            "refused_readings": processing.platform.refused.readings,
             "given_up": outbox.dropped,
             "drift": processing.drift.drifting,
             "bytes_raw": processing.raw_bytes,

@@ -55,7 +55,7 @@ def test_killed_at_any_point_it_says_what_it_would_have_said(
         killed.crash()
         replayed += bool(_journal(tmp_path / "killed"))
         killed = Decider(tmp_path / "killed", spec, model)
-        assert not killed.processing.problems.count("state")
+        assert not killed.processing.platform.problems.count("state")
     assert replayed, "no restart had readings to decide on again"
     killed.decide([r for r in readings if r.position > killed.position])
     killed.commit()

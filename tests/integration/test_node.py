@@ -201,7 +201,7 @@ def test_malformed_rows_are_told_with_their_line_and_the_rest_is_decided(make_no
     ]
     path.write_text("\n".join(rows) + "\n")
     node = make_node(f"csv:{path}")
-    wait_for(lambda: node.processing.problems.count("unusable") == 5, "five unusable rows")
+    wait_for(lambda: node.processing.platform.problems.count("unusable") == 5, "five unusable rows")
     run_through(node, 7)
     events = kept(tmp_path / "data")
     assert [value["sum"] for value in facts(events, "sums.value")] == [1.0, 2.0]
@@ -342,7 +342,7 @@ def test_readings_that_a_source_has_lost_are_a_problem_and_replaced_frames_are_n
 ) -> None:
     node = make_node()
     node.queue.dropped += 5  # As the queue of a live source counts what a newer frame replaces.
-    wait_for(lambda: node.processing.problems.count("replaced") == 5, "the count shows")
+    wait_for(lambda: node.processing.platform.problems.count("replaced") == 5, "the count shows")
     good, about = node.health.healthz()
     assert (good, about["dropped"]) == (True, 5)
     node.queue.put(ReadingError("the strap's buffer ran over", kind="lost", count=12))

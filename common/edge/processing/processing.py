@@ -4,7 +4,8 @@ Whatever waits is decided on together and committed in one transaction
 (`common.edge.processing.group_commit`): the events, the app's progress, and the last reading's position. So
 after a crash at any moment the node continues exactly behind the last committed reading.
 `common.edge.processing.progress` decides what is written of the app's progress,
-`common.edge.processing.app_state` restores it.
+`common.edge.processing.app_state` restores it, `common.edge.processing.platform_events` makes the node's own
+events.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
@@ -23,13 +24,12 @@ from common.app.edge import Reading, Sample
 from common.clock import Clock
 from common.edge.delivery.outbox import Outbox
 from common.edge.losses import Kind, Losses
-from common.edge.problems import Problems
 from common.edge.processing.app_state import AppState
 from common.edge.processing.capture_clock import CaptureClock
 from common.edge.processing.drift import DriftWatch
-from common.edge.processing.group_commit import HEALTH_TYPE, GroupCommit, NotCommitted
+from common.edge.processing.group_commit import GroupCommit, NotCommitted
+from common.edge.processing.platform_events import PlatformEvents
 from common.edge.processing.progress import Progress
-from common.edge.processing.refusals import RefusedSubjects
 from common.edge.sensing.sources import ReadingQueue
 from common.edge.telemetry import NodeMetrics
 from common.edge.update.adoption import Adoption
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 1.0
 """Time between two checks for commands while no readings come."""
-NOTICES_LIMIT = 256
-"""Platform events that wait for the next group; any above are counted and reported as a problem."""
 _PRIORITY_OF = attrgetter("priority")
 
 
@@ -88,18 +86,14 @@ class Processing:
         self._losses = losses
         self._clock = clock
         self._node = node
-        self._health_s = health_s
-        self._health = health
+        self.platform = PlatformEvents(
+            queue, adoption, outbox, metrics, losses, clock, node=node, health_s=health_s, health=health
+        )
         self._committed = committed
         self._stop = threading.Event()
         self._flush = threading.Event()
-        self._notices: deque[Event] = deque()
-        self._next_health_s = time.monotonic()
         self._round_s = time.monotonic()
         self._switches = adoption.switches
-        self._replaced_reported = self._given_up_reported = self._notes_reported = 0
-        self.problems = Problems()
-        self.refused = RefusedSubjects(node)
         self.drift = DriftWatch(adoption)
         self.handled = 0
         """Readings, usable or not, that were decided on and committed."""
@@ -107,7 +101,7 @@ class Processing:
         """Readings that were decided on."""
         self.raw_bytes = 0
         """Bytes of all readings: the cost of sending everything to the cloud."""
-        self._capture = CaptureClock(self.problems, virtual=virtual)
+        self._capture = CaptureClock(self.platform.problems, virtual=virtual)
         self._progress = Progress(checkpoint_s)
         self._state = AppState(adoption, self.drift, outbox)
         self._group = GroupCommit(
@@ -119,7 +113,7 @@ class Processing:
             interval_s=commit_interval_s,
             stop=self._stop,
             saved_state=self._state.checkpoint,
-            report=self.report,
+            report=self.platform.report,
         )
 
     # -------------------------------------------------------------------------------------- any thread
@@ -134,21 +128,9 @@ class Processing:
         """When this thread last made a round."""
         return max(self._round_s, self._group.alive_s)
 
-    def report(self, event: Event) -> None:
-        """Put a platform event into the outbox with the next group."""
-        if len(self._notices) >= NOTICES_LIMIT:
-            self.problems.add("notices", f"{event.type} is dropped: too many notices wait", self._node)
-            self._losses.add(Kind.REPORTS)
-        else:
-            self._notices.append(event)
-
     def flush(self) -> None:
         """Commit what waits in the next round: no more is to come."""
         self._flush.set()
-
-    def report_health(self) -> None:
-        """Make a health event with the next group, instead of when it is due."""
-        self._next_health_s = 0.0
 
     def stop(self) -> None:
         """End `run` once the queue, which must be closed, is empty."""
@@ -158,7 +140,7 @@ class Processing:
 
     def restore(self) -> None:
         """Take over what an earlier process has committed: a checkpoint, and the readings behind it."""
-        self._state.restore(self._losses, self.problems, self._node)
+        self._state.restore(self._losses, self.platform.problems, self._node)
 
     def run(self) -> None:
         """Decide and commit until `stop`."""
@@ -179,7 +161,7 @@ class Processing:
 
     def _patience_s(self) -> float:
         now_s = time.monotonic()
-        return max(0.0, min(IDLE_S, self._next_health_s - now_s, self._group.due_s - now_s))
+        return max(0.0, min(IDLE_S, self.platform.due_s - now_s, self._group.due_s - now_s))
 
     def _handle(self, items: Sequence[Reading | ReadingError]) -> None:
         for item in items:
@@ -195,7 +177,7 @@ class Processing:
             self._group.add(self._adoption.events())
         if self._sink is not None:
             self._group.add(self._sink.finished())
-        self._group.add(self._platform_events())
+        self._group.add(self.platform.due())
         if self._group.empty:
             self._flush.clear()
         elif self._group.is_due() or self._flush.is_set() or self._stop.is_set():
@@ -208,7 +190,7 @@ class Processing:
         try:
             results = self._adoption.process(reading, now_ns, drifting=self.drift.drifting)
         except CapacityReached as error:
-            self.refused.add(error, now_ns)
+            self.platform.refused.add(error, now_ns)
             return []
         except ReadingError as error:
             self._capture.check(reading, now_ns)
@@ -239,7 +221,7 @@ class Processing:
             self._metrics.unusable.inc()
         elif error.kind == "lost":
             self._losses.add(Kind.READINGS, error.count)
-        self.problems.add(error.kind, str(error), subject, error.count)
+        self.platform.problems.add(error.kind, str(error), subject, error.count)
 
     def _offer(self, sample: Sample, recorded: bool) -> None:
         if self._sink is None:
@@ -247,7 +229,9 @@ class Processing:
         try:
             self._sink.offer(sample, drifting=self.drift.drifting, recorded=recorded)
         except (SampleError, OSError) as error:
-            self.problems.add("sample", f"a sample of {sample.subject} is not kept: {error}", sample.subject)
+            self.platform.problems.add(
+                "sample", f"a sample of {sample.subject} is not kept: {error}", sample.subject
+            )
 
     def _commit(self) -> None:
         if self._adoption.switches != self._switches:
@@ -262,31 +246,3 @@ class Processing:
         for priority, count in Counter(map(_PRIORITY_OF, committed.events)).items():
             self._metrics.events.labels(Priority(priority).name.lower()).inc(count)
         self._committed(committed.events, committed.last_seq)
-
-    def _platform_events(self) -> list[Event]:
-        now_ns = self._clock()
-        self.count_losses()
-        events = [*self.problems.events(now_ns), *self.refused.events(now_ns)]
-        while self._notices:
-            events.append(self._notices.popleft())
-        if time.monotonic() >= self._next_health_s:
-            self._next_health_s = time.monotonic() + self._health_s
-            events.append(Event(HEALTH_TYPE, self._node, now_ns, Priority.TELEMETRY, dict(self._health())))
-        return events
-
-    def count_losses(self) -> None:
-        """Take note of losses that others have counted."""
-        if replaced := self._queue.dropped - self._replaced_reported:
-            self._replaced_reported += replaced
-            self._metrics.dropped.inc(replaced)
-            detail = "readings of a live source that a newer one replaced before the app took them"
-            self.problems.add("replaced", detail, self._node, replaced)
-        if (given_up := sum(self._outbox.dropped.values()) - self._given_up_reported) > 0:
-            self._given_up_reported += given_up
-            self._losses.add(Kind.EVENTS, given_up)
-        if dropped := self._adoption.reports.dropped - self._notes_reported:
-            self._notes_reported += dropped
-            self._losses.add(Kind.REPORTS, dropped)
-            detail = "reports on models are dropped: too many wait"
-            self.problems.add("notices", detail, self._node, dropped)
-        self._losses.save()

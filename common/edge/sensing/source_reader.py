@@ -97,7 +97,7 @@ class SourceReader:
                 break
             except (SourceError, OSError) as error:
                 self.state, self.detail = SourceState.FAILED, self._without_names(error)
-                self._processing.problems.add("source", self.detail, self._node)
+                self._processing.platform.problems.add("source", self.detail, self._node)
                 self._stopping.wait(backoff.next_s())
         if not self._stopping.is_set():
             self._finish(after, begun=begun)
@@ -132,8 +132,8 @@ class SourceReader:
             ended += f", {refused} reports and refused readings"
         log.info("the source has ended: %s", ended)
         self.state, self.detail = SourceState.ENDED, ended
-        processing.problems.add("ended", f"the source has ended: {ended}", self._node)
-        processing.report_health()
+        processing.platform.problems.add("ended", f"the source has ended: {ended}", self._node)
+        processing.platform.report_health()
         if not self._once:
             return
         if not processing.usable and (refused or not begun):

@@ -53,7 +53,7 @@ def test_a_refused_machine_is_one_event_and_stands_in_health(tmp_path: Path) -> 
     assert (subject, data["problem"]) == ("engine-3", "capacity")
     assert "max_machines is 2" in data["detail"]
     health = [msgspec.json.decode(e.data) for e in events if e.type == "edgeloop.node.health"]
-    assert node.processing.refused.subjects == 1
+    assert node.processing.platform.refused.subjects == 1
     assert {"refused_subjects", "refused_readings"} <= set(health[-1])
     good, about = node.health.healthz()
     assert not good

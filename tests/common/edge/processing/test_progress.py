@@ -172,7 +172,7 @@ class Restarts(RuleBasedStateMachine):
     def _start(self) -> None:
         assert self.spec is not None
         self.node = Decider(self.folder, self.spec, self.model)
-        assert not self.node.processing.problems.count("state")
+        assert not self.node.processing.platform.problems.count("state")
         self.given = max(0, self.node.position)
 
     def _look(self) -> None:
