@@ -196,7 +196,7 @@ def test_a_second_round_starts_from_the_first(bench: Bench) -> None:
         ({"raise": True}, "nothing to learn from"),
         ({"die": True}, "SIGKILL"),
         ({"gain": "text"}, "could not convert"),
-        ({"other_version": True}, "asked for was"),
+        ({"other_version": True}, "the job is for"),
     ],
 )
 def test_a_job_that_fails_says_why(bench: Bench, parameters: dict[str, object], words: str) -> None:
