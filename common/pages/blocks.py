@@ -36,12 +36,12 @@ def card(title: str, hint: str = "", *, wide: bool = False) -> Element:
     return section
 
 
-def empty(text: str, what_to_do: str, icon: str = "inbox") -> Element:
+def empty(text: str, hint: str, icon: str = "inbox") -> Element:
     """The placeholder of an empty page, with advice."""
     with ui.element("div").classes("empty") as box:
         ui.icon(icon).props("aria-hidden=true")
         Text("p", text).classes("empty-text")
-        Text("p", what_to_do).classes("hint")
+        Text("p", hint).classes("hint")
     return box
 
 
@@ -143,18 +143,23 @@ class Column:
 class Table(Element, component="table.js"):
     """A table that stacks on narrow screens. Rows are mappings with a unique ``id``; values are text.
 
-    Without rows it shows ``nothing`` and ``what_to_do``, before the first `show` that it is loading.
+    Without rows it shows ``empty_text`` and ``empty_hint``; before the first `show`, that it is loading.
     """
 
     def __init__(
-        self, caption: str, columns: Sequence[Column], *, nothing: str = "Nothing yet.", what_to_do: str = ""
+        self,
+        caption: str,
+        columns: Sequence[Column],
+        *,
+        empty_text: str = "Nothing yet.",
+        empty_hint: str = "",
     ) -> None:
         super().__init__()
         self.props["caption"] = caption
         self.props["columns"] = [asdict(column) for column in columns]
         self.props["rows"] = None
-        self.props["nothing"] = nothing
-        self.props["advice"] = what_to_do
+        self.props["empty_text"] = empty_text
+        self.props["empty_hint"] = empty_hint
         self._times = [column.name for column in columns if column.kind == "ago"]
 
     def show(self, rows: Sequence[Mapping[str, Any]]) -> None:

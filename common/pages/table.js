@@ -3,7 +3,7 @@ const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 const FAR_S = 3650 * 86400; // a recording's time: its date says more than its age, as does one that is still to come
 
 export default {
-  props: { caption: String, columns: Array, rows: Array, nothing: String, advice: String },
+  props: { caption: String, columns: Array, rows: Array, empty_text: String, empty_hint: String },
   emits: ["pressed"],
   template: `
     <div class="table-box" tabindex="0" role="region" :aria-label="caption">
@@ -32,7 +32,7 @@ export default {
         </tbody>
       </table>
       <p v-else-if="!rows" class="hint waiting">Loading…</p>
-      <div v-else class="empty"><p class="empty-text">{{ nothing }}</p><p class="hint">{{ advice }}</p></div>
+      <div v-else class="empty"><p class="empty-text">{{ empty_text }}</p><p class="hint">{{ empty_hint }}</p></div>
     </div>`,
   data() {
     return { now: Date.now() };

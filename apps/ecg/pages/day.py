@@ -171,5 +171,5 @@ def bucket_of(hours: list[Json]) -> int:
     return _FINE_S if len(hours) * 3600.0 <= _FINE_SPAN_S else _COARSE_S
 
 
-def _table(caption: str, columns: tuple[Column, ...], nothing: str, what_to_do: str = "") -> Table:
-    return Table(caption, columns, nothing=nothing, what_to_do=what_to_do)
+def _table(caption: str, columns: tuple[Column, ...], empty_text: str, empty_hint: str = "") -> Table:
+    return Table(caption, columns, empty_text=empty_text, empty_hint=empty_hint)

@@ -72,8 +72,8 @@ async def show_patients(view: View) -> None:
         table = Table(
             "Patients",
             COLUMNS,
-            nothing="No patient data yet.",
-            what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
+            empty_text="No patient data yet.",
+            empty_hint="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             'edgeloop node run --app ecg --source "virtual:patient?seed=1" --enrolment NAME.json',
         )
         table.classes("ecg-names")

@@ -25,8 +25,8 @@ QUEUE_COLUMNS = (
     Column("reason", "Rank", kind="bar", hint="By alarm priority, then the lowest beat probability"),
     Column("patient", "Patient", kind="link"),
 )
-NOTHING = "No strips to review."
-WHAT_TO_DO = (
+EMPTY_TEXT = "No strips to review."
+EMPTY_HINT = (
     "A node sends 10 s of signal around an alarm if its setting consent allows it: "
     "EDGELOOP_SETTINGS__CONSENT=strips edgeloop node run --app ecg ..."
 )
@@ -55,7 +55,7 @@ class ReviewPage:
         with card(
             "Queue", "Highest alarm priority first, then lowest beat probability.", wide=True
         ) as listed:
-            self._table = Table("Strips to review", QUEUE_COLUMNS, nothing=NOTHING)
+            self._table = Table("Strips to review", QUEUE_COLUMNS, empty_text=EMPTY_TEXT)
             self._table.classes("ecg-names")
         self._listed = listed
         await self._view.live(self._refresh, REFRESH_S)
@@ -78,7 +78,7 @@ class ReviewPage:
             if self._shown is None or self._desk is not None:
                 self._clear()
                 with self._box:
-                    empty(NOTHING, WHAT_TO_DO, icon="task_alt")
+                    empty(EMPTY_TEXT, EMPTY_HINT, icon="task_alt")
             return
         strip, patient = await read_strip(self._view, left[0]["id"])
         self._virtual.show("virtual" if patient["virtual"] else "", "info")

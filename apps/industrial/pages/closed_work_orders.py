@@ -32,8 +32,8 @@ class ClosedWorkOrders:
             self._table = Table(
                 "Work orders",
                 COLUMNS,
-                nothing="No work order of this machine is closed.",
-                what_to_do="Close one above, or send it: POST /v1/apps/industrial/work-orders.",
+                empty_text="No work order of this machine is closed.",
+                empty_hint="Close one above, or send it: POST /v1/apps/industrial/work-orders.",
             )
             self._pager = Pager(self.refresh)
 

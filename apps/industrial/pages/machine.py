@@ -74,7 +74,7 @@ class MachinePage:
         with ui.element("div").classes("grid"):
             with card("Why the alarm was raised"):
                 self._why = Text("p", "").classes("hint")
-                self._sensors = Table("Sensors behind the alarm", SENSOR_COLUMNS, nothing="No alarm.")
+                self._sensors = Table("Sensors behind the alarm", SENSOR_COLUMNS, empty_text="No alarm.")
             with card("Close a work order", "What turned out to be true is what models learn from."):
                 self._form = WorkOrderForm(self._view, self._refresh_all)
         with card("Sensors of this run", wide=True):

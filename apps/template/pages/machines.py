@@ -40,8 +40,8 @@ async def show_machines(view: View) -> None:
         table = Table(
             "Machines",
             COLUMNS,
-            nothing="No machine has reported yet.",
-            what_to_do="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
+            empty_text="No machine has reported yet.",
+            empty_hint="Enrol a node (edgeloop fleet enrol NAME --site SITE --out NAME.json), then run it: "
             "edgeloop node run --app template --source virtual:machine --enrolment NAME.json",
         )
         pager = Pager(lambda: refresh())

@@ -94,8 +94,8 @@ class AlertList:
         self._table = Table(
             PRIORITIES[priority],
             COLUMNS,
-            nothing="No alerts.",
-            what_to_do="New alerts appear within a second.",
+            empty_text="No alerts.",
+            empty_hint="New alerts appear within a second.",
         )
         self._table.on_action(self._acknowledge)
         with ui.element("div").classes("row-of"):

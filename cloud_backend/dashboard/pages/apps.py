@@ -71,8 +71,8 @@ class AppCard:
         self._versions = Table(
             f"Versions of {name} on nodes",
             VERSION_COLUMNS,
-            nothing="No node runs this app.",
-            what_to_do=f"Start one: edgeloop node run --app {name} --source URI --data DIR --enrolment FILE",
+            empty_text="No node runs this app.",
+            empty_hint=f"Start one: edgeloop node run --app {name} --source URI --data DIR --enrolment FILE",
         )
         links = [(f"/ui/{place}", title) for place, title in pages]
         links += [(f"/ui/fleet?app={quote(name, safe='')}", "Its nodes"), ("/ui/models", "Its models")]

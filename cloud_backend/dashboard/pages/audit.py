@@ -33,7 +33,7 @@ def add_pages(site: Site) -> None:
             lines = PagedTable(
                 view.api,
                 "/v1/audit-trail",
-                Table("Actions of operators", COLUMNS, nothing="No actions yet."),
+                Table("Actions of operators", COLUMNS, empty_text="No actions yet."),
                 audit_row,
             )
         await view.live(lines.refresh, EVERY_S)

@@ -61,8 +61,8 @@ def add_pages(site: Site) -> None:
                 Table(
                     "Transferred data by node",
                     ACCOUNT_COLUMNS,
-                    nothing="No node is enrolled.",
-                    what_to_do="Enrol one on the page Settings.",
+                    empty_text="No node is enrolled.",
+                    empty_hint="Enrol one on the page Settings.",
                 ),
                 account_row,
             )
@@ -72,7 +72,7 @@ def add_pages(site: Site) -> None:
             quarantine = PagedTable(
                 view.api,
                 "/v1/quarantine",
-                Table("Quarantine", QUARANTINE_COLUMNS, nothing="No quarantined messages."),
+                Table("Quarantine", QUARANTINE_COLUMNS, empty_text="No quarantined messages."),
                 quarantine_row,
             )
 

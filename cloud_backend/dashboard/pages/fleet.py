@@ -58,8 +58,8 @@ def add_pages(site: Site) -> None:
             feed = Table(
                 "Newest events of the fleet",
                 FEED_COLUMNS,
-                nothing="No events yet.",
-                what_to_do="Events appear here within a second of their arrival.",
+                empty_text="No events yet.",
+                empty_hint="Events appear here within a second of their arrival.",
             )
         with card("Nodes", wide=True):
             nodes = Nodes(
@@ -162,8 +162,8 @@ class Nodes:
         self._table = Table(
             "Nodes",
             NODE_COLUMNS,
-            nothing="No node matches.",
-            what_to_do="Enrol one on the page Settings, or by: edgeloop fleet enrol NAME --site SITE",
+            empty_text="No node matches.",
+            empty_hint="Enrol one on the page Settings, or by: edgeloop fleet enrol NAME --site SITE",
         )
         with ui.element("div").classes("row-of"):
             self._more = action("More nodes", self._show_more)

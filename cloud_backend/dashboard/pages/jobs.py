@@ -112,7 +112,7 @@ class JobPanel:
             with ui.element("details") as self._more:
                 Text("summary", "All figures of both versions")
                 columns = (GATE_COLUMNS[0], *GATE_COLUMNS[1:4])
-                self._figures = Table("All figures", columns, nothing="No figures.")
+                self._figures = Table("All figures", columns, empty_text="No figures.")
             Text("h3", "Log")
             with (
                 ui.element("div").classes("log-box").props('tabindex=0 role=log aria-label="End of the log"')

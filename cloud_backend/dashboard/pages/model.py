@@ -130,8 +130,8 @@ async def _show_model(view: View, path: str, found: Mapping[str, Any]) -> None:
             rollouts = Table(
                 "Rollouts of this version",
                 ROLLOUT_COLUMNS,
-                nothing="No rollouts of this version.",
-                what_to_do="The button above rolls out an approved version.",
+                empty_text="No rollouts of this version.",
+                empty_hint="The button above rolls out an approved version.",
             )
         with card("Inputs and outputs", "Tensors of the model on the node."):
             _show_tensors(manifest)
@@ -167,7 +167,7 @@ def _show_measured(found: Mapping[str, Any], gauge: comparison.Gauge) -> None:
     Table(
         "Figures",
         (Column("name", "Figure"), Column("value", "Value", kind="number"), Column("note", "", kind="badge")),
-        nothing="No figures.",
+        empty_text="No figures.",
     ).show(
         [
             {
@@ -181,7 +181,7 @@ def _show_measured(found: Mapping[str, Any], gauge: comparison.Gauge) -> None:
         ]
     )
     slice_columns = (Column("name", "Slice"), Column("bar", gauge.figure or "Value", kind="bar"))
-    Table("Slices", slice_columns, nothing="No slices.").show(comparison.bars(found["slices"]))
+    Table("Slices", slice_columns, empty_text="No slices.").show(comparison.bars(found["slices"]))
 
 
 def _show_lineage(app: str, chain: Sequence[Mapping[str, Any]]) -> None:

@@ -63,8 +63,8 @@ class AppModels:
             self._table = Table(
                 f"Versions of {title}",
                 COLUMNS,
-                nothing="No models yet.",
-                what_to_do=f"Train one on the page Learning, or add one: edgeloop model add {app} FOLDER",
+                empty_text="No models yet.",
+                empty_hint=f"Train one on the page Learning, or add one: edgeloop model add {app} FOLDER",
             )
             self._table.on_action(self._act)
             self._older = MoreButton(self.refresh)

@@ -75,14 +75,14 @@ async def _show_node(view: View, node: str, path: str) -> None:
         with card("Timeline", "Alarms, drift, adoptions, problems and other events."):
             timeline = Timeline(view.api, path)
         with card("Live", f"The newest {LIVE_EVENTS} events of any type."):
-            live = Table("Newest events", EVENT_COLUMNS, nothing="No events yet.")
+            live = Table("Newest events", EVENT_COLUMNS, empty_text="No events yet.")
             live.style(SCROLLED)
         with card("Adoption log", "Adoption steps of models on this node.", wide=True):
             adoptions = Table(
                 "Steps of adoption",
                 ADOPTION_COLUMNS,
-                nothing="The node runs its bundled model.",
-                what_to_do="Roll a model out on the page Rollouts.",
+                empty_text="The node runs its bundled model.",
+                empty_hint="Roll a model out on the page Rollouts.",
             )
             adoptions.style(SCROLLED)
         with card(
@@ -92,7 +92,7 @@ async def _show_node(view: View, node: str, path: str) -> None:
             transferred = Details({})
             volumes = Chart("Events by day and type", charts.volume_by_day([], "bytes"), height_px=200)
         with card("Problems", "Problems with this node's messages, as seen by the cloud."):
-            problems = Table("Problems", PROBLEM_COLUMNS, nothing="No problems.")
+            problems = Table("Problems", PROBLEM_COLUMNS, empty_text="No problems.")
         with card("About"):
             about = Details({})
         with card("This device", "Replace the device, or retire the node.", wide=True):

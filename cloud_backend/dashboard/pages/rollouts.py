@@ -89,8 +89,8 @@ class AppRollouts:
             self._table = Table(
                 f"Rollouts of {title}",
                 HISTORY_COLUMNS,
-                nothing="No rollouts yet: every node runs its bundled model.",
-                what_to_do="Train a candidate on the page Learning; once approved, roll it out here.",
+                empty_text="No rollouts yet: every node runs its bundled model.",
+                empty_hint="Train a candidate on the page Learning; once approved, roll it out here.",
             )
             self._older = MoreButton(self.refresh)
 
@@ -133,7 +133,7 @@ async def _show_rollout(view: View, path: str, row: Mapping[str, Any]) -> None:
             Text("a", f"Model {row['version']}").props["href"] = version_path(app, row["version"])
         details = Details({})
     with card("Reports of nodes", f"The newest {STEPS} adoption steps.", wide=True):
-        steps = Table("Steps", STEP_COLUMNS, nothing="No reports yet.")
+        steps = Table("Steps", STEP_COLUMNS, empty_text="No reports yet.")
 
     async def refresh() -> None:
         now, progress, newest = await asyncio.gather(

@@ -83,7 +83,7 @@ def _compare_table(
             Column("other", other["version"], kind="number"),
             Column("change", "This one is", kind="badge"),
         ),
-        nothing="Neither version has figures.",
+        empty_text="Neither version has figures.",
     ).show(rows)
 
 

@@ -25,7 +25,7 @@ class Timeline:
         self._path = f"{path}/events"
         self._events: list[Mapping[str, Any]] = []
         self._cursor: str | None = None
-        self._table = Table("Timeline", EVENT_COLUMNS, nothing="No events above telemetry yet.")
+        self._table = Table("Timeline", EVENT_COLUMNS, empty_text="No events above telemetry yet.")
         self._table.style(SCROLLED)
         with ui.element("div").classes("row-of"):
             self._more = action("Older", self._show_older)

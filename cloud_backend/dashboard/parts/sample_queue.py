@@ -44,7 +44,7 @@ LABEL_COLUMNS = (
     Column("source", "From"),
     Column("at", "When", kind="ago"),
 )
-NOTHING = {
+EMPTY = {
     "no": (
         "No sample waits for a label.",
         "Nodes send novel and uncertain readings; choose Labelled to see labelled samples.",
@@ -68,7 +68,7 @@ class SampleQueue:
         self._virtual: dict[str, bool] = {}
         self._choice = ui.select(CHOICES, label="Show", value="no", on_change=self._chosen)
         self._choice.props("outlined dense").style("max-width: 260px")
-        self._table = Table("Samples", COLUMNS, nothing=NOTHING["no"][0], what_to_do=NOTHING["no"][1])
+        self._table = Table("Samples", COLUMNS, empty_text=EMPTY["no"][0], empty_hint=EMPTY["no"][1])
         self._table.on_action(self._label)
         with ui.element("div").classes("row-of"):
             self._more = action("More", self._show_more)
@@ -91,9 +91,9 @@ class SampleQueue:
         if choice != self._choice.value:
             return  # another filter was chosen meanwhile, with its own refresh
         self._samples = {sample["id"]: sample for sample in samples}
-        nothing, advice = NOTHING[choice]
-        if self._table.props["nothing"] != nothing:
-            self._table.props["nothing"], self._table.props["advice"] = nothing, advice
+        empty_text, empty_hint = EMPTY[choice]
+        if self._table.props["empty_text"] != empty_text:
+            self._table.props["empty_text"], self._table.props["empty_hint"] = empty_text, empty_hint
             self._table.update()
         self._table.show([sample_row(s, self._virtual.get(s["node"], False)) for s in samples])
         self._more.set_visibility(more and self._shown < LIMIT)

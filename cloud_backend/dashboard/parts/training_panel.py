@@ -51,8 +51,8 @@ class Training:
         self._table = Table(
             "Training jobs",
             JOB_COLUMNS,
-            nothing="No training jobs yet.",
-            what_to_do="Label some samples above, then start a training job.",
+            empty_text="No training jobs yet.",
+            empty_hint="Label some samples above, then start a training job.",
         )
         self._table.on_action(self._cancel)
         self._older = MoreButton(self.refresh)

@@ -85,8 +85,8 @@ class Waves:
             self._table = Table(
                 "Nodes of the rollout",
                 NODE_COLUMNS,
-                nothing="No node matches.",
-                what_to_do="A rollout includes nodes that run this app and were seen recently.",
+                empty_text="No node matches.",
+                empty_hint="A rollout includes nodes that run this app and were seen recently.",
             )
             self._table.set_visibility(nodes)
 

@@ -1,6 +1,6 @@
 """A small FHIR server of a hospital, real HTTP: transactions with conditional creates, updates, references.
 
-It can be told to be unwell, to lose answers after it has done the work, and to refuse; it keeps what it has
+It can be set to fail, to lose answers after it has done the work, and to refuse; it keeps what it has
 over a restart, as a hospital would.
 """
 
@@ -21,7 +21,7 @@ class Conflict(Exception):
 
 
 class Hospital:
-    """Resources by type and id; ``faults`` are asked before each request and may name one."""
+    """Resources by type and id; ``faults`` are consulted before each request and may name one."""
 
     def __init__(self) -> None:
         self.resources: dict[str, dict[str, dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Noise: nothing false is raised where nothing can be read, and that is told."""
+"""Noise: no false alarm where the signal is unreadable, and the withheld time is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def made_all() -> list[Outcome]:
     return [made(seed, noise, snr_db, alarms) for seed in (80, 90) for noise, snr_db in kinds]
 
 
-def test_an_electrode_that_moves_as_strongly_as_the_heart_beats_raises_nothing_and_that_is_told() -> None:
+def test_electrode_motion_at_0_db_raises_no_alarm_and_is_reported() -> None:
     seed = DEVELOPMENT_SEEDS[0]
     found = outcome(seed, "electrode_motion", 0, starter_model(), count=1, baselines=False)
     assert [alarm for alarm in found.alarms if alarm in (*V_ALARMS, AF_ALARM)] == []

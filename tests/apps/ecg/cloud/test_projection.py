@@ -69,9 +69,9 @@ def test_an_episode_ends_once_and_does_not_begin_again(session: Session) -> None
 
 def test_an_alarm_ends_although_the_clock_of_its_node_was_set_meanwhile(session: Session) -> None:
     years_s = 8 * 365 * 86_400.0
-    told = [alarm(100), alarm(100 + years_s, "ended", when=160)]
+    alarms = [alarm(100), alarm(100 + years_s, "ended", when=160)]
     for _ in range(2):
-        APP.project(session, told)
+        APP.project(session, alarms)
         session.expire_all()
         (row,) = session.exec(select(RaisedAlarm)).all()
         assert (row.raised_ns, row.ended_ns, row.state) == (at(100), at(160), "ended")
@@ -90,7 +90,7 @@ def test_an_alarm_goes_through_its_states_and_not_back(session: Session) -> None
     assert (second.state, second.ended_ns) == ("reset", at(300))
 
 
-def test_what_changes_is_told_to_the_record_again_and_what_does_not_is_not(session: Session) -> None:
+def test_only_changed_spans_are_exported_again(session: Session) -> None:
     APP.project(session, [rates(10), rates(20)])
     APP.project(session, [rates(10), rates(20)])
     found = {row.seconds: row.revision for row in session.exec(select(Pending)).all()}

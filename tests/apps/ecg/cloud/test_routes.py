@@ -32,7 +32,7 @@ def test_patients_come_last_seen_first_with_alarms_and_burden(client: TestClient
     assert client.get("/patients", params={"cursor": "x"}).status_code == 422
 
 
-def test_a_day_tells_its_totals_hours_and_lists(client: TestClient, project: Project) -> None:
+def test_a_day_has_its_totals_hours_and_lists(client: TestClient, project: Project) -> None:
     project(a_day())
     project([rates(7200, 90, beats={"V": 5, "S": 5, "N": 0}, good=0.4)])
     day = client.get(f"/patients/{ANN}/days/{DAY}").json()
@@ -113,8 +113,8 @@ def test_a_correction_becomes_labels_and_leaves_the_queue(
     project([strip(100)])
     place = f"/strips/{ANN}.{at(100)}"
     beats = [{"at_ms": 500, "kind": "N"}, {"at_ms": 3500.0, "kind": "S"}]
-    said = {"verdict": "corrected", "beats": beats, "rhythm": "sinus", "note": "atrial"}
-    answer = client.post(f"{place}/review", json=said)
+    review = {"verdict": "corrected", "beats": beats, "rhythm": "sinus", "note": "atrial"}
+    answer = client.post(f"{place}/review", json=review)
     assert answer.status_code == 201
     shown = answer.json()
     assert (shown["verdict"], shown["reviewed_by"], shown["true_rhythm"]) == ("corrected", "Dr Ada", "sinus")
@@ -123,12 +123,12 @@ def test_a_correction_becomes_labels_and_leaves_the_queue(
     assert client.get("/review").json()["items"] == []
     with Session(engine) as session:
         labels = [label for _, label in labels_of(session, "ecg", subject=ANN)]
-    told = {label.kind: (label.body["began_ns"], label.body["ended_ns"]) for label in labels}
-    assert told == {"beats": (at(100), at(110)), "rhythm": (at(100), at(110))}
+    spans = {label.kind: (label.body["began_ns"], label.body["ended_ns"]) for label in labels}
+    assert spans == {"beats": (at(100), at(110)), "rhythm": (at(100), at(110))}
     assert {(label.group, label.source) for label in labels} == {(ANN, "person:Dr Ada")}
 
 
-def test_a_confirmation_labels_what_the_edge_said(
+def test_a_confirmation_labels_the_decision_of_the_edge(
     client: TestClient, project: Project, engine: Engine
 ) -> None:
     project([strip(100)])
@@ -163,7 +163,7 @@ def test_the_queue_is_made_again_from_the_labels(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "review",
     [
         {"verdict": "corrected"},
         {"verdict": "confirmed", "rhythm": "AF"},
@@ -174,10 +174,10 @@ def test_the_queue_is_made_again_from_the_labels(
     ],
 )
 def test_a_review_that_makes_no_sense_is_refused(
-    client: TestClient, project: Project, said: dict[str, object]
+    client: TestClient, project: Project, review: dict[str, object]
 ) -> None:
     project([strip(100)])
-    assert client.post(f"/strips/{ANN}.{at(100)}/review", json=said).status_code == 422
+    assert client.post(f"/strips/{ANN}.{at(100)}/review", json=review).status_code == 422
 
 
 def test_what_is_not_there_is_not_found(client: TestClient, project: Project) -> None:

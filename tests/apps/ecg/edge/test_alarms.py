@@ -71,7 +71,7 @@ def test_a_pause_is_bounded_and_what_lasts_is_raised_after_it() -> None:
     assert states(changes) == [("raised", PAUSE_LIMIT_S)]
 
 
-def test_the_text_says_value_and_limit() -> None:
+def test_the_text_has_value_and_limit() -> None:
     (change,) = seconds(Alarms(TABLE), "urgent", "xxx")
     assert change.text == "it is 7, limit 3"
 
@@ -101,7 +101,7 @@ gaps = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.5]), min_size=120, max_s
 @given(steps, gaps)
 def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, Any]], gaps: list[float]) -> None:
     alarms, at_s, paused_until_s = Alarms(TABLE), 0.0, 0.0
-    told: dict[str, list[str]] = {"urgent": [], "mild": []}
+    states: dict[str, list[str]] = {"urgent": [], "mild": []}
     since_s: dict[str, float | None] = {"urgent": None, "mild": None}
     absent_since_s: dict[str, float | None] = {"urgent": None, "mild": None}
     conditions = {condition.name: condition for condition in TABLE}
@@ -110,7 +110,7 @@ def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, Any]], gaps: lis
         alarms.restore(decode_state(encode_state(alarms.snapshot())))
         if name == "reset":
             changes = alarms.reset(at_s)
-            assert all(told[change.condition.name][-1] == "latched" for change in changes)
+            assert all(states[change.condition.name][-1] == "latched" for change in changes)
         elif name == "pause":
             alarms.pause(at_s, float(value))
             paused_until_s, changes = at_s + float(value), []
@@ -120,21 +120,21 @@ def test_the_rules_hold_for_any_sequence(steps: list[tuple[str, Any]], gaps: lis
             absent = absent_since_s[name] if absent_since_s[name] is not None else at_s
             absent_since_s[name] = absent if value is False else None
         for change in changes:
-            told[change.condition.name].append(change.state)
-        up = {n for n, history in told.items() if history and history[-1] == "raised"}
+            states[change.condition.name].append(change.state)
+        up = {n for n, history in states.items() if history and history[-1] == "raised"}
         assert set(alarms.raised) == up
         if name in conditions and value is True and at_s >= paused_until_s:
             present_s = at_s - (since_s[name] or 0.0)
             assert name in up or present_s < conditions[name].delay_s, "raised too late"
-        for history in told.values():
+        for history in states.values():
             for before, after in pairwise(history):
                 assert after != "raised" or before in ("ended", "latched", "reset")
                 assert after != "reset" or before == "latched"
                 assert after not in ("ended", "latched") or before == "raised"
             assert not history or history[0] == "raised"
-        if told["urgent"]:
-            assert "ended" not in told["urgent"], "what latches does not just end"
-        assert not any(s == "latched" for s in told["mild"])
+        if states["urgent"]:
+            assert "ended" not in states["urgent"], "what latches does not just end"
+        assert not any(s == "latched" for s in states["mild"])
         for change in changes:
             if change.state in ("ended", "latched"):
                 since = absent_since_s[change.condition.name]

@@ -1,4 +1,4 @@
-"""The ECG at the edge: what is said of a signal, however it is cut, and what bad input does."""
+"""The ECG app on the node: events do not depend on the cut of the signal; results of bad input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def edge(model: RuleModel | None = None, **changes: Any) -> EcgEdge:
 
 
 def virtual(seconds: float, **parameters: str) -> list[Reading]:
-    """Chunks of a second from the virtual patient, with heart rate 70 unless told otherwise."""
+    """Chunks of a second from the virtual patient, with heart rate 70 by default."""
     uri = {
         "seed": "3",
         "rate_hz": "250",
@@ -124,10 +124,10 @@ def cut(
 def uncut() -> list[Any]:
     signal, leads, rate_hz = eventful()
     results = run(edge(consent="learning"), list(cut(signal, leads, rate_hz, [1250])))
-    said = {r.type for r in results if isinstance(r, Event)} | {
+    types = {r.type for r in results if isinstance(r, Event)} | {
         "sample" for r in results if isinstance(r, Sample)
     }
-    assert said >= {"ecg.rates", "ecg.quality", "ecg.rhythm", "ecg.alarm", "ecg.strip", "ecg.finding"}
+    assert types >= {"ecg.rates", "ecg.quality", "ecg.rhythm", "ecg.alarm", "ecg.strip", "ecg.finding"}
     return [comparable(r) for r in results]
 
 
@@ -183,16 +183,16 @@ def test_a_healthy_patient_is_described_without_any_alarm() -> None:
         assert len(encode_event(event, source="/s/n", epoch="e", seq=1)) < 1024
 
 
-def test_events_about_a_simulated_signal_say_so_also_after_a_restart() -> None:
+def test_events_of_a_simulated_signal_are_marked_also_after_a_restart() -> None:
     readings = virtual(25)
     app = edge()
     before = run(app, readings[:12])
     again = edge()
     again.restore(app.snapshot())
     found = [*before, *run(again, [readings[12], replace(readings[13], rate_hz=125.0), *readings[14:]])]
-    told = [fields_of(each).get("virtual") for each in found if isinstance(each, Event)]
-    assert len(told) >= 2
-    assert set(told) == {True}
+    flags = [fields_of(each).get("virtual") for each in found if isinstance(each, Event)]
+    assert len(flags) >= 2
+    assert set(flags) == {True}
     real = [replace(r, attributes={"first_sample": r.attributes["first_sample"]}) for r in readings]
     assert all("virtual" not in fields_of(each) for each in run(edge(), real) if isinstance(each, Event))
 
@@ -252,7 +252,7 @@ def test_fibrillation_raises_its_alarm_within_seconds_of_enough_beats() -> None:
     assert rate.data["heart_rate_bpm"] is not None
 
 
-def test_no_atrial_beat_is_told_in_fibrillation() -> None:
+def test_no_atrial_beat_is_reported_in_fibrillation() -> None:
     rates = events(run(edge(), virtual(150, rhythm="AF", pvc="0")), "rates")
     settled = [rate.data["beats"] for rate in rates if at_s(rate) > 60]
     assert sum(beats["N"] for beats in settled) > 100
@@ -268,7 +268,7 @@ def stopped(from_s: int, to_s: int, noise_mv: float = 0.01) -> list[Reading]:
     ]
 
 
-def test_standstill_is_told_although_no_beat_comes() -> None:
+def test_standstill_is_reported_without_a_beat() -> None:
     results = run(edge(), stopped(30, 45))
     (raised,) = events(results, "alarm", alarm="asystole", state="raised")
     assert 33 < at_s(raised) < 37
@@ -370,19 +370,17 @@ def test_a_strip_is_the_signal_around_its_alarm(rate_hz: int, leads: str) -> Non
         ({"noise": "lead_off:10-40"}, "lead_off", "unknown"),
     ],
 )
-def test_a_strip_tells_the_rhythm_of_its_own_time(
-    parameters: dict[str, str], alarm: str, rhythm: str
-) -> None:
+def test_a_strip_has_the_rhythm_of_its_own_time(parameters: dict[str, str], alarm: str, rhythm: str) -> None:
     results = run(edge(consent="strips"), virtual(60, **parameters))
     assert [strip.data["rhythm"] for strip in events(results, "strip", alarm=alarm)] == [rhythm]
 
 
-def test_a_window_to_learn_from_tells_of_a_run_that_is_over() -> None:
+def test_a_training_window_includes_a_run_that_has_ended() -> None:
     results = run(edge(consent="learning"), virtual(65, episodes="VT:40-45"))
-    told = {
+    rhythms = {
         (r.captured_ns - START_NS) // 10**9: r.attributes["rhythm"] for r in results if isinstance(r, Sample)
     }
-    assert told[max(told)] == "VT"
+    assert rhythms[max(rhythms)] == "VT"
 
 
 # ------------------------------------------------------------------------------------------- bad input
@@ -424,12 +422,12 @@ def test_readings_that_are_none_are_refused_and_change_nothing() -> None:
         ("clock:20-60", "clock_jump"),
     ],
 )
-def test_faults_are_told_once_and_the_stream_goes_on(fault: str, finding: str) -> None:
+def test_faults_are_reported_once_and_the_stream_continues(fault: str, finding: str) -> None:
     readings = virtual(60, faults=fault, rate_hz="360")
     results = run(edge(), readings)
-    told = events(results, "finding", finding=finding)
-    assert len(told) == 1
-    assert told[0].data["text"]
+    findings = events(results, "finding", finding=finding)
+    assert len(findings) == 1
+    assert findings[0].data["text"]
     assert {e.data["finding"] for e in odd(results)} <= {finding, "withheld"}
     assert not [a for a in events(results, "alarm") if a.data["alarm"] != "lead_off"]
     (*_, last) = events(results, "rates")
@@ -446,14 +444,14 @@ def test_signal_that_cannot_be_judged_is_withheld(fault: str) -> None:
     assert events(results, "rates")[4].data["good_share"] > 0.8
 
 
-def test_swapped_arm_electrodes_are_told() -> None:
+def test_swapped_arm_electrodes_are_reported() -> None:
     results = run(edge(), virtual(125, leads="I,II", faults="arms_swapped:0-125"))
     (found,) = odd(results)
     assert (found.data["finding"], found.data["lead"]) == ("leads_swapped", "I")
     assert odd(run(edge(), virtual(125, leads="I,II"))) == []
 
 
-def test_a_lead_that_turns_over_is_told() -> None:
+def test_a_lead_that_inverts_is_reported() -> None:
     results = run(edge(), virtual(190, faults="inverted:60-190"))
     (found,) = odd(results)
     assert (found.data["finding"], found.data["lead"]) == ("lead_inverted", "II")
@@ -474,8 +472,8 @@ def test_times_follow_the_samples_until_the_clock_is_set() -> None:
 
 def test_a_source_without_numbers_shows_its_gaps_by_its_clock() -> None:
     readings = [replace(r, attributes={}) for r in virtual(40)]
-    (told,) = events(run(edge(), [*readings[:20], *readings[23:]]), "finding", finding="gap")
-    assert "3.00 s" in told.data["text"]
+    (gap,) = events(run(edge(), [*readings[:20], *readings[23:]]), "finding", finding="gap")
+    assert "3.00 s" in gap.data["text"]
 
 
 def test_a_new_beginning_ends_episodes_and_keeps_alarms() -> None:

@@ -137,9 +137,9 @@ def test_in_long_runs_of_early_beats_they_stay_early() -> None:
     peaks = 500 + np.concatenate([[0], np.cumsum(lengths_s * RATE)]).astype(int)
     rows = BeatFeatures(RATE).push(np.zeros(peaks[-1] + 800), peaks)
     column = FEATURE_NAMES.index("rr/late")
-    told = np.exp(rows.features[1:, column].reshape(-1, 16)[3:])
-    assert np.all(told[:, 1:] < 0.8)
-    assert np.all(told[:, 0] > 0.95)
+    ratios = np.exp(rows.features[1:, column].reshape(-1, 16)[3:])
+    assert np.all(ratios[:, 1:] < 0.8)
+    assert np.all(ratios[:, 0] > 0.95)
 
 
 def test_odds_weigh_the_classes() -> None:

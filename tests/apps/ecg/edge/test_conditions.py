@@ -13,9 +13,7 @@ MANY = EcgSettings().ventricular_beats_per_minute + 1
 
 
 @pytest.mark.parametrize(("good_share", "present"), [(1.0, True), (0.5, True), (0.4, None)])
-def test_a_minute_that_was_hardly_seen_says_nothing_of_its_beats(
-    good_share: float, present: bool | None
-) -> None:
+def test_a_minute_with_little_signal_has_no_beat_conditions(good_share: float, present: bool | None) -> None:
     state = PatientState(False, False, 0.0, 70.0, (), MANY, good_share, 9, True)
     found = {each.name: each.present for each in observe(state, EcgSettings(), ())}
     assert found["frequent_ventricular_beats"] is present

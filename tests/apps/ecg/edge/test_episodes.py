@@ -36,7 +36,7 @@ class Heart:
         return changes
 
 
-def told(changes: Iterable[EpisodeChange]) -> list[tuple[str, str]]:
+def transitions(changes: Iterable[EpisodeChange]) -> list[tuple[str, str]]:
     return [(change.label, "began" if change.ended is None else "ended") for change in changes]
 
 
@@ -44,12 +44,12 @@ def test_three_fast_ventricular_beats_are_a_run() -> None:
     heart = Heart()
     assert heart.beats("NNNNVVNVV", 0.5) == []
     (began,) = heart.beats("V", 0.5)
-    assert told([began]) == [("VT", "began")]
+    assert transitions([began]) == [("VT", "began")]
     assert began.began == round(8 * 0.5 * RATE_HZ)
     assert began.beats == 3
     assert began.heart_rate_bpm == pytest.approx(120)
     (ended,) = heart.beats("VVNN", 0.5)
-    assert told([ended]) == [("VT", "ended")]
+    assert transitions([ended]) == [("VT", "ended")]
     assert ended.began == began.began
     assert ended.ended == round(12 * 0.5 * RATE_HZ)
 
@@ -68,25 +68,27 @@ def test_a_run_of_which_the_model_is_not_sure_is_none() -> None:
     heart = Heart()
     assert heart.beats("VVVV", 0.5, SURE_P - 0.1) == []
     heart.episodes.restore(decode_state(encode_state(heart.episodes.snapshot())))
-    assert told(heart.beats("VV", 0.5, SURE_P + 0.1)) == [("VT", "began")], "the mean of the last three"
+    assert transitions(heart.beats("VV", 0.5, SURE_P + 0.1)) == [("VT", "began")], (
+        "the mean of the last three"
+    )
 
 
 def test_slow_ventricular_beats_are_no_tachycardia() -> None:
-    assert "VT" not in dict(told(Heart().beats("V" * 20, 0.9)))
+    assert "VT" not in dict(transitions(Heart().beats("V" * 20, 0.9)))
 
 
 def test_one_doubtful_beat_does_not_split_a_run_and_bigeminy_does_not_prolong_it() -> None:
     heart = Heart()
     changes = heart.beats("NNVVVVNVVVV", 0.4)
-    assert told(changes) == [("VT", "began")]
-    assert told(heart.beats("NVN", 0.4)) == [("VT", "ended")]
+    assert transitions(changes) == [("VT", "began")]
+    assert transitions(heart.beats("NVN", 0.4)) == [("VT", "ended")]
     assert heart.beats("VNVNVN", 0.4) == []
 
 
 def test_the_length_of_a_run_can_be_set() -> None:
     heart = Heart(vt_beats=5)
     assert heart.beats("NVVVV", 0.4) == []
-    assert told(heart.beats("V", 0.4)) == [("VT", "began")]
+    assert transitions(heart.beats("V", 0.4)) == [("VT", "began")]
 
 
 def test_a_pause_is_known_when_it_has_lasted_and_ends_with_the_next_beat() -> None:
@@ -95,7 +97,7 @@ def test_a_pause_is_known_when_it_has_lasted_and_ends_with_the_next_beat() -> No
     last = heart.sample
     assert heart.episodes.wait(last + round(1.99 * RATE_HZ)) == []
     (began,) = heart.episodes.wait(last + round(2.0 * RATE_HZ))
-    assert told([began]) == [("pause", "began")]
+    assert transitions([began]) == [("pause", "began")]
     assert began.began == last
     assert heart.episodes.wait(last + round(2.5 * RATE_HZ)) == []
     (ended,) = heart.beats("N", 2.8)
@@ -104,8 +106,8 @@ def test_a_pause_is_known_when_it_has_lasted_and_ends_with_the_next_beat() -> No
 
 def test_bad_signal_is_no_pause_and_ends_a_run() -> None:
     heart = Heart()
-    assert told(heart.beats("NVVV", 0.4)) == [("VT", "began")]
-    assert told(heart.episodes.withhold(heart.sample + 10)) == [("VT", "ended")]
+    assert transitions(heart.beats("NVVV", 0.4)) == [("VT", "began")]
+    assert transitions(heart.episodes.withhold(heart.sample + 10)) == [("VT", "ended")]
     assert heart.episodes.wait(heart.sample + 10_000) == []
     assert heart.beats("VV", 0.4) == [], "a run does not go on across what was not seen"
     assert heart.episodes.heart_rate_bpm is None
@@ -115,10 +117,10 @@ def test_rates_need_time_and_have_hysteresis() -> None:
     heart = Heart()
     heart.beats("N" * 20, 0.8)
     assert heart.beats("N" * 20, 0.45) == [], "not for long enough yet"
-    assert told(heart.beats("N" * 20, 0.45)) == [("tachycardia", "began")]
+    assert transitions(heart.beats("N" * 20, 0.45)) == [("tachycardia", "began")]
     assert heart.beats("N" * 40, 60 / 117) == [], "117 bpm is under the limit, but not by the hysteresis"
-    assert told(heart.beats("N" * 40, 0.6)) == [("tachycardia", "ended")]
-    assert told(heart.beats("N" * 40, 1.5)) == [("bradycardia", "began")]
+    assert transitions(heart.beats("N" * 40, 0.6)) == [("tachycardia", "ended")]
+    assert transitions(heart.beats("N" * 40, 1.5)) == [("bradycardia", "began")]
     (ended,) = heart.beats("N" * 40, 0.8)
     assert ended.label == "bradycardia"
     assert ended.heart_rate_bpm is not None
@@ -133,8 +135,8 @@ def test_fibrillation_follows_its_probability_with_hysteresis() -> None:
         heart.beats("NNNN", 0.7)
         changes += heart.episodes.rhythm(heart.sample - 1000, heart.sample, probability)
         if number == 3:
-            assert told(changes) == [("AF", "began")]
-    assert told(changes) == [("AF", "began"), ("AF", "ended")]
+            assert transitions(changes) == [("AF", "began")]
+    assert transitions(changes) == [("AF", "began"), ("AF", "ended")]
     assert changes[0].began == round(3 * 4 * 0.7 * RATE_HZ) - 1000
     assert AF_CONFIRM == 2
     assert changes[1].ended == round(9 * 4 * 0.7 * RATE_HZ)
@@ -145,7 +147,7 @@ def test_closing_ends_what_goes_on() -> None:
     heart = Heart()
     heart.beats("N" * 40, 0.4)
     heart.beats("VVV", 0.4)
-    assert set(told(heart.episodes.close(heart.sample))) == {("VT", "ended"), ("tachycardia", "ended")}
+    assert set(transitions(heart.episodes.close(heart.sample))) == {("VT", "ended"), ("tachycardia", "ended")}
 
 
 actions = st.lists(

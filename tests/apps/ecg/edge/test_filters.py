@@ -50,14 +50,14 @@ def test_a_joined_signal_has_no_gap_and_no_step_at_one(signal: list[float], cut:
 
 @given(st.lists(st.integers(0, 7), max_size=40))
 def test_the_past_holds_the_newest_samples_by_their_numbers(lengths: list[int]) -> None:
-    past, told = Past(2, 10, 7), np.zeros((2, 0))
+    past, pushed = Past(2, 10, 7), np.zeros((2, 0))
     for length in lengths:
-        numbers = np.arange(told.shape[1], told.shape[1] + length, dtype=np.float64)
+        numbers = np.arange(pushed.shape[1], pushed.shape[1] + length, dtype=np.float64)
         chunk = np.stack([numbers, -numbers])
         past.append(chunk)
-        told = np.concatenate([told, chunk], axis=1)
-        assert past.end == told.shape[1]
-        held = np.concatenate([np.zeros((2, 10)), told], axis=1)[:, -10:]
+        pushed = np.concatenate([pushed, chunk], axis=1)
+        assert past.end == pushed.shape[1]
+        held = np.concatenate([np.zeros((2, 10)), pushed], axis=1)[:, -10:]
         np.testing.assert_array_equal(past.view(past.end - 10, past.end), held)
         again = Past(2, 10, 7)
         again.restore(past.snapshot())

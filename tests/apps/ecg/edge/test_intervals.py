@@ -90,7 +90,7 @@ def test_qt_is_corrected_for_the_rate() -> None:
     assert found.rr_ms == 640
 
 
-def test_what_is_not_there_is_not_told() -> None:
+def test_an_absent_wave_has_no_interval() -> None:
     no_p = measured(360.0, p_mv=0.0)
     no_t = measured(360.0, t_mv=0.0)
     assert no_p is not None

@@ -1,4 +1,4 @@
-"""What an ECG cannot say is not said: rates near 300, QT beside premature beats, variability in AF, 10 s."""
+"""Withheld measurements: rates near 300, QT beside premature beats, variability in AF, signals of 10 s."""
 
 from __future__ import annotations
 
@@ -87,29 +87,29 @@ def test_qt_is_right_or_withheld_beside_premature_beats() -> None:
 
 
 @pytest.mark.parametrize("every", [2, 3])
-def test_why_there_is_no_qt_is_said_once(every: int) -> None:
+def test_the_reason_for_a_withheld_qt_is_reported_once(every: int) -> None:
     results = run(edge(), chunks(trigeminy(0.48, every, 190), 250.0))
     assert [each.data["qt_ms"] for each in events(results, "intervals") if each.data["qt_ms"]] == []
-    (told,) = events(results, "finding", finding="qt_withheld")
-    assert "not normal" in told.data["text"]
-    assert told.data["lead"] == "II"
+    (finding,) = events(results, "finding", finding="qt_withheld")
+    assert "not normal" in finding.data["text"]
+    assert finding.data["lead"] == "II"
 
 
-def test_nothing_is_said_where_qt_is_given_and_fibrillation_is_named_where_not() -> None:
+def test_a_withheld_qt_names_fibrillation_and_a_measured_one_has_no_finding() -> None:
     assert events(run(edge(), virtual(125, heart_rate="75")), "finding", finding="qt_withheld") == []
     results = run(edge(), virtual(185, rhythm="AF"))
     given = [each for each in events(results, "intervals") if each.data["qt_ms"] is not None]
-    told = events(results, "finding", finding="qt_withheld")
-    assert len(given) == 3 or told
-    assert all("atrial fibrillation" in each.data["text"] for each in told[-1:])
+    findings = events(results, "finding", finding="qt_withheld")
+    assert len(given) == 3 or findings
+    assert all("atrial fibrillation" in each.data["text"] for each in findings[-1:])
 
 
-def test_there_is_no_variability_in_fibrillation_and_it_is_said_once_why() -> None:
+def test_variability_is_withheld_in_fibrillation_with_one_reason() -> None:
     results = run(edge(), virtual(905, rhythm="AF"))
     assert events(results, "rhythm", label="AF", state="began")
     assert events(results, "hrv") == []
-    (told,) = events(results, "finding", finding="hrv_withheld")
-    assert "atrial fibrillation" in told.data["text"]
+    (finding,) = events(results, "finding", finding="hrv_withheld")
+    assert "atrial fibrillation" in finding.data["text"]
     part = run(edge(), virtual(605, episodes="AF:100-200"))
     assert [at_s(event) > 600 for event in events(part, "hrv")] == [True]
 
@@ -117,8 +117,8 @@ def test_there_is_no_variability_in_fibrillation_and_it_is_said_once_why() -> No
 def test_there_is_no_variability_with_many_ectopic_beats() -> None:
     results = run(edge(), chunks(trigeminy(0.56, 4, 310), 250.0))
     assert events(results, "hrv") == []
-    (told,) = events(results, "finding", finding="hrv_withheld")
-    assert "not normal" in told.data["text"]
+    (finding,) = events(results, "finding", finding="hrv_withheld")
+    assert "not normal" in finding.data["text"]
 
 
 TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -134,14 +134,14 @@ def test_ten_seconds_of_twelve_leads_give_what_they_can() -> None:
     assert rates.data["rhythm"] == "unknown"
     (intervals,) = events(results, "intervals")
     assert 300 < intervals.data["qt_ms"] < 450
-    told = {event.data["finding"]: event.data["text"] for event in events(results, "finding")}
-    assert "are from II; from I, III" in told["leads"]
-    assert "too short for the rhythm" in told["short_signal"]
-    assert "300 s" in told["short_signal"]
+    texts = {event.data["finding"]: event.data["text"] for event in events(results, "finding")}
+    assert "are from II; from I, III" in texts["leads"]
+    assert "too short for the rhythm" in texts["short_signal"]
+    assert "300 s" in texts["short_signal"]
 
 
 @pytest.mark.parametrize("seconds", [3, 15, 30, 61])
-def test_a_short_signal_is_told_to_its_end(seconds: int) -> None:
+def test_a_short_signal_is_reported_to_its_end(seconds: int) -> None:
     signal = signal_of(virtual(seconds, heart_rate="90"))
     results = run(edge(), chunks(signal, 250.0, last=True))
     rates = events(results, "rates")
@@ -155,7 +155,7 @@ def test_a_short_signal_is_told_to_its_end(seconds: int) -> None:
     assert [e for e in unended if e not in results] == []
 
 
-def test_after_its_end_a_patient_begins_anew() -> None:
+def test_after_its_end_a_patient_starts_without_state() -> None:
     readings = chunks(signal_of(virtual(20)), 250.0, last=True)
     app = edge()
     run(app, readings)
@@ -208,7 +208,7 @@ def test_a_fault_clears_no_alarm(fault: str, latching: bool, alarm: str, episode
     whole = np.concatenate([broken[:, 0], bad])[:, np.newaxis]
     after = run(app, chunks(whole, 250.0)[until:])
     assert events(after, "alarm", alarm=alarm) == []
-    # After a gap so long that the analysis begins anew it still stands, until beats speak against it.
+    # It survives a gap that restarts the analysis, until beats contradict it.
     well = chunks(signal_of(virtual(60)), 250.0)
     far = [replace(r, captured_ns=r.captured_ns + 10**12, attributes={}) for r in well]
     assert events(run(app, far[:1]), "alarm", alarm=alarm) == []

@@ -1,4 +1,4 @@
-"""Pacing spikes: found where they can be seen, no beats, and told where they cannot be seen."""
+"""Pacing spikes: found where they are visible, and no beats; reported where they are not visible."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ def test_spikes_without_capture_are_a_standstill(rate_hz: int, height_mv: float,
     results = run(edge(), paced(rate_hz, height_mv, width_ms))
     (raised,) = events(results, "alarm", alarm="asystole", state="raised")
     assert 4 <= (raised.time_ns - virtual(1)[0].captured_ns) / 1e9 - BEATS_UNTIL_S < 8
-    told = events(results, "finding", finding="pacing_no_capture")
-    assert told
-    assert "pacing spikes" in told[-1].data["text"]
+    findings = events(results, "finding", finding="pacing_no_capture")
+    assert findings
+    assert "pacing spikes" in findings[-1].data["text"]
     late = events(results, "rates")[2:]
     assert all(sum(e.data["beats"].values()) == 0 and e.data["heart_rate_bpm"] is None for e in late)
     assert all(e.data["pacing_spikes"] >= 10 for e in late)
 
 
-def test_below_500_hz_or_behind_a_filter_it_is_said_that_spikes_cannot_be_seen() -> None:
+def test_below_500_hz_or_behind_a_filter_invisible_spikes_are_reported() -> None:
     assert pacing_limit(1000.0, None) is None
     assert pacing_limit(500.0, 150.0) is None
     assert "at 360 Hz" in str(pacing_limit(360.0, None))
     assert "40 Hz low-pass" in str(pacing_limit(1000.0, 40.0))
-    (told,) = events(run(edge(), virtual(3)), "finding")
-    assert told.data["finding"] == "pacing_unseen"
+    (finding,) = events(run(edge(), virtual(3)), "finding")
+    assert finding.data["finding"] == "pacing_unseen"
     fast = virtual(3, rate_hz="500")
     assert events(run(edge(), fast), "finding") == []
     filtered = [replace(r, attributes={**r.attributes, "low_pass_hz": 35.0}) for r in fast]
@@ -112,19 +112,19 @@ def test_what_is_cleaned_does_not_depend_on_chunks(lengths: list[int]) -> None:
         signal[at : at + 2] += 3.0
     signal[1500:1520] = np.nan
     whole, part = SpikeFilter(1000.0), SpikeFilter(1000.0)
-    cleaned, told = whole.push(signal)
-    pieces, told_in_parts, begin = [], [], 0
+    cleaned, whole_spikes = whole.push(signal)
+    pieces, spikes_in_parts, begin = [], [], 0
     for number in range(len(signal)):
         if begin >= len(signal):
             break
         length = lengths[number % len(lengths)]
         piece, spikes = part.push(signal[begin : begin + length])
         pieces.append(piece)
-        told_in_parts += spikes
+        spikes_in_parts += spikes
         begin += length
     assert np.array_equal(np.concatenate(pieces), cleaned, equal_nan=True)
-    assert told_in_parts == told
-    assert [at for at, _ in told] == list(range(100, 2950, 331))
+    assert spikes_in_parts == whole_spikes
+    assert [at for at, _ in whole_spikes] == list(range(100, 2950, 331))
     both = np.concatenate([cleaned, whole.finish()])
     assert np.array_equal(both, without_spikes(signal, 1000.0), equal_nan=True)
     assert np.nanmax(np.abs(both)) < 0.5

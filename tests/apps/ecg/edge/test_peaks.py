@@ -48,7 +48,7 @@ def test_every_beat_is_found_once_at_any_rate(rate_hz: float) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
-def test_a_peak_is_told_within_400_ms_and_in_order(rate_hz: float) -> None:
+def test_a_peak_is_reported_within_400_ms_and_in_order(rate_hz: float) -> None:
     signal, _ = lead(rate_hz=rate_hz, seconds=30)
     peaks, step, last = RPeaks(rate_hz), max(1, round(rate_hz / 250)), -1
     assert peaks.delay_samples <= DELAY_S * rate_hz
@@ -90,9 +90,9 @@ def test_a_gap_hides_its_beats_and_makes_none() -> None:
     damaged[9000:] -= 5.0
     found = streamed(damaged, 360.0)
     assert not np.any((found >= 7200) & (found < 9000))
-    seen, told = (at[(at < 7200 - 150) | ((at > 9000 + 360) & (at < 21_000))] for at in (truth, found))
-    assert len(matches(seen, told, 18)) >= len(seen) - 1
-    assert len(told) <= len(seen) + 1
+    seen, detected = (at[(at < 7200 - 150) | ((at > 9000 + 360) & (at < 21_000))] for at in (truth, found))
+    assert len(matches(seen, detected, 18)) >= len(seen) - 1
+    assert len(detected) <= len(seen) + 1
 
 
 @pytest.mark.parametrize("change", [lambda x: -x, lambda x: 5 * x, lambda x: 0.3 * x, lambda x: x + 40])
@@ -108,7 +108,7 @@ def test_where_there_is_no_heart_there_is_no_beat(signal: Floats) -> None:
     assert len(streamed(signal, 360.0)) == 0
 
 
-def test_the_last_beats_are_told_when_the_signal_ends() -> None:
+def test_the_last_beats_are_reported_at_the_end_of_the_signal() -> None:
     signal, truth = lead()
     end = int(truth[30]) + 60
     assert np.min(np.abs(streamed(signal[:end], 360.0) - truth[30])) <= 18

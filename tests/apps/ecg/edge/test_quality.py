@@ -62,7 +62,7 @@ def damaged(kind: str) -> Floats:
 
 
 @pytest.mark.parametrize(("kind", "known_s"), [("lead_off", 1), ("flat", 1), ("saturated", 1), ("noise", 2)])
-def test_a_bad_lead_is_told_with_the_reason_and_the_time(kind: str, known_s: int) -> None:
+def test_a_bad_lead_is_reported_with_reason_and_time(kind: str, known_s: int) -> None:
     bad, good = LeadQuality(360.0).push(damaged(kind))
     assert (bad.good, bad.reasons, good.good, good.reasons) == (False, (kind,), True, ())
     assert bad.sample == 7200

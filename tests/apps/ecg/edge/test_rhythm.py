@@ -1,4 +1,4 @@
-"""Features of the rhythm: irregular intervals without P waves are told from ectopy, and no cut matters."""
+"""Features of the rhythm: they separate AF from ectopy, and do not depend on the cut."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_only_ventricular_beats_give_numbers(fibrillating: tuple[BeatRows, np.nd
     assert np.all(np.isfinite(found.features))
 
 
-def test_while_the_atria_fibrillate_an_early_beat_is_told_as_normal() -> None:
+def test_an_early_beat_in_fibrillation_is_reported_as_normal() -> None:
     kinds, samples = np.array([1, 1, 2, 1, 0, 1]), np.array([100, 200, 300, 400, 500, 600])
     decided_at, chances = np.array([200, 500]), np.array([0.6, 0.3])
     assert suppress_s_in_af(kinds, samples, decided_at, chances, 0.5).tolist() == [1, 0, 2, 0, 0, 1]

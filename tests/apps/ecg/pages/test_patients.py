@@ -49,7 +49,7 @@ def test_a_patient_is_a_row_with_rhythm_alarms_and_burden() -> None:
     assert row["node_href"] == "/ui/nodes/bed%201%2Fa"
 
 
-def test_a_patient_without_signal_is_told_without_a_guess() -> None:
+def test_a_patient_without_signal_is_shown_without_a_guess() -> None:
     row = patient_row(patient(heart_rate_bpm=None, rhythm="unknown", af_burden_percent=None, open_alarms=0))
     assert (row["rhythm"], row["rate"], row["burden"], row["alarms"]) == (
         "Unknown",
@@ -60,7 +60,7 @@ def test_a_patient_without_signal_is_told_without_a_guess() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0.4, "0.4 s"),
         (9.97, "10 s"),
@@ -70,8 +70,8 @@ def test_a_patient_without_signal_is_told_without_a_guess() -> None:
         (7260, "2 h 1 min"),
     ],
 )
-def test_spans_in_words(seconds: float, told: str) -> None:
-    assert formatting.span(seconds) == told
+def test_spans_in_words(seconds: float, text: str) -> None:
+    assert formatting.span(seconds) == text
 
 
 def test_small_shares_are_not_rounded_to_nothing() -> None:
@@ -91,7 +91,7 @@ def totals(began_ns: int = 0, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def test_a_day_that_is_over_tells_nothing_about_now() -> None:
+def test_a_past_day_shows_no_current_state() -> None:
     day = {"totals": totals(), "day": "2026-11-15", "episodes": [], "alarms": []}
     tiles = day_rows.tiles(patient(), day)
     assert tiles["Open alarms"][0] == formatting.NONE
@@ -159,8 +159,8 @@ def test_hours_without_anything_stay_empty_bars() -> None:
 
 def test_a_strip_is_confirmed_where_nothing_was_changed() -> None:
     shown = [{"at_ms": 100, "kind": "N"}, {"at_ms": 900.5, "kind": "V"}]
-    said = review_of(strip(), shown, "sinus", "fine")
-    assert said == {"verdict": "confirmed", "note": "fine"}
+    body = review_of(strip(), shown, "sinus", "fine")
+    assert body == {"verdict": "confirmed", "note": "fine"}
     assert review_of(strip(rhythm="unknown"), shown, None, "")["verdict"] == "confirmed"
 
 
@@ -174,19 +174,19 @@ def test_a_strip_is_confirmed_where_nothing_was_changed() -> None:
     ],
 )
 def test_what_was_changed_is_a_correction_that_the_route_takes(beats: list[Any], rhythm: str | None) -> None:
-    said = Review(**review_of(strip(), beats, rhythm, ""))
-    assert (said.verdict, said.rhythm) == ("corrected", rhythm)
-    assert [each.model_dump() for each in said.beats or []] == beats
+    review = Review(**review_of(strip(), beats, rhythm, ""))
+    assert (review.verdict, review.rhythm) == ("corrected", rhythm)
+    assert [each.model_dump() for each in review.beats or []] == beats
 
 
-def test_a_corrected_strip_shows_what_the_clinician_said_beside_the_edge() -> None:
+def test_a_corrected_strip_shows_the_review_beside_the_decision_of_the_edge() -> None:
     true = [{"at_ms": 900.5, "kind": "S"}, {"at_ms": 1500.0, "kind": "N"}]
     shown = shown_beats(strip()["beats"], true)
     assert [(each["kind"], each["edge"]) for each in shown] == [("S", "V"), ("N", "-")]
     assert rhythm_of(strip(true_rhythm="AF")) == "AF"
     assert rhythm_of(strip(rhythm="unknown")) is None
-    told = verdict(strip(reviewed_ns=5, reviewed_by="Ada", verdict="corrected"))
-    assert told == ("corrected by Ada", "good")
+    shown = verdict(strip(reviewed_ns=5, reviewed_by="Ada", verdict="corrected"))
+    assert shown == ("corrected by Ada", "good")
 
 
 def test_a_strips_drawing_and_its_samples_go_to_the_browser() -> None:

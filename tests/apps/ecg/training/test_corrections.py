@@ -87,7 +87,7 @@ def test_beats_outside_of_what_was_seen_are_unknown() -> None:
     assert not len(found.missed)
 
 
-def test_the_rhythm_is_known_where_it_was_told() -> None:
+def test_the_rhythm_is_known_where_it_is_labelled() -> None:
     found = strip(rhythm(10, 20, "AF"))
     rows, af = rhythm_rows(found, np.zeros(len(found.rows), np.int64))
     began_s = rows.began / found.rate_hz
@@ -98,12 +98,12 @@ def test_the_rhythm_is_known_where_it_was_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["VT", "pause"])
-def test_a_run_or_a_pause_says_nothing_of_fibrillation(name: str) -> None:
+def test_a_run_or_a_pause_is_no_label_of_fibrillation(name: str) -> None:
     found = strip(rhythm(0, 30, name), beats(0, 30, list(peaks_s())))
     assert set(rhythm_rows(found, np.zeros(len(found.rows), np.int64))[1]) == {UNKNOWN}
 
 
-def test_a_removed_beat_is_learnt_as_none_and_judged_as_a_false_one() -> None:
+def test_a_removed_beat_is_no_beat_in_training_and_false_in_evaluation() -> None:
     named = seen(10, 20)
     gone = round(named[4] * window().attributes["rate_hz"])
     found = strip(beats(10, 20, [*named[:4], *named[5:]]))
@@ -163,22 +163,22 @@ def test_a_beat_at_the_border_of_a_strip_is_not_taken_as_removed() -> None:
     assert not found.extra.any()
 
 
-def test_several_strips_in_one_window_are_all_learnt_from_and_the_newest_review_counts() -> None:
+def test_training_uses_all_strips_of_a_window_with_their_newest_reviews() -> None:
     first, second = list(seen(5, 12)), list(seen(14, 22))
     found = strip(
         beats(5, 12, first, "S", at=1), beats(14, 22, second, "V", at=2), beats(5, 12, first, "N", at=3)
     )
-    told = {k: int(np.sum(found.kinds == KINDS.index(k))) for k in "NSV"}
-    assert told == {"N": len(first), "S": 0, "V": len(second)}
+    counts = {k: int(np.sum(found.kinds == KINDS.index(k))) for k in "NSV"}
+    assert counts == {"N": len(first), "S": 0, "V": len(second)}
 
 
-def test_what_turned_out_unreadable_is_not_learnt_from() -> None:
+def test_training_leaves_out_unreadable_strips() -> None:
     span = {"began_ns": BEGAN_NS + 10 * S, "ended_ns": BEGAN_NS + 20 * S}
     labels = [beats(10, 20, list(seen(10, 20)), at=1), label("unreadable", span, at=2)]
     assert strips_of([LabelledSample("d", window(), labels, held_out=False)]) == ([], [])
 
 
-def test_a_label_that_is_none_is_told() -> None:
+def test_an_invalid_label_is_reported() -> None:
     broken = label("beats", {"began_ns": BEGAN_NS, "ended_ns": BEGAN_NS + S, "beats": [{"at": 3}]})
     found, refused = strips_of([LabelledSample("d", window(), [broken], held_out=False)])
     assert not found

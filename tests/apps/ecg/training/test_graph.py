@@ -80,7 +80,7 @@ def test_the_graph_gives_what_the_trees_give(
     assert np.mean(found["beat_p"].argmax(axis=1) == beats[:, :5].argmax(axis=1)) > 0.6
 
 
-def test_without_lightgbm_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_lightgbm_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     rows, truth = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
     with pytest.raises(TrainingError, match="edgeloop\\[train\\]"):

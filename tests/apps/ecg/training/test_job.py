@@ -92,18 +92,18 @@ def context(
     return TrainContext("2.0.0", parent, samples, output, None, 0, parameters, lambda _share, _message: None)
 
 
-def test_a_strip_carries_what_the_clinician_said() -> None:
+def test_a_strip_has_the_clinicians_labels() -> None:
     sample = strips(31, "typical", "sinus")[0]
     found, refused = strips_of([sample])
     assert not refused
     kinds = found[0].kinds
-    said = [KINDS.index(beat["kind"]) for beat in sample.labels[0].body["beats"]]
-    assert kinds[3:].tolist() == said[3 : len(kinds)]
+    labelled = [KINDS.index(beat["kind"]) for beat in sample.labels[0].body["beats"]]
+    assert kinds[3:].tolist() == labelled[3 : len(kinds)]
     assert np.all(kinds[:3] == UNKNOWN)
     assert rhythm_rows(found[0], kinds)[1].tolist() == [0] * len(rhythm_rows(found[0], kinds)[0])
 
 
-def test_a_strip_without_a_label_is_not_learnt_from_and_a_torn_one_is_told() -> None:
+def test_training_leaves_out_unlabelled_strips_and_reports_damaged_ones() -> None:
     sample = strips(31, "typical", "sinus")[0]
     assert strips_of([replace(sample, labels=[])]) == ([], [])
     torn = replace(sample, sample=replace(sample.sample, arrays={"signal": np.zeros((5, 1), np.int16)}))
@@ -112,7 +112,7 @@ def test_a_strip_without_a_label_is_not_learnt_from_and_a_torn_one_is_told() -> 
     assert "p-31" in refused[0]
 
 
-def test_a_label_of_another_time_says_nothing_about_a_strip() -> None:
+def test_a_label_of_another_time_does_not_apply_to_a_strip() -> None:
     first, second = strips(31, "typical", "sinus")[:2]
     assert strips_of([replace(first, labels=second.labels)]) == ([], [])
 
@@ -120,15 +120,15 @@ def test_a_label_of_another_time_says_nothing_about_a_strip() -> None:
 def test_corrections_of_a_rhythm_make_the_model_better_on_that_rhythm(
     starter: Bundle, tmp_path: Path
 ) -> None:
-    learnt = [s for seed in (41, 42) for s in strips(seed, "slow_af", "AF")]
+    strips_of_af = [s for seed in (41, 42) for s in strips(seed, "slow_af", "AF")]
     held_out = strips(43, "slow_af", "AF")
-    candidate = training.train(context(tmp_path / "b", starter, learnt))
+    candidate = training.train(context(tmp_path / "b", starter, strips_of_af))
     before, after = evaluate(starter, held_out, None), evaluate(candidate, held_out, None)
     assert after.slices["patient:p-43"].value > before.slices["patient:p-43"].value
     verdict = judge(training.gate, after, before)
     assert verdict.passed, verdict.reasons
     assert candidate.manifest.lineage.parent == starter.version
-    assert candidate.manifest.parameters["strips"] == len(learnt)
+    assert candidate.manifest.parameters["strips"] == len(strips_of_af)
 
 
 def test_one_strip_makes_the_model_better_on_its_patient_and_worse_on_nobody(
@@ -164,7 +164,7 @@ def test_a_named_folder_without_the_database_is_never_replaced_by_virtual_patien
         training.train(replace(context(tmp_path / "b", starter, ()), data_path=tmp_path))
 
 
-def test_figures_say_on_what_they_were_measured(starter: Bundle) -> None:
+def test_figures_name_their_data(starter: Bundle) -> None:
     metrics = evaluate(starter, (), None)
     assert metrics.data == ""
     assert metrics.evidence == {"strips": 0}
@@ -210,6 +210,6 @@ def test_without_strips_a_job_changes_nothing(starter: Bundle, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("wrong", [{"recipe": "best"}, {"virtual_patients": 0}, {"virtual_patients": "4"}])
-def test_a_bad_parameter_is_told(starter: Bundle, tmp_path: Path, wrong: dict[str, object]) -> None:
+def test_a_bad_parameter_is_an_error(starter: Bundle, tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match=next(iter(wrong))):
         training.train(context(tmp_path / "b", starter, (), **wrong))

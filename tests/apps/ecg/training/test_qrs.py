@@ -1,4 +1,4 @@
-"""The network of the detector is a bundle: it says what it was trained on, and an altered one is refused."""
+"""The network of the detector: its manifest names its training data, and an altered bundle is refused."""
 
 from __future__ import annotations
 

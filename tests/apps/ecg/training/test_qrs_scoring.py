@@ -46,8 +46,8 @@ def test_no_other_pairing_has_more_pairs(truth: list[int], found: list[int]) -> 
 def test_flutter_and_the_first_minutes_count_apart() -> None:
     one = record("207", samples(1000, 2000, 150_000), (Span(5000, 6000, "flutter"),))
     found = samples(1010, 2030, 5500, 150_001, 160_000)
-    told = {(c.part, c.window_ms): (c.hits, c.missed, c.extra) for c in counts(one, "baseline", found)}
-    assert told == {
+    scores = {(c.part, c.window_ms): (c.hits, c.missed, c.extra) for c in counts(one, "baseline", found)}
+    assert scores == {
         ("whole", 150): (3, 0, 1),
         ("whole", 50): (2, 1, 2),
         ("after_5_min", 150): (1, 0, 1),

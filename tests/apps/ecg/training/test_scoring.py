@@ -63,6 +63,6 @@ def test_fibrillation_counts_by_duration_and_by_episode() -> None:
     assert found.f1 == pytest.approx(2 * 55 / (2 * 55 + 10 + 50))
 
 
-def test_nothing_told_and_nothing_true() -> None:
+def test_no_decision_and_no_truth() -> None:
     assert np.isnan(compared([], (), 100.0).f1)
     assert compared([], ((0, 6_000),), 100.0).missed_s == 60

@@ -1,4 +1,4 @@
-"""The virtual patient repeats itself from any position, and the truth that it tells is in its signal."""
+"""The virtual patient repeats itself from any position, and its ground truth is in its signal."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_chunks_of_any_size_make_the_same_recording(noise: str) -> None:
     assert np.allclose(np.concatenate(parts), whole[: 97 * len(parts)], rtol=0, atol=1e-9)
 
 
-def test_a_chunk_says_what_it_is() -> None:
+def test_a_chunk_has_its_metadata() -> None:
     source = open_source("patient", {"seed": "3", "leads": "V2,II", "rate_hz": "250", "chunk_s": "2",
                                      "start": "2026-01-01T00:00:00Z"}, 0.0)  # fmt: skip
     first, second = itertools.islice(source.readings(None), 2)
@@ -129,7 +129,7 @@ def test_ectopic_beats_come_early_and_a_ventricular_pause_compensates() -> None:
     assert np.mean(beats.kind == 2) == pytest.approx(0.06, abs=0.02)
 
 
-def test_scheduled_episodes_are_told_and_are_what_they_are_called() -> None:
+def test_scheduled_episodes_are_in_the_truth_and_match_their_names() -> None:
     who = patient(
         episodes="AF:60-180,VT:300-310,pause:400-406,bradycardia:500-600,tachycardia:700-800",
         pvc="0",
@@ -153,7 +153,7 @@ def test_scheduled_episodes_are_told_and_are_what_they_are_called() -> None:
     assert np.sort(every)[-2] < 3
 
 
-def test_truth_does_not_depend_on_how_it_is_asked_for() -> None:
+def test_truth_does_not_depend_on_the_requested_range() -> None:
     who = patient(burden="AF:20,VT:0.5,tachycardia:5", pvc="2")
     whole = list(who.beats(0, 5000))
     parts = [beat for k in range(50) for beat in who.beats(100 * k, 100 * k + 100)]
@@ -197,7 +197,7 @@ def test_a_rhythm_can_be_injected_while_the_source_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["baseline_wander", "mains", "muscle", "electrode_motion"])
 @pytest.mark.parametrize("rate_hz", [125, 360, 1000])
-def test_noise_has_the_power_that_was_asked_for(kind: str, rate_hz: int) -> None:
+def test_noise_has_the_requested_power(kind: str, rate_hz: int) -> None:
     drawn = np.concatenate([noise_of(kind, seed, "II", 0, 100 * rate_hz, rate_hz, 50.0) for seed in range(4)])
     assert 10 * np.log10(np.mean(drawn**2)) == pytest.approx(0, abs=1)
 
@@ -213,8 +213,8 @@ def test_the_ratio_is_that_of_the_noise_stress_test() -> None:
         size = np.median([np.ptp(signal[p - 40 : p + 40, lead]) for p in peaks])
         ratio = size**2 / 8 / np.mean(difference[20 * RATE_HZ : 140 * RATE_HZ, lead] ** 2)
         assert 10 * math.log10(ratio) == pytest.approx(-6, abs=1)
-    (told,) = noisy.disturbances(100, 200)
-    assert (told.kind, told.snr_db, told.began_s, told.ended_s) == ("muscle", -6, 100, 140)
+    (burst,) = noisy.disturbances(100, 200)
+    assert (burst.kind, burst.snr_db, burst.began_s, burst.ended_s) == ("muscle", -6, 100, 140)
 
 
 def test_noises_are_in_their_bands() -> None:

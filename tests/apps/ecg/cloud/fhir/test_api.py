@@ -374,7 +374,7 @@ def test_what_the_server_can_do_is_public_only_by_a_setting(engine: Engine, proj
 
 
 @sqlite
-def test_what_is_not_understood_is_told_or_refused_as_the_client_prefers(
+def test_an_unknown_parameter_is_reported_or_refused_as_the_client_prefers(
     fhir: TestClient, project: Project
 ) -> None:
     project([rates(10)])
@@ -454,7 +454,7 @@ def test_every_error_is_an_operation_outcome(engine: Engine, fhir: TestClient, p
 
 
 @sqlite
-def test_the_server_says_what_it_can_do(fhir: TestClient) -> None:
+def test_the_capability_statement_lists_what_the_server_supports(fhir: TestClient) -> None:
     stated = fhir.get("/fhir/metadata").json()
     assert (stated["resourceType"], stated["fhirVersion"]) == ("CapabilityStatement", "4.0.1")
     types = {each["type"]: each for each in stated["rest"][0]["resource"]}
@@ -468,7 +468,9 @@ def test_the_server_says_what_it_can_do(fhir: TestClient) -> None:
 
 
 @sqlite
-def test_without_the_library_it_says_what_to_install(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_names_what_to_install(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fhir_api, "is_installed", lambda: False)
     with TestClient(make_api(engine), headers={"Authorization": "Bearer right"}) as client:
         answer = client.get("/fhir/Patient")

@@ -47,8 +47,8 @@ def new_export(engine: Engine, hospital: Hospital) -> Callable[..., Export]:
         def session(*, read_only: bool = False) -> Session:
             return Session(_read_only(engine) if read_only else engine)
 
-        told = EcgCloudSettings(fhir_export_url=hospital.url, fhir_export_timeout_s=5, **settings)
-        return Export(session, clock or (lambda: now_ns), told, token)
+        export_settings = EcgCloudSettings(fhir_export_url=hospital.url, fhir_export_timeout_s=5, **settings)
+        return Export(session, clock or (lambda: now_ns), export_settings, token)
 
     return make
 
@@ -113,7 +113,7 @@ def test_nothing_is_there_twice_whatever_is_lost_or_fails(
 
 
 @pytest.mark.parametrize(
-    ("asked", "wait_s"),
+    ("retry_after", "wait_s"),
     [
         ("120", 120),
         ("0", 0),
@@ -127,12 +127,12 @@ def test_nothing_is_there_twice_whatever_is_lost_or_fails(
 )
 @sqlite
 def test_a_hospital_that_asks_for_patience_is_left_alone_for_so_long(
-    project: Project, new_export: Callable[..., Export], hospital: Hospital, asked: str, wait_s: int
+    project: Project, new_export: Callable[..., Export], hospital: Hospital, retry_after: str, wait_s: int
 ) -> None:
     project([rates(10)])
     now_ns = NEXT_WEEK_NS
     export = new_export(clock=lambda: now_ns)
-    hospital.fault = lambda _number: f"wait {asked}"
+    hospital.fault = lambda _number: f"wait {retry_after}"
     with pytest.raises(CloudError):
         export.turn()
     hospital.fault = lambda _number: ""

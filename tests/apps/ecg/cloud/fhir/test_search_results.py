@@ -1,4 +1,4 @@
-"""What a client says of the result of a search: its order, its totals, and what comes along."""
+"""Parameters of a search result: its order, totals, and included resources."""
 
 from __future__ import annotations
 
@@ -162,9 +162,9 @@ def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
             assert len(of_mode(bundle, "match")) <= count
             found += of_mode(bundle, "match")
             project([event for event in [next(arriving, None), next(arriving, None)] if event])
-        told = [each["id"] for each in found]
-        assert len(told) == len(set(told))
-        assert there <= set(told)
+        found_ids = [each["id"] for each in found]
+        assert len(found_ids) == len(set(found_ids))
+        assert there <= set(found_ids)
         assert not sort or is_sorted(found, sort)
 
 
@@ -342,7 +342,7 @@ def test_a_total_is_how_many_match_on_all_pages(fhir: TestClient, project: Proje
 
 
 @sqlite
-def test_a_total_is_told_unasked_where_it_costs_nothing(fhir: TestClient, project: Project) -> None:
+def test_a_total_is_included_by_default_where_it_costs_nothing(fhir: TestClient, project: Project) -> None:
     project([*a_day(), *a_day(BOB)])
     assert fhir.get("/fhir/Patient?_count=1").json()["total"] == 2
     assert fhir.get("/fhir/Device?_count=1").json()["total"] == 2

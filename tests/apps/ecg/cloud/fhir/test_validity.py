@@ -27,8 +27,8 @@ SCRIPT = """
 const { Fhir } = require("fhir");
 const validator = new Fhir();
 const given = JSON.parse(require("fs").readFileSync(0));
-const told = given.map((each) => validator.validate(each, { errorOnUnexpected: true }));
-console.log(JSON.stringify(told));
+const results = given.map((each) => validator.validate(each, { errorOnUnexpected: true }));
+console.log(JSON.stringify(results));
 """
 
 
@@ -60,8 +60,8 @@ def problems(validator: Path, resources: list[dict[str, Any]]) -> list[str]:
     )
     return [
         f"{resource['resourceType']}/{resource.get('id', '')} {message['location']}: {message['message']}"
-        for resource, told in zip(resources, json.loads(done.stdout), strict=True)
-        for message in told["messages"]
+        for resource, result in zip(resources, json.loads(done.stdout), strict=True)
+        for message in result["messages"]
         if message["severity"] in ("error", "fatal")
     ]
 

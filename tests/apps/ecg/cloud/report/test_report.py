@@ -1,4 +1,4 @@
-"""The PDF report: what it says, that drawings have their true size, and that text from nodes stays text."""
+"""The PDF report: its content, drawings at true size, and text from nodes as text."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def report(engine: Engine, patient: str = ANN) -> Report:
         return report_of(session, patient, queries.day_of(at(0)), made_ns=at(90_000), made_by="Dr Ada")
 
 
-def test_the_report_of_a_day_says_what_was_found_by_which_model(client: TestClient, project: Project) -> None:
+def test_the_report_of_a_day_has_findings_and_their_model(client: TestClient, project: Project) -> None:
     project(a_day())
     answer = client.get(PATH)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/pdf"
     assert f'filename="ecg-{ANN}-{DAY}.pdf"' in answer.headers["content-disposition"]
     text = text_of(answer.content)
-    for said in (
+    for phrase in (
         f"ECG report, {DAY}", f"Patient {ANN}", "Site ward, node bed-1", "Model v1", "for Dr Ada",
         formatting.DISCLAIMER, "AF burden 8.3 %", "1, longest 10 min", "SDNN (5 min) 42 ms",
         "PR, QRS 160 ms, 90 ms",
@@ -77,7 +77,7 @@ def test_the_report_of_a_day_says_what_was_found_by_which_model(client: TestClie
         "a gap of 3 s",
         "beats by the edge: 9 N, 1 V", "25 mm/s, 10 mm/mV", "Page 1 of",
     ):  # fmt: skip
-        assert said in text, said
+        assert phrase in text, phrase
     assert "virtual" not in text
 
 
@@ -102,12 +102,12 @@ def test_a_second_of_a_strip_is_25_mm_of_paper_and_nothing_is_a_picture(
     assert any(math.isclose(width, trace_mm, abs_tol=1.0) for width in widths)
 
 
-def test_what_a_clinician_said_stands_over_the_strip(
+def test_a_clinicians_review_stands_over_the_strip(
     client: TestClient, project: Project, engine: Engine
 ) -> None:
     project(a_day())
-    said = {"verdict": "corrected", "beats": [{"at_ms": 500, "kind": "S"}], "rhythm": "sinus"}
-    assert client.post(f"/strips/{ANN}.{at(635)}/review", json=said).status_code == 201
+    review = {"verdict": "corrected", "beats": [{"at_ms": 500, "kind": "S"}], "rhythm": "sinus"}
+    assert client.post(f"/strips/{ANN}.{at(635)}/review", json=review).status_code == 201
     text = text_of(render(report(engine)))
     assert "corrected by Dr Ada, rhythm Sinus rhythm, letters by the clinician" in text
 
@@ -119,7 +119,7 @@ def test_text_from_a_node_stays_text(engine: Engine, project: Project) -> None:
     assert text_of(render(report(engine))).count(MARKUP) >= 6
 
 
-def test_long_lists_are_cut_and_say_so(engine: Engine, project: Project) -> None:
+def test_long_lists_are_cut_with_a_note(engine: Engine, project: Project) -> None:
     project(
         [rates(0), *(alarm(10.0 * n, name="pause") for n in range(60)), *(strip(20.0 * n) for n in range(30))]
     )
@@ -156,14 +156,14 @@ def test_a_day_of_which_nothing_is_known_has_no_report(client: TestClient, proje
     assert client.get(f"/patients/{ANN}/days/1500-01-01/report.pdf").status_code == 422
 
 
-def test_a_day_of_bad_signal_tells_dashes_and_no_guess(engine: Engine, project: Project) -> None:
+def test_a_day_of_bad_signal_has_dashes_and_no_guess(engine: Engine, project: Project) -> None:
     nothing = {"N": 0}
     project([rates(10.0 * n, None, rhythm="unknown", beats=nothing, good=0.0) for n in range(5)])
     day = report(engine).day
-    told = dict(pair for _, pairs in summary(day) for pair in pairs)
-    assert told["Mean"] == told["AF burden"] == told["SDNN (5 min)"] == formatting.NONE
-    assert told["Withheld"] == "100 %: bad signal"
-    assert told["Ventricular, V"] == f"0 ({formatting.NONE})"
+    values = dict(pair for _, pairs in summary(day) for pair in pairs)
+    assert values["Mean"] == values["AF burden"] == values["SDNN (5 min)"] == formatting.NONE
+    assert values["Withheld"] == "100 %: bad signal"
+    assert values["Ventricular, V"] == f"0 ({formatting.NONE})"
     assert len(alarms(day)) == 1
     assert hours(day)[1][2:5] == [formatting.NONE] * 3
     assert render(report(engine)).startswith(b"%PDF")
