@@ -1,4 +1,4 @@
-"""Health of a node: the data of health events, ``/healthz``, and the metrics that are read at a scrape.
+"""Health of a node: data of start and health events, ``/healthz``, and the metrics that are read at a scrape.
 
 `NodeHealth.problems` is the one list of what keeps a node from being healthy; all three show it.
 """
@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.config.node import NodeSettings
 from common.edge.disk_wear import DiskWear, written_bytes
 from common.edge.sensing.source_reader import SourceState
+from common.edge.sensing.sources import parse_uri
 from common.edge.telemetry import NodeMetrics
 
 if TYPE_CHECKING:
@@ -50,19 +54,38 @@ class NodeHealth:
             yield f"the process thread has been silent for {silent_s:.0f} s"
         if node.reader.state is SourceState.FAILED:
             yield f"the source fails: {node.reader.detail}"
-        if node.local_alarms.problem:
-            yield f"alarms are not sent at the machine: {node.local_alarms.problem}"
-        if node.uplink is not None and node.uplink.shared:
+        if node.local_delivery.alarms.problem:
+            yield f"alarms are not sent at the machine: {node.local_delivery.alarms.problem}"
+        if node.cloud.uplink is not None and node.cloud.uplink.shared:
             yield "another device uses this node's identity"
-        health = node.adoption.health()
+        health = node.models.adoption.health()
         if not health.soak_ok:
             yield f"the model {health.version} fails in its soak"
         refused = node.processing.platform.refused
         if refused.subjects > 0:
             yield f"{refused.subjects} subjects are refused: {refused.detail}"
-        update = node.update_client.problem if node.update_client is not None else None
+        update = node.cloud.update_client.problem if node.cloud.update_client is not None else None
         if update is not None and update.reason != "unreachable":
             yield f"no update can be trusted: {update.reason}, {update}"
+
+    def started_data(self, settings: NodeSettings, ended: str) -> Mapping[str, Any]:
+        """Data of the event at a start; ``ended`` is how the previous process ended, empty if unknown."""
+        node = self._node
+        state = node.models.slots.state
+        return {
+            "version": state.version,
+            "slot": state.live,
+            "profile": node.models.profile.name,
+            "provider": node.models.profile.providers[0],
+            "app": node.spec.name,
+            "virtual": node.source.virtual,
+            "source": parse_uri(settings.source).scheme,
+            "tags": [*node.models.profile.tags, *settings.tags],
+            "site": node.site,
+            "edgeloop": installed_version("edgeloop"),
+            "ended": ended,
+            "python": sys.version.split()[0],
+        }
 
     def event_data(self) -> Mapping[str, Any]:
         """Data of a health event; called by the process thread."""
@@ -80,16 +103,16 @@ class NodeHealth:
             **self._delivery_data(),
             "source_state": node.reader.state.value,
             "source_detail": node.reader.detail[:500],
-            "local_alarms_waiting": node.local_alarms.waiting,
-            "local_alarms_problem": node.local_alarms.problem[:500],
-            "rollout": node.slots.state.rollout,
+            "local_alarms_waiting": node.local_delivery.alarms.waiting,
+            "local_alarms_problem": node.local_delivery.alarms.problem[:500],
+            "rollout": node.models.slots.state.rollout,
             "ok": not problems,
             "problems": [problem[:PROBLEM_CHARACTERS] for problem in problems],
-            **({"updates": node.update_client.facts()} if node.update_client is not None else {}),
+            **({"updates": node.cloud.update_client.facts()} if node.cloud.update_client is not None else {}),
         }
 
     def _processing_data(self) -> dict[str, Any]:
-        node, health = self._node, self._node.adoption.health()
+        node, health = self._node, self._node.models.adoption.health()
         processing, outbox = node.processing, node.outbox
         return {
             "version": health.version,
@@ -115,7 +138,7 @@ class NodeHealth:
         }
 
     def _delivery_data(self) -> dict[str, Any]:
-        uplink, curation = self._node.uplink, self._node.curation
+        uplink, curation = self._node.cloud.uplink, self._node.cloud.curation
         sent = uplink.traffic.bytes if uplink else 0
         uploaded = curation.bytes_sent if curation else 0
         return {
@@ -132,7 +155,7 @@ class NodeHealth:
     def healthz(self) -> tuple[bool, dict[str, Any]]:
         """Whether the node does its work and has lost nothing for a day, and the facts behind that."""
         node = self._node
-        problems, health = self.problems(), node.adoption.health()
+        problems, health = self.problems(), node.models.adoption.health()
         return not problems, {
             "problems": problems,
             "node": node.name,
@@ -141,10 +164,10 @@ class NodeHealth:
             "version": health.version,
             "step": health.step,
             "virtual": node.source.virtual,
-            "connected": node.uplink is not None and node.uplink.connected,
+            "connected": node.cloud.uplink is not None and node.cloud.uplink.connected,
             "source_state": node.reader.state.value,
             "source_detail": node.reader.detail,
-            "local_alarms_waiting": node.local_alarms.waiting,
+            "local_alarms_waiting": node.local_delivery.alarms.waiting,
             "outbox_events": node.outbox.events,
             "epoch": node.outbox.epoch,
             "acked_seq": node.outbox.acked_seq,
@@ -162,27 +185,27 @@ class NodeHealth:
             "novelty_threshold": novelty[1] if novelty else None,
             "drift": node.processing.drift.drifting,
         }
-        if node.curation is None:
+        if node.cloud.curation is None:
             return {**found, "detail": "curation is switched off (curation.enabled)"}
-        return {**found, **node.curation.status()}
+        return {**found, **node.cloud.curation.status()}
 
     def refresh_metrics(self) -> None:
         """Update the metrics that are not counted as they happen. Runs for each scrape."""
-        node, metrics, health = self._node, self._metrics, self._node.adoption.health()
+        node, metrics, health = self._node, self._metrics, self._node.models.adoption.health()
         metrics.outbox_events.set(node.outbox.events)
         metrics.outbox_bytes.set(node.outbox.size_bytes)
-        metrics.connected.set(node.uplink is not None and node.uplink.connected)
+        metrics.connected.set(node.cloud.uplink is not None and node.cloud.uplink.connected)
         metrics.drift.set(node.processing.drift.drifting)
         metrics.model.clear()
         metrics.model.labels(health.version, health.slot, health.step).set(1)
-        samples_bytes = node.curation.bytes_sent if node.curation else 0
-        events_bytes = node.uplink.traffic.bytes if node.uplink else 0
+        samples_bytes = node.cloud.curation.bytes_sent if node.cloud.curation else 0
+        events_bytes = node.cloud.uplink.traffic.bytes if node.cloud.uplink else 0
         counts: list[tuple[Any, float]] = [(metrics.failures, health.failures)]
         counts += [(metrics.given_up.labels(name), count) for name, count in node.outbox.dropped.items()]
         counts.append((metrics.sent_bytes.labels("samples"), samples_bytes))
         counts.append((metrics.sent_bytes.labels("events"), events_bytes))
-        if node.update_client is not None:
-            refusals = node.update_client.refusals
+        if node.cloud.update_client is not None:
+            refusals = node.cloud.update_client.refusals
             counts += [(metrics.refusals.labels(reason), count) for reason, count in refusals.items()]
         with self._scraping:
             for counter, total in counts:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+JOIN_S = 10.0
+"""Longest wait for a thread to end; for the uplink, in addition to its drain."""
+
 
 class NodeThreads:
     """Named threads; the first that fails sets ``ended`` and is kept in `failed`."""

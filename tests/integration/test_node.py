@@ -327,7 +327,7 @@ def test_events_lost_in_a_damaged_outbox_are_a_problem(make_node, tmp_path: Path
 def test_reports_that_are_dropped_are_a_problem(make_node, tmp_path: Path) -> None:
     node = make_node()
     wait_for(lambda: node.processing.handled >= COUNT, "all readings")
-    node.adoption.reports.dropped += 3
+    node.models.adoption.reports.dropped += 3
     wait_for(lambda: not node.health.healthz()[0], "it shows")
     assert "3 reports" in node.health.healthz()[1]["problems"][0]
     assert node.stop() == 0
@@ -480,7 +480,7 @@ def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, s
     node = Node(settings, enrolment, spec)
     node.start()
     try:
-        wait_for(lambda: node.uplink is not None and node.uplink.connected, "a connection")
+        wait_for(lambda: node.cloud.uplink is not None and node.cloud.uplink.connected, "a connection")
         with MqttClient(broker.port, CLOUD_USER, "pw") as cloud:
             to, seal = topics("plant", "node-1"), seal_of()
             cloud.subscribe(to.status)
@@ -555,7 +555,7 @@ def test_a_dead_thread_ends_the_node_with_a_failure(make_node, monkeypatch: pyte
     class Unsaveable(dict):
         """What no snapshot may hold."""
 
-    monkeypatch.setattr(node.adoption, "snapshot", lambda: {"bad": object()})
+    monkeypatch.setattr(node.models.adoption, "snapshot", lambda: {"bad": object()})
     assert node.ended.wait(PATIENCE_S)
     assert node.stop() == 1
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from common import durable
-from common.clock import Anchor, NodeClock, boot_id
+from common.clock import Anchor, Clock, NodeClock, boot_id
 from common.edge.delivery.outbox import Outbox
 from common.messages import AHEAD_LIMIT_NS, LARGEST_NUMBER, TimeQuality, format_time
 
@@ -31,6 +31,26 @@ TOLERANCE_NS = 5_000_000_000
 """Difference between two runs that is a clock that was set, not one that is kept."""
 KEPT_NS = 86_400_000_000_000
 """By how much a clock without a battery may go back that the system restores from a file at its start."""
+
+
+class ClockWatch:
+    """Marks and corrects the times in ``outbox`` as the clock shows itself wrong or is set.
+
+    Does nothing for a clock that is not the node's own (`common.clock.NodeClock`).
+    """
+
+    def __init__(self, folder: Path, outbox: Outbox, clock: Clock, latest_ns: int) -> None:
+        """Correct the previous run's times. ``latest_ns`` bounds plausible times. Raises `OutboxError`."""
+        self._folder = folder
+        self._outbox = outbox
+        self._clock = clock if isinstance(clock, NodeClock) else None
+        if self._clock is not None:
+            self._clock.latest_ns = latest_ns
+            mend_earlier_times(folder, outbox, self._clock)
+
+    def check(self) -> str:
+        """Take over the system's clock once it is set. Returns a description of the change, or nothing."""
+        return take_over(self._folder, self._outbox, self._clock) if self._clock is not None else ""
 
 
 def mend_earlier_times(folder: Path, outbox: Outbox, clock: NodeClock, boot: str | None = None) -> None:
