@@ -174,7 +174,7 @@ def _wait(condition: Callable[[], bool], timeout_s: float) -> None:
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, as the system counts; empty for one that is not there or cannot be asked."""
+    """Start time of a process in the system's ticks; empty if it does not exist or is not readable."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:

@@ -62,7 +62,7 @@ class Projections:
         for name, events in projected.by_app.items():
             if events:
                 attempts = Attempts(connection, name, self._projects[name], failures)
-                refusals += attempts.run(events, projected.places[name])
+                refusals += attempts.run(events, projected.origins[name])
         return refusals
 
 

@@ -37,7 +37,7 @@ _QUALITIES = frozenset(TimeQuality)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBatch:
-    """A received batch: ``batch`` is None for an unreadable one, with its ``reason``."""
+    """A received batch; ``batch`` is None for an unreadable payload, and ``reason`` the cause."""
 
     site: str
     node: str
@@ -48,23 +48,23 @@ class ReceivedBatch:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the payload, by which the node identifies what was refused."""
+        """SHA-256 of the payload; the node identifies a refused batch by it."""
         return digest(self.payload)
 
     @property
     def size(self) -> int:
-        """Events in it, for bounding transactions."""
+        """Number of events, for the bound of a transaction."""
         return max(1, len(self.batch.events)) if self.batch else 1
 
     @property
     def cost_bytes(self) -> int:
-        """Memory of it in the inbox, estimated."""
+        """Estimated memory in the inbox."""
         return cost_bytes(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedStatus:
-    """A node's status message; a retained one is an old state, not a sign of life."""
+    """A node's status message; a retained one may be old, and does not count as seen."""
 
     site: str
     node: str
@@ -76,17 +76,17 @@ class ReceivedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The cloud has (re)joined the broker: status messages with the present states follow."""
+    """The cloud has connected to the broker; retained status messages of all nodes follow."""
 
     size: int = 0
 
 
 OBJECTS_COST = 4
-"""Memory of decoded events, in times of their text: measured with small ones, which cost the most."""
+"""Memory of decoded events per byte of their text, measured with small events (the worst case)."""
 
 
 def cost_bytes(payload: bytes) -> int:
-    """Memory that a batch takes while it waits, estimated before it is unpacked."""
+    """Memory of a waiting batch, estimated before it is decompressed."""
     return len(payload) + OBJECTS_COST * plain_size(payload)
 
 
@@ -115,7 +115,7 @@ def read_status(site: str, node: str, payload: bytes, arrived_ns: int, retained:
 
 
 class Rows(NamedTuple):
-    """Rows of the event table as one flat list of `COLUMNS` values after another, and what is no row."""
+    """Rows of the event table as one flat list, each in the order of `COLUMNS`, and the malformed events."""
 
     values: list[Any]
     malformed: list[Malformed]
@@ -137,18 +137,18 @@ COLUMNS = (
 
 @dataclass(slots=True)
 class Projected:
-    """Events to project, by app, in the order in which they were taken."""
+    """Events to project, by app, in the order of acceptance."""
 
     app_of: Callable[[str], str | None]
-    """The app whose tables an event type goes to; None for an event that is only kept."""
+    """The app that projects an event type; None for a type that is only stored."""
     by_app: dict[str, list[ReceivedEvent]] = field(default_factory=dict)
-    places: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    origins: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """``(stream_id, received_ns)`` of each event in ``by_app``."""
 
     def lists_of(self, event_type: str) -> tuple[list[ReceivedEvent], list[tuple[int, int]]] | None:
-        """Lists for events of this type and their places; None for a type that is only stored."""
+        """Lists for events of this type and their origins; None for a type that is only stored."""
         app = self.app_of(event_type)
-        return None if app is None else (self.by_app.setdefault(app, []), self.places.setdefault(app, []))
+        return None if app is None else (self.by_app.setdefault(app, []), self.origins.setdefault(app, []))
 
 
 def make_rows(
@@ -160,16 +160,17 @@ def make_rows(
     tolerance_ns: int,
     projected: Projected,
 ) -> Rows:
-    """Rows for ``events``, their times moved by ``offset_ns``, the error of the node's clock, in whole
-    milliseconds. ``body`` is kept as the node sent it; its times are corrected when it is read.
+    """Rows for ``events`` with times corrected by ``offset_ns``, the error of the node's clock, in whole
+    milliseconds. ``body`` is stored as the node sent it; its times are corrected on reading.
 
-    The error is that of the clock which sent the batch. Times that are marked otherwise are not by it, nor is
-    a plausible time from a node whose clock is not set. A clock that is right within ``tolerance_ns`` as it
-    sends was right for what it marked as unsynchronised. A time later than the arrival, corrected or not, is
-    by another clock: it stays as it is, and is unknown. A recording's may lie anywhere.
+    The offset applies to times of the clock that sent the batch. It does not apply to times with a
+    ``timequality`` other than unsynchronised, or to plausible times of a node whose clock is not set. Times
+    marked as unsynchronised count as correct if the clock is within ``tolerance_ns`` when it sends. A time
+    after the arrival, corrected or not, is of another clock: it is not corrected, and its quality is
+    ``unknown``. Times of a recording have no such bound.
 
-    An event of another node, without a readable time or priority, or with text that no database keeps is
-    malformed: it goes to quarantine, and the stream goes on.
+    An event of another node, without a readable time or priority, or with text that a database cannot store
+    is malformed: it goes to quarantine, and the rest of the batch is stored.
     """
     site, node, received_ns = received.site, received.node, received.arrived_ns
     source = f"/{site}/{node}"
@@ -181,7 +182,7 @@ def make_rows(
     values: list[Any] = []
     malformed: list[Malformed] = []
     lists: dict[str, tuple[list[ReceivedEvent], list[tuple[int, int]]] | None] = {}
-    place = (stream_id, received_ns)
+    origin = (stream_id, received_ns)
     seconds: dict[str, int] = {}
     extend, priorities = values.extend, _PRIORITIES
     for event in events:
@@ -236,12 +237,12 @@ def make_rows(
                 time_quality=quality or "",
             )
             append_to[0].append(projected_event)
-            append_to[1].append(place)
+            append_to[1].append(origin)
     return Rows(values, malformed)
 
 
 def _quality(event: WireEvent, unset: bool) -> tuple[str | None, bool]:
-    """What is known of an event's time, and whether it is by the clock that sent the batch."""
+    """Quality of an event's time, and whether the time is of the clock that sent the batch."""
     if event.timequality:
         known = event.timequality if event.timequality in _QUALITIES else TimeQuality.UNKNOWN
         return str(known), known == TimeQuality.UNSYNCHRONISED

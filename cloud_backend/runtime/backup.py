@@ -1,20 +1,20 @@
 """Backup of a cloud's data folder as one tar file, taken while the cloud runs, and its restore.
 
-A backup holds the SQLite store, the update repository with its keys, the secrets, the registry's bundles, the
-samples that arrived whole, the training jobs with their logs, and the ports; `LEFT_OUT` lists the rest. A
-PostgreSQL store is not in it: `pg_dump` that database first, then take the backup.
+A backup has the SQLite store, the update repository with its keys, the secrets, the registry's bundles, the
+completely received samples, the training jobs with their logs, and the ports; `LEFT_OUT` lists the rest. A
+PostgreSQL store is not included: `pg_dump` that database first, then take the backup.
 
-- The store comes first, by SQLite's backup API: every file that it names exists by then, so the files that
-  follow are a superset.
-- Files of the data folder are only ever replaced whole, except a job's log and progress, which are copied.
-  The others are frozen by hard links, then archived. The update repository is frozen again until all that
-  its timestamp names is there.
-- A job has its candidate in the backup only with its result: the cloud starts others again.
+- The store is copied first, by SQLite's backup API: every file that it refers to exists at that time, so the
+  files copied afterwards are a superset.
+- Files of the data folder are replaced atomically, so hard links freeze them until they are archived; a job's
+  log and progress, which grow in place, are copied. The update repository is frozen again until every file
+  that its timestamp refers to is present.
+- The candidate of a job is included only together with the job's result; the cloud restarts other jobs.
 - ``manifest.json`` is the archive's last member: the SHA-256 of every other one. An archive without it, or
   that differs from it, is refused.
-- A restore goes into a folder of its own, which takes the place of the old one by a rename; what was there is
-  kept beside it. ``restored.json`` makes the cloud's next start raise the versions that nodes may have seen
-  since the backup (`cloud_backend.ota`).
+- A restore writes a new folder and renames it to the data folder; a previous data folder is kept under
+  another name. Because of ``restored.json`` the cloud's next start raises the versions that nodes may have
+  seen since the backup (`cloud_backend.ota`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup holds; ``database`` is ``sqlite``, or the kind of the database that is not in it."""
+    """Content of a backup; ``database`` is ``sqlite``, or the kind of the database that is not included."""
 
     format: int = FORMAT
     edgeloop: str
@@ -71,7 +71,7 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """``restored.json``: that this data folder was restored, from when the backup was, and by whom."""
+    """``restored.json``: time of the backup, and time and operator of the restore of this data folder."""
 
     created_ns: int
     restored_ns: int
@@ -107,16 +107,16 @@ def take_backup(folder: Path, database: str, out: Path, *, edgeloop: str) -> tup
 def restore_backup(
     archive: Path, folder: Path, *, force: bool = False, by: str = ""
 ) -> tuple[BackupManifest, Path | None]:
-    """Put the cloud of ``archive`` into ``folder``; its manifest, and where what was there before is kept.
+    """Restore the cloud of ``archive`` to ``folder``; its manifest, and the new path of the previous folder.
 
-    ``by`` is who restores, for the audit trail.
+    ``by`` is the operator, for the audit trail.
 
     Raises `BackupError` for an archive that is not whole, and, without ``force``, for a folder that is not
     empty.
     """
     full = folder.is_dir() and any(path.name != "lock" for path in folder.iterdir())
     if (full or folder.is_file()) and not force:
-        raise BackupError(f"{folder} is not empty: restore to another --data, or give --force")
+        raise BackupError(f"{folder} is not empty: restore to another --data, or use --force")
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.restoring")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -136,7 +136,7 @@ def restore_backup(
 
 
 def read_restored(folder: Path) -> Restored | None:
-    """Whether this data folder was restored and the cloud has not made up for that yet."""
+    """The pending restore of this data folder; None after the cloud has raised the versions for it."""
     try:
         return msgspec.json.decode((folder / RESTORED).read_bytes(), type=Restored)
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def _store_of(folder: Path, database: str) -> tuple[str, Path | None]:
     if not database and (last := last_database(folder)) not in ("", "sqlite"):
         raise BackupError(
             f"the cloud in {folder} keeps its store in {last}: name its settings by --config, so that the "
-            "backup says what is not in it"
+            "backup records which database it does not include"
         )
     store = Path(make_url(database).database or "") if database else folder / STORE
     if not store.is_file():
@@ -168,7 +168,7 @@ def _store_of(folder: Path, database: str) -> tuple[str, Path | None]:
 
 
 def last_database(folder: Path) -> str:
-    """The kind of the database that the cloud last ran with; empty where that is not known."""
+    """The kind of the database of the cloud's last run; empty if unknown."""
     try:
         found = msgspec.json.decode((folder / "ports.json").read_bytes(), type=dict[str, object])
     except (OSError, msgspec.MsgspecError):
@@ -178,7 +178,7 @@ def last_database(folder: Path) -> str:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A folder inside ``folder``, on the same file system, that is removed afterwards."""
+    """Temporary folder inside ``folder``, on the same file system."""
     for left in folder.glob(".backup-*"):
         shutil.rmtree(left, ignore_errors=True)
     staging = folder / f".backup-{os.getpid()}"
@@ -190,7 +190,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _copy_store(store: Path, copy: Path) -> None:
-    """One consistent state of the store, checked."""
+    """Copy a consistent state of the store, and check it."""
     try:
         with (
             closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as source,
@@ -225,7 +225,7 @@ def _freeze(folder: Path, staging: Path) -> None:
 
 def _link_all(source: Path, target: Path) -> None:
     target.mkdir(mode=0o700, parents=True)
-    # What refers to other files comes first, so that what it names is still there or already is.
+    # Referring files come first: what they refer to then still exists, or exists already.
     for path in sorted(source.rglob("*"), key=lambda path: (path.name != "timestamp.json", path)):
         inside = path.relative_to(source)
         hidden = any(part.startswith(".") for part in inside.parts)
@@ -236,7 +236,7 @@ def _link_all(source: Path, target: Path) -> None:
 
 
 def _freeze_jobs(source: Path, target: Path) -> None:
-    """Each job with its log; its candidate only if the job's worker has finished it."""
+    """Freeze each job with its log, and its candidate only if the job has a result."""
     target.mkdir(mode=0o700, parents=True)
     for folder in sorted(path for path in source.glob("job-*") if path.is_dir()):
         frozen = target / folder.name
@@ -253,7 +253,7 @@ def _freeze_jobs(source: Path, target: Path) -> None:
 
 
 def _link(path: Path, target: Path) -> None:
-    """``path`` as it is now, without copying where the file system has hard links."""
+    """Freeze ``path`` by a hard link, or by a copy on a file system without them."""
     try:
         os.link(path, target)
     except FileNotFoundError:
@@ -264,7 +264,7 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _is_whole(tuf: Path) -> bool:
-    """Whether all that the timestamp names is there."""
+    """Whether every file that the timestamp refers to exists."""
     metadata, targets = tuf / "metadata", tuf / "targets"
     try:
         timestamp = Metadata[Timestamp].from_file(str(metadata / "timestamp.json")).signed
@@ -312,7 +312,7 @@ def _member(name: str, size: int, created_ns: int) -> tarfile.TarInfo:
 
 
 def _extract(archive: Path, folder: Path) -> BackupManifest:
-    """Every member as a file for its owner only, and checked against the manifest."""
+    """Write every member with mode 600, and check it against the manifest."""
     found: dict[str, str] = {}
     manifest: BackupManifest | None = None
     archive_bytes = archive.stat().st_size
@@ -342,7 +342,7 @@ def _extract(archive: Path, folder: Path) -> BackupManifest:
 
 
 def _checked(name: str, archive: Path) -> PurePosixPath:
-    """A member's path. Raises `BackupError` for one that a backup cannot have."""
+    """The path of a member. Raises `BackupError` for a path that no backup has."""
     path = PurePosixPath(name)
     known = path.parts[:1] and (path.parts[0] in FOLDERS or name in (*FILES, STORE))
     if not known or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
@@ -371,7 +371,7 @@ def _compare(found: Mapping[str, str], named: Mapping[str, str], archive: Path) 
 
 
 def _move_aside(folder: Path) -> Path | None:
-    """Keep what is in ``folder`` beside it; None if there is nothing."""
+    """Rename ``folder``; the new path, or None without a previous cloud."""
     if not folder.exists():
         return None
     if folder.is_dir() and all(path.name == "lock" for path in folder.iterdir()):

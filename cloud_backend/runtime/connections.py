@@ -1,14 +1,14 @@
-"""The API's connections, bounded: nobody without credentials can use them up or hold them open.
+"""Bounds of the API's connections: clients without credentials cannot exhaust them or hold them open.
 
-uvicorn's HTTP protocol with what it lacks:
+uvicorn's HTTP protocol with these limits added:
 
-- A request's head must be there within ``request_timeout_s`` of the connection's start (or of the answer
-  before it), in at most `HEAD_LIMIT_BYTES`; trailers and chunk extensions count as well.
-- A body must arrive, after the same time, at `MIN_BYTES_PER_S` in the mean; time in which this server reads
-  nothing does not count. A client that does not read its answer is cut off after `WRITE_TIMEOUT_S`.
-- At most ``connections`` at a time, and ``connections_per_address`` of one address (an IPv6 /64 is one).
-  Over that, the connection that has waited longest without a request gives way; where none waits, the new
-  one is answered with 503. Trusted proxies are not bounded as an address.
+- The head of a request must arrive within ``request_timeout_s`` of the connection's start (or of the previous
+  response), in at most `HEAD_LIMIT_BYTES`; trailers and chunk extensions count as well.
+- After the same time a body must arrive at `MIN_BYTES_PER_S` on average; time in which this server reads
+  nothing does not count. A client that does not read its response is disconnected after `WRITE_TIMEOUT_S`.
+- At most ``connections`` at a time, and ``connections_per_address`` from one address (an IPv6 /64 is one).
+  Beyond that, the connection that has been idle longest is closed; without an idle one, the new one gets a
+  503. Trusted proxies have no limit per address.
 """
 
 # uvicorn chooses the base class when it is imported, so the attributes of a connection have no types.
@@ -35,11 +35,11 @@ MIN_BYTES_PER_S = 1024
 WRITE_TIMEOUT_S = 60.0
 CHECK_S = 0.5
 REPORT_S = 60.0
-"""Time between two log lines about connections that were cut."""
+"""Time between two log lines about closed connections."""
 RESERVED_FILES = 200
-"""File descriptors that are kept for the database, the broker, samples and models."""
+"""File descriptors reserved for the database, the broker, samples and models."""
 _OVERHEAD = 10
-"""Most bytes on the wire for a byte of a chunked body."""
+"""Maximum bytes on the wire for a byte of a chunked body."""
 _PROBLEM = (
     b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many connections"}'
 )
@@ -51,7 +51,7 @@ _log = structlog.get_logger("edgeloop.cloud")
 
 
 def raise_file_limit() -> int:
-    """Raise the process's limit of open files to what the system allows; the limit."""
+    """Raise the process's limit of open files to the system's maximum; the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = max(soft, 65536)
@@ -59,14 +59,14 @@ def raise_file_limit() -> int:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
             soft = hard
-        except (OSError, ValueError) as error:  # macOS allows less than it says
+        except (OSError, ValueError) as error:  # macOS allows less than it reports
             _log.warning("the limit of open files could not be raised", limit=soft, error=str(error))
     return soft
 
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """Bounds of all connections of a server, and counts of what they have cut off."""
+    """Bounds of all connections of a server, and counts of closed connections by reason."""
 
     connections: int
     per_address: int
@@ -76,7 +76,7 @@ class ConnectionLimits:
     _reported: float = -REPORT_S
 
     def count(self, reason: str, address: str) -> None:
-        """Note that a connection was cut; the log says so at most every `REPORT_S`."""
+        """Count a connection that is closed for ``reason``; logged at most every `REPORT_S`."""
         self.cut[reason] = self.cut.get(reason, 0) + 1
         now = time.monotonic()
         if now - self._reported >= REPORT_S:
@@ -107,7 +107,7 @@ class _Connection(AutoHTTPProtocol):
         self.address = ""
         self.waits_since = 0.0
         self._part = ""
-        """``head`` or ``body`` of the request that arrives; empty between requests."""
+        """``head`` or ``body`` of the arriving request; empty between requests."""
         self._chunk = 0
         self._received = 0
         self._head = 0
@@ -161,7 +161,7 @@ class _Connection(AutoHTTPProtocol):
         self._received += len(data)
         self._arrived += len(data)
         super().data_received(data)
-        if self.cycle is not self._request:  # a head is complete: from here on its body is waited for
+        if self.cycle is not self._request:  # the head is complete; the body follows
             self._request, self._arrived, self._arrives_since = self.cycle, 0, time.monotonic()
         if self._head > HEAD_LIMIT_BYTES or (self._part == "head" and self._received > HEAD_LIMIT_BYTES):
             self._cut("large_head", 431)

@@ -36,8 +36,8 @@ class AppSpec:
     ``channels`` those without which a row of sensor values cannot be used; a source that lacks one is refused
     ``rates_hz`` sampling rates that it takes, lowest and highest; a recording at another one is refused
     ``alarm_ends`` types of events of a lower priority that end an alarm
-    ``pseudonyms`` whether subjects are persons: the app sees them, and the cloud hears of them, only by
-                 pseudonyms that the node makes (`common.edge.sensing.pseudonyms`)
+    ``pseudonyms`` whether subjects are persons: app and cloud get only the pseudonyms that the node makes
+                 (`common.edge.sensing.pseudonyms`)
     ``capacity`` the setting that bounds how many subjects are followed at a time (`common.subjects`); beside
                  it stands one ``forget_..._after_hours`` or ``_days``
     ``ranges`` what each channel can read, ``{channel: (lowest, highest)}``, of an app that checks its

@@ -8,7 +8,7 @@ it has.
             outcome as an ``edgeloop.golden`` event
 ``revert``  returns to the previous model: from a candidate in shadow by dropping it, from a model in its
             soak as a recall does, and from a confirmed one to the bundle in the other slot, if that is
-            whole and neither withdrawn nor given up, otherwise to the starter. The model that is left is
+            whole and neither withdrawn nor rejected, otherwise to the starter. The model that is left is
             not taken again until a newer deployment names it.
 
 A request that is repeated before it is executed is one request. Unknown actions are logged and ignored. Any

@@ -4,8 +4,8 @@
 any strap with the Heart Rate Service sends: one row ``heart_rate_bpm, rr_ms`` for each beat, without a
 waveform.
 
-A strap that is out of reach is tried again, at first after 1 s and at last every 30 s; each loss is told as a
-`ReadingError`, and so are readings that the node did not take in time. What was missed shows as a gap in
+A strap that is out of reach is tried again, at first after 1 s and at last every 30 s. Each loss is reported
+as a `ReadingError`, and so are readings that the node did not take in time. Missed samples are a gap in
 ``first_sample`` and in the time of capture, which is by the node's clock. The radio is
 `bleak` (extra ``ble``); tests put a strap of their own in its place, so that no test has seen a real strap.
 """

@@ -88,7 +88,7 @@ def ecg_name(label: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A signal of a file: its label and unit as written, and what tells its sampling rate from others'."""
+    """A signal of a file: its label and unit as written, and a key of its sampling rate."""
 
     label: str
     unit: str

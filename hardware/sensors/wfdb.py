@@ -5,7 +5,7 @@ Written from the WFDB Applications Guide (Moody, PhysioNet): header(5) and signa
 several segments, skewed signals and other formats are refused by name.
 
 `hardware.sensors.ecg_labels` says which signals are an ECG. A value that stands for "no sample" is NaN. What
-is wrong with a record that can still be read is told before its first chunk: a file that ends early, a
+is wrong with a record that can still be read is reported before its first chunk: a file that ends early, a
 checksum that does not agree, a signal without a gain (200 steps a millivolt are assumed, as header(5) says),
 a gain that cannot be (its samples are NaN).
 

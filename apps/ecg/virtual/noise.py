@@ -122,7 +122,7 @@ def _sines(
 
 
 def _white(seed: int, name: str, first: int, count: int, rate_hz: float) -> NDArray[np.float64]:
-    """Standard normal samples from ``first`` on (which may be negative), whatever was asked before."""
+    """Standard normal samples from ``first`` on (which may be negative), independent of earlier calls."""
     block = max(1, round(_BLOCK_S * rate_hz))
     key = zlib.crc32(name.encode())
     parts = [

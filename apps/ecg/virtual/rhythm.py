@@ -148,7 +148,7 @@ class Heart:
         """The beats of ``episode`` while it is on top.
 
         A change of rhythm is at a beat of the new one. Beats of the old one too close before it, and of an
-        episode that comes to light again too close behind it, are left out.
+        episode that reappears too close behind it, are left out.
         """
         beats = _episode_beats(self, episode, start, end)
         mean_rr = float(np.mean(beats.rr_s)) if len(beats.rr_s) else 1.0

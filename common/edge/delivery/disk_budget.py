@@ -100,7 +100,7 @@ class DiskBudget:
         self._state.drop(name, len(victims))
         if self._clock() >= self._next_warning_ns:
             self._next_warning_ns = self._clock() + WARNING_EVERY_NS
-            log.warning("the outbox is over its budget; given up since the start: %s", self._state.dropped)
+            log.warning("the outbox is over its budget; dropped since the start: %s", self._state.dropped)
         return before - self.used_bytes
 
     def _gaps_around(self, first: int, last: int) -> list[GapRow]:

@@ -1,4 +1,4 @@
-"""Gap rows: placeholders in the stream for events that the outbox gave up. No I/O.
+"""Gap rows: placeholders in the stream for events that the outbox dropped. No I/O.
 
 A gap row is kept small (who was lost, why, since when); its wire form is made when it is sent, so that many
 gaps between alarms that stay cost little of the budget.
@@ -28,7 +28,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 class Run(NamedTuple):
-    """Neighbouring events that are given up, with their counts by priority."""
+    """Neighbouring events that are dropped, with their counts by priority."""
 
     seq: int
     last: int
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GapRow:
-    """``seq .. last`` were given up for ``reason``; ``counts`` by priority, ``time_ns`` of the last loss."""
+    """``seq .. last`` were dropped for ``reason``; ``counts`` by priority, ``time_ns`` of the last loss."""
 
     seq: int
     last: int

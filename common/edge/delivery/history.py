@@ -135,7 +135,7 @@ def kept_events(
                 yield KeptEvent(events[False], acked[0] == epoch and last <= acked[1])
                 through = max(through, last)
             if True in events and (False not in events or events[False].type == GAP_TYPE):
-                yield KeptEvent(events[True], seq > through)  # Below it, the outbox gave the event up.
+                yield KeptEvent(events[True], seq > through)  # Below it, the outbox dropped the event.
 
 
 def follow(

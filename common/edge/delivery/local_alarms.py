@@ -193,7 +193,7 @@ class LocalAlarms:
         return self._origin.alarm(event)
 
     def done(self, name: str, event: WireEvent, *, keep: bool) -> None:
-        """An output has done with ``event``: sent it, or given it up."""
+        """An output has done with ``event``: sent or dropped it."""
         with self._lock:
             self._places[name] = (event.epoch, event.seq)
         if keep:
@@ -257,7 +257,7 @@ class _Channel:
         if dropped:
             self._alarms.failed(
                 f"{self.output.name} given up",
-                f"more than {self._settings.queue} alarms wait: the oldest is given up",
+                f"more than {self._settings.queue} alarms wait: the oldest is dropped",
             )
 
     def stop(self, patience_s: float) -> None:
@@ -288,7 +288,7 @@ class _Channel:
                 self._changed.notify_all()
 
     def _deliver(self, event: WireEvent, since_s: float) -> bool:
-        """Try until it is sent or given up; False where the node ends before."""
+        """Try until it is sent or dropped; False if the node ends before."""
         alarm = self._alarms.alarm(event)
         message = msgspec.json.encode(alarm)
         backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
@@ -302,7 +302,7 @@ class _Channel:
                 self._alarms.failed(self.output.name, f"alarm {alarm.id} cannot be sent: {error}")
             if time.monotonic() - since_s > self._settings.give_up_after_s:
                 self._alarms.failed(
-                    f"{self.output.name} given up", f"alarm {alarm.id} is given up: {self.problem}"
+                    f"{self.output.name} given up", f"alarm {alarm.id} is dropped: {self.problem}"
                 )
                 return True
             if self._stopped.wait(backoff.next_s()):

@@ -90,7 +90,7 @@ class Outbox:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Events given up since the start, by priority."""
+        """Events dropped since the start, by priority."""
         return dict(self._file.state.dropped)
 
     @property

@@ -74,7 +74,7 @@ class StreamState:
     size_bytes: dict[int, int] = field(default_factory=_zeros)
     """Their share of the disk budget."""
     dropped: dict[str, int] = field(default_factory=dict[str, int])
-    """Events given up since the start, by name of their priority."""
+    """Events dropped since the start, by name of their priority."""
 
     def count(self, priority: int, rows: int, body_bytes: int) -> None:
         """Add rows (negative: remove)."""
@@ -82,7 +82,7 @@ class StreamState:
         self.size_bytes[priority] += body_bytes + rows * ROW_COST_BYTES
 
     def drop(self, name: str, count: int) -> None:
-        """Count events as given up."""
+        """Count dropped events."""
         self.dropped[name] = self.dropped.get(name, 0) + count
 
     def copy(self) -> StreamState:

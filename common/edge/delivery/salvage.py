@@ -2,7 +2,7 @@
 
 No connection of this process may be open then: closing any file of a database takes the process's locks away.
 
-SQLite gives up a table at the first damaged page above its rows. Here every page is looked at by itself, in
+SQLite stops reading a table at the first damaged page above its rows. Here every page is read by itself, in
 the file and in its write-ahead log (https://sqlite.org/fileformat2.html), so that a row is lost only with its
 own page, or with one that its body goes on in. A row is believed if it is one that the outbox writes: an
 event must decode and name its own seq.
@@ -59,7 +59,7 @@ class Meta(NamedTuple):
 
 @dataclass(slots=True)
 class Salvaged:
-    """What was readable. ``certain`` tells that ``meta`` is as of the last commit."""
+    """The readable part. ``certain`` is whether ``meta`` is as of the last commit."""
 
     meta: Meta | None = None
     certain: bool = False

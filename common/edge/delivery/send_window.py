@@ -9,7 +9,7 @@
    to an earlier day (`Answer.CLOUD_LOST`). What it misses is gone; the node continues from what is kept.
 5. A mark above everything that was ever numbered means that this node was put back to an earlier day
    (`Answer.NODE_LOST`): its epoch must end.
-6. A refused batch is sent again as smaller ones, down to one event, which then is given up.
+6. A refused batch is sent again as smaller ones, down to one event, which then is dropped.
 7. A batch that the cloud dropped because this node sends more than its share is sent again after a wait.
 8. After a connection, a backlog is sent at ``catch_up_events_per_s`` after a random wait, so that a thousand
    nodes that come back together do not come at once. Fresh events are not slowed down.
@@ -159,7 +159,7 @@ class SendWindow:
         return Answer.CLOUD_LOST
 
     def refused(self, digest: str) -> int:
-        """A batch could not be read. Returns the seq of the event to give up; 0 for a smaller try."""
+        """A batch could not be read. Returns the seq of the event to drop; 0 for a smaller try."""
         batch = next((batch for batch in self._batches if batch.digest == digest), None)
         if batch is None:
             return 0

@@ -235,6 +235,6 @@ class StreamSender:
         if not bad:
             return
         if self._outbox.refused(bad):
-            self._notices.report("refused", f"event {bad} was given up: {ack.refused_reason}", self._epoch)
+            self._notices.report("refused", f"event {bad} was dropped: {ack.refused_reason}", self._epoch)
         else:
             self.pause(self._settings.ack_timeout_s)

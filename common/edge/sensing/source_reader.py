@@ -43,7 +43,7 @@ class SourceReader:
     """Reads the source of one node.
 
     ``secret`` is that of the pseudonyms; None leaves subjects as they are. ``record_to`` is a folder to write
-    readings to. ``delivered`` tells whether nothing waits for the cloud; with ``once`` the reader then sets
+    readings to. ``delivered`` is whether nothing waits for the cloud; with ``once`` the reader then sets
     ``ended``.
     """
 
@@ -114,7 +114,7 @@ class SourceReader:
         if self._secret is None:
             return str(error)
         log.warning("the source: %s", error)
-        return "the source gave something unusable; it may name a person, so only this node's log says what"
+        return "the source delivered something unusable; it may name a person, so only this node's log has it"
 
     def _finish(self, position: int | None, *, begun: bool) -> None:
         """Report the end of the source once all is decided; with ``once``, end the node when it is delivered.

@@ -180,7 +180,7 @@ class Adoption:
     def recall(self, reason: str) -> None:
         """Drop the model on trial, or revert to the previous one.
 
-        With the reason `common.edge.update.trial_stages.OPERATOR` the version is given up until a newer
+        With the reason `common.edge.update.trial_stages.OPERATOR` the version is rejected until a newer
         serial names it.
         """
         self._enqueue(lambda: self._stages.recall(reason))

@@ -1,7 +1,7 @@
-"""Serials of deployment documents: which one a node accepts, and which versions it has given up. No I/O.
+"""Serials of deployment documents: which one a node accepts, and which versions it rejects. No I/O.
 
 - A document must reach the highest serial that was seen under the same keys of the app's role.
-- A given-up version is not tried again until a newer serial names it.
+- A rejected version is not tried again until a newer serial names it.
 - Under new keys everything that serials decided starts over: whoever had the old keys may have set any
   serial.
 """
@@ -13,11 +13,11 @@ from typing import Self
 import msgspec
 
 REFUSED_LIMIT = 64
-"""Given-up versions that are kept; beyond it the oldest is forgotten."""
+"""Number of rejected versions that are kept; beyond it the oldest is removed."""
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A version that this node gave up, up to the serial that named it then."""
+    """A version that this node rejects, and the serial that named it at that time."""
 
     version: str
     serial: int
@@ -47,7 +47,7 @@ class DeploymentSerials(msgspec.Struct, frozen=True, kw_only=True):
     refused: list[Refused] = []
 
     def is_refused(self, version: str, serial: int) -> bool:
-        """Whether ``version`` was given up and no newer serial names it."""
+        """Whether ``version`` is rejected and no newer serial names it."""
         return any(r.version == version and serial <= r.serial for r in self.refused)
 
     def serial_floor(self, floors: Floors) -> int:
@@ -63,7 +63,7 @@ class DeploymentSerials(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, floors=floors, seen_serial=max(self.seen_serial, serial))
 
     def without(self, version: str, serial: int) -> Self:
-        """``version`` is given up until a serial above ``serial`` names it."""
+        """Reject ``version`` until a serial above ``serial`` names it."""
         others = [r for r in self.refused if r.version != version]
         return msgspec.structs.replace(self, refused=[*others, Refused(version, serial)][-REFUSED_LIMIT:])
 

@@ -7,7 +7,7 @@ No I/O: `common.edge.update.slots.Slots` keeps the state on disk. Rules:
 - An attempt that takes the process down before the switch is counted too, and given up after as many.
 - A process that was killed from outside does not count against the model, up to `KILL_LIMIT` times in a row
   without readings served in between.
-- Which deployments are followed, and which versions are given up, is decided by serials
+- Which deployments are followed, and which versions are rejected, is decided by serials
   (`common.edge.update.deployment_serials`).
 - Reports to the cloud (switched, confirmed, reverted, refused) are part of the state until they are in
   the outbox.
@@ -174,7 +174,7 @@ class SlotState(DeploymentSerials, frozen=True, kw_only=True):
     def reverted(
         self, reason: str, detail: str, time_ns: int, *, blame: bool = True, through: int = 0
     ) -> SlotState:
-        """The previous model is live again; the present one is given up if it is to ``blame``.
+        """The previous model is live again; the present one is rejected if it is to ``blame``.
 
         It may come again with a serial above the one that brought it, or above ``through`` if that is higher.
         """

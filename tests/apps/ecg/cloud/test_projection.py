@@ -124,7 +124,7 @@ def test_malformed_data_of_one_event_does_not_stop_the_others(engine: Engine) ->
     events = [rates(10), *BAD, rates(20), strip(5)]
     projected = Projected(lambda _: "ecg")
     projected.by_app["ecg"] = events
-    projected.places["ecg"] = [(1, 0)] * len(events)
+    projected.origins["ecg"] = [(1, 0)] * len(events)
     with engine.begin() as connection:
         refused = Projections({"ecg": APP}).run(connection, projected)
     assert len(refused) == len(BAD)
