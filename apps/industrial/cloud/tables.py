@@ -58,7 +58,7 @@ class Machine(SQLModel, table=True):
     """What is wrong with sensors now, by sensor."""
     version: str
     due: bool = False
-    """Whether the maintenance alarm stands."""
+    """Whether the maintenance alarm is open."""
     explanation: str = ""
     """Sensors behind the standing alarm, strongest first."""
     horizon_cycles: float | None = None

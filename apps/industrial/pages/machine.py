@@ -1,4 +1,4 @@
-"""A machine's page: its remaining life over a run, why its alarm stands, its sensors and its work orders."""
+"""A machine's page: its remaining life over a run, its alarm with the reason, its sensors and work orders."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def doubts_of(state: Mapping[str, Any]) -> list[str]:
     """Why no remaining life is given, and what is wrong with sensors, in sentences."""
     texts = [f"No remaining life is given: {state['reason']}."] if state["rul_cycles"] is None else []
     if texts and state["due"]:
-        texts.append("The maintenance alarm stands: what is not known does not clear it.")
+        texts.append("The maintenance alarm stays open: an unknown remaining life does not clear it.")
     texts += [f"Sensor fault: {text}. Its values are not used." for text in state["sensor_faults"].values()]
     return texts
 
@@ -59,7 +59,7 @@ def why(alarms: Sequence[Mapping[str, Any]]) -> str:
         f"horizon of {alarm['horizon_cycles']:g} cycles."
     )
     if alarm["cleared_cycle"] is None:
-        text += " It stands."
+        text += " It is open."
     else:
         text += f" It ended at cycle {alarm['cleared_cycle']} ({alarm['reason'] or 'cleared'})."
     if len(alarms) > 1:

@@ -89,7 +89,9 @@ async def show_machines(view: View) -> None:
         virtual = await nodes.among([machine["node"] for machine in items])
         count.show(f"{summary['machines']:,}", "that have reported")
         alarms, unlike = summary["due"], summary["novel"]
-        due.show(str(alarms), "maintenance alarm stands" if alarms else "no alarm", "bad" if alarms else "")
+        due.show(
+            str(alarms), "with an open maintenance alarm" if alarms else "no alarm", "bad" if alarms else ""
+        )
         novel.show(str(unlike), "unlike what the model knows", "warn" if unlike else "")
         unknown.show(
             str(summary["unknown"]), "no remaining life is given", "warn" if summary["unknown"] else ""

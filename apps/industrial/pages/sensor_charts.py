@@ -45,7 +45,7 @@ class RunSensors:
             elif goes_on:
                 empty(
                     "The sensor values of this run are on the node.",
-                    "The run goes on. It is uploaded when it has ended, where it may be worth learning from.",
+                    "The run continues. After its end the node uploads it if it is useful for training.",
                     icon="lock",
                 )
             else:

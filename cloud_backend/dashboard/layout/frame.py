@@ -127,7 +127,7 @@ async def cloud_problem(api: ApiClient) -> str:
     try:
         status = await api.get("/v1/status")
     except ApiError as error:
-        return f"The cloud is unwell: {error}"
+        return f"The cloud's status is not available: {error}"
     broker, database = status["broker"], status.get("database", {})
     if not broker["alive"] or not broker["connected"]:
         return "The broker does not answer: nodes buffer their events and resend them later."

@@ -58,7 +58,7 @@ def test_an_unknown_life_and_a_faulty_sensor_are_shown_with_their_reasons() -> N
     assert (row["left"], row["left_tone"], row["sensors"]) == (0.0, "", "T24")
     assert doubts_of(unknown) == [
         "No remaining life is given: unlike anything.",
-        "The maintenance alarm stands: what is not known does not clear it.",
+        "The maintenance alarm stays open: an unknown remaining life does not clear it.",
         "Sensor fault: T24 reads 0. Its values are not used.",
     ]
     assert doubts_of(machine()) == []
@@ -114,7 +114,7 @@ def alarm(**more: Any) -> dict[str, Any]:
 def test_an_alarm_says_since_when_and_whether_it_stands() -> None:
     assert "no maintenance alarm" in why([])
     assert "Raised at cycle 80 by model v1" in why([alarm()])
-    assert "It stands." in why([alarm()])
+    assert "It is open." in why([alarm()])
     ended = why([alarm(cleared_cycle=90, reason="recovered"), alarm(cycle=20)])
     assert "ended at cycle 90 (recovered)" in ended
     assert "newest of 2" in ended
