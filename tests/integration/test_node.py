@@ -25,7 +25,14 @@ from cloud_backend.access.tokens import CLOUD_USER, hash_password
 from common.app.spec import AppSpec
 from common.bundle import DriftSpec
 from common.clock import NodeClock, steady_ns
-from common.config.node import CurationSettings, Enrolment, NodeSettings, OutboxSettings, TelemetrySettings
+from common.config.node import (
+    CurationSettings,
+    Enrolment,
+    NodeSettings,
+    OutboxSettings,
+    TelemetrySettings,
+    UplinkSettings,
+)
 from common.edge.commands import app as node_commands
 from common.edge.delivery.outbox import Outbox
 from common.edge.node import Node
@@ -459,12 +466,14 @@ def test_health_is_told_again_and_again(make_node, tmp_path: Path) -> None:
     assert last["version"] == "starter-1"
 
 
-def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, spec: AppSpec) -> None:
+@pytest.fixture
+def enrolment(tmp_path: Path) -> Iterator[Enrolment]:
+    """Of a node with a broker and an update repository, behind which no cloud acknowledges anything."""
     users = {user: hash_password("pw") for user in (CLOUD_USER, "plant/node-1")}
     site = UpdateSite(tmp_path / "cloud")
     broker = make_broker("iotcore", tmp_path / "broker", lambda: users)
     broker.start()
-    enrolment = Enrolment(
+    yield Enrolment(
         "node-1",
         "plant",
         site.server.url,
@@ -475,13 +484,45 @@ def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, s
         site.repository.root(),
         wire_key_of(),
     )
+    broker.stop()
+    site.server.close()
+
+
+def test_a_stopping_node_waits_for_the_cloud_as_long_as_its_settings_say(
+    tmp_path: Path, spec: AppSpec, enrolment: Enrolment
+) -> None:
+    drain_s = UplinkSettings().drain_s + 4.0
+    settings = NodeSettings(
+        app=spec.name,
+        source=SOURCE,
+        data=str(tmp_path / "data"),
+        speed=0.0,
+        profile="cpu",
+        uplink=UplinkSettings(drain_s=drain_s),
+    )
+    node = Node(settings, enrolment, spec)
+    node.start()
+    try:
+        wait_for(lambda: node.cloud.uplink is not None and node.cloud.uplink.connected, "a connection")
+        wait_for(lambda: node.processing.handled >= COUNT, "all readings")
+    finally:
+        began_s = time.monotonic()
+        code = node.stop()
+    assert code == 0
+    assert time.monotonic() - began_s >= drain_s
+    assert len(of_the_app(kept(tmp_path / "data"))) >= COUNT
+
+
+def test_a_hint_over_the_broker_makes_the_node_prove_its_model(
+    tmp_path: Path, spec: AppSpec, enrolment: Enrolment
+) -> None:
     source, data = f"{SOURCE}&rate_hz=100", str(tmp_path / "data")
     settings = NodeSettings(app=spec.name, source=source, data=data, speed=1.0, profile="cpu")
     node = Node(settings, enrolment, spec)
     node.start()
     try:
         wait_for(lambda: node.cloud.uplink is not None and node.cloud.uplink.connected, "a connection")
-        with MqttClient(broker.port, CLOUD_USER, "pw") as cloud:
+        with MqttClient(enrolment.mqtt_port, CLOUD_USER, "pw") as cloud:
             to, seal = topics("plant", "node-1"), seal_of()
             cloud.subscribe(to.status)
             cloud.wait(lambda: bool(cloud.received))
@@ -492,8 +533,6 @@ def test_a_hint_over_the_broker_makes_the_node_prove_its_model(tmp_path: Path, s
             (proof,) = wait_for(lambda: facts(_pending(node), "edgeloop.golden"), "the proof")
     finally:
         node.stop()
-        broker.stop()
-        site.server.close()
     assert (proof["passed"], proof["version"]) == (True, "starter-1")
 
 
