@@ -341,6 +341,25 @@ def test_what_was_not_committed_is_read_again_over_a_rotation(
     assert positions(again.items)[0] > after
 
 
+def test_files_read_before_are_read_again_in_order_under_names_that_no_rotation_gives(
+    logger: Logger, follow
+) -> None:
+    logger.rows(20)
+    reader = follow(None)
+    for name in ("engine-first.csv", "engine-second.csv"):
+        reader.wait(logger.written)
+        logger.rename(name)
+        logger.rows(10)
+    reader.wait(logger.written)
+    reader.end()
+    again = follow(positions(reader.items)[9])
+    again.wait(30)
+    again.end()
+    assert again.values() == list(range(10, 40))
+    assert positions(again.items) == positions(reader.items)[10:]
+    assert "lost" not in kinds(again.errors())
+
+
 def test_the_next_days_file_at_the_same_path_is_read_from_its_start(logger: Logger, memory: Path) -> None:
     logger.rows(50)
     first = list(source_at(logger.path, memory).readings(None))

@@ -22,9 +22,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from common.errors import ReadingError
-from hardware.sensors.rotation.lines import Lines, first_lines, open_file
+from hardware.sensors.rotation.open_part import OpenPart
 from hardware.sensors.rotation.progress import Part, Progress
-from hardware.sensors.rotation.search import find, matches, rotated_since
+from hardware.sensors.rotation.search import find, matches
+from hardware.sensors.rotation.succession import successor
 
 
 class FileSequence:
@@ -33,11 +34,7 @@ class FileSequence:
     def __init__(self, path: Path, folder: Path | None) -> None:
         self._path = path
         self._progress = Progress(path, folder)
-        self._lines: Lines | None = None
-        self._saved_size = 0
-        self._seen_size = -1
-        self._at_path = False
-        self._file = path
+        self._open_part: OpenPart | None = None
 
     @property
     def known(self) -> bool:
@@ -51,17 +48,17 @@ class FileSequence:
     @property
     def line(self) -> int:
         """Number of the last line in the open file."""
-        return self._lines.count if self._lines is not None else 0
+        return self._open_part.line if self._open_part is not None else 0
 
     @property
     def file(self) -> Path:
         """Path of the open file."""
-        return self._file
+        return self._opened.file
 
     @property
     def unfinished(self) -> bool:
         """Whether the open file has content after its last line break."""
-        return self._lines is not None and self._lines.unfinished
+        return self._open_part is not None and self._open_part.unfinished
 
     def begin(self, after: int | None) -> Iterator[ReadingError]:
         """Open the file in which line ``after`` lies, after it; yields what has changed.
@@ -75,7 +72,7 @@ class FileSequence:
             return
         self._progress.go_back(after)
         if self._open_known(self.part, after - self.part.base):
-            if not self._at_path:
+            if not self._opened.at_path:
                 yield self._changed("the earlier file lies elsewhere now; its rest is read first")
             return
         yield self._changed(
@@ -86,22 +83,20 @@ class FileSequence:
 
     def next(self) -> bytes | None:
         """The next whole line; None if the open file has no more."""
-        assert self._lines is not None
-        return self._counted(self._lines.next())
+        return self._counted(self._opened.next())
 
     def last(self) -> bytes | None:
         """The content after the last line break; None if there is none."""
-        assert self._lines is not None
-        return self._counted(self._lines.rest())
+        return self._counted(self._opened.last())
 
     def advance(self, *, follow: bool) -> Generator[ReadingError, None, bool]:
         """Look for more after the last whole line; yields what has changed.
 
         Returns whether `next` may have more now.
         """
-        assert self._lines is not None
-        if self._at_path and not follow:
-            if self._lines.is_rewritten():
+        opened = self._opened
+        if opened.at_path and not follow:
+            if opened.is_rewritten():
                 yield ReadingError(
                     f"{self._path} was truncated while it was read: content after line {self.line} is "
                     "lost; use follow=true to continue reading",
@@ -109,52 +104,50 @@ class FileSequence:
                 )
             return False
         there = _about(self._path)
-        if self._at_path:
-            if there is not None and (there.st_dev, there.st_ino) == self._lines.identity():
+        if opened.at_path:
+            if there is not None and opened.is_same_file(there):
                 return (yield from self._grown(there.st_size))
             if there is not None and there.st_size:
-                self._at_path = False  # What its writer still wrote is read before `advance` moves on.
+                opened.at_path = False  # What its writer still wrote is read before `advance` moves on.
                 return True
             return False  # Its writer has not begun another one; the open one may still grow.
         if follow and not self._progress.expected and (there is None or not there.st_size):
             return False
-        if self._lines.is_rewritten():  # Truncated, and then renamed, between two polls.
+        if opened.is_rewritten():  # Truncated, and then renamed, between two polls.
             return (yield from self._truncated())
         yield from self._leave()
         return True
 
     def save(self, *, strict: bool = False) -> None:
         """Save the position in the open file. Raises OSError only with ``strict``."""
-        if self._lines is None:
-            return
-        part = self.part
-        part.lines, part.size, part.crc = self._lines.count, self._lines.size, self._lines.crc
-        self._saved_size = part.size
-        self._progress.save(strict=strict)
+        if self._open_part is not None:
+            self._open_part.record()
+            self._progress.save(strict=strict)
 
     def close(self) -> None:
         """Close the open file, if any, and save the position."""
-        if self._lines is not None:
+        if self._open_part is not None:
             self.save()
-            self._lines.close()
-            self._lines = None
+            self._open_part.close()
+            self._open_part = None
+
+    @property
+    def _opened(self) -> OpenPart:
+        assert self._open_part is not None
+        return self._open_part
 
     # ------------------------------------------------------------------------------------- advancing
 
     def _counted(self, line: bytes | None) -> bytes | None:
-        assert self._lines is not None
-        if line is not None and (self._lines.count == 2 or self._lines.size > 2 * self._saved_size):
+        if line is not None and self._opened.is_save_due:
             self.save()
         return line
 
     def _grown(self, size: int) -> Generator[ReadingError, None, bool]:
         """The open file is still the one at the path, and has ``size`` bytes now."""
-        assert self._lines is not None
-        if not self._lines.is_rewritten():
-            grown = size != self._seen_size
-            self._seen_size = size
-            return grown
-        return (yield from self._truncated())
+        if self._opened.is_rewritten():
+            return (yield from self._truncated())
+        return self._opened.has_changed_size(size)
 
     def _truncated(self) -> Generator[ReadingError, None, bool]:
         """The open file no longer has the content that was read."""
@@ -172,57 +165,37 @@ class FileSequence:
 
     def _leave(self) -> Iterator[ReadingError]:
         """The open file was read to its end: continue with the next one."""
-        assert self._lines is not None
         self.save()
         part = self.part
         if matches(self._path, part, part.lines):
             self._open_known(part, part.lines)  # Its content in a new file: written again, and longer.
             return
-        if self._lines.unfinished:
+        if self._opened.unfinished:
             yield ReadingError(
                 f"{self._path}: the last row of the earlier file, after line {part.lines}, has no line "
                 "break: it may be cut and is not read",
                 kind="lost",
             )
         part.finished = True
-        yield from self._open_following(part.end, reported=False, since_ns=self._lines.modified_ns())
+        yield from self._open_following(part.end, reported=False, since_ns=self._opened.modified_ns())
 
     def _open_following(
         self, base: int, *, reported: bool, since_ns: int | None = None
     ) -> Iterator[ReadingError]:
-        """Open the file after the last part, its lines numbered from ``base`` on.
-
-        ``since_ns`` is the last modification of the last part: files that were rotated away unseen after that
-        come before the one at the path.
-        """
-        while self._progress.expected:
-            part = self._progress.expected.pop(0)
-            file = find(self._path, part, 0)
-            if file is not None and file != self._path:
-                self.close()
-                part.base = base
-                self._progress.parts.append(part)
-                self._open(file, 0)
-                yield self._changed(f"continues with {file.name}")
-                return
-        for file in rotated_since(self._path, self._progress.parts, since_ns) if since_ns is not None else ():
-            if first_lines(file, 1) != [self.part.header]:
-                yield ReadingError(
-                    f"{self._path}: {file.name} came in between and cannot be read as a file of this kind: "
-                    "its rows are lost",
-                    kind="lost",
-                )
-                continue
-            self.close()
-            self._progress.add(Part(base))
-            self._open(file, 0)
-            self._progress.save(strict=True)
-            yield self._changed(f"continues with {file.name}")
-            return
+        """Open the file after the last part (`successor`), its lines numbered from ``base`` on."""
+        found = yield from successor(self._path, self._progress, since_ns)
         self.close()
-        self._open_new(base)
-        if not reported:
-            yield self._changed("another file; it is read from its start")
+        if found is None:
+            self._open_new(base)
+            if not reported:
+                yield self._changed("another file; it is read from its start")
+            return
+        found.part.base = base
+        self._progress.add(found.part)
+        self._open(found.file, 0)
+        if not found.expected:
+            self._progress.save(strict=True)
+        yield self._changed(f"continues with {found.file.name}")
 
     def _changed(self, what: str) -> ReadingError:
         return ReadingError(f"{self._path}: {what}", kind="changed")
@@ -231,11 +204,9 @@ class FileSequence:
 
     def _open_new(self, base: int) -> None:
         """The file at the path, from its start."""
-        lines = Lines(open_file(self._path))
-        device, inode = lines.identity()
-        self._progress.add(Part(base, device, inode))
-        self._lines, self._file, self._at_path, self._saved_size = lines, self._path, True, 0
-        self._seen_size = -1
+        part = Part(base)
+        self._open_part = OpenPart(part, self._path, 0, at_path=True)
+        self._progress.add(part)
         self._progress.save(strict=True)
 
     def _open_known(self, part: Part, count: int, *, elsewhere: bool = False) -> bool:
@@ -248,11 +219,7 @@ class FileSequence:
         return True
 
     def _open(self, file: Path, count: int) -> None:
-        self._lines = Lines(open_file(file))
-        self._lines.skip_to(count)
-        self._file, self._at_path, self._seen_size = file, file == self._path, -1
-        self._saved_size = self.part.size
-        self.part.device, self.part.inode = self._lines.identity()
+        self._open_part = OpenPart(self.part, file, count, at_path=file == self._path)
 
 
 def _about(path: Path) -> os.stat_result | None:
