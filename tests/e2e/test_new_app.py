@@ -41,7 +41,7 @@ class Workshop:
         self.run(sys.executable, "-m", "venv", folder / "venv")
         (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
         (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w")
+        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "-w")
         self.run(sys.executable, *wheel, dist, ROOT)
         self.install(next(dist.glob("edgeloop-*.whl")))
 
@@ -54,6 +54,8 @@ class Workshop:
             env={**os.environ, **OUTSIDE},
             cwd=self.folder,
         )
+        if "No matching distribution found for setuptools" in done.stderr:
+            pytest.skip("no package index is reachable here, and a wheel needs setuptools")
         assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout
 
@@ -61,7 +63,7 @@ class Workshop:
         return self.run(self.bin / "edgeloop", *arguments)
 
     def install(self, package: Path) -> None:
-        pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+        pip = ("-m", "pip", "install", "--quiet", "--no-deps")
         self.run(self.bin / "python", *pip, package)
 
     def make(self, name: str, *options: str) -> None:
