@@ -40,6 +40,7 @@ from apps.industrial.training.regression import FOLDS, STRETCH, fold_of, learnin
 from apps.industrial.virtual.turbofan import HPC
 from common.app.training import Figure, TrainContext
 from common.bundle import Bundle, open_bundle
+from common.model.inference import open_session
 
 
 def gradient_boosting(seed: int, known: training.Known, test: Sequence[Run]) -> dict[str, Figure]:
@@ -107,7 +108,6 @@ def int8(bundle: Bundle) -> dict[str, Figure]:
 
     Latency is the median over single rows on one thread; RMSE is of the gate's virtual slice.
     """
-    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     features = np.concatenate(features_of(virtual_runs(HPC.name, 20, 1)))
@@ -125,10 +125,8 @@ def int8(bundle: Bundle) -> dict[str, Figure]:
     with tempfile.TemporaryDirectory() as folder:
         quantized = Path(folder) / "model.onnx"
         quantize_static(bundle.model_path(), quantized, Rows(), weight_type=QuantType.QInt8)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
         for name, path in (("float32", bundle.model_path()), ("int8", quantized)):
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = open_session(path)
             seconds = []
             for row in features[:2000, np.newaxis]:
                 started = time.perf_counter()
