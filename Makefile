@@ -4,10 +4,15 @@ PYTHON ?= python3
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
+# Workers of the tests, up to 5 (each needs 1 GB and more): one more than cores, as tests of real processes often wait.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( (n < 4 ? n : 4) + 1 )))
 # Folder of data sets; tests that need an absent one are skipped with the reason.
 export EDGELOOP_DATA ?= $(abspath $(wildcard ../shared/data))
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
+# The commands and tests start many processes: libraries are compiled once, at installation, and our code at first use.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 LOCKED := $(BIN)/uv sync --quiet --locked --inexact
 NEWEST_OF := $(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --editable
 
@@ -16,7 +21,7 @@ NEWEST_OF := $(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --ed
 
 help:
 	@echo "make demo    show the whole loop in the browser (ARGS=--terminal, or ARGS=--headless for plain lines)"
-	@echo "make test    run all tests (ARGS=\"-m 'not e2e'\" for the fast ones; NEWEST=1 with the newest libraries)"
+	@echo "make test    run all tests (ARGS=\"-m 'not e2e and not slow'\" for the fast ones; NEWEST=1 with the newest libraries)"
 	@echo "make lint    format check, lint, types, import rules"
 	@echo "make screenshots   take the screenshots in docs/img (needs Chromium)"
 	@echo "make bench   measure the speed of the loop, relative to its broker and database"
@@ -49,7 +54,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@echo "==> tests, with real brokers, clouds and nodes"
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 	@echo "All tests passed. Next: make demo shows the loop; README.md and the apps' READMEs explain how to run your own source."
 
 lint: $(VENV)/.dev

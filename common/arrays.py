@@ -13,7 +13,7 @@ import io
 import math
 import re
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from common.app.edge import Arrays
 from common.errors import ArraysError
 
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays by name."""
 ARRAYS_LIMIT = 64
-"""Most arrays in a file."""
+"""Maximum number of arrays in a file."""
 EXPANSION_LIMIT = 100
-"""Most unpacked bytes for a byte of the file, beyond `FREE_BYTES`."""
+"""Maximum unpacked bytes per byte of the file, beyond `FREE_BYTES`."""
 FREE_BYTES = 4 * 1024 * 1024
 """Unpacked bytes that any file may have, however well it is compressed."""
 _CHUNK_BYTES = 256 * 1024

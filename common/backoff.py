@@ -11,26 +11,26 @@ from random import Random
 _MAX_DOUBLINGS = 60
 
 
-def backoff_s(first_s: float, last_s: float, failures: int) -> float:
-    """Wait after ``failures`` (from 1) in a row: ``first_s``, then doubled each time, up to ``last_s``."""
-    return min(last_s, first_s * 2.0 ** min(max(failures, 1) - 1, _MAX_DOUBLINGS))
+def backoff_s(min_s: float, max_s: float, failures: int) -> float:
+    """Wait after ``failures`` (from 1) in a row: ``min_s``, then doubled each time, up to ``max_s``."""
+    return min(max_s, min_s * 2.0 ** min(max(failures, 1) - 1, _MAX_DOUBLINGS))
 
 
 class Backoff:
     """The waits of one loop. With ``rng`` each is shortened by up to half, so that nodes spread out."""
 
-    def __init__(self, first_s: float, last_s: float, rng: Random | None = None) -> None:
-        self._first_s = first_s
-        self._last_s = last_s
+    def __init__(self, min_s: float, max_s: float, rng: Random | None = None) -> None:
+        self._min_s = min_s
+        self._max_s = max_s
         self._rng = rng
         self._failures = 0
 
     def next_s(self) -> float:
         """Count a failure and return the wait that follows it."""
         self._failures += 1
-        wait_s = backoff_s(self._first_s, self._last_s, self._failures)
+        wait_s = backoff_s(self._min_s, self._max_s, self._failures)
         return wait_s if self._rng is None else wait_s * self._rng.uniform(0.5, 1.0)
 
     def reset(self) -> None:
-        """An attempt succeeded: the next wait is ``first_s`` again."""
+        """An attempt succeeded: the next wait is ``min_s`` again."""
         self._failures = 0

@@ -3,8 +3,9 @@
 ::
 
     manifest.json    Manifest: what the model is, takes, gives, came from, and may do
-    model.onnx       (or several ``*.onnx``)
-    golden.npz       inputs ``in/<name>`` and expected outputs ``out/<name>``; arrays only, never pickled
+    model.onnx       the model in ONNX Runtime, and ``*.onnx`` of its variants by precision and runtime
+    golden.npz       inputs ``in/<name>``, expected outputs ``out/<name>`` and, where a variant has its own,
+                     ``<file of the variant>/<name>``; arrays only, never pickled
 
 `open_bundle` checks digests of every file against the manifest, so a bundle that opens is whole.
 """
@@ -27,12 +28,13 @@ from common.errors import BundleIncompatible, BundleIncomplete, MessageError
 MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
+ONNX_RUNTIME = "onnxruntime"
 FILE_LIMIT_BYTES = 512 * 1024 * 1024
 MANIFEST_LIMIT_BYTES = 1024 * 1024
 FILES_LIMIT = 64
-"""Most files of a bundle beside its manifest."""
+"""Maximum number of files of a bundle beside its manifest."""
 GOLDEN_PLAIN_LIMIT_BYTES = 64 * 1024 * 1024
-"""Most bytes of the golden cases after decompression."""
+"""Maximum size of the golden cases in bytes after decompression."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,18 +55,22 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DriftSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the node watches for drift: how often ``output`` exceeds its training quantile.
+    """Drift detection on the node: the frequency at which ``output`` exceeds its training quantile.
 
-    In training data ``output > threshold`` had probability ``rate`` (0.01 for the 99th percentile).
+    In training data ``output > threshold`` had probability ``rate`` (0.01 for the 99th percentile). The
+    output is a summary of a reading, one or a few numbers: a model of images computes it from its features.
+    ``interval_s`` is the least time between two readings of a subject that count, for readings that come
+    faster than what they show changes, as frames do.
     """
 
     output: str
     threshold: float
     rate: float
+    interval_s: float = 0.0
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a model came from."""
+    """Origin of a model."""
 
     data: dict[str, str]
     """SHA-256 of each data set or sample set, by name."""
@@ -78,9 +84,22 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the model promises to stay under on the device, for one run on a golden case."""
+    """Limits of the model on the device, for one run on a golden case."""
 
     latency_ms: float
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model file for one precision and one runtime, with the inputs and outputs of the manifest.
+
+    A node takes the one that its profile prefers. ``tolerance`` replaces the manifest's for these outputs.
+    """
+
+    file: str
+    precision: str
+    runtime: str = ONNX_RUNTIME
+    """``onnxruntime`` or ``openvino``; a variant for a runtime that a node does not know is not for it."""
+    tolerance: dict[str, float] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,6 +130,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     files: dict[str, str] = {}
     """SHA-256 of every other file of the bundle; written by `seal`."""
+    variants: list[Variant] = []
+    """Further model files; ``model`` with ``precision`` is the one that every node can take."""
+
+    def model_files(self) -> list[Variant]:
+        """``model`` first, then the variants."""
+        return [Variant(file=self.model, precision=self.precision), *self.variants]
+
+    def preferred(self, runtimes: Sequence[str], precision: str) -> Variant:
+        """The model file for a device: of its ``precision`` if there is one, then of its first runtime."""
+        known = [each for each in self.model_files() if each.runtime in runtimes]
+        return min(
+            known or self.model_files()[:1],
+            key=lambda each: (each.precision != precision, runtimes.index(each.runtime) if known else 0),
+        )
+
+    def of_variant(self, variant: Variant) -> Manifest:
+        """The manifest as it is for this model file: its name, precision and tolerance."""
+        tolerance = {**self.tolerance, **variant.tolerance}
+        return msgspec.structs.replace(
+            self, model=variant.file, precision=variant.precision, tolerance=tolerance
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +167,17 @@ class Bundle:
     def model_path(self) -> Path:
         return self.path / self.manifest.model
 
-    def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    def golden(self, model: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """``(inputs, expected outputs)`` of the golden cases, cases along the first axis.
 
-        Raises `ArraysError` for a file that is not one of plain arrays, or over `GOLDEN_PLAIN_LIMIT_BYTES`.
+        ``model`` is the file whose outputs are expected, where it has its own. Raises `ArraysError` for a
+        file that is not one of plain arrays, or over `GOLDEN_PLAIN_LIMIT_BYTES`.
         """
         arrays = read_arrays(self.path / GOLDEN, limit_bytes=GOLDEN_PLAIN_LIMIT_BYTES)
         inputs = {key[3:]: array for key, array in arrays.items() if key.startswith("in/")}
         outputs = {key[4:]: array for key, array in arrays.items() if key.startswith("out/")}
-        return inputs, outputs
+        own = f"{model}/"
+        return inputs, outputs | {k.removeprefix(own): v for k, v in arrays.items() if k.startswith(own)}
 
     def files(self) -> list[str]:
         """Names of all files, the manifest first."""
@@ -148,9 +190,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_golden(path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
-    """Write the golden cases of the bundle in folder ``path``."""
+def write_golden(
+    path: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, NDArray[Any]],
+    variants: Mapping[str, Mapping[str, NDArray[Any]]] | None = None,
+) -> None:
+    """Write the golden cases of the bundle in folder ``path``.
+
+    ``variants`` are the outputs of variants by their file, where those of ``model`` would not do.
+    """
     arrays = {f"in/{k}": v for k, v in inputs.items()} | {f"out/{k}": v for k, v in outputs.items()}
+    for file, own in (variants or {}).items():
+        arrays |= {f"{file}/{k}": v for k, v in own.items()}
     (path / GOLDEN).write_bytes(encode_arrays(arrays))
 
 
@@ -206,7 +258,7 @@ def open_bundle(path: Path, *, app: str | None = None) -> Bundle:
 
 
 def check_names(manifest: Manifest, where: str) -> None:
-    """Refuse file names that leave the folder, and a manifest without its model or golden cases."""
+    """Refuse file names that leave the folder, and a manifest without its models or golden cases."""
     if len(manifest.files) > FILES_LIMIT:
         raise BundleIncompatible(
             f"{where} names {len(manifest.files)} files; at most {FILES_LIMIT} are accepted"
@@ -216,7 +268,7 @@ def check_names(manifest: Manifest, where: str) -> None:
             raise BundleIncompatible(
                 f"{where} names the file {name!r}; a bundle's files lie flat in its folder"
             )
-    for name in (manifest.model, GOLDEN):
+    for name in (*(each.file for each in manifest.model_files()), GOLDEN):
         if name not in manifest.files:
             raise BundleIncomplete(f"{where} does not list {name}: the bundle was not sealed")
 

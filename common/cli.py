@@ -22,7 +22,7 @@ from common.private import restrict_new_files
 GROUP = "edgeloop.commands"
 
 
-def print_object(facts: Any) -> None:
+def print_object(facts: object) -> None:
     """One JSON object on one line, for ``--json``."""
     sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
     sys.stdout.flush()
@@ -47,10 +47,10 @@ def print_figure(
     print_object(facts)
 
 
-def parse_parameters(given: list[str]) -> dict[str, Any]:
+def parse_parameters(pairs: list[str]) -> dict[str, Any]:
     """Training parameters from ``NAME=VALUE``; VALUE is JSON or text."""
     parameters: dict[str, Any] = {}
-    for text in given:
+    for text in pairs:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE")

@@ -70,7 +70,7 @@ def latest_plausible_ns(horizon_s: float, signed_until_ns: int | None) -> int:
 
 
 class Anchor(msgspec.Struct, frozen=True):
-    """What a run of a node leaves of its clock for the next: it may know the error later."""
+    """Clock record of a run of a node for the next run, which may know the error."""
 
     boot: str
     """Identity of this start of the machine; the steady time goes on within it."""
@@ -79,7 +79,7 @@ class Anchor(msgspec.Struct, frozen=True):
     first_seq: int
     """The first event that was numbered in this run."""
     left_ns: int = 0
-    """What the clock read then."""
+    """Time on the clock at that moment."""
 
 
 def boot_id() -> str:

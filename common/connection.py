@@ -1,4 +1,4 @@
-"""Where nodes find the broker: a document that the top-level targets role of the update repository signs.
+"""Address of the broker for nodes: a document that the top-level targets role of the update repository signs.
 
 A node has the broker's address from its enrolment. When the broker moves, the document names its new address
 and the earlier ones. A node whose address is an earlier one takes the new one; any other keeps its own: it
@@ -31,7 +31,7 @@ class Connection(msgspec.Struct, frozen=True):
     earlier: list[Address] = []
 
     def follow(self, address: Address) -> Address:
-        """Where a node that has ``address`` finds the broker now."""
+        """Present address of the broker for a node that has ``address``."""
         return self.broker if address in self.earlier else address
 
 

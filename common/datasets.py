@@ -1,4 +1,4 @@
-"""Where a data set lies on disk: found by the names of its files, in the layouts that publishers ship.
+"""Location of a data set on disk: found by the names of its files, in the layouts that publishers ship.
 
 A set is looked for in the folder that the user names, in the folder below it that has the set's name, and
 then in all folders below (an unpacked archive, a mirror of the publisher's site). What is named and not there
@@ -16,7 +16,7 @@ from common.errors import DatasetError
 DEPTH = 5
 """Levels of folders below the named one that are searched."""
 FOLDERS_LIMIT = 2_000
-"""Most folders that are searched."""
+"""Maximum number of searched folders."""
 
 
 def check_folder(root: Path) -> None:

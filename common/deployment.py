@@ -2,7 +2,7 @@
 
 A node decides for itself: it finds the waves whose constraints it meets, hashes its own name into
 [0, 1) with the rollout's salt, and runs the wave's version if the hash is below the wave's share. So
-the document says the same to ten thousand nodes. Rules:
+ten thousand nodes read the same document. Rules:
 
 - Waves are tried in order; the first that matches and contains the node wins. A node in none of them
   runs ``base_version``.
@@ -27,7 +27,7 @@ DEPLOYMENT_LIMIT_BYTES = 256 * 1024
 
 
 class Constraint(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Who may be in a wave: empty means everybody. All non-empty ones must hold."""
+    """Constraints on the nodes of a wave: empty ones match every node. All others must hold."""
 
     sites: list[str] = []
     profiles: list[str] = []
@@ -57,11 +57,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     settings: dict[str, Any] = {}
     """Changes to the app's settings."""
     withdrawn: list[str] = []
-    """Versions that were taken back. A node that runs one does not ask a candidate to agree with it."""
+    """Versions that were taken back. A node that runs one does not compare a candidate with it."""
 
 
 class NodeTraits(msgspec.Struct, frozen=True):
-    """What constraints look at."""
+    """Properties of a node that constraints use."""
 
     node: str
     site: str
@@ -103,25 +103,26 @@ def _out_of_bounds(document: Deployment) -> str:
     for wave in document.waves:
         if not 0 < wave.share <= 1:
             return f"a wave's share is {wave.share:.3g}, not above 0 and at most 1"
-    if not _is_bounded(document.settings):
+    if not is_bounded(document.settings):
         return "its settings are nested too deeply, or have a number that is too large"
     return ""
 
 
-def _is_bounded(value: Any, depth: int = 0) -> bool:
+def is_bounded(value: object, depth: int = 0) -> bool:
+    """Whether changes of settings are nested and have numbers as honest ones have."""
     if depth > SETTINGS_DEPTH_LIMIT:
         return False
     if isinstance(value, dict):
-        return all(_is_bounded(each, depth + 1) for each in cast("dict[str, Any]", value).values())
+        return all(is_bounded(each, depth + 1) for each in cast("dict[str, object]", value).values())
     if isinstance(value, list):
-        return all(_is_bounded(each, depth + 1) for each in cast("list[Any]", value))
+        return all(is_bounded(each, depth + 1) for each in cast("list[object]", value))
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) < 2**63
     return not isinstance(value, float) or abs(value) <= NUMBER_LIMIT
 
 
 def position_of(node: str, rollout: str) -> float:
-    """Where a node lies in [0, 1) for a rollout; uniform over nodes, fixed for the pair."""
+    """Position of a node in [0, 1) for a rollout; uniform over nodes, fixed for the pair."""
     hashed = hashlib.sha256(f"{rollout}\n{node}".encode()).digest()
     return int.from_bytes(hashed[:8], "big") / 2**64
 

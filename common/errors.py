@@ -19,6 +19,7 @@
     │   └── OutboxFull         the disk budget is used up by events that must not be evicted
     ├── LocalAlarmError        a local output does not accept an alarm
     ├── UpdateRefused          an update was refused; the node keeps its model
+    ├── SettingsRefused        a change of a node's settings cannot be sent
     ├── SampleError            a sample cannot be kept or uploaded
     │   ├── UploadUnknown      there is no upload with this id
     │   ├── UploadConflict     a piece does not continue the upload, or another upload is in its way
@@ -80,8 +81,9 @@ class SourceFormatError(SourceError):
 class ReadingError(SourceError):
     """One reading is unusable, or the source has changed; the stream continues.
 
-    ``kind`` is ``unusable``, ``changed`` (the source continues differently, such as in another file) or
-    ``lost`` (readings can no longer be read). ``count`` is the number of readings concerned, as far as known.
+    ``kind`` is ``unusable``, ``changed`` (the source continues differently, such as in another file),
+    ``lost`` (readings can no longer be read) or ``source`` (it fails and is opened again). ``count`` is the
+    number of readings concerned, as far as known.
     """
 
     def __init__(self, message: str, kind: str = "unusable", count: int = 1) -> None:
@@ -196,6 +198,10 @@ class RolloutError(EdgeloopError):
 
 class AppError(EdgeloopError):
     """An app breaks its contract; the message names the app and the part."""
+
+
+class SettingsRefused(EdgeloopError):
+    """A change of a node's settings cannot be sent."""
 
 
 class RegistryError(EdgeloopError):

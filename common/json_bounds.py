@@ -7,6 +7,7 @@ duplicate keys the last one counts, for every reader.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -16,9 +17,9 @@ from common.errors import MessageError
 NESTING_LIMIT = 64
 """Deepest nesting of arrays and objects."""
 DIGITS_LIMIT = 32
-"""Most digits of an integer."""
+"""Maximum number of digits of an integer."""
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for hostile input: wrong JSON, wrong UTF-8, endless nesting."""
+"""Errors of msgspec for hostile input: wrong JSON, wrong UTF-8, endless nesting."""
 UNREADABLE = "unreadable"
 """Key under which `shown` gives the reason for what it cannot show."""
 
@@ -50,6 +51,13 @@ def read_part(content: bytes, long_numbers: bool) -> Any:
 def has_long_numbers(content: bytes) -> bool:
     """Whether there may be an integer in a JSON text that is longer than the limit."""
     return len(content) > DIGITS_LIMIT and _LONG_RUN in content.translate(_DIGITS)
+
+
+def finite_number(value: object) -> int | float | None:
+    """``value`` if it is a finite number within 64 bits; None for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def shown(text: bytes | str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,11 @@ log = logging.getLogger(__name__)
 def restrict_new_files() -> None:
     """Files and folders that this process and its children create are their owner's only."""
     os.umask(UMASK)
+
+
+def forbid_core_dumps() -> None:
+    """Core dumps off, for this process and its children: memory may hold a picture or a key."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def close_folder(folder: Path, entries: Iterable[str]) -> int:

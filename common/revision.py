@@ -1,23 +1,29 @@
-"""Which code runs: for the lineage of models."""
+"""Revision of the running code, for the lineage of models."""
 
 from __future__ import annotations
 
+import subprocess
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 
-def code_version() -> str:
-    """Version of edgeloop, and the revision where it runs from a checkout."""
+
+def code_version(checkout: Path = CHECKOUT) -> str:
+    """Version of edgeloop, and the revision where it runs from a checkout or a worktree of one.
+
+    The version is that of the installation; ``dirty`` says that tracked files differ from the revision.
+    """
     try:
         version = installed_version("edgeloop")
     except PackageNotFoundError:
         version = "unknown"
-    git = Path(__file__).resolve().parents[1] / ".git"
+    if not (checkout / ".git").exists():
+        return version  # Installed, perhaps into a folder of some other repository.
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
     try:
-        head = (git / "HEAD").read_text().strip()
-        if head.startswith("ref: "):
-            head = (git / head[5:]).read_text().strip()
-    except OSError:
+        described = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
         return version
-    return f"{version}+{head[:12]}" if head else version
+    return f"{version}+{described.stdout.strip()}"

@@ -8,8 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from common.app.edge import Arrays
-from common.arrays import ARRAYS_LIMIT, check_arrays, encode_arrays, read_arrays
+from common.arrays import ARRAYS_LIMIT, Arrays, check_arrays, encode_arrays, read_arrays
 from common.errors import ArraysError, SampleError
 
 PLAIN_LIMIT_BYTES = 256 * 1024 * 1024

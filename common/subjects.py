@@ -130,7 +130,7 @@ class SubjectMap(Generic[S]):
         return _Clock(max(clock.captured_ns, captured_ns), self._elapsed_ns)
 
     def _silent(self) -> int:
-        """How many have been silent for too long."""
+        """Number of subjects beyond their time of silence."""
         count = 0
         for subject in self._states:
             if self._elapsed_ns - self._clocks[subject].seen_ns <= self._forget_after_ns:

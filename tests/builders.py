@@ -1,4 +1,4 @@
-"""What tests are made of: a small bundle, an app and a source around it, all seeded.
+"""Test builders: a small bundle, an app and a source around it, all seeded.
 
 The model takes ``x`` of ``(batch, 4)`` and gives ``y``, the sum of its row times ``gain``, and ``novelty``,
 its largest absolute value. The app ``sums`` makes of each reading a ``sums.value`` event with a running
@@ -260,7 +260,7 @@ def make_app(starter: Path, name: str = "sums") -> AppSpec:
 
 
 def sums_of(readings: Sequence[Reading]) -> list[float]:
-    """What the starter model gives for ``readings``."""
+    """Outputs of the starter model for ``readings``."""
     return [float(np.sum(reading.values.astype(np.float32))) for reading in readings]
 
 

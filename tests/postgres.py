@@ -97,7 +97,7 @@ class Postgres:
 
 
 def _unprivileged_user() -> str:
-    """Who runs the server: PostgreSQL refuses root. Empty for ourselves."""
+    """User of the server: PostgreSQL refuses root. Empty for the current one."""
     if os.geteuid():
         return ""
     for name in ("postgres", "nobody"):

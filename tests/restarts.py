@@ -14,7 +14,7 @@ from common.config.node import OtaSettings
 from common.edge.delivery.outbox import Outbox
 from common.edge.losses import Losses
 from common.edge.processing.processing import Processing
-from common.edge.sensing.sources import ReadingQueue
+from common.edge.processing.reading_queue import ReadingQueue
 from common.edge.telemetry import NodeMetrics
 from common.edge.update.adoption import Adoption
 from common.edge.update.slots import Slots
@@ -49,9 +49,9 @@ class Decider:
             clock,
             node="n",
             virtual=True,
-            health_s=NEVER_S,
+            health_interval_s=NEVER_S,
             commit_interval_s=interval_s,
-            checkpoint_s=NEVER_S,
+            checkpoint_interval_s=NEVER_S,
             health=dict,
             committed=lambda *_: None,
         )
@@ -83,7 +83,7 @@ class Decider:
 
 
 def app_events(outbox: Outbox, app: str) -> dict[int, tuple[str, str, str, Any]]:
-    """What the app has said and the outbox keeps, by seq. Nothing may be lost."""
+    """The app's events in the outbox, by seq. Nothing may be lost."""
     found: dict[int, tuple[str, str, str, Any]] = {}
     for row in outbox.pending(0, 10**6, 10**9):
         event = decode_event(row.body)

@@ -1,4 +1,4 @@
-"""What tests of updates are made of: a real repository, a real HTTP server, and a node's real parts."""
+"""Builders of the tests of updates: a real repository, a real HTTP server, and a node's real parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-
-import msgspec
 
 from cloud_backend.ota.repository import Repository
 from common.app.edge import EdgeContext, Reading, Sample
@@ -23,17 +22,18 @@ from common.config.node import Enrolment, OtaSettings
 from common.deployment import Deployment, NodeTraits, Wave
 from common.edge.update.adoption import Adoption
 from common.edge.update.adoption_reports import ADOPTION_TYPE
+from common.edge.update.app_settings import AppSettings
 from common.edge.update.slots import Slots
 from common.edge.update.update_client import UpdateClient
 from common.messages import Event
 from common.model.inference import OnnxModel, load_model
 from common.model.profile import Profile
 from common.sealing import key_text
-from tests.builders import SumsEdge, SumsSettings, make_bundle, make_reading
+from tests.builders import SumsEdge, make_app, make_bundle, make_reading
 
 APP = "sums"
 PROFILE = Profile("test", ("CPUExecutionProvider",), 1, "float32", lambda: True)
-QUICK = OtaSettings(shadow_readings=5, soak_readings=5, download_grace_s=5.0)
+QUICK = OtaSettings(shadow_readings=5, min_soak_readings=5, download_grace_s=5.0)
 SOAK = 10
 """Readings, a second apart, of the soak that `adopt` asks for."""
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
@@ -56,7 +56,7 @@ class StillClock:
 class FileServer:
     """Serves ``folder`` under ``/tuf/`` as any web server would, unless ``answers`` has one for the path.
 
-    The keys of ``answers`` are the ends of paths. ``requests`` lists the paths that were asked for.
+    The keys of ``answers`` are the ends of paths. ``requests`` lists the requested paths.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,10 +109,10 @@ class FileServer:
 
     @staticmethod
     def send(request: BaseHTTPRequestHandler, content: bytes, *, cut: int | None = None) -> None:
-        """Answer with ``content``, from the byte that a Range asks for; ``cut`` ends it after so many."""
+        """Answer with ``content``, from the byte where a Range begins; ``cut`` ends it after so many."""
         start = 0
-        if asked := request.headers.get("Range"):
-            start = int(asked.removeprefix("bytes=").partition("-")[0])
+        if requested := request.headers.get("Range"):
+            start = int(requested.removeprefix("bytes=").partition("-")[0])
         if start and start >= len(content):
             request.send_response(416)
             request.send_header("Content-Length", "0")
@@ -130,9 +130,11 @@ class FileServer:
 class UpdateSite:
     """A cloud's repository with published bundles, and what serves it."""
 
-    def __init__(self, folder: Path, *, apps: tuple[str, ...] = (APP,), timestamp_s: float = 86400.0) -> None:
+    def __init__(
+        self, folder: Path, *, apps: tuple[str, ...] = (APP,), timestamp_validity_s: float = 86400.0
+    ) -> None:
         self.folder = folder
-        self.repository = Repository(folder / "tuf", folder / "secrets", apps, timestamp_s)
+        self.repository = Repository(folder / "tuf", folder / "secrets", apps, timestamp_validity_s)
         self.starter = make_bundle(folder / "starter", app=APP)
         self.server = FileServer(folder / "tuf")
         self.serial = 0
@@ -153,6 +155,10 @@ class UpdateSite:
         self.repository.publish(app, bundle or self.bundle(version, app=app), deployment)
         return deployment
 
+    def scratch(self) -> Path:
+        """A folder for files that are not published."""
+        return self.folder / f"extra-{self.serial}"
+
     def stolen(self) -> FileServer:
         """A server of the attacker's, with a copy of the repository that can be tampered with."""
         copy = self.folder / f"stolen-{time.monotonic_ns()}"
@@ -161,7 +167,7 @@ class UpdateSite:
 
 
 class NodeKit:
-    """A node's slots, adoption and ota over ``folder``; made anew, it is the node after a restart."""
+    """A node's slots, adoption and updates over ``folder``; another one there is the node after a restart."""
 
     def __init__(
         self,
@@ -179,6 +185,8 @@ class NodeKit:
         self.site = site
         self.clock = clock or StillClock()
         self.slots = Slots(folder / "slots", APP, site.starter.path, clock=self.clock)
+        spec = replace(make_app(site.starter.path, APP), own_settings=("sample_every",))
+        self.app_settings = AppSettings(spec, {}, folder, self.slots.state.content.settings)
         self.adoption = Adoption(self.slots, self.create, settings, self.clock)
         enrolment = Enrolment(
             node,
@@ -202,6 +210,7 @@ class NodeKit:
             self.adoption,
             self.load,
             reserve_bytes=reserve_bytes,
+            app_settings=self.app_settings,
         )
         self.position = 0
         self.drifting = False
@@ -218,21 +227,20 @@ class NodeKit:
     def load(bundle: Bundle) -> OnnxModel:
         return load_model(bundle, PROFILE)
 
-    @staticmethod
-    def create(bundle: Bundle, changes: Mapping[str, Any]) -> tuple[SumsEdge, OnnxModel]:
+    def create(self, bundle: Bundle, changes: Mapping[str, Any]) -> tuple[SumsEdge, OnnxModel]:
         model = load_model(bundle, PROFILE)
-        return SumsEdge(EdgeContext(msgspec.convert(dict(changes), SumsSettings), model)), model
+        return SumsEdge(EdgeContext(self.app_settings.settings(changes), model)), model
 
     def look(self) -> list[dict[str, Any]]:
-        """One look for a deployment; what the node tells about it."""
+        """One check for a deployment; the node's reports of it."""
         self.update_client.check()
         facts = self._keep(self.adoption.events())
         self.adoption.committed()
         return facts
 
     def feed(self, count: int, *, values: Any = None, scale: float = 1.0) -> list[Event | Sample]:
-        """Give the node readings, a second apart; what its app said."""
-        said: list[Event | Sample] = []
+        """Give the node readings, a second apart; the results of its app."""
+        results: list[Event | Sample] = []
         for _ in range(count):
             self.position += 1
             self.clock.forward(1.0)
@@ -241,15 +249,19 @@ class NodeKit:
                 reading = make_reading(self.position, values=values(self.position))
             elif scale != 1.0:
                 reading = make_reading(self.position, values=reading.values * scale)
-            said += self._process(reading)
-        return said
+            results += self._process(reading)
+        return results
 
     def version(self) -> str:
         """The version that answers the next reading."""
         (event, *_) = [e for e in self.feed(1) if isinstance(e, Event) and e.type == "sums.value"]
         return str(fields_of(event)["version"])
 
-    def told(self, step: str) -> list[dict[str, Any]]:
+    def steps(self) -> list[str]:
+        return [event["step"] for event in self.events]
+
+    def reports(self, step: str) -> list[dict[str, Any]]:
+        """The node's reports of this step."""
         return [event for event in self.events if event["step"] == step]
 
     def whole(self) -> str:

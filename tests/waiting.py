@@ -1,4 +1,4 @@
-"""How tests wait: for a condition, with a bound that only a hang reaches, however busy the machine is."""
+"""Waiting in tests: for a condition, with a bound that only a hang reaches, however busy the machine is."""
 
 from __future__ import annotations
 

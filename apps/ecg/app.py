@@ -18,7 +18,8 @@ class EcgSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     consent: Literal["findings", "strips", "learning"] = "findings"
     """Patient's consent to data leaving the device: ``findings`` (findings and rates), ``strips`` (also 10 s
-    of signal around an alarm), ``learning`` (also windows of 30 s for training)."""
+    of signal around an alarm), ``learning`` (also windows of 30 s for training). Decided in the node's own
+    settings file only."""
     leads: list[str] = []
     """Leads in order of preference, the first good one is analysed; empty for II, MLII, I, V5, V2, V1."""
     tachycardia_bpm: Bpm = 120.0
@@ -68,5 +69,6 @@ SPEC = AppSpec(
     pages="apps.ecg.pages.patients:add_pages",
     pseudonyms=True,
     capacity="max_patients",
+    own_settings=("consent",),
     rates_hz=(125.0, 1000.0),
 )

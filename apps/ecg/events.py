@@ -205,6 +205,7 @@ class Finding(EcgEvent, frozen=True, kw_only=True):
     PRIORITY = Priority.EVENT
     finding: Word
     lead: Annotated[str, msgspec.Meta(max_length=40)] | None
+    """null for one about the whole recording or the source"""
     text: Text
 
 

@@ -11,7 +11,7 @@ from common.app.events import EventData, EventTypes
 from common.messages import Priority
 
 Whole = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-"""What an integer column of a database holds."""
+"""An integer in the range of a database column."""
 Names = Annotated[list[Annotated[str, msgspec.Meta(max_length=100)]], msgspec.Meta(max_length=24)]
 
 

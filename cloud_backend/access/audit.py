@@ -1,6 +1,6 @@
 """Audit trail: actor, action, subject, time and address. Rows are added and never changed.
 
-The API records every change that a person or the admin's token asks for, and every sign-in, by itself
+The API records every change by a person or the admin's token, and every sign-in, by itself
 (`cloud_backend.api.routes.audit`): a new route needs to do nothing. What is done without a request (at the
 start, by a command on the data folder) calls `Audit.record`.
 """

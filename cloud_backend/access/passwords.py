@@ -1,7 +1,7 @@
 """The one password that people sign in with, kept as its scrypt hash in a file of the secrets folder.
 
 - The file is read at each try, so a new password (`edgeloop cloud password`) counts at once.
-- It names its own parameters; a file that asks for more memory than `MEMORY_LIMIT_BYTES` is refused.
+- It names its own parameters; a file whose parameters need more memory than `MEMORY_LIMIT_BYTES` is refused.
 - Each password has a new salt. `mark` names the password of the moment: `cloud_backend.access.sessions`
   binds every session to it, so that a new password ends them all.
 """
@@ -77,7 +77,7 @@ class Passwords:
         return kept is not None and len(password) <= MOST_CHARACTERS and kept.fits(password)
 
     def mark(self) -> bytes:
-        """What only the present password has; empty where none is set. Raises `AccessDenied` like `fits`."""
+        """Mark of the present password; empty where none is set. Raises `AccessDenied` like `fits`."""
         kept = self._read()
         return b"" if kept is None else kept.salt
 

@@ -26,7 +26,7 @@ from cloud_backend.store.engine import is_outage, read_only
 from cloud_backend.store.tables import WebSession
 from common.clock import Clock
 
-TOKEN_PREFIX = "session."  # noqa: S105  tells a session's token from a node's, which has no dot
+TOKEN_PREFIX = "session."  # noqa: S105  distinguishes it from a node's token, which has no dot
 IDLE_S = 12 * 3600
 LIFE_S = 7 * 86400
 NOTE_USE_S = 60

@@ -43,7 +43,7 @@ _PASSWORD_ROUNDS = 101
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a token belongs to: ``kind`` is ``admin`` or ``node``; ``node`` and ``site`` are a node's.
+    """Owner of a token: ``kind`` is ``admin`` or ``node``; ``node`` and ``site`` are a node's.
 
     ``name`` is the person's at a session and ``admin`` for the admin's token; ``expires_ns`` a session's.
     """

@@ -26,6 +26,7 @@ from cloud_backend.api.routes import (
     keys,
     labels,
     models,
+    node_settings,
     nodes,
     rollouts,
     samples,
@@ -60,6 +61,7 @@ TAGS = [
 ]
 ROUTERS = (
     nodes,
+    node_settings,
     fleet,
     events,
     alerts,

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
@@ -14,13 +16,18 @@ from sqlmodel import Session, col
 
 from cloud_backend.access.tokens import Principal
 from cloud_backend.api.problem import problem
+from cloud_backend.ingest.cloud_events import record
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import LabelRow
 from cloud_backend.training.samples import SampleStore
+from common.app.cloud import CloudApp
 from common.app.training import Label
-from common.messages import NAME_PATTERN
+from common.arrays import Arrays
+from common.messages import NAME_PATTERN, Event
 
+SAMPLE_LIMIT_BYTES = 16 * 1024 * 1024
+"""Largest sample, uncompressed, that a route reads."""
 NAME = rf"^{NAME_PATTERN.pattern}$"
 
 
@@ -60,6 +67,10 @@ def _known_app(
 
 def _samples(request: Request) -> SampleStore:
     return request.app.state.cloud.jobs.samples
+
+
+def _read_sample(request: Request) -> Callable[[str], Arrays]:
+    return partial(_samples(request).read, limit_bytes=SAMPLE_LIMIT_BYTES)
 
 
 CloudDep = Annotated[Cloud, Depends(_cloud)]
@@ -120,23 +131,13 @@ class AppDependencies:
 
     session = Depends(_session)
     admin = Depends(_admin)
+    read_sample = Depends(_read_sample)
+    add_label = staticmethod(add_label)
+    labels = staticmethod(labels_of)
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.settings: Mapping[str, Mapping[str, Any]] = settings or {}
 
     @staticmethod
-    def add_label(session: Session, label: Label) -> None:
-        add_label(session, label)
-
-    @staticmethod
-    def labels(
-        session: Session,
-        app: str,
-        *,
-        subject: str | None = None,
-        group: str | None = None,
-        kinds: Sequence[str] = (),
-        before: int | None = None,
-        limit: int = 100,
-    ) -> list[tuple[int, Label]]:
-        return labels_of(session, app, subject=subject, group=group, kinds=kinds, before=before, limit=limit)
+    def record(session: Session, name: str, app: CloudApp, site: str, events: Sequence[Event]) -> None:
+        record(session, name, app, site, events, time.time_ns())

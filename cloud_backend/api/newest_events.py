@@ -16,6 +16,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from cloud_backend.store.tables import Node, StoredEvent, Stream
+from common.app.cloud import CLOUD_NODE
 from common.messages import Priority
 
 SCAN_ROWS = 5000
@@ -111,6 +112,7 @@ def _rows_at(session: Session, positions: Sequence[StreamPosition]) -> Found:
 
 
 def _streams_of(app: str) -> Any:
-    """Ids of the streams of the nodes that run ``app``."""
+    """Ids of the streams of the nodes that run ``app``, and of those that its cloud side records."""
     nodes = select(col(Node.name)).where(col(Node.app) == app)
-    return select(col(Stream.id)).where(col(Stream.node).in_(nodes))
+    recorded = and_(col(Stream.node) == CLOUD_NODE, col(Stream.epoch).startswith(f"{app}.", autoescape=True))
+    return select(col(Stream.id)).where(or_(col(Stream.node).in_(nodes), recorded))

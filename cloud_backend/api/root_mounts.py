@@ -15,23 +15,40 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_backend.api.problem import MEDIA_TYPE
 from common.app.cloud import CloudApp, Mount, RootMounts, RouteDeps
-from common.errors import ConfigError
+from common.errors import AppError
 
 _PATH = re.compile(r"/[a-z][a-z0-9-]*")
 _RESERVED = frozenset({"/v1", "/ui", "/tuf", "/sign-in", "/sign-out", "/healthz", "/metrics", "/docs"})
 
 
 def root_mounts(apps: Mapping[str, CloudApp], deps: RouteDeps) -> dict[str, Mount]:
-    """The mounts of all apps by path. Raises `ConfigError` for a path in use."""
+    """The mounts of all apps by path. Raises `AppError` for a path that an app cannot have."""
     found: dict[str, Mount] = {}
+    owners: dict[str, str] = {}
     for name, app in apps.items():
-        for path, mount in app.mounts(deps).items() if isinstance(app, RootMounts) else ():
-            if not _PATH.fullmatch(path) or path in _RESERVED or path in found:
-                raise ConfigError(
-                    f"the app {name} cannot mount {path}: in use, or not a single lower-case word"
-                )
-            found[path] = mount
+        mounts = app_mounts(name, app, deps, owners)
+        found.update(mounts)
+        owners.update(dict.fromkeys(mounts, name))
     return found
+
+
+def app_mounts(name: str, app: CloudApp, deps: RouteDeps, owners: Mapping[str, str]) -> Mapping[str, Mount]:
+    """The mounts of one app by path; ``owners`` names the apps of the paths in use.
+
+    Raises `AppError` for a path that is in use, reserved or not a single lower-case word, and what the app
+    raises.
+    """
+    mounts = app.mounts(deps) if isinstance(app, RootMounts) else {}
+    for path in mounts:
+        if path in owners:
+            raise AppError(
+                f"the app {name} cannot mount {path}: the app {owners[path]} does. Change the path in "
+                f"{type(app).__name__}.mounts of one of them, or serve only one (setting only_apps)"
+            )
+        if path in _RESERVED or not _PATH.fullmatch(path):
+            reason = "the cloud's own" if path in _RESERVED else "not / and one lower-case word"
+            raise AppError(f"the app {name} cannot mount {path}: the path is {reason}")
+    return mounts
 
 
 def open_paths(mounts: Mapping[str, Mount]) -> frozenset[str]:

@@ -102,7 +102,7 @@ def _empty(engine: Engine, cloud: CloudApp) -> None:
 
 
 def _difference(first: Rows, second: Rows) -> str:
-    """Which tables differ, with a row of the first one that does."""
+    """Tables that differ, with a row of the first."""
     names = [name for name in first if first[name] != second[name]]
     if not names:
         return "nothing"

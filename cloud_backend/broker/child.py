@@ -25,7 +25,7 @@ from common.errors import BrokerError
 
 START_TIMEOUT_S = 60.0
 PORT_TIMEOUT_S = 10.0
-"""How long the broker of a cloud that was killed may take to let go of the port."""
+"""Maximum time in which the broker of a killed cloud releases the port."""
 LOG_LIMIT_BYTES = 1_000_000
 _POLL_S = 0.02
 SPARE_FILES = 100
@@ -55,7 +55,7 @@ class BrokerChild:
         return self.pid is not None
 
     def start(self) -> None:
-        """Start it and wait until it accepts connections. Raises `BrokerError` saying why it does not."""
+        """Start it and wait until it accepts connections. Raises `BrokerError` with the reason."""
         if self.alive():
             return
         self._end_stale()
@@ -127,7 +127,7 @@ class BrokerChild:
 
 
 def connections_within(wanted: int) -> int:
-    """How many connections a broker on this machine can have: each takes a file."""
+    """Maximum connections of a broker on this machine: each takes a file descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = wanted if hard == resource.RLIM_INFINITY else max(10, hard - SPARE_FILES)
     if possible < wanted:

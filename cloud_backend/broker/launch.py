@@ -1,7 +1,7 @@
 """Start a broker such that it cannot outlive its parent: ``python -m cloud_backend.broker.launch``.
 
 Arguments: the parent's pid, then ``exec PROGRAM ARGUMENT...`` or ``iotcore HOST PORT PAYLOAD_BYTES
-CONNECTIONS``. The limit of open files is raised as far as it goes. On Linux the kernel ends this process when
+CONNECTIONS``. The limit of open files is raised to its hard limit. On Linux the kernel ends this process when
 the thread that started it dies, however it dies. Elsewhere only a regular stop ends it, and the next start of
 the cloud clears away what is left.
 """
@@ -12,7 +12,7 @@ import os
 import sys
 
 FILES_LIMIT = 1_000_000
-"""What a hard limit of infinity is taken for."""
+"""Number of files for a hard limit of infinity."""
 CONNECT_TIMEOUT_MS = 10_000
 """Time for a client to send CONNECT."""
 

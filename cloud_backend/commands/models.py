@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -206,7 +208,8 @@ def evaluate(
 
     A named data set is measured or the command fails; virtual data is measured where none is named. The unit
     of a figure names its cases. A recorded figure is repeated from the bundle's manifest. A figure
-    ``<name>_of_<rule>`` is that of a trivial rule; the two are compared.
+    ``<name>_of_<rule>`` is that of a trivial rule; the two are compared. A figure of one of several things
+    names it as its case. Progress of long evaluations is on stderr.
     """
     from common.app.spec import find_app
     from common.bundle import open_bundle
@@ -219,6 +222,8 @@ def evaluate(
     if place is not None:
         check_folder(place)
     opened = open_bundle(bundle or spec.starter, app=spec.name)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("apps").setLevel(logging.INFO)
     try:
         metrics = spec.load_train().evaluate(opened, [], place)
     except DatasetError as error:
@@ -231,12 +236,16 @@ def evaluate(
         raise DatasetError(
             f"{spec.name} measures no data set, so nothing of {data} was measured: leave --data out"
         )
-    rows = [_figure(name, figure, metrics.data) for name, figure in metrics.figures.items()]
-    rows += [_figure(name, figure, metrics.data) | {"slice": True} for name, figure in metrics.slices.items()]
-    rows += _comparisons({row["figure"]: row for row in rows})
+    figures = {name: _figure(name, figure, metrics.data) for name, figure in metrics.figures.items()}
+    rows = [*figures.values()]
+    rows += [
+        _figure("", figure, metrics.data) | {"figure": name, "slice": True}
+        for name, figure in metrics.slices.items()
+    ]
+    rows += _comparisons(figures)
     for row in rows:
         row["version"] = opened.version
-    columns = ("figure", "value", "unit", "lower", "upper", "count", "against", "ratio")
+    columns = ("figure", "case", "value", "unit", "lower", "upper", "count", "against", "ratio")
     if not json:
         named_in = " (named in EDGELOOP_DATA)" if data is None and metrics.data else ""
         typer.echo(f"Measured on: {metrics.data or 'no data set'}{named_in}")
@@ -275,7 +284,12 @@ def starter(
 
 
 def _figure(name: str, figure: Any, data: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {"figure": name, "value": figure.value, "unit": figure.unit}
+    """A figure as a row; what follows the first space of its name is its case."""
+    kind, _, case = name.partition(" ")
+    case, of, rule = case.partition("_of_")
+    facts: dict[str, Any] = {"figure": kind + of + rule}
+    facts |= {"case": case} if case else {}
+    facts |= {"value": figure.value, "unit": figure.unit}
     more = {"lower": figure.lower, "upper": figure.upper, "count": figure.count}
     facts |= {key: value for key, value in more.items() if value is not None}
     if figure.recorded:
@@ -291,10 +305,12 @@ def _comparisons(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     for name, baseline in rows.items():
         figure, of, _ = name.rpartition("_of_")
         if of and figure in rows and baseline["value"]:
-            kept = ("figure", "value", "unit", "virtual", "data")
+            kept = ("figure", "case", "value", "unit", "virtual", "data")
             facts = {key: rows[figure][key] for key in kept if key in rows[figure]}
             ratio = facts["value"] / baseline["value"]
-            found.append(facts | {"against": name, "against_value": baseline["value"], "ratio": ratio})
+            found.append(
+                facts | {"against": baseline["figure"], "against_value": baseline["value"], "ratio": ratio}
+            )
     return found
 
 

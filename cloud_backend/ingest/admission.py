@@ -1,12 +1,15 @@
 """Admission of batches: the share of each node in the inbox, in rate, and in the receiving thread's time.
 
 No node can delay the others: a batch over its node's share is dropped before it is unpacked, and the node is
-notified, at most every ``limited_s``. No I/O; one thread uses it at a time.
+notified, at most every ``retry_after_s``. No I/O; one thread uses it at a time, the one that reads.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cloud_backend.ingest.inbox import Inbox
 from cloud_backend.ingest.rates import NODES_LIMIT, NodeRates, ReadingTime
@@ -22,7 +25,7 @@ class Admission:
         self._inbox = inbox
         self._rates = NodeRates(settings.node_batches_per_s, settings.node_bytes_per_s)
         self._reading_time = ReadingTime()
-        self._notice_every_s = settings.limited_s
+        self._notice_every_s = settings.retry_after_s
         self._notified_s: OrderedDict[str, float] = OrderedDict()
 
     def is_alone(self, node: str, now_s: float) -> bool:
@@ -37,9 +40,13 @@ class Admission:
             and self._rates.take(node, plain_size(body), now_s)
         )
 
-    def spent(self, node: str, seconds: float, now_s: float) -> None:
-        """Count the time that reading a batch of ``node`` took."""
-        self._reading_time.spent(node, seconds, now_s)
+    @contextmanager
+    def reading(self, node: str) -> Iterator[None]:
+        """Count the time of the body, which reads a batch of ``node``."""
+        began_s = time.monotonic()
+        yield
+        now_s = time.monotonic()
+        self._reading_time.spent(node, now_s - began_s, now_s)
 
     def is_notice_due(self, node: str, now_s: float) -> bool:
         """Whether ``node`` is to be notified of a dropped batch; it then counts as notified."""

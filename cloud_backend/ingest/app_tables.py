@@ -109,12 +109,13 @@ def rebuild(engine: Engine, name: str, app: CloudApp, *, others: Sequence[CloudA
 
 def _check_names(name: str, app: CloudApp, others: Mapping[str, CloudApp]) -> None:
     own = {str(table.__tablename__) for table in app.tables()}
+    cloud = cloud_metadata().tables
     for table in sorted(own):
         if not table.startswith(f"{name}_"):
             raise AppError(
                 f"the app {name} declares the table {table}: names of its tables begin with {name}_"
             )
-        if table in cloud_metadata().tables:
+        if table in cloud:
             raise AppError(f"the app {name} declares the table {table}, which is the cloud's own")
     for other_name, other in others.items():
         if shared := sorted(own & {str(table.__tablename__) for table in other.tables()}):

@@ -28,7 +28,7 @@ class NodeClocks:
         self._differences: OrderedDict[str, deque[int]] = OrderedDict()
 
     def offset_ns(self, node: str, sent_ns: int, arrived_ns: int, known_ns: int | None) -> int:
-        """What to add to the node's times; 0 for a clock that is right within the tolerance.
+        """Correction of the node's times; 0 for a clock that is right within the tolerance.
 
         In whole milliseconds, as it is stored. ``known_ns`` is the error that the store has for the node,
         None for one that never sent before: the first batch of a new node is believed as it is.

@@ -131,14 +131,15 @@ class Committer:
         claim = (*key, head.session)
         stream = work.streams.get(key)
         self._watch_sessions(received, batch)
-        if work.claims.holder(key) != head.session and not self._agrees(
-            connection, work, claim, stream, batch
-        ):
+        holds = work.claims.holder(key) == head.session
+        if not holds and not self._agrees(connection, work, claim, stream, batch):
             self._ack_fork(work, received, batch, claim)
             return
-        verdict = judge(stream.mark if stream else 0, head)
-        if isinstance(verdict, Skip):
-            # A repeat says nothing about the node's clock: it may have been sent long ago.
+        mark = stream.mark if stream else 0
+        verdict = judge(mark, head)
+        # A session continues an epoch once all that it still keeps of it agrees with what is stored.
+        if isinstance(verdict, Skip) or (not holds and work.claims.proven(claim) < mark):
+            # A repeat is no measurement of the node's clock: it may have been sent long ago.
             work.counts["batches_left"] += 1
             work.touch(claim, stream or StreamState(0, 0), head.turn)
             return

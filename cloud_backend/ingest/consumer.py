@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from ssl import SSLContext
 from typing import Any
 
+import msgspec
 import structlog
 from paho.mqtt.client import MQTTMessage
 from sqlalchemy import Engine
@@ -37,7 +38,7 @@ from cloud_backend.store.engine import is_outage
 from common.clock import Clock
 from common.config.cloud import IngestSettings
 from common.errors import MessageError
-from common.messages import Ack, Hint, encode, node_of_topic, topics
+from common.messages import Ack, Hint, SettingsChange, encode, node_of_topic, topics
 from common.sealing import name_of
 
 _log = structlog.get_logger("edgeloop.ingest")
@@ -75,6 +76,7 @@ class Consumer:
         self._admission = Admission(self._inbox, settings)
         self._counts: Counter[str] = Counter()
         self._unsealer = Unsealer(keys, self._problems, self._counts, clock)
+        self._hinting = threading.Lock()
         self._unwell = threading.Event()
         self._stopping = threading.Event()
         self._broker = BrokerConnection(
@@ -126,9 +128,17 @@ class Consumer:
 
     def hint(self, site: str, node: str, action: str = "deployment", version: str = "") -> None:
         """Request an action of one node. An offline node misses the hint; it polls by itself."""
-        session = self._sessions.newest(site, node)
-        hint = Hint(action, version, session, self._sessions.number(self._clock()))
-        self._publish(site, node, topics(site, node).hint, encode(hint))
+        self._send_hint(site, node, Hint(action, version))
+
+    def change_settings(self, site: str, node: str, change: SettingsChange) -> None:
+        """Send one node a change of its app's settings. An offline node misses it."""
+        self._send_hint(site, node, Hint("settings", change=change))
+
+    def _send_hint(self, site: str, node: str, hint: Hint) -> None:
+        with self._hinting:  # In the order of the numbers: a node ignores a lower one after a higher.
+            session, number = self._sessions.newest(site, node), self._sessions.number(self._clock())
+            hint = msgspec.structs.replace(hint, session=session, number=number)
+            self._publish(site, node, topics(site, node).hint, encode(hint))
 
     # ------------------------------------------------------------------------------------- receiving
 
@@ -139,9 +149,7 @@ class Consumer:
         except MessageError:
             self._counts["strange_topics"] += 1
             return
-        if message.retain:
-            return
-        if (body := self._unsealer.open(site, node, message)) is None:
+        if message.retain or (body := self._unsealer.open(site, node, message)) is None:
             return
         now_s = time.monotonic()
         alone = self._admission.is_alone(node, now_s)
@@ -152,8 +160,8 @@ class Consumer:
         if not well and len(self._inbox) >= self._settings.queue_events:
             self._counts["batches_dropped"] += 1
         else:
-            arrival = read_batch(site, node, body, arrived_ns)
-            self._admission.spent(node, time.monotonic() - now_s, time.monotonic())
+            with self._admission.reading(node):
+                arrival = read_batch(site, node, body, arrived_ns)
             # Receiving waits for room only where nobody else waits behind it.
             if not self._put(arrival, ROOM_WAIT_S if alone else 0) and well and not alone:
                 self._limit(site, node, bytes(message.payload), arrived_ns)
@@ -181,7 +189,7 @@ class Consumer:
         self._problems.add(node, "limited", detail, now_ns)
         if not self._admission.is_notice_due(node, time.monotonic()):
             return
-        ack = Ack("", 0, limited=name_of(payload), limited_s=self._settings.limited_s)
+        ack = Ack("", 0, limited=name_of(payload), retry_after_s=self._settings.retry_after_s)
         self._ack(NodeAck(site, node, ack))
 
     def report_problem(self, node: str, kind: Kind, detail: str) -> None:
@@ -207,7 +215,7 @@ class Consumer:
                 self._ack(ack)
 
     def _commit_when_well(self, group: Sequence[Message]) -> Sequence[NodeAck]:
-        wait_s = self._settings.retry_first_s
+        wait_s = self._settings.retry_min_s
         while True:
             try:
                 acks = self._committer.commit(group)
@@ -223,7 +231,7 @@ class Consumer:
                     self._unwell.set()
                 if self._stopping.wait(wait_s):
                     return []
-                wait_s = min(2 * wait_s, self._settings.retry_last_s)
+                wait_s = min(2 * wait_s, self._settings.retry_max_s)
                 continue
             for node, failures in self._committer.take_failures().items():
                 self._inbox.charge(node, failures * FAILURE_COST_BYTES)

@@ -45,12 +45,12 @@ class Tally:
         counts = Counter(types)
         sizes = self.bytes.setdefault(key, Counter())
         # Most events of a batch are of one type: they are sized together, as what the others leave.
-        most = max(counts, key=counts.__getitem__)
+        main_type = max(counts, key=counts.__getitem__)
         rest = _size("".join(bodies))
-        for kind, body in [(k, b) for k, b in zip(types, bodies, strict=True) if k != most]:
+        for kind, body in [(k, b) for k, b in zip(types, bodies, strict=True) if k != main_type]:
             sizes[kind] += _size(body)
             rest -= _size(body)
-        sizes[most] += rest
+        sizes[main_type] += rest
         self.events.setdefault(key, Counter()).update(counts)
 
 

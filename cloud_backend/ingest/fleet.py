@@ -14,13 +14,15 @@ from sqlalchemy import Connection, select, update
 from sqlmodel import col
 
 from cloud_backend.ingest.received import ReceivedStatus
-from cloud_backend.store.tables import Adoption, Node
+from cloud_backend.store.tables import Adoption, Node, NodeSettings
 from common.app.cloud import ReceivedEvent
 from common.app.projection import insert_into
 
 PREFIX = "edgeloop"
 VERSION_LIMIT = 2**53
-PROJECTED = frozenset({"edgeloop.node.started", "edgeloop.node.health", "edgeloop.adoption"})
+PROJECTED = frozenset(
+    {"edgeloop.node.started", "edgeloop.node.health", "edgeloop.adoption", "edgeloop.settings"}
+)
 AdoptionStep = Literal[
     "offered", "downloaded", "verified", "golden", "shadow", "switched", "confirmed", "reverted", "refused"
 ]
@@ -54,6 +56,7 @@ class Health(msgspec.Struct, frozen=True):
     step: str = ""
     confirmed: bool = False
     rollout: str = ""
+    settings_version: int = 0
     updates: Updates = Updates()
 
     def columns(self) -> dict[str, Any]:
@@ -85,6 +88,16 @@ class AdoptionReport(msgspec.Struct, frozen=True):
     app: str = ""
 
 
+class SettingsAnswer(msgspec.Struct, frozen=True):
+    """Data of ``edgeloop.settings``; ``holds`` is the version that holds after it."""
+
+    version: int
+    outcome: Literal["applied", "refused", "waiting"]
+    reason: str = ""
+    detail: str = ""
+    holds: int = 0
+
+
 def project(
     connection: Connection, events: Sequence[ReceivedEvent], places: Sequence[tuple[int, int]]
 ) -> None:
@@ -95,6 +108,8 @@ def project(
     """
     changes: dict[str, dict[str, Any]] = {}
     adoptions: list[dict[str, Any]] = []
+    held: dict[str, int] = {}
+    answers: list[tuple[str, SettingsAnswer, int]] = []
     for event, (stream_id, received_ns) in zip(events, places, strict=True):
         change = changes.setdefault(event.node, {})
         if event.type == "edgeloop.node.started":
@@ -102,6 +117,11 @@ def project(
         elif event.type == "edgeloop.node.health":
             health = msgspec.json.decode(event.body, type=Health)
             change |= health.columns() | {"health": event.data}
+            held[event.node] = _bounded(health.settings_version)
+        elif event.type == "edgeloop.settings":
+            answer = msgspec.json.decode(event.body, type=SettingsAnswer)
+            held[event.node] = _bounded(answer.holds)
+            answers.append((event.node, answer, received_ns))
         elif event.type == "edgeloop.adoption":
             report = msgspec.json.decode(event.body, type=AdoptionReport)
             change["step"] = report.step
@@ -114,8 +134,24 @@ def project(
     for node, change in sorted(changes.items()):
         if change:
             connection.execute(update(Node).where(col(Node.name) == node).values(**change))
+    for node, version in sorted(held.items()):
+        row = update(NodeSettings).where(
+            col(NodeSettings.node) == node, col(NodeSettings.held_version) != version
+        )
+        connection.execute(row.values(held_version=version))
+    for node, answer, received_ns in answers:
+        _note_answer(connection, node, answer, received_ns)
     if adoptions:
         _log(connection, adoptions)
+
+
+def _note_answer(connection: Connection, node: str, answer: SettingsAnswer, received_ns: int) -> None:
+    """The answer to the newest change; one to an earlier change is out of date."""
+    values = {"outcome": answer.outcome, "reason": answer.reason[:100], "detail": answer.detail[:500]}
+    row = update(NodeSettings).where(
+        col(NodeSettings.node) == node, col(NodeSettings.version) == _bounded(answer.version)
+    )
+    connection.execute(row.values(**values, answered_ns=received_ns))
 
 
 def _bounded(version: int) -> int:

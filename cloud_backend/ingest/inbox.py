@@ -30,9 +30,10 @@ class _Queue:
 class Inbox:
     """A queue between the thread that receives and the one that commits.
 
-    At most ``limit`` events and ``limit_bytes`` of memory wait, and of one node at most ``node_bytes``. Where
-    nothing of a node waits, one batch of it may go up to twice that: those that fill the inbox do not keep it
-    out. One batch is taken even if it alone is over a limit; messages without events always are.
+    At most ``limit`` events and ``limit_bytes`` of memory wait, and of one node at most ``node_bytes``. A
+    batch of a node of which less waits than of the average node may go up to twice that: those that fill the
+    inbox do not keep it out. One batch is taken even if it alone is over a limit; messages without events
+    always are.
     """
 
     def __init__(self, limit: int, limit_bytes: int = 2**62, node_bytes: int = 2**62) -> None:
@@ -61,7 +62,7 @@ class Inbox:
             if queue.bytes + cost_bytes > self._node_bytes:
                 return False
             full = self._events >= self._limit or self._bytes + cost_bytes > self._limit_bytes
-            return not full or alone or queue.bytes < self._bytes / len(self._queues)
+            return not full or alone or self._has_little(node)
 
     def put(self, message: Message, timeout_s: float) -> bool:
         """Add ``message``, waiting up to ``timeout_s`` for room; False where there is none or it closes."""
@@ -126,11 +127,16 @@ class Inbox:
     def _is_full(self, message: ReceivedBatch) -> bool:
         if not self._events:
             return False
-        times = 1 if message.node in self._queues else 2
+        times = 2 if self._has_little(message.node) else 1
         return (
             self._events + message.size > times * self._limit
             or self._bytes + message.cost_bytes > times * self._limit_bytes
         )
+
+    def _has_little(self, node: str) -> bool:
+        """Whether less of ``node`` waits than of the average node."""
+        queue = self._queues.get(node)
+        return queue is None or queue.bytes < self._bytes / len(self._queues)
 
     def _add(self, message: Message) -> None:
         if isinstance(message, Reconnected):

@@ -16,11 +16,11 @@ APP_LIFE = timedelta(days=180)
 
 
 class Lifetimes:
-    """Lifetimes by role; that of the timestamp is ``timestamp_s`` seconds."""
+    """Lifetimes by role; that of the timestamp is ``timestamp_validity_s`` seconds."""
 
-    def __init__(self, clock: Clock, timestamp_s: float) -> None:
+    def __init__(self, clock: Clock, timestamp_validity_s: float) -> None:
         self._clock = clock
-        self._life = {**LIFE, "timestamp": timedelta(seconds=timestamp_s)}
+        self._life = {**LIFE, "timestamp": timedelta(seconds=timestamp_validity_s)}
 
     def now(self) -> datetime:
         """The present time (UTC)."""

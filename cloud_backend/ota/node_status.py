@@ -3,7 +3,7 @@
 - A node belongs to the first wave that reaches it, by the nodes' own arithmetic (`common.deployment`).
 - Its state follows from the newest step that it reported about the rollout's version. A refusal that does
   not stay (`cloud_backend.ota.waves.TRANSIENT_REASONS`) is ``retrying``.
-- A refusal or reversal by an operator's request on the node is ``sent back``.
+- A refusal or reversal by an operator's request on the node is ``withdrawn``.
 - Where the rollout was reverted, a node that had switched and runs another version now is ``reverted``.
 - A node that was not seen since its wave began, or cannot check for updates, is ``pending`` after the
   deadline (`cloud_backend.ota.waves`).
@@ -33,7 +33,7 @@ class State(StrEnum):
     DOWNLOADING = "downloading"
     WAITING = "waiting"
     PENDING = "pending"
-    SENT_BACK = "sent back"
+    WITHDRAWN = "withdrawn"
     CONFIRMED = "confirmed"
 
 
@@ -162,7 +162,7 @@ def _status_of(
     if last is not None and state is State.REFUSED and last.reason in TRANSIENT_REASONS:
         state = State.RETRYING
     if last is not None and state in (State.REFUSED, State.REVERTED) and last.reason == OPERATOR:
-        state = State.SENT_BACK
+        state = State.WITHDRAWN
     if rollout.state == "reverted" and state in _SWITCHED and node.version != rollout.version:
         state = State.REVERTED
     if outcome is Outcome.PENDING:

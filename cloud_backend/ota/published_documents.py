@@ -42,7 +42,7 @@ RESTORED_ROOTS = 8
 """Versions of the root that are skipped after a restore: one is added by each rotation and each year."""
 
 Hint = Callable[[str, str, str], None]
-"""``(site, node, action)``: asks one node to check now."""
+"""``(site, node, action)``: makes one node check now."""
 
 
 class Models(Protocol):

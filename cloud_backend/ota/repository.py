@@ -48,7 +48,7 @@ class Repository:
         folder: Path,
         secrets: Path,
         apps: Iterable[str],
-        timestamp_s: float = 86400.0,
+        timestamp_validity_s: float = 86400.0,
         clock: Clock | None = None,
     ) -> None:
         """Open the repository; at the first start, create keys and metadata.
@@ -59,7 +59,7 @@ class Repository:
         self.targets = folder / "targets"
         self.metadata.mkdir(parents=True, exist_ok=True)
         self.target_files = TargetFiles(self.targets)
-        lifetimes = Lifetimes(clock or anchored_clock(), timestamp_s)
+        lifetimes = Lifetimes(clock or anchored_clock(), timestamp_validity_s)
         self.metadata_set = MetadataSet(self.metadata, Keys(secrets / "tuf"), lifetimes)
         self.metadata_set.open()
         self._lock = threading.RLock()

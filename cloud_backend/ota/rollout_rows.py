@@ -29,8 +29,7 @@ def newest_rollout(session: Session, app: str) -> RolloutRow:
     """The newest rollout of an app; an empty row, which is not stored, before the first."""
     query = select(RolloutRow).where(col(RolloutRow.app) == app).order_by(col(RolloutRow.created_ns).desc())
     known = session.exec(query).first()
-    # Its other columns stay None.
-    return known or RolloutRow(app=app, created_ns=0)  # pyright: ignore[reportCallIssue]
+    return known or RolloutRow(app=app, created_ns=0)  # pyright: ignore[reportCallIssue]: the rest is None
 
 
 def app_state(session: Session, app: str) -> AppState:
@@ -50,7 +49,7 @@ def has_constraint(row: RolloutRow) -> bool:
 
 
 def traits_of(node: Node) -> NodeTraits:
-    """What constraints and waves match."""
+    """Traits of a node that constraints and waves match."""
     return NodeTraits(node.name, node.site, node.profile, tuple(node.tags))
 
 
@@ -60,9 +59,9 @@ def wave_member(node: Node, begun_ns: int) -> Member:
     return member_of(node.name, since_ns, node.last_seen_ns, node.update_problem)
 
 
-def known_nodes(session: Session, app: str, since_ns: int, absent_s: float) -> list[Node]:
-    """Nodes of an app in service that were seen within ``absent_s`` before ``since_ns``, or later."""
-    oldest_ns = since_ns - int(absent_s * 1e9)
+def known_nodes(session: Session, app: str, since_ns: int, max_absence_s: float) -> list[Node]:
+    """Nodes of an app in service that were seen within ``max_absence_s`` before ``since_ns``, or later."""
+    oldest_ns = since_ns - int(max_absence_s * 1e9)
     known = (Node.app == app, Node.retired_ns == 0, col(Node.last_seen_ns) >= oldest_ns)
     return list(session.exec(select(Node).where(*known)))
 

@@ -138,7 +138,7 @@ class Rollouts:
                 now_ns = max(self._clock(), newest_rollout(session, app).created_ns + 1)
                 nodes = [
                     node.name
-                    for node in known_nodes(session, app, now_ns, self._settings.absent_s)
+                    for node in known_nodes(session, app, now_ns, self._settings.max_absence_s)
                     if matches(bound, traits_of(node))
                 ]
                 identity, shares[0] = choose_rollout(
@@ -251,7 +251,8 @@ class Rollouts:
         if published is None or published.rollout != row.id or wave not in published.waves:
             return None
         nodes = {
-            node.name: node for node in known_nodes(session, row.app, row.created_ns, self._settings.absent_s)
+            node.name: node
+            for node in known_nodes(session, row.app, row.created_ns, self._settings.max_absence_s)
         }
         inside = nodes_of(published, row.version, row.id, [traits_of(node) for node in nodes.values()])
         begun_ns = max(row.wave_started_ns, self.started_ns)

@@ -10,11 +10,11 @@ Rules of `decide`:
   evidence about the version, and adopts it when it is back.
 - Refusals that an attacker on a node's network can cause do not count at once: the node retries, and the
   deadline judges it.
-- A node that an operator took back from the version is *sent back*: that is a decision about the node, so
+- A node that an operator took back from the version is *withdrawn*: that is a decision about the node, so
   it counts as neither adopted nor failed, nor among those of which failures are a share.
 - When failed nodes are at least one and at least ``failure_share`` of the wave, the rollout is reverted.
-- The next wave begins when every node of this one has adopted, failed, been sent back or is pending. A wave
-  without nodes passes; one whose nodes were all sent back or are pending does not: there is no evidence for
+- The next wave begins when every node of this one has adopted, failed, been withdrawn or is pending. A wave
+  without nodes passes; one whose nodes were all withdrawn or are pending does not: there is no evidence for
   the version.
 """
 
@@ -60,7 +60,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     SILENT = "silent"
     PENDING = "pending"
-    SENT_BACK = "sent_back"
+    WITHDRAWN = "withdrawn"
 
 
 class Action(StrEnum):
@@ -95,7 +95,7 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class WaveRules:
-    """Where a rollout is, and the settings that judge it."""
+    """Progress of a rollout, and the settings that judge it."""
 
     wave: int
     waves: int
@@ -125,7 +125,7 @@ def outcomes(
         if report.step == "confirmed":
             reported[report.node] = Outcome.ADOPTED
         elif report.step in ("reverted", "refused") and report.reason == OPERATOR:
-            reported[report.node] = Outcome.SENT_BACK
+            reported[report.node] = Outcome.WITHDRAWN
         elif report.step == "reverted" or (
             report.step == "refused" and report.reason not in TRANSIENT_REASONS
         ):
@@ -152,7 +152,7 @@ def decide(
     found = outcomes(members, reports, now_ns, rules.soak_s + rules.silence_s)
     counts = Counter(found.values())
     failed = counts[Outcome.FAILED] + counts[Outcome.SILENT]
-    judged = len(found) - counts[Outcome.SENT_BACK] - counts[Outcome.PENDING]
+    judged = len(found) - counts[Outcome.WITHDRAWN] - counts[Outcome.PENDING]
     if failed and failed >= rules.failure_share * judged:
         bad = sorted(node for node, outcome in found.items() if outcome in (Outcome.FAILED, Outcome.SILENT))
         named = ", ".join(f"{node} {found[node]}" for node in bad[:5]) + (" ..." if len(bad) > 5 else "")

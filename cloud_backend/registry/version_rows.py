@@ -17,7 +17,7 @@ from cloud_backend.store.tables import AppState, JobRow, ModelVersion
 from common.errors import RegistryError, VersionUnknown
 
 NEWEST_LIMIT = 1000
-"""Most stored versions in the list of an app."""
+"""Maximum number of stored versions in the list of an app."""
 
 
 class VersionRows:

@@ -39,7 +39,7 @@ def serves_this_machine_only(settings: CloudSettings) -> bool:
 
 
 def unreachable(settings: CloudSettings, http_url: str, mqtt_host: str) -> str:
-    """Why nodes on other machines cannot use these addresses; empty where they can, or need not."""
+    """Reason why nodes on other machines cannot use these addresses; empty if they can or need not."""
     if serves_this_machine_only(settings):
         return ""
     wrong = []

@@ -1,13 +1,13 @@
 """Apps of a cloud: loaded and checked one by one, so that a broken app does not keep the cloud from starting.
 
-An app with an error in its tables, routes, pages or periodic tasks is left out, with its error in the log
-(and traceback) and in the cloud's status. Its events are stored as all others, and projected once it works
-again. A wrong setting is the operator's error: it stops the start.
+An app with an error in its tables, routes, mounts, pages or periodic tasks is left out, with its error in the
+log (and traceback) and in the status of the cloud. Its events are stored as all others, and projected once it
+works again. A wrong setting is the operator's error: it stops the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
@@ -18,11 +18,12 @@ from sqlmodel import Session
 from cloud_backend.ingest.app_tables import forget_others, prepare_app
 from cloud_backend.store.engine import is_outage
 from cloud_backend.store.engine import read_only as read_only_engine
-from common.app.cloud import CloudApp, CloudContext, CloudPeriodicTasks, PeriodicTask
+from common.app.cloud import CloudApp, CloudContext, CloudPeriodicTasks, PeriodicTask, RouteDeps
 from common.app.spec import AppSpec
 from common.clock import Clock
 from common.config.cloud import CloudSettings
 from common.errors import AppError, ConfigError
+from common.messages import Event
 
 _log = structlog.get_logger("edgeloop.cloud")
 
@@ -64,23 +65,32 @@ def load_apps(
     if unknown := sorted(set(settings.only_apps) - set(installed)):
         raise ConfigError(f"only_apps: no app is called {unknown[0]!r}; installed: {', '.join(installed)}")
 
+    from cloud_backend.api.dependencies import AppDependencies
+    from cloud_backend.api.root_mounts import app_mounts
+
     def session(*, read_only: bool = False) -> Session:
         return Session(read_only_engine(engine) if read_only else engine)
 
     apps = CloudApps()
+    deps = AppDependencies(settings.apps)
+    owners: dict[str, str] = {}
     for name in settings.only_apps or installed:
         try:
             spec = found[name]()
             app: CloudApp = spec.load_cloud()
             prepare_app(engine, name, app, others=apps.projections)
-            check_routes_and_pages(spec, app, settings)
+            check_routes_and_pages(spec, app, deps)
         except Exception as error:  # noqa: BLE001  an app may raise anything
             apps.leave_out(name, error)
             continue
         try:
+            tasks: list[PeriodicTask] | None = None
             if isinstance(app, CloudPeriodicTasks):
-                context = CloudContext(session, settings.apps.get(name, {}), clock)
-                apps.periodic_tasks[name] = list(app.periodic_tasks(context))
+                context = CloudContext(
+                    session, settings.apps.get(name, {}), clock, _recorder(name, app, clock)
+                )
+                tasks = list(app.periodic_tasks(context))
+            mounts = app_mounts(name, app, deps, owners)
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001  an app may raise anything
@@ -88,6 +98,9 @@ def load_apps(
             continue
         apps.specs[name] = spec
         apps.projections[name] = app
+        owners.update(dict.fromkeys(mounts, name))
+        if tasks is not None:
+            apps.periodic_tasks[name] = tasks
     if unknown := sorted(set(settings.apps) - set(apps.periodic_tasks) - set(apps.problems)):
         known = ", ".join(sorted(apps.periodic_tasks)) or "none"
         raise ConfigError(f"apps.{unknown[0]}: no app has settings under this name; those that do: {known}")
@@ -95,11 +108,18 @@ def load_apps(
     return apps
 
 
-def check_routes_and_pages(spec: AppSpec, app: CloudApp, settings: CloudSettings) -> None:
-    """Make an app's router, and build its pages, without serving them. Raises what the app raises."""
-    from cloud_backend.api.dependencies import AppDependencies
+def _recorder(name: str, app: CloudApp, clock: Clock) -> Callable[[Session, str, Sequence[Event]], None]:
+    from cloud_backend.ingest.cloud_events import record
 
-    app.router(AppDependencies(settings.apps))
+    def recorder(session: Session, site: str, events: Sequence[Event]) -> None:
+        record(session, name, app, site, events, clock())
+
+    return recorder
+
+
+def check_routes_and_pages(spec: AppSpec, app: CloudApp, deps: RouteDeps) -> None:
+    """Make an app's router, and build its pages, without serving them. Raises what the app raises."""
+    app.router(deps)
     if spec.pages:
         from cloud_backend.dashboard.layout.frame import check_pages
 

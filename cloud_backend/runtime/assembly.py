@@ -39,12 +39,14 @@ def build(
     from cloud_backend.broker.choice import broker_authority, open_broker
     from cloud_backend.ingest.consumer import Consumer
     from cloud_backend.ingest.projections import Projections
+    from cloud_backend.ota.node_settings import NodeSettingsSender
     from cloud_backend.ota.repository import Repository
     from cloud_backend.ota.rollouts import Rollouts
     from cloud_backend.registry.registry import Registry
     from cloud_backend.runtime.apps import load_apps
     from cloud_backend.store.engine import open_store, sqlite_url
-    from cloud_backend.training import Jobs, SampleStore
+    from cloud_backend.training.jobs import Jobs
+    from cloud_backend.training.samples import SampleStore
 
     clock = anchored_clock()
     check_public(settings)
@@ -57,7 +59,7 @@ def build(
     found = None if apps is None else {name: partial(_same, spec) for name, spec in apps.items()}
     loaded = load_apps(engine, settings, clock, found)
     repository = Repository(
-        folder / "tuf", folder / "secrets", list(loaded.specs), settings.tuf.timestamp_s, clock
+        folder / "tuf", folder / "secrets", list(loaded.specs), settings.tuf.timestamp_validity_s, clock
     )
     registry = Registry(engine, str(folder / "models"), apps=loaded.specs, clock=clock)
     mqtt = settings.mqtt if settings.mqtt.port else _with_port(settings.mqtt, ports.mqtt)
@@ -116,6 +118,7 @@ def build(
         registry=registry,
         repository=repository,
         rollouts=rollouts,
+        node_settings=NodeSettingsSender(engine, consumer.change_settings, clock),
         jobs=jobs,
         broker=broker,
         consumer=consumer,

@@ -14,6 +14,9 @@ WATCH_BROKER_S = 0.25
 PROBLEMS_S = 1.0
 """Interval at which the counted problems of nodes are written to the store."""
 
+SETTINGS_S = 5.0
+"""Interval at which it is checked which nodes lack a change of their settings."""
+
 
 def cloud_workers(cloud: Cloud, announce: Callable[[], None]) -> list[PeriodicWorker]:
     """The workers of a cloud; ``announce`` writes ``cloud.json`` after the broker was started again."""
@@ -27,13 +30,20 @@ def cloud_workers(cloud: Cloud, announce: Callable[[], None]) -> list[PeriodicWo
 
     settings = cloud.settings
     own = [
-        PeriodicTask("jobs", min(settings.rollout.tick_s, 1.0), cloud.jobs.tick),
+        PeriodicTask("jobs", min(settings.rollout.check_interval_s, 1.0), cloud.jobs.tick),
         PeriodicTask("problems", PROBLEMS_S, cloud.consumer.keep_problems),
-        PeriodicTask("rollouts", settings.rollout.tick_s, cloud.rollouts.tick),
-        PeriodicTask("timestamp", min(settings.tuf.timestamp_s / 10, 60.0), cloud.repository.renew_if_due),
+        PeriodicTask("node-settings", SETTINGS_S, cloud.node_settings.resend),
+        PeriodicTask("rollouts", settings.rollout.check_interval_s, cloud.rollouts.tick),
+        PeriodicTask(
+            "timestamp", min(settings.tuf.timestamp_validity_s / 10, 60.0), cloud.repository.renew_if_due
+        ),
     ]
     return [
         PeriodicWorker("broker-watch", [PeriodicTask("broker", WATCH_BROKER_S, keep_broker)]),
         PeriodicWorker("periodic-tasks", own),
-        *(PeriodicWorker(f"{name}-tasks", tasks) for name, tasks in cloud.app_tasks.items() if tasks),
+        *(
+            PeriodicWorker(f"{name}-{task.name}", [task])
+            for name, tasks in cloud.app_tasks.items()
+            for task in tasks
+        ),
     ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloud_backend.access.tokens import Access
     from cloud_backend.broker.broker import Broker
     from cloud_backend.ingest.consumer import Consumer
+    from cloud_backend.ota.node_settings import NodeSettingsSender
     from cloud_backend.ota.repository import Repository
     from cloud_backend.ota.rollouts import Rollouts
     from cloud_backend.registry.registry import Registry
@@ -42,6 +43,7 @@ class Cloud:
     registry: Registry
     repository: Repository
     rollouts: Rollouts
+    node_settings: NodeSettingsSender
     jobs: Jobs
     broker: Broker
     consumer: Consumer

@@ -1,4 +1,4 @@
-"""The cloud's data folder: its lock, the picked ports, and ``cloud.json`` while the cloud is ready."""
+"""The cloud's data folder: its lock and the picked ports."""
 
 from __future__ import annotations
 
@@ -18,17 +18,6 @@ DATA_ENTRIES = (
     *("secrets", "tuf", "models", "broker", "samples", "jobs", "incoming"),
 )
 """Entries of the data folder."""
-
-
-class CloudFile(msgspec.Struct, frozen=True):
-    """``cloud.json`` in the data folder, there while the cloud is ready."""
-
-    http_url: str
-    mqtt_host: str
-    mqtt_port: int
-    broker_kind: str
-    broker_pid: int
-    pid: int
 
 
 class Ports(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """The cloud's process: assemble the parts, run them, drain on SIGTERM.
 
 Threads: the main one runs the API (uvicorn), ``ingest-receive`` and ``ingest-commit`` bring events in,
-``broker-watch`` keeps the broker running, ``periodic-tasks`` has the cloud's other tasks, ``<app>-tasks``
-those of an app. On SIGTERM or Ctrl-C the API ends first, then what was received is committed and acked, then
+``broker-watch`` keeps the broker running, ``periodic-tasks`` has the cloud's other tasks, ``<app>-<task>``
+one of an app. On SIGTERM or Ctrl-C the API ends first, then what was received is committed and acked, then
 the broker ends.
 """
 
@@ -26,8 +26,9 @@ import uvicorn
 from cloud_backend.runtime.addresses import unreachable
 from cloud_backend.runtime.assembly import build
 from cloud_backend.runtime.cloud import Cloud
-from cloud_backend.runtime.data_folder import DATA_ENTRIES, CloudFile, sole_use
+from cloud_backend.runtime.data_folder import DATA_ENTRIES, sole_use
 from common import durable
+from common.cloud_file import CLOUD_FILE, CloudFile
 from common.config.cloud import CloudSettings
 from common.logs import Layout, set_up_logging
 from common.private import close_folder, restrict_new_files
@@ -51,7 +52,7 @@ def run_cloud(settings: CloudSettings) -> int:
         folder = Path(settings.data).resolve()
         close_folder(folder, DATA_ENTRIES)
         stack.enter_context(sole_use(folder))
-        (folder / "cloud.json").unlink(missing_ok=True)
+        (folder / CLOUD_FILE).unlink(missing_ok=True)
         try:
             cloud, listener = build(settings, folder, stack)
             _serve(cloud, listener, stack)
@@ -85,13 +86,13 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
             broker_pid=cloud.broker.pid or 0,
             pid=os.getpid(),
         )
-        durable.write(cloud.folder / "cloud.json", msgspec.json.encode(file))
+        durable.write(cloud.folder / CLOUD_FILE, msgspec.json.encode(file))
 
     def ready() -> None:
         announce()
         changed = changed_settings(cloud.settings, CloudSettings())
         cloud.access.audit.record(f"os:{os.geteuid()}", "start the cloud", details=changed)
-        stack.callback((cloud.folder / "cloud.json").unlink, missing_ok=True)
+        stack.callback((cloud.folder / CLOUD_FILE).unlink, missing_ok=True)
         for each in workers:
             each.start()
         sys.stdout.write(

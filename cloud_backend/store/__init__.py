@@ -1,1 +1,1 @@
-"""What the cloud keeps: SQLModel tables, the engine, the migrations. SQLite and PostgreSQL alike."""
+"""The cloud's store: SQLModel tables, the engine, the migrations. SQLite and PostgreSQL alike."""

@@ -131,13 +131,13 @@ class Node(SQLModel, table=True):
     health: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     clock_offset_ms: int | None = Field(default=None, sa_column=Column(BigInteger))
     retired_ns: int = Field(default=0, sa_column=_added(BigInteger, "0"))
-    """When its credentials were revoked for good; 0 for a node in service."""
+    """Time of the final revocation of its credentials; 0 for a node in service."""
     replaced_by: str = Field(default="", sa_column=_added(String, "''"))
     """The node that took the place of a retired one."""
     rollout: str = Field(default="", sa_column=_added(String, "''"))
     """Rollout that brought the live model."""
     update_problem: str = Field(default="", sa_column=_added(String, "''"))
-    """Why the node cannot check for updates, as a reason of `common.errors.UpdateRefused`."""
+    """Reason of failed checks for updates, one of `common.errors.UpdateRefused`."""
     metadata_version: int = Field(default=0, sa_column=_added(BigInteger, "0"))
     """Highest version of timestamp and snapshot metadata that the node trusts."""
     root_version: int = Field(default=0, sa_column=_added(BigInteger, "0"))
@@ -155,6 +155,26 @@ class NodeProblem(SQLModel, table=True):
     """Of the last one."""
     first_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
     last_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class NodeSettings(SQLModel, table=True):
+    """The newest change of the app's settings on one node, and the node's answer."""
+
+    __tablename__ = "node_settings"
+    node: str = Field(primary_key=True)
+    app: str = ""
+    version: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    settings: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    actor: str = ""
+    created_ns: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    sent_ns: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    outcome: str = ""
+    """``sent``, or the answer: ``applied``, ``waiting``, ``refused``."""
+    reason: str = ""
+    detail: str = ""
+    held_version: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    """Version that the node last reported to hold."""
+    answered_ns: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
 class Adoption(SQLModel, table=True):
@@ -191,7 +211,7 @@ class ModelVersion(SQLModel, table=True):
     approved_by: str = ""
     """``gate``, or the person who approved by hand."""
     approval_reason: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
-    """Why a person approved; empty for the gate."""
+    """Reason of an approval by a person; empty for the gate."""
     created_ns: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
@@ -238,7 +258,7 @@ class JobRow(SQLModel, table=True):
     state: str
     """``queued``, ``running``, ``done``, ``failed``, ``refused`` (by the gate) or ``cancelled``."""
     attempts: int = 0
-    """How often it was started; an interrupted job is started once more."""
+    """Number of starts; an interrupted job is started once more."""
     progress: float = 0.0
     message: str = ""
     seed: int = 0
@@ -285,7 +305,7 @@ class UploadCount(SQLModel, table=True):
 
 
 class LabelRow(SQLModel, table=True):
-    """What turned out to be true (`common.app.training.Label`)."""
+    """Ground truth (`common.app.training.Label`)."""
 
     __tablename__ = "label"
     id: int | None = Field(default=None, primary_key=True)
@@ -347,7 +367,7 @@ class NodeSubject(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """What an operator did. Rows are only ever added; the database refuses to change or delete one."""
+    """Action of an operator. Rows are only added; the database refuses to change or delete one."""
 
     __tablename__ = "audit_trail"
     id: int | None = Field(default=None, primary_key=True)

@@ -36,7 +36,7 @@ class SliceVerdict(msgspec.Struct, frozen=True):
 
 
 class HeldOut(msgspec.Struct, frozen=True):
-    """What a job kept from training: its labelled held-out samples, counted, and how many are virtual nodes'.
+    """Samples kept from training: number of labelled held-out ones, and of those from virtual nodes.
 
     ``unknown`` names the versions among production and its ancestors that learned from samples which are not
     on record here, so that only the fixed split of groups vouches for what they have not seen.
@@ -171,7 +171,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _worse_by(rule: GateRule, own: float, other: float) -> float:
-    """How much worse ``own`` is than ``other``, relative to ``other``; infinite where that is zero."""
+    """Relative deterioration of ``own`` against ``other``; infinite if ``other`` is zero."""
     difference = other - own if rule.higher_is_better else own - other
     if difference == 0:
         return 0.0

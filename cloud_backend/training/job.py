@@ -44,8 +44,8 @@ class SampleFile(msgspec.Struct, frozen=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to train. ``app_entry`` is ``"module:attribute"`` of an `AppSpec` that is not installed by
-    entry point; ``parent`` the folder of the production bundle, empty for a first model."""
+    """Order of a training run. ``app_entry`` is ``"module:attribute"`` of an `AppSpec` that is not installed
+    by entry point; ``parent`` the folder of the production bundle, empty for a first model."""
 
     id: str
     app: str
@@ -69,7 +69,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended: ``approved``, ``refused`` (by the gate) or ``failed``."""
+    """Result of a job: ``approved``, ``refused`` (by the gate) or ``failed``."""
 
     state: str
     reason: str = ""
@@ -137,7 +137,7 @@ def read_spec(path: Path) -> JobSpec:
 
 
 def read_result(folder: Path) -> JobResult | None:
-    """How the job in ``folder`` ended; None if it has not, or if its result cannot be read."""
+    """Result of the job in ``folder``; None if it has none, or one that cannot be read."""
     try:
         return msgspec.json.decode((folder / RESULT).read_bytes(), type=JobResult)
     except (OSError, msgspec.MsgspecError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlmodel import Session, col
 
-from cloud_backend.registry import Registry
+from cloud_backend.registry.registry import Registry
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import JobRow, LabelRow, Node, SampleRow
 from cloud_backend.training import job as files

@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy import Engine, select, update
 from sqlmodel import Session, col
 
-from cloud_backend.registry import Registry
+from cloud_backend.registry.registry import Registry
 from cloud_backend.store.engine import read_only
 from cloud_backend.store.tables import JobRow
 from cloud_backend.training import job as files

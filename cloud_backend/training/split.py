@@ -1,4 +1,4 @@
-"""Which groups are held out for judging: the same answer on every machine, in every round.
+"""Groups that are held out for judging: the same answer on every machine, in every round.
 
 A group lies on one side by the hash of its name. Where all labelled groups would fall on one side,
 the one nearest to the border is moved over, so that there is something to learn from and something

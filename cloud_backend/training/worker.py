@@ -93,10 +93,11 @@ def run_job(spec: JobSpec, folder: Path, report: Report) -> JobResult:
     candidate = open_bundle(output, app=spec.app)
     check_golden(candidate)
 
+    measure = getattr(training, "judge", training.evaluate)
     report(0.8, "evaluating the candidate")
-    found = training.evaluate(candidate, for_judging, data_path)
+    found = measure(candidate, for_judging, data_path)
     report(0.9, "evaluating production on the same sets")
-    against = training.evaluate(parent, for_judging, data_path) if parent is not None else None
+    against = measure(parent, for_judging, data_path) if parent is not None else None
     virtual = {file.digest for file in spec.samples if file.virtual}
     labelled = [s.digest for s in for_judging if s.labels]
     held_out = HeldOut(len(labelled), len(virtual.intersection(labelled)), spec.unknown_training)
@@ -170,13 +171,13 @@ def main(path: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_cloud, name="cloud-watch", daemon=True).start()
     folder = path.parent
-    said = ""
+    printed = ""
     with (folder / PROGRESS).open("ab", buffering=0) as lines:
 
         def report(fraction: float, message: str) -> None:
-            nonlocal said
-            if message != said:
-                said = message
+            nonlocal printed
+            if message != printed:
+                printed = message
                 print(f"{fraction:4.0%}  {message}", flush=True)
             lines.write(msgspec.json.encode(Progress(fraction, message[:500])) + b"\n")
             if cancelled.is_set():

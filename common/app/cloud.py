@@ -20,11 +20,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import msgspec
 
 from common.app.training import Label
-from common.messages import Priority
+from common.messages import Event, Priority
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
     from sqlmodel import Session, SQLModel
+
+
+CLOUD_NODE = "(cloud)"
+"""Node of events that the cloud itself records; no device can have this name."""
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -52,7 +56,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RouteDeps(Protocol):
-    """What the cloud gives an app for its routes."""
+    """Dependencies of an app's routes, provided by the cloud."""
 
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
@@ -69,8 +73,24 @@ class RouteDeps(Protocol):
         """FastAPI dependency: the admin's principal; everybody else gets 403."""
         ...
 
+    @property
+    def read_sample(self) -> Any:
+        """FastAPI dependency, as a default: a function from the id of a stored sample to its arrays by name.
+
+        It raises `FileNotFoundError` and `SampleError`.
+        """
+        ...
+
     def add_label(self, session: Session, label: Label) -> None:
         """Keep a label; the caller commits."""
+        ...
+
+    def record(self, session: Session, name: str, app: CloudApp, site: str, events: Sequence[Event]) -> None:
+        """Store events of the cloud's own (`CLOUD_NODE`) for the app ``name`` and project them by ``app``.
+
+        They are kept as the events of nodes are: alarms are alerts, and a rebuild projects them again. The
+        caller commits.
+        """
         ...
 
     def labels(
@@ -127,9 +147,9 @@ class LabelProjection(Protocol):
 class Mount:
     """Routes beside ``/v1``, with an error format of their own.
 
-    ``error`` makes of a status and a text the status, the media type and the
-    body that are answered instead of a problem document, whoever refused (also the guard). ``open_paths``,
-    below the mount's, can be read by everybody.
+    ``error`` converts a status and a text to the status, media type and body of the answer, which
+    replaces every problem document, that of the authentication included.
+    ``open_paths``, below the mount's path, need no token.
     """
 
     router: APIRouter
@@ -139,7 +159,7 @@ class Mount:
 
 @runtime_checkable
 class RootMounts(Protocol):
-    """A `CloudApp` that speaks a standard whose paths are at the cloud's root."""
+    """A `CloudApp` with routes of a standard at the cloud's root."""
 
     def mounts(self, deps: RouteDeps) -> Mapping[str, Mount]:
         """Mounts by path (``/fhir``), behind the same access as all routes."""
@@ -161,12 +181,13 @@ class CloudContext:
 
     ``session(read_only=False)`` opens a SQLModel session on the store (True: it takes no lock); ``settings``
     is the app's part of the cloud's settings (``apps.<app>``), not checked yet; ``clock`` gives UTC
-    nanoseconds.
+    nanoseconds; ``record(session, site, events)`` is `RouteDeps.record` for this app.
     """
 
     session: Callable[..., AbstractContextManager[Session]]
     settings: Mapping[str, Any]
     clock: Callable[[], int]
+    record: Callable[[Session, str, Sequence[Event]], None]
 
 
 @runtime_checkable
@@ -174,5 +195,5 @@ class CloudPeriodicTasks(Protocol):
     """A `CloudApp` with work to do in the background. Only such an app has settings there."""
 
     def periodic_tasks(self, context: CloudContext) -> Sequence[PeriodicTask]:
-        """Tasks for a thread of the app's own, run while the cloud serves. Raises `ConfigError`."""
+        """Tasks for threads of their own, run while the cloud serves. Raises `ConfigError`."""
         ...

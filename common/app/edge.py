@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from common.arrays import Arrays
 from common.errors import ReadingError
 from common.messages import Event
 
 if TYPE_CHECKING:
     from common.bundle import Manifest
-
-
-Arrays = Mapping[str, NDArray[Any]]
-"""Named arrays: inputs and outputs of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +132,18 @@ class EdgeApp(Protocol):
 
     def restore(self, state: State) -> None:
         """Restore a state, possibly of an instance with another model version."""
+        ...
+
+
+@runtime_checkable
+class TimedEdgeApp(Protocol):
+    """An `EdgeApp` that also decides where no reading comes, such as on a camera that is gone."""
+
+    def pass_time(self, now_ns: int) -> Iterable[Event]:
+        """Decide on silence. Called about once a second with the node's time, between two readings.
+
+        What changes in the state without an event may be lost at a crash.
+
+        The readings of a recording stand for themselves: time that passes on the node is no silence of it.
+        """
         ...

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Base of the data of one type of event. The docstring of a subclass says when the event is sent."""
+    """Base of the data of one type of event. The docstring of a subclass describes the cause of the event."""
 
     TYPE: ClassVar[str]
     """Dotted, beginning with the app's name."""

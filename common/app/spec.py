@@ -6,8 +6,8 @@ An app is an `AppSpec` under the entry point group ``edgeloop.apps``. Its parts 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
@@ -40,6 +40,10 @@ class AppSpec:
                  (`common.edge.sensing.pseudonyms`)
     ``capacity`` the setting that bounds how many subjects are followed at a time (`common.subjects`); beside
                  it stands one ``forget_..._after_hours`` or ``_days``
+    ``own_settings`` those that only a node's own file decides, such as what may leave the device: no change
+                 from the cloud sets one (`common.edge.update.app_settings`)
+    ``check_source`` parameters, beside ``seed``, of the virtual source in ``edgeloop app check``: those with
+                 which it is quick
     ``ranges`` what each channel can read, ``{channel: (lowest, highest)}``, of an app that checks its
                  sensors: a value outside of it is reported, is not used, and clears no alarm
     """
@@ -61,6 +65,8 @@ class AppSpec:
     channels: tuple[str, ...] = ()
     rates_hz: tuple[float, float] | None = None
     alarm_ends: tuple[str, ...] = ()
+    own_settings: tuple[str, ...] = ()
+    check_source: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
 
     def load_events(self) -> EventTypes:
         """None are declared where ``events`` is empty."""

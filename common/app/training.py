@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from common.bundle import Bundle
 from common.app.edge import Sample
+from common.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,22 @@ class TrainContext:
     seed: int
     parameters: Mapping[str, Any]
     progress: Callable[[float, str], None]
+
+    def whole_number(self, name: str, default: int, maximum: int = 10_000) -> int:
+        """The parameter ``name``, from 1 to ``maximum``. Raises `TrainingError`."""
+        value = self.parameters.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= maximum:
+            raise TrainingError(
+                f"the parameter {name} must be a whole number from 1 to {maximum}, not {value!r}"
+            )
+        return value
+
+    def choice(self, name: str, known: Sequence[str], default: str) -> str:
+        """The parameter ``name``, one of ``known``. Raises `TrainingError`."""
+        value = self.parameters.get(name, default)
+        if value not in known:
+            raise TrainingError(f"the parameter {name} must be {' or '.join(known)}, not {value!r}")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +126,10 @@ class GateRule:
 class Training(Protocol):
     """The learning side of an app, imported only in training jobs and by ``edgeloop model``.
 
-    It may have ``check_parameters``: those with which ``edgeloop app check`` trains in seconds.
+    It may have ``check_parameters``: those with which ``edgeloop app check`` trains in seconds. Where
+    `evaluate` takes long it may have ``judge``, with the same arguments: what the gate compares models by.
+    ``starter_needs_data = True`` says that it makes no first model without a data set: a copy of the app then
+    begins with its starter.
     """
 
     gate: GateRule

@@ -1,1 +1,1 @@
-"""What the author of an app needs: `new_app` makes an app, `check` holds it to its contract."""
+"""Tools for the author of an app: `new_app` makes an app, `check` holds it to its contract."""

@@ -56,12 +56,17 @@ def _group() -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="App to check; or module:attribute.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of another bundle than the app's starter.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     postgresql: Annotated[
         str, typer.Option(help="URL of an empty PostgreSQL database for the projection as well.")
     ] = "",
 ) -> None:
     """Check that an app keeps its contract on node, cloud, pages and training; exit code 1 if it does not."""
+    from dataclasses import replace
+
     import structlog
 
     from common.app.spec import find_app
@@ -69,8 +74,10 @@ def check(
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
-    failed = 0
-    for result in run_checks(find_app(name), postgresql=postgresql):
+    spec, failed = find_app(name), 0
+    if bundle is not None:
+        spec = replace(spec, starter=bundle)
+    for result in run_checks(spec, postgresql=postgresql):
         failed += result.failed
         if json:
             print_object(result)

@@ -21,7 +21,7 @@ from typing import Any
 
 from common.app.spec import AppSpec, find_app, installed_apps
 from common.errors import ConfigError
-from common.training.starter import make_starter
+from common.training.starter import adopt_starter, make_starter
 
 TEMPLATE = "apps.template.app:SPEC"
 NAME_LIMIT = 40
@@ -130,8 +130,9 @@ def new_app(
 
     The project goes into the new folder ``out`` (``./NAME``), or, where ``out`` is the folder ``apps`` of a
     checkout of edgeloop, into ``apps/NAME``. The starter is made by the new app's own training, from the data
-    set in ``data_path`` or from virtual data. Raises `ConfigError` for a name or folder that is taken, and
-    what the training raises; nothing is left then.
+    set in ``data_path`` or from virtual data. Without ``data_path``, an app that learns from data sets only
+    begins with the starter of ``like``. Raises `ConfigError` for a name or folder that is taken, and what the
+    training raises; nothing is left then.
     """
     check_name(name)
     spec = find_app(TEMPLATE if like == "template" else like)
@@ -155,9 +156,12 @@ def new_app(
             (project / "pyproject.toml").write_text(_PYPROJECT.format(**names, extras=extras), "utf-8")
         with _importable(apps.parent if apps else project, renaming.new_package):
             made = find_app(f"{renaming.new_package}.app:SPEC")
-            make_starter(
-                made, folder / "starter", data_path=data_path, parameters=parameters, progress=progress
-            )
+            if data_path is None and getattr(made.load_train(), "starter_needs_data", False):
+                adopt_starter(spec, folder / "starter", name)
+            else:
+                make_starter(
+                    made, folder / "starter", data_path=data_path, parameters=parameters, progress=progress
+                )
     except BaseException:
         shutil.rmtree(project, ignore_errors=True)
         raise
@@ -212,16 +216,15 @@ def _write_readme(origin: Path, project: Path, renaming: Renaming, title: str) -
 
 
 def _write_tests(origin: Path, project: Path, renaming: Renaming) -> None:
-    """The tests that come with the app, or else those of the template that hold for every app."""
-    own = origin / "tests"
+    """The template's test of the contract, which holds for every app, and the tests of the app's own."""
     template = find_app(TEMPLATE)
     shared = Renaming(template.name, _package_of(template), renaming.new, renaming.new_package)
+    contract = template.starter.parent / "tests" / "test_contract.py"
+    sources = {contract.name: (contract, shared)}
+    sources |= {path.name: (path, renaming) for path in (origin / "tests").glob("*.py")}
     (project / "tests").mkdir()
-    sources = [(path, renaming) for path in own.glob("*.py")] if own.is_dir() else []
-    if not sources:
-        sources = [(template.starter.parent / "tests" / "test_contract.py", shared)]
-    for path, names in sources:
-        (project / "tests" / path.name).write_text(names.text(path.read_text("utf-8")), "utf-8")
+    for name, (path, names) in sources.items():
+        (project / "tests" / name).write_text(names.text(path.read_text("utf-8")), "utf-8")
 
 
 def _register(pyproject: Path, name: str) -> None:

@@ -74,7 +74,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Maximum batches per second and node, with bursts of two seconds; 0 is no limit."""
     node_bytes_per_s: Annotated[float, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
     """Maximum uncompressed bytes per second and node, with bursts of two seconds; 0 is no limit."""
-    limited_s: Positive = 1.0
+    retry_after_s: Positive = 1.0
     """Delay for a node that exceeds its rate."""
     projection_failures: Count = 4
     """Maximum events of one node and app per transaction that are isolated if their projection fails; beyond
@@ -87,9 +87,9 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Maximum number of quarantined items; the oldest are deleted first."""
     quarantine_bytes: Count = 16 * 1024 * 1024
     """Maximum bytes of quarantined items."""
-    retry_first_s: Positive = 0.2
+    retry_min_s: Positive = 0.2
     """First delay before retrying the database (full disk, connection lost); doubles."""
-    retry_last_s: Positive = 5.0
+    retry_max_s: Positive = 5.0
     """Maximum delay before retrying the database."""
 
 
@@ -102,16 +102,16 @@ class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Silence after which a node of a wave counts as failed."""
     failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
     """Share of failed nodes in a wave at which the rollout halts and reverts."""
-    absent_s: Positive = 7 * 86400.0
+    max_absence_s: Positive = 7 * 86400.0
     """Silence before the start of a rollout that excludes a node from its waves."""
-    tick_s: Positive = 1.0
+    check_interval_s: Positive = 1.0
     """Interval of health checks of a rollout."""
 
 
 class TufSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The update repository."""
 
-    timestamp_s: Positive = 86400.0
+    timestamp_validity_s: Positive = 86400.0
     """Validity of the timestamp; renewed at half of it."""
 
 

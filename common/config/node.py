@@ -18,7 +18,7 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Maximum delay before telemetry and decided readings are written together; alarms and events are written
     immediately, with everything that waits. A crash loses what waits, unless the source can go back. 0 writes
     every time, which wears out flash memory."""
-    checkpoint_s: Positive = 600.0
+    checkpoint_interval_s: Positive = 600.0
     """Maximum time between two full writes of the app's state; the readings in between are kept and processed
     again after a crash."""
 
@@ -34,20 +34,20 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Maximum number of batches sent and not acknowledged."""
     ack_timeout_s: Positive = 5.0
     """Silence after which a batch is resent."""
-    reconnect_first_s: Positive = 0.5
+    reconnect_min_s: Positive = 0.5
     """First delay before reconnecting; doubles, with jitter."""
-    reconnect_last_s: Positive = 30.0
+    reconnect_max_s: Positive = 30.0
     """Maximum delay before reconnecting."""
     catch_up_events_per_s: Positive = 20000.0
     """Rate at which a backlog is sent after an outage."""
-    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    drain_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
     """Maximum time that a stopping node waits for waiting events and local alarms to be sent."""
 
 
 class OtaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Model updates of the node."""
 
-    poll_s: Positive = 60.0
+    poll_interval_s: Positive = 60.0
     """Mean polling interval for deployments; jittered by 20 %."""
     shadow_readings: Annotated[int, msgspec.Meta(ge=0)] = 50
     """Readings that a candidate processes beside the live model before it takes over."""
@@ -61,13 +61,13 @@ class OtaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Grace period before the minimum speed applies; also the read timeout."""
     failure_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     """Share of failed inferences in shadow or soak at which a model is rejected."""
-    latency_factor: Positive = 5.0
+    max_latency_factor: Positive = 5.0
     """Maximum latency as a multiple of the previous model's (and of the model's own limit)."""
     crash_limit: Count = 2
     """Process starts within the soak after which the model is rejected."""
-    soak_readings: Count = 10
+    min_soak_readings: Count = 10
     """Minimum number of readings in a soak."""
-    disagreement_limit: Positive = 0.25
+    max_disagreement: Positive = 0.25
     """Maximum difference from the previous model's output on a reading that is not novel to it, as a share of
     the output's golden range."""
     disagreement_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
@@ -96,7 +96,7 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Address of /metrics and /healthz; loopback by default."""
     port: Port = 0
     """Their port; 0 picks a free one and writes it to ``telemetry.port`` in the data folder."""
-    health_s: Positive = 15.0
+    health_interval_s: Positive = 15.0
     """Time between health events."""
 
 
@@ -131,9 +131,9 @@ class LocalAlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """File with the password; empty for none."""
     timeout_s: Positive = 5.0
     """Maximum time for one attempt; a program that runs longer is killed."""
-    give_up_after_s: Positive = 3600.0
+    retry_timeout_s: Positive = 3600.0
     """Time for which an alarm is retried at a failing output before it is dropped there and reported."""
-    queue: Count = 256
+    queue_alarms: Count = 256
     """Maximum number of alarms that wait for an output; beyond it the oldest is dropped and reported."""
 
 
@@ -150,8 +150,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     app: str = ""
     """App to run."""
-    source: str = ""
-    """URI of the source."""
+    source: str | list[str] = ""
+    """URI of the source, or a list of several, which take turns."""
     data: str = "edgeloop-node"
     """Folder of the node's state."""
     profile: str = ""
@@ -170,6 +170,12 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: ClockSettings = ClockSettings()
     settings: dict[str, Any] = {}
     """The app's own settings."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """URIs of the sources."""
+        found = (self.source,) if isinstance(self.source, str) else tuple(self.source)
+        return tuple(uri for uri in found if uri)
 
 
 class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What a node does with its cloud: sends events, finds models, uploads samples. Nothing without an enrolment.
+"""Link of a node to its cloud: sends events, finds models, uploads samples. Nothing without an enrolment.
 
 ``uplink``     sends and receives (`common.edge.delivery.uplink`)
 ``update``     finds models (`common.edge.update.update_client`), at once where the cloud hints at one
@@ -44,7 +44,7 @@ class CloudLink:
         """The samples; kept without an enrolment too, for a cloud that may come."""
         if settings.curation.enabled:
             self.curation = Curation(folder / "samples", app, enrolment, settings.curation, clock)
-        self._drain_s = settings.uplink.drain_s
+        self._drain_timeout_s = settings.uplink.drain_timeout_s
         self._stopping = threading.Event()
         self._check_now = threading.Event()
         self.uplink: Uplink | None = None
@@ -80,6 +80,7 @@ class CloudLink:
                 clock=clock,
                 broker_moved=move_broker,
                 reserve_bytes=lambda: outbox.room_bytes,
+                app_settings=models.app_settings,
             )
         except BaseException:
             uplink.close()
@@ -113,15 +114,15 @@ class CloudLink:
         self._check_now.set()
 
     def stop(self) -> None:
-        """End the threads; the uplink once it has drained, or after ``uplink.drain_s``."""
+        """End the threads; the uplink once it has drained, or after ``uplink.drain_timeout_s``."""
         if self.curation is not None:
             self.curation.stop()
         if self.uplink is not None:
-            self.uplink.stop(self._drain_s)
+            self.uplink.stop(self._drain_timeout_s)
 
     def join(self, threads: NodeThreads) -> None:
         """Wait for the threads, after `stop`."""
-        threads.join("uplink", self._drain_s + JOIN_S)
+        threads.join("uplink", self._drain_timeout_s + JOIN_S)
         for name in ("curation", "update"):
             threads.join(name, JOIN_S)
 

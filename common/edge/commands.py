@@ -63,7 +63,12 @@ def _text(value: Any) -> str:
 @app.command()
 def run(
     name: Annotated[str | None, typer.Option("--app", help="App to run; or module:attribute.")] = None,
-    source: Annotated[str | None, typer.Option(help="Source, such as virtual:turbofan?seed=7.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Source, such as virtual:turbofan?seed=7. Repeat it for several, which take turns."
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the node's state.")] = None,
     enrolment: Annotated[
         Path | None, typer.Option(help="File of `edgeloop fleet enrol`; needed once, then kept in --data.")
@@ -90,13 +95,13 @@ def run(
 
     overrides: dict[str, Any] = {
         "app": name,
-        "source": source,
+        "source": source or None,
         "data": str(data) if data else None,
         "profile": profile,
         "speed": speed,
     }
     settings = load(NodeSettings, file=config, environment=os.environ, overrides=overrides)
-    for option, value in (("--app", settings.app), ("--source", settings.source)):
+    for option, value in (("--app", settings.app), ("--source", settings.sources)):
         if not value:
             raise typer.BadParameter("is missing, on the command line and in the settings", param_hint=option)
     known = known_enrolment(Path(settings.data), enrolment, cloud)
@@ -120,7 +125,7 @@ def events(
     from common.messages import priority_of
 
     try:
-        least = priority_of(priority)
+        min_priority = priority_of(priority)
     except MessageError as error:
         raise typer.BadParameter(str(error), param_hint="--priority") from None
     ended = threading.Event().wait if follow else _do_not_wait
@@ -130,7 +135,7 @@ def events(
         for item in events_of(data, ended, lambda: _acked(data)):
             if isinstance(item, int):
                 passed += item
-            elif priority_of(item.event.priority) >= least and not printer.show(
+            elif priority_of(item.event.priority) >= min_priority and not printer.show(
                 item.facts(), as_json=as_json
             ):
                 return
@@ -184,15 +189,15 @@ def list_settings(
             typer.echo(f"{setting.name} = {setting.default}\n    {setting.help}")
 
 
-def known_enrolment(data: Path, given: Path | None, cloud_url: str | None) -> Enrolment | None:
-    """The enrolment in ``data``, or the ``given`` one, which is kept there. Raises `ConfigError`."""
+def known_enrolment(data: Path, named: Path | None, cloud_url: str | None) -> Enrolment | None:
+    """The enrolment in ``data``, or the ``named`` one, which is kept there. Raises `ConfigError`."""
     from common import durable
 
     kept = data / ENROLMENT
-    origin = given or kept
+    origin = named or kept
     if not origin.is_file():
-        if given is not None:
-            raise ConfigError(f"there is no enrolment file {given}: edgeloop fleet enrol makes one")
+        if named is not None:
+            raise ConfigError(f"there is no enrolment file {named}: edgeloop fleet enrol makes one")
         if cloud_url is not None:
             raise ConfigError(
                 "--cloud needs an enrolment: edgeloop fleet enrol NODE --out FILE, then --enrolment FILE"
@@ -203,7 +208,7 @@ def known_enrolment(data: Path, given: Path | None, cloud_url: str | None) -> En
         enrolment = msgspec.json.decode(content, type=Enrolment)
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"{origin} is not an enrolment: {error}") from error
-    if given is not None:
+    if named is not None:
         data.mkdir(parents=True, exist_ok=True)
         durable.write(kept, content, mode=0o600)
     return msgspec.structs.replace(enrolment, cloud_url=cloud_url) if cloud_url else enrolment

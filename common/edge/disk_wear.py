@@ -1,4 +1,4 @@
-"""What a node costs its disk: bytes that this process had written, as a rate. Flash memory wears by it."""
+"""Disk wear by a node: bytes that this process had written, as a rate. Flash memory wears by it."""
 
 from __future__ import annotations
 

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 FILE = "losses.json"
 REMEMBERED_NS = 24 * 3_600_000_000_000
-"""How long after the last loss of a kind a node is not healthy."""
+"""Time after the last loss of a kind for which a node is unhealthy."""
 SAVE_EVERY_NS = 60_000_000_000
 _HOUR_NS = 3_600_000_000_000
 
 
 class Kind(StrEnum):
-    """What can be lost."""
+    """Kinds of losses."""
 
     EVENTS = "events"
     """Given up for the disk budget, refused by the cloud, or lost in a damaged outbox."""

@@ -47,10 +47,10 @@ from common.edge.node_health import NodeHealth
 from common.edge.node_models import NodeModels
 from common.edge.process_end import Ending, ProcessEnd
 from common.edge.processing.processing import Processing
-from common.edge.sensing.continued_source import continued
+from common.edge.processing.reading_queue import ReadingQueue
 from common.edge.sensing.pseudonyms import keep_secret
+from common.edge.sensing.several_sources import combine, open_sources
 from common.edge.sensing.source_reader import SourceReader
-from common.edge.sensing.sources import ReadingQueue, open_source
 from common.edge.telemetry import PORT_FILE, NodeMetrics, TelemetryServer
 from common.edge.threads import JOIN_S, NodeThreads
 from common.edge.update.tuf_client import signed_until_ns
@@ -113,8 +113,7 @@ class Node:
 
     def _open_models(self, opened: ExitStack) -> None:
         settings, spec = self._settings, self.spec
-        self.source: Source = open_source(settings.source, spec, settings.speed, self._folder)
-        opened.callback(self.source.close)
+        self._sources = opened.enter_context(open_sources(settings, spec, self._folder))
         killed = self._end is not None and self._end.previous is Ending.KILLED
         self.models = NodeModels(settings, spec, self._folder, self._clock, killed=killed)
         self.losses = Losses(self._folder, self._clock)
@@ -126,13 +125,13 @@ class Node:
             source,
             settings.outbox.budget_bytes,
             self._clock,
-            stream=settings.source,
+            stream="\n".join(each.name for each in self._sources),
         )
         opened.callback(self.outbox.close)
         horizon_s, signed_ns = settings.clock.horizon_days * 86400, signed_until_ns(self._folder / "tuf")
         latest_ns = latest_plausible_ns(horizon_s, signed_ns)
         self._clock_watch = ClockWatch(self._folder, self.outbox, self._clock, latest_ns)
-        self.source = continued(self.source, settings.source, self._folder, self.outbox.position())
+        self.source: Source = combine(self._sources, self._folder, self.outbox.position())
 
     def _open_processing(
         self,
@@ -167,9 +166,9 @@ class Node:
             self._clock,
             node=self.name,
             virtual=self.source.virtual,
-            health_s=settings.telemetry.health_s,
+            health_interval_s=settings.telemetry.health_interval_s,
             commit_interval_s=settings.outbox.commit_interval_s,
-            checkpoint_s=settings.outbox.checkpoint_s,
+            checkpoint_interval_s=settings.outbox.checkpoint_interval_s,
             health=self.health.event_data,
             committed=self._on_commit,
         )
@@ -215,7 +214,7 @@ class Node:
             self.spec.name,
             self.models.version,
             self.models.profile.name,
-            self._settings.source,
+            ", ".join(each.name for each in self._sources),
             self._telemetry.port,
         )
 
@@ -230,7 +229,7 @@ class Node:
         self.processing.stop()
         threads.join("process", JOIN_S)
         self.cloud.stop()
-        self.local_delivery.stop(self._settings.uplink.drain_s)
+        self.local_delivery.stop(self._settings.uplink.drain_timeout_s)
         self.cloud.join(threads)
         self.processing.platform.count_losses()
         self.losses.save(at_once=True)

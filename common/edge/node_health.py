@@ -12,16 +12,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from common.app.edge import Source
+from common.app.spec import AppSpec
 from common.config.node import NodeSettings
+from common.edge.cloud_link import CloudLink
+from common.edge.delivery.local_delivery import LocalDelivery
+from common.edge.delivery.outbox import Outbox
 from common.edge.disk_wear import DiskWear, written_bytes
-from common.edge.sensing.source_reader import SourceState
+from common.edge.losses import Losses
+from common.edge.node_models import NodeModels
+from common.edge.processing.processing import Processing
+from common.edge.processing.reading_queue import ReadingQueue
+from common.edge.sensing.several_sources import LiveSources
+from common.edge.sensing.source_reader import SourceReader, SourceState
 from common.edge.sensing.sources import parse_uri
 from common.edge.telemetry import NodeMetrics
-
-if TYPE_CHECKING:
-    from common.edge.node import Node
 
 SILENT_S = 60.0
 """Silence of the process thread after which the node is not healthy."""
@@ -30,10 +37,27 @@ STUCK_S = 10.0
 PROBLEM_CHARACTERS = 300
 
 
+class NodeParts(Protocol):
+    """The parts of a node that its health is read from."""
+
+    spec: AppSpec
+    name: str
+    site: str
+    source: Source
+    reader: SourceReader
+    queue: ReadingQueue
+    processing: Processing
+    models: NodeModels
+    outbox: Outbox
+    local_delivery: LocalDelivery
+    cloud: CloudLink
+    losses: Losses
+
+
 class NodeHealth:
     """Reads the parts of ``node``; any thread may call it. ``check_clock`` runs before each health event."""
 
-    def __init__(self, node: Node, metrics: NodeMetrics, check_clock: Callable[[], None]) -> None:
+    def __init__(self, node: NodeParts, metrics: NodeMetrics, check_clock: Callable[[], None]) -> None:
         self._node = node
         self._metrics = metrics
         self._check_clock = check_clock
@@ -42,7 +66,7 @@ class NodeHealth:
         self._counted: dict[int, float] = {}
 
     def problems(self) -> list[str]:
-        """What keeps the node from being healthy."""
+        """Problems that make the node unhealthy."""
         return [*self._faults(), *self._node.losses.problems()]
 
     def _faults(self) -> Iterator[str]:
@@ -54,6 +78,10 @@ class NodeHealth:
             yield f"the process thread has been silent for {silent_s:.0f} s"
         if node.reader.state is SourceState.FAILED:
             yield f"the source fails: {node.reader.detail}"
+        if isinstance(node.source, LiveSources):
+            for name, detail in sorted(node.source.failing.copy().items()):
+                hidden = node.spec.pseudonyms  # Either may name a person.
+                yield "one of the sources fails" if hidden else f"the source {name} fails: {detail}"
         if node.local_delivery.alarms.problem:
             yield f"alarms are not sent at the machine: {node.local_delivery.alarms.problem}"
         if node.cloud.uplink is not None and node.cloud.uplink.shared:
@@ -79,7 +107,7 @@ class NodeHealth:
             "provider": node.models.profile.providers[0],
             "app": node.spec.name,
             "virtual": node.source.virtual,
-            "source": parse_uri(settings.source).scheme,
+            "source": ",".join(sorted({parse_uri(uri).scheme for uri in settings.sources})),
             "tags": [*node.models.profile.tags, *settings.tags],
             "site": node.site,
             "edgeloop": installed_version("edgeloop"),
@@ -106,6 +134,7 @@ class NodeHealth:
             "local_alarms_waiting": node.local_delivery.alarms.waiting,
             "local_alarms_problem": node.local_delivery.alarms.problem[:500],
             "rollout": node.models.slots.state.rollout,
+            "settings_version": node.models.app_settings.version,
             "ok": not problems,
             "problems": [problem[:PROBLEM_CHARACTERS] for problem in problems],
             **({"updates": node.cloud.update_client.facts()} if node.cloud.update_client is not None else {}),
@@ -125,13 +154,14 @@ class NodeHealth:
             "queue": len(node.queue),
             "outbox_events": outbox.events,
             "outbox_bytes": outbox.size_bytes,
-            "dropped": node.queue.dropped,
+            "dropped": node.queue.dropped + node.queue.dropped_before,
+            "dropped_by": dict(node.queue.dropped_by),
             "unusable": processing.platform.problems.count("unusable"),
             "refused_subjects": processing.platform.refused.subjects,
             "refused_readings": processing.platform.refused.readings,
             "given_up": outbox.dropped,
-            "drift": processing.drift.drifting,
-            "bytes_raw": processing.raw_bytes,
+            "drift": processing.decisions.drift.drifting,
+            "bytes_raw": processing.decisions.raw_bytes,
             "soak_ok": health.soak_ok,
             "confirmed": health.confirmed,
             "virtual": node.source.virtual,
@@ -172,18 +202,19 @@ class NodeHealth:
             "epoch": node.outbox.epoch,
             "acked_seq": node.outbox.acked_seq,
             "readings": health.readings,
-            "dropped": node.queue.dropped,
+            "dropped": node.queue.dropped + node.queue.dropped_before,
+            "dropped_by": dict(node.queue.dropped_by),
             "samples": self._samples(),
         }
 
     def _samples(self) -> dict[str, Any]:
-        """Why samples come or do not come: novelty and drift of the readings, limits, budget."""
+        """Conditions for samples: novelty and drift of the readings, limits, budget."""
         node = self._node
-        novelty = node.processing.drift.novelty
+        novelty = node.processing.decisions.drift.novelty
         found = {
             "novelty": round(novelty[0], 4) if novelty else None,
             "novelty_threshold": novelty[1] if novelty else None,
-            "drift": node.processing.drift.drifting,
+            "drift": node.processing.decisions.drift.drifting,
         }
         if node.cloud.curation is None:
             return {**found, "detail": "curation is switched off (curation.enabled)"}
@@ -195,7 +226,7 @@ class NodeHealth:
         metrics.outbox_events.set(node.outbox.events)
         metrics.outbox_bytes.set(node.outbox.size_bytes)
         metrics.connected.set(node.cloud.uplink is not None and node.cloud.uplink.connected)
-        metrics.drift.set(node.processing.drift.drifting)
+        metrics.drift.set(node.processing.decisions.drift.drifting)
         metrics.model.clear()
         metrics.model.labels(health.version, health.slot, health.step).set(1)
         samples_bytes = node.cloud.curation.bytes_sent if node.cloud.curation else 0

@@ -10,9 +10,9 @@ from common.app.edge import EdgeApp, EdgeContext
 from common.app.spec import AppSpec
 from common.bundle import Bundle
 from common.clock import Clock
-from common.config.loader import convert
 from common.config.node import NodeSettings
 from common.edge.update.adoption import Adoption
+from common.edge.update.app_settings import AppSettings
 from common.edge.update.slots import Slots
 from common.model.inference import OnnxModel, load_model
 from common.model.load_test import load_proven
@@ -28,7 +28,6 @@ class NodeModels:
         """Load the live model. Raises `EdgeloopError` for an unknown profile, wrong settings of the app, or
         where no whole model is left."""
         self._spec = spec
-        self._app_settings = settings.settings
         self.profile: Profile = find_profile(settings.profile)
         self.slots = Slots(
             folder / "slots",
@@ -38,7 +37,15 @@ class NodeModels:
             clock=clock,
             killed=killed,
         )
-        self.adoption = Adoption(self.slots, self._create_app, settings.ota, clock)
+        deployed = self.slots.state.content.settings
+        self.app_settings = AppSettings(spec, settings.settings, folder, deployed)
+        try:
+            self.adoption = Adoption(self.slots, self._create_app, settings.ota, clock)
+        except Exception as error:
+            if not self.app_settings.version:
+                raise
+            self.app_settings.leave_out(error)
+            self.adoption = Adoption(self.slots, self._create_app, settings.ota, clock)
 
     @property
     def version(self) -> str:
@@ -50,7 +57,6 @@ class NodeModels:
         return load_proven(bundle, self.profile)
 
     def _create_app(self, bundle: Bundle, changes: Mapping[str, Any]) -> tuple[EdgeApp, OnnxModel]:
-        tree = {**self._app_settings, **changes}
-        app_settings = convert(self._spec.settings, tree, f"settings of {self._spec.name}")
+        app_settings = self.app_settings.settings(changes)
         model = load_model(bundle, self.profile)
         return self._spec.load_edge()(EdgeContext(app_settings, model)), model

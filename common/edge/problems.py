@@ -48,7 +48,7 @@ class Problems:
                 log.warning("%s: %s", kind, detail)
 
     def count(self, kind: str) -> int:
-        """How often it happened since the start."""
+        """Number of occurrences since the start."""
         problem = self._problems.get(kind)
         return problem.count if problem else 0
 

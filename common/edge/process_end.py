@@ -1,4 +1,4 @@
-"""How the previous process on a node's data folder ended: cleanly, by a crash, or killed from outside.
+"""End of the previous process on a node's data folder: cleanly, by a crash, or killed from outside.
 
 A model is blamed for a crash, not for a kill or a power cut. The cases:
 
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 MARK = "process.json"
 TRACE = "crash.log"
 TRACE_SHOWN = 2000
-"""Most characters of a trace that are logged."""
+"""Maximum logged length of a trace, in characters."""
 
 
 class Ending(StrEnum):
-    """How a process ended."""
+    """End of a process."""
 
     CLEAN = "clean"
     CRASHED = "crashed"

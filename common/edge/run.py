@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -13,9 +14,11 @@ from common.app.spec import find_app
 from common.config.node import Enrolment, NodeSettings
 from common.edge.node import Node
 from common.logs import Layout, set_up_logging
-from common.private import restrict_new_files
+from common.private import forbid_core_dumps, restrict_new_files
 
 log = logging.getLogger(__name__)
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_node(
@@ -35,17 +38,10 @@ def run_node(
     at once. Raises `EdgeloopError` if the node cannot start.
     """
     restrict_new_files()
+    forbid_core_dumps()
     set_up_logging(Layout.JSON if json_log else Layout.CONSOLE)
     ended = threading.Event()
-
-    def drain(number: int, _frame: Any) -> None:
-        log.info("%s: draining", signal.Signals(number).name)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        ended.set()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, drain)
+    _end_on_signal(ended)
     node = Node(
         settings,
         enrolment,
@@ -59,3 +55,27 @@ def run_node(
     node.start()
     ended.wait()
     return node.stop()
+
+
+def _end_on_signal(ended: threading.Event) -> None:
+    """Set ``ended`` at the first SIGTERM or SIGINT; a second one ends the process at once.
+
+    A thread reads the signal's number from a pipe. Python calls handlers in the main thread only, which never
+    calls one for a signal that came just before it began to wait without a timeout.
+    """
+    numbers, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+
+    def end() -> None:
+        (number,) = os.read(numbers, 1)
+        log.info("%s: draining", signal.Signals(number).name)
+        ended.set()
+
+    def restore(_number: int, _frame: Any) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_DFL)
+
+    threading.Thread(target=end, name="signals", daemon=True).start()
+    for each in ENDING:
+        signal.signal(each, restore)

@@ -29,6 +29,8 @@ from common import durable
 from common.errors import ConfigError
 
 PORT_FILE = "telemetry.port"
+STOP_INTERVAL_S = 0.1
+"""Longest wait of a closing server for its loop."""
 Healthz = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether the node does its work, and the facts behind that."""
 
@@ -90,7 +92,9 @@ class TelemetryServer(ThreadingHTTPServer):
         self.metrics = metrics
         self.healthz = healthz
         super().__init__((host, port), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, name="telemetry", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(STOP_INTERVAL_S,), name="telemetry", daemon=True
+        )
         self._thread.start()
         durable.write(folder / PORT_FILE, f"{self.port}\n".encode())
 

@@ -29,7 +29,9 @@ the broker allows. A replay has no effect:
 
 Two devices with one identity do not mix: if a batch of another session overlaps the stored events of its
 epoch and differs from them, the cloud accepts nothing of it and answers ``forked``; the device continues in
-a new epoch with all it keeps. While sessions alternate, acks say ``shared``.
+a new epoch with all it keeps. While sessions alternate, acks carry ``shared``.
+A session that does not hold the epoch continues it only if all that the device keeps of it agrees with the
+stored events; until then its ack has the last seq that agrees.
 
 ============  ==========================================================
 `addressing`  names of sites and nodes, and their MQTT topics
@@ -65,7 +67,7 @@ from common.messages.batches import (
     encode_batch,
     plain_size,
 )
-from common.messages.control import Ack, Hint, Status, decode, digest, encode
+from common.messages.control import Ack, Hint, SettingsChange, Status, decode, digest, encode
 from common.messages.events import (
     EVENT_LIMIT_BYTES,
     GAP_TYPE,
@@ -115,6 +117,7 @@ __all__ = [
     "Hint",
     "Malformed",
     "Priority",
+    "SettingsChange",
     "Status",
     "TimeQuality",
     "Topics",

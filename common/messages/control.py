@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
     """The cloud's answer: all of ``epoch`` up to ``high_water_mark`` is committed.
 
     ``limited`` names a batch (`common.sealing.name_of`) that was dropped unread because the node exceeds its
-    rate: resend it after ``limited_s``.
+    rate: resend it after ``retry_after_s``.
     """
 
     epoch: str
@@ -31,7 +31,7 @@ class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
     shared: bool = False
     """Another device is connected under this node's identity."""
     limited: str = ""
-    limited_s: float = 0.0
+    retry_after_s: float = 0.0
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,12 +44,23 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     session: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
+class SettingsChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A change of the app's settings on one node; the highest version wins.
+
+    ``settings`` is a JSON Merge Patch (RFC 7396) on the settings of the node's file and of the deployment.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    settings: dict[str, Any] = {}
+
+
 class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests an action of a node. A node ignores an ``action`` that it does not know.
 
     ``deployment``: check for another model; ``golden``: run the golden cases of the live model on this
-    device; ``revert``: from ``version`` back to the previous model. None of them names a model to run: an
-    attacker in control of the broker can only choose among models that the node has verified itself.
+    device; ``revert``: from ``version`` back to the previous model; ``settings``: change the app's settings
+    by ``change``. None of them names a model to run: an attacker in control of the broker can only choose
+    among models that the node has verified itself.
     """
 
     action: str
@@ -59,6 +70,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
     """Session of the addressed node; it ignores a hint to another session."""
     number: int = 0
     """Increases with each hint, so that none counts twice."""
+    change: SettingsChange | None = None
 
 
 def encode(message: Ack | Status | Hint) -> bytes:

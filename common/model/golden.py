@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from common.bundle import Bundle, TensorSpec
 from common.errors import ArraysError, GoldenCaseFailed, InferenceError
 
 CASES_LIMIT = 1024
-"""Most golden cases of a bundle."""
+"""Maximum number of golden cases of a bundle."""
 CASES_TIMEOUT_S = 60.0
 """Longest time for all golden cases of a bundle, each run once."""
 ROUNDS = 3
@@ -31,7 +32,7 @@ RUNS = 9
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """What the golden cases showed: number of cases and the median time of a run in the best round."""
+    """Result of the golden cases: number of cases and the median time of a run in the best round."""
 
     cases: int
     latency_ms: float
@@ -44,7 +45,8 @@ def check_golden(
 
     Raises `GoldenCaseFailed`, with the case, the output and by how much.
     """
-    cases = run_golden(bundle, model, _compare)
+    tolerance = model.manifest.tolerance
+    cases = run_golden(bundle, model, partial(_compare, tolerance))
     best = min(_round(model, cases, timer) for _ in range(ROUNDS)) * 1e3
     if best > bundle.manifest.limits.latency_ms:
         raise GoldenCaseFailed(
@@ -57,13 +59,14 @@ def check_golden(
 def run_golden(
     bundle: Bundle,
     model: Model,
-    judge: Callable[[Bundle, int, Arrays, Arrays], None] | None = None,
+    judge: Callable[[str, Arrays, Arrays], None] | None = None,
 ) -> list[dict[str, NDArray[Any]]]:
-    """Run each golden case once and give its outputs, with the expected ones, to ``judge``; the inputs.
+    """Run each golden case once and give its name, outputs and expected outputs to ``judge``; the inputs.
 
-    Raises `GoldenCaseFailed`, also after `CASES_TIMEOUT_S`.
+    The outputs are those expected of the model file that is loaded. Raises `GoldenCaseFailed`, also after
+    `CASES_TIMEOUT_S`.
     """
-    inputs, expected = _golden(bundle)
+    inputs, expected = _golden(bundle, model.manifest.model)
     cases = [
         _case(inputs, bundle.manifest.inputs, index) for index in range(_count(bundle, inputs, expected))
     ]
@@ -78,13 +81,14 @@ def run_golden(
         except InferenceError as error:
             raise GoldenCaseFailed(f"{bundle.version} fails on golden case {index}: {error}") from error
         if judge is not None:
-            judge(bundle, index, outputs, {name: value[index] for name, value in expected.items()})
+            where = f"golden case {index} of {bundle.version} ({model.manifest.model})"
+            judge(where, outputs, {name: value[index] for name, value in expected.items()})
     return cases
 
 
 def output_scales(bundle: Bundle) -> dict[str, float]:
     """Largest minus smallest value of every numeric output over the golden cases, where that is not 0."""
-    _, expected = _golden(bundle)
+    _, expected = _golden(bundle, bundle.manifest.model)
     spreads = {
         name: float(np.max(value) - np.min(value))
         for name, value in expected.items()
@@ -93,9 +97,9 @@ def output_scales(bundle: Bundle) -> dict[str, float]:
     return {name: spread for name, spread in spreads.items() if spread > 0}
 
 
-def _golden(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+def _golden(bundle: Bundle, model: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     try:
-        return bundle.golden()
+        return bundle.golden(model)
     except (OSError, ArraysError) as error:
         raise GoldenCaseFailed(f"the golden cases of {bundle.version} cannot be read: {error}") from error
 
@@ -125,9 +129,11 @@ def _case(
 
 
 def _compare(
-    bundle: Bundle, index: int, outputs: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
+    tolerances: Mapping[str, float],
+    where: str,
+    outputs: Mapping[str, NDArray[Any]],
+    expected: Mapping[str, NDArray[Any]],
 ) -> None:
-    where = f"golden case {index} of {bundle.version}"
     for name, wanted in expected.items():
         if name not in outputs:
             raise GoldenCaseFailed(f"{where}: the model has no output {name!r}")
@@ -141,7 +147,7 @@ def _compare(
         numbers = got.reshape(wanted.shape).astype(np.float64)
         if not np.all(np.isfinite(numbers)):
             raise GoldenCaseFailed(f"{where}: {name} holds NaN or infinity")
-        tolerance = bundle.manifest.tolerance.get(name, 0.0)
+        tolerance = tolerances.get(name, 0.0)
         difference = float(np.max(np.abs(numbers - wanted))) if wanted.size else 0.0
         if not difference <= tolerance:
             raise GoldenCaseFailed(f"{where}: {name} is off by {difference:.4g}; allowed are {tolerance:.4g}")

@@ -1,4 +1,7 @@
-"""A bundle's model in ONNX Runtime, with the provider and the threads of the device's profile.
+"""A bundle's model in the runtime that fits it and the device, with the threads of the device's profile.
+
+Of a bundle's model files the device's profile prefers one (`Manifest.preferred`). It runs in ONNX Runtime,
+or in OpenVINO (`common.model.openvino_session`) if it is for that.
 
 The manifest's inputs and outputs are checked against the model when it is loaded, and every input against the
 manifest when it runs, so that a wrong shape is an error with a name instead of a wrong number. NaN or
@@ -27,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.app.edge import Arrays
-from common.bundle import Bundle, Manifest, TensorSpec
+from common.arrays import Arrays
+from common.bundle import Bundle, Manifest, TensorSpec, Variant
 from common.errors import BundleIncompatible, InferenceError
 from common.model.onnx_file import check_model_file
 from common.model.profile import Profile
@@ -39,6 +42,7 @@ MEMORY_LIMIT_BYTES = 2 * 1024**3
 MEMORY_SHARE = 0.5
 CPU_PROVIDER = "CPUExecutionProvider"
 CPU = ((CPU_PROVIDER, dict[str, Any]()),)
+OPENVINO = "openvino"
 _ONNX_TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -77,7 +81,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RunTime:
-    """How long a run took, and how much of that was work: two models are compared by their work.
+    """Duration of a run, and its share of work: two models are compared by their work.
 
     On a processor ``work_s`` is what the calling thread was given of it, so that waiting for other processes,
     of which the model that runs second does more, is no model's fault. On an accelerator it is ``wall_s``.
@@ -88,7 +92,11 @@ class RunTime:
 
 
 class OnnxModel:
-    """`common.app.edge.Model` over an ONNX Runtime session. ``on_run`` is called after each run."""
+    """`common.app.edge.Model` over a session. ``on_run`` is called after each run.
+
+    ``manifest`` is that of the model file (`Manifest.of_variant`); ``session`` is one of ONNX Runtime, or has
+    its methods.
+    """
 
     def __init__(self, manifest: Manifest, session: Any) -> None:
         self.manifest = manifest
@@ -103,6 +111,11 @@ class OnnxModel:
     def provider(self) -> str:
         """The execution provider that is in use."""
         return self._session.get_providers()[0]
+
+    @property
+    def session(self) -> Any:
+        """The session itself, for measurements: nothing is checked, nothing is counted."""
+        return self._session
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name, as the manifest lists them.
@@ -181,7 +194,7 @@ def _make_arena() -> None:
 
 
 def open_session(path: Path, providers: Sequence[tuple[str, dict[str, Any]]] = CPU, threads: int = 1) -> Any:
-    """An ONNX Runtime session of a model file: the only way in which models are opened.
+    """An ONNX Runtime session of a model file: the only way in which models are opened there.
 
     A node runs a model in it, and training and the gate judge the same model in it. It runs on one thread if
     the model is small. Raises `BundleIncompatible`.
@@ -204,7 +217,30 @@ def open_session(path: Path, providers: Sequence[tuple[str, dict[str, Any]]] = C
 
 
 def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
-    """The bundle's model, ready to run. Raises `BundleIncompatible` with the reason if it cannot be."""
+    """The bundle's model for a device, ready to run. Raises `BundleIncompatible` if it cannot be loaded."""
+    return load_variant(bundle, bundle.manifest.preferred(profile.runtimes, profile.precision), profile)
+
+
+def load_variant(bundle: Bundle, variant: Variant, profile: Profile) -> OnnxModel:
+    """One of the bundle's model files, ready to run. Raises as `load_model`."""
+    manifest = bundle.manifest.of_variant(variant)
+    path = bundle.path / variant.file
+    if variant.runtime == OPENVINO:
+        from common.model.openvino_session import open_openvino_session
+
+        session = open_openvino_session(path, profile.intra_op_threads)
+    else:
+        session = open_session(path, _providers(profile), profile.intra_op_threads)
+    _check(manifest, "input", manifest.inputs, session.get_inputs(), str(path))
+    _check(manifest, "output", manifest.outputs, session.get_outputs(), str(path))
+    needed = {node.name for node in session.get_inputs()} - {spec.name for spec in manifest.inputs}
+    if needed:
+        raise BundleIncompatible(f"{path} needs inputs that its manifest lacks: {sorted(needed)}")
+    return OnnxModel(manifest, session)
+
+
+def _providers(profile: Profile) -> list[tuple[str, dict[str, Any]]]:
+    """The profile's providers that are installed. Raises `BundleIncompatible` if none is."""
     import onnxruntime
 
     installed = onnxruntime.get_available_providers()
@@ -218,15 +254,7 @@ def load_model(bundle: Bundle, profile: Profile) -> OnnxModel:
             f"profile {profile.name} wants one of {', '.join(profile.providers)}; "
             f"the installed ONNX Runtime has {', '.join(installed)}"
         )
-    session = open_session(bundle.model_path(), providers, profile.intra_op_threads)
-    _check(bundle.manifest, "input", bundle.manifest.inputs, session.get_inputs(), str(bundle.path))
-    _check(bundle.manifest, "output", bundle.manifest.outputs, session.get_outputs(), str(bundle.path))
-    needed = {node.name for node in session.get_inputs()} - {spec.name for spec in bundle.manifest.inputs}
-    if needed:
-        raise BundleIncompatible(
-            f"the model in {bundle.path} needs inputs that its manifest lacks: {sorted(needed)}"
-        )
-    return OnnxModel(bundle.manifest, session)
+    return providers
 
 
 def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:

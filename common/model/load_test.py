@@ -5,7 +5,7 @@ tiled, operators that are slow), and can crash the runtime. `prove` finds that o
 CPU, whose memory and time are bounded by the system; the process of the node or cloud loads only what has
 passed. Outputs and latency are judged afterwards, on the device (`common.model.golden`).
 
-``python -m common.model.load_test BUNDLE MEMORY_BYTES TIMEOUT_S`` is the child.
+``python -m common.model.load_test BUNDLE MEMORY_BYTES TIMEOUT_S [FILE RUNTIME]`` is the child.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from common.bundle import Bundle, open_bundle
+import msgspec
+
+from common.bundle import ONNX_RUNTIME, Bundle, Variant, open_bundle
 from common.errors import BundleError, BundleIncompatible, GoldenCaseFailed
 from common.model.golden import run_golden
-from common.model.inference import OnnxModel, load_model, model_memory_bytes
+from common.model.inference import OnnxModel, load_variant, model_memory_bytes
 from common.model.profile import Profile
 
 TIMEOUT_S = 120.0
@@ -32,18 +34,28 @@ _REFUSED, _FAILED_GOLDEN = 3, 4
 _CPU = Profile("proof", ("CPUExecutionProvider",), 1, "float32", lambda: False)
 
 
-def prove(bundle: Bundle, *, memory_bytes: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+def prove(
+    bundle: Bundle,
+    variant: Variant | None = None,
+    *,
+    memory_bytes: int | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
     """Check that ``bundle`` loads and runs within ``memory_bytes`` (`model_memory_bytes`) and ``timeout_s``.
 
-    Raises `BundleIncompatible` for a model that cannot be loaded, needs more, or ends the process, and
+    Every model file is run in ONNX Runtime, or only ``variant``, in its own runtime. Raises
+    `BundleIncompatible` for a model that cannot be loaded, needs more, or ends the process, and
     `GoldenCaseFailed` for golden cases that cannot be run.
     """
     limit_bytes = memory_bytes or model_memory_bytes()
-    command = [sys.executable, "-P", "-m", "common.model.load_test", str(bundle.path), str(limit_bytes)]
+    limits = [str(limit_bytes), str(math.ceil(timeout_s))]
+    command = [sys.executable, "-P", "-m", "common.model.load_test", str(bundle.path), *limits]
+    if variant is not None:
+        command += [variant.file, variant.runtime]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         ended = subprocess.run(
-            [*command, str(math.ceil(timeout_s))],
+            command,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -68,9 +80,10 @@ def prove(bundle: Bundle, *, memory_bytes: int | None = None, timeout_s: float =
 
 
 def load_proven(bundle: Bundle, profile: Profile) -> OnnxModel:
-    """`load_model` after `prove`. Raises what either raises."""
-    prove(bundle)
-    return load_model(bundle, profile)
+    """`load_model` after `prove` of the model file that it loads. Raises what either raises."""
+    variant = bundle.manifest.preferred(profile.runtimes, profile.precision)
+    prove(bundle, variant)
+    return load_variant(bundle, variant, profile)
 
 
 def _limit(memory_bytes: int, timeout_s: int) -> None:
@@ -94,12 +107,21 @@ def _data_bytes() -> int:
 
 def main() -> int:
     """Load and run the bundle under limits; what is wrong with it goes to standard output."""
-    import_module("onnxruntime")  # its own memory is not the model's
-    path, memory_bytes, timeout_s = sys.argv[1:]
+    path, memory_bytes, timeout_s, *only = sys.argv[1:]
+    file, runtime = only or ("", ONNX_RUNTIME)
+    try:
+        import_module(runtime)  # its own memory is not the model's
+    except ImportError as error:
+        sys.stdout.write(f"{runtime} is not installed: {error}")
+        return _REFUSED
     _limit(int(memory_bytes), int(timeout_s))
     try:
         bundle = open_bundle(Path(path))
-        run_golden(bundle, load_model(bundle, _CPU))
+        for variant in bundle.manifest.model_files():
+            if file and (variant.file, variant.runtime) != (file, runtime):
+                continue
+            in_runtime = msgspec.structs.replace(variant, runtime=runtime)
+            run_golden(bundle, load_variant(bundle, in_runtime, _CPU))
     except GoldenCaseFailed as error:
         sys.stdout.write(str(error))
         return _FAILED_GOLDEN

@@ -1,4 +1,4 @@
-"""Hardware profile: ONNX Runtime provider, threads and precision of a device.
+"""Hardware profile: runtimes, ONNX Runtime providers, threads and precision of a device.
 
 A profile is one file under the entry point group ``edgeloop.profiles``. `find_profile` inspects the device:
 of the profiles that recognise it and whose provider the installed ONNX Runtime has, the most specific wins.
@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from common.bundle import ONNX_RUNTIME
 from common.errors import ConfigError
 
 
@@ -21,9 +22,9 @@ class Profile:
     """One kind of device.
 
     ``providers`` are ONNX Runtime's execution providers in order of preference; those that are not
-    installed are skipped. ``precision`` is what the device runs fastest (``int8``, ``float16``,
-    ``float32``). ``detect`` returns whether this is such a device; ``rank`` orders the profiles that say so,
-    highest first.
+    installed are skipped. ``precision`` is the fastest on the device (``int8``, ``float16``,
+    ``float32``): of a bundle's variants for one of ``runtimes``, the one of that precision is used.
+    ``detect`` returns whether this is such a device; ``rank`` orders the detected profiles, highest first.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Profile:
     detect: Callable[[], bool]
     rank: int = 0
     tags: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = (ONNX_RUNTIME,)
     provider_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 

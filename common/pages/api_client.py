@@ -38,6 +38,14 @@ class ApiClient:
         answer = await self._send("POST", path, body=body or {})
         return answer.json() if answer.content else None
 
+    async def upload(self, path: str, content: bytes, media_type: str, **query: Any) -> Any:
+        """The JSON answer of ``POST path?query`` with a file as its body."""
+        return (await self._send("POST", path, query=query, content=content, media_type=media_type)).json()
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON answer of ``PUT path``."""
+        return (await self._send("PUT", path, body=body)).json()
+
     async def delete(self, path: str) -> None:
         """``DELETE path``."""
         await self._send("DELETE", path)
@@ -49,10 +57,15 @@ class ApiClient:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        media_type: str = "",
     ) -> httpx.Response:
         params = {key: value for key, value in (query or {}).items() if value is not None}
+        headers = self._headers | ({"Content-Type": media_type} if media_type else {})
         try:
-            answer = await self._client.request(method, path, params=params, json=body, headers=self._headers)
+            answer = await self._client.request(
+                method, path, params=params, json=body, content=content, headers=headers
+            )
         except httpx.HTTPError as error:
             raise ApiError(0, f"the cloud does not answer: {error}") from error
         if answer.is_error:

@@ -190,17 +190,26 @@ class Drawing(
 
 
 class Chart:
-    """An ECharts chart. ``name`` describes it to screen readers."""
+    """An ECharts chart. ``name`` describes it to screen readers.
+
+    One without data has the class ``unfilled`` until the first `show`.
+    """
 
     def __init__(self, name: str, options: Mapping[str, Any], *, height_px: int = 260) -> None:
         self._name = name
         self.element = Drawing().classes("chart").style(f"height: {height_px}px")
         self.element.props["options"] = self._complete(options)
+        self._unfilled = not any(each.get("data") for each in options.get("series", ()))
+        if self._unfilled:
+            self.element.classes("unfilled")
         self.element.props["role"] = "img"
         self.element.props["aria-label"] = name
 
     def show(self, options: Mapping[str, Any]) -> None:
         """Show these options; unchanged options are not sent."""
+        if self._unfilled:
+            self._unfilled = False
+            self.element.classes(remove="unfilled")
         new = self._complete(options)
         if new != self.element.props["options"]:
             self.element.props["options"] = new
@@ -221,10 +230,13 @@ class Chart:
             "textStyle": {"fontFamily": "inherit"},
             "grid": {"left": 8, "right": 16, "top": 36, "bottom": 8, "containLabel": True},
             "tooltip": {"trigger": "axis", "confine": True},
-            "legend": {"top": 0, "left": 0, "textStyle": {"color": grey}, "icon": "roundRect"},
             **options,
         }
+        legend = {"top": 0, "left": 0, "textStyle": {"color": grey}, "icon": "roundRect"}
+        complete["legend"] = {**legend, **options.get("legend", {})}
         for name in ("xAxis", "yAxis"):
             if isinstance(complete.get(name), dict):
                 complete[name] = {**axis, **complete[name]}
+            elif name in complete:
+                complete[name] = [{**axis, **each} for each in complete[name]]
         return complete

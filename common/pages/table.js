@@ -1,6 +1,6 @@
 // A table: text only, so what a node sent can be nothing but text. Stacks on narrow screens (style.css).
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-const FAR_S = 3650 * 86400; // a recording's time: its date says more than its age, as does one that is still to come
+const FAR_S = 3650 * 86400; // a recording's time: shown as a date, as is a time in the future
 
 export default {
   props: { caption: String, columns: Array, rows: Array, empty_text: String, empty_hint: String },

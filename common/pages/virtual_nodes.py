@@ -1,4 +1,4 @@
-"""Which nodes run a virtual source: every page that shows their data says so."""
+"""Nodes with a virtual source: every page that shows their data marks it as simulated."""
 
 from __future__ import annotations
 

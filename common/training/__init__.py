@@ -1,1 +1,1 @@
-"""What the training of every app needs: ONNX graphs, lineage, starters. A node never imports this package."""
+"""Building blocks of training: ONNX graphs, lineage, starters. A node never imports this package."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 Shape = Sequence[int | str]
@@ -26,7 +27,7 @@ class GraphBuilder:
         self._nodes: list[Any] = []
         self._initializers: list[Any] = []
 
-    def constant(self, name: str, value: Any) -> str:
+    def constant(self, name: str, value: ArrayLike) -> str:
         """Add an initializer; its name."""
         from onnx import numpy_helper
 

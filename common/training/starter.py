@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from common.app.spec import AppSpec
 from common.app.training import TrainContext
-from common.bundle import Bundle, open_bundle, seal
+from common.bundle import MANIFEST, Bundle, file_digest, open_bundle, seal
 from common.errors import TrainingError
 from common.model.golden import check_golden
 from common.model.inference import load_model
@@ -50,3 +51,16 @@ def make_starter(
     slices = {name: f.value for name, f in metrics.slices.items() if not f.recorded}
     seal(output, msgspec.structs.replace(bundle.manifest, figures=measured, slices=slices))
     return open_bundle(output, app=spec.name)
+
+
+def adopt_starter(origin: AppSpec, output: Path, app: str) -> Bundle:
+    """Copy the starter of ``origin`` into the new folder ``output`` as that of ``app``.
+
+    Its lineage names the starter that it was beside the data of that one; its figures are those of it.
+    """
+    bundle = open_bundle(origin.starter, app=origin.name)
+    shutil.copytree(origin.starter, output, ignore=shutil.ignore_patterns(MANIFEST))
+    source = {f"starter of {origin.name} {bundle.version}": file_digest(origin.starter / MANIFEST)}
+    manifest = bundle.manifest
+    lineage = msgspec.structs.replace(manifest.lineage, data=manifest.lineage.data | source)
+    return seal(output, msgspec.structs.replace(manifest, app=app, lineage=lineage))

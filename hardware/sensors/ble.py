@@ -47,7 +47,7 @@ ANSWER_S = 10.0
 
 
 class Strap(Protocol):
-    """What is used of ``bleak.BleakClient``."""
+    """The used part of ``bleak.BleakClient``."""
 
     async def connect(self) -> Any: ...
 

@@ -1,4 +1,4 @@
-"""What straps send over Bluetooth Low Energy, byte by byte. No radio here.
+"""Messages of straps over Bluetooth Low Energy, byte by byte. No radio here.
 
 Heart Rate Measurement: Bluetooth SIG, Heart Rate Service 1.0, 3.1. Polar's ECG: *Polar Measurement Data
 Specification for 3rd party* (in the repository of Polar's BLE SDK): a frame is one byte of measurement type
@@ -34,7 +34,7 @@ _ALREADY = 6
 
 @dataclass(frozen=True, slots=True)
 class HeartRate:
-    """A heart rate measurement. ``contact`` and ``energy_kj`` are None where the strap does not say."""
+    """A heart rate measurement. ``contact`` and ``energy_kj`` are None where the strap does not send them."""
 
     heart_rate_bpm: int
     rr_s: tuple[float, ...]
@@ -80,7 +80,7 @@ def decode_ecg(packet: bytes) -> EcgFrame:
 
 
 def start_refused(packet: bytes) -> str | None:
-    """Why the strap did not start, from what its control point answered; None if it did.
+    """Reason of a failed start, from the answer of the strap's control point; None if it started.
 
     Raises `ReadingError` for what is no answer to a start.
     """

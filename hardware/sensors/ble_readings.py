@@ -28,7 +28,7 @@ class EcgChunks:
 
     A strap's clock that is set while it streams, or drifts away, is not followed: the samples are counted on
     by the node's clock, so that they stay within `CLOCKS_APART_NS` of their arrival, and a `ReadingError` of
-    the kind ``changed`` says so.
+    the kind ``changed`` reports it.
     """
 
     def __init__(self, subject: str, samples: int, position: int) -> None:

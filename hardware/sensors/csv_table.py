@@ -28,7 +28,7 @@ ENCODINGS = ("utf-8", "cp1252", "latin-1")
 ATTRIBUTES = ("run", "cycle")
 RESERVED = ("subject", "captured", *ATTRIBUTES)
 MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "---"})
-"""What stands in a cell without a value, in lower case; the channel is NaN then."""
+"""Texts of a cell without a value, in lower case; the channel is NaN then."""
 LARGEST_WHOLE = 2**53
 LARGEST_NS = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +46,7 @@ class FormError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a file is written. Without ``delimiter`` the header decides."""
+    """Format of a file. Without ``delimiter`` the header decides."""
 
     delimiter: str | None = None
     decimal: str = "."
@@ -57,7 +57,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a row holds. ``subject`` and ``captured_ns`` are None where the file has no such column."""
+    """Content of a row. ``subject`` and ``captured_ns`` are None where the file has no such column."""
 
     subject: str | None
     captured_ns: int | None

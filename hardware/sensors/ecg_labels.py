@@ -1,11 +1,11 @@
-"""Which signals of a recording are an ECG, by their labels and units: one decision for every file format.
+"""ECG signals of a recording, by their labels and units: one rule for every file format.
 
-A signal is an ECG if its label says so: the word ``ECG`` or ``EKG`` (``ECG1``, ``EKG1-EKG2``, ``ECG LA-RA``,
+A signal is an ECG by its label: the word ``ECG`` or ``EKG`` (``ECG1``, ``EKG1-EKG2``, ``ECG LA-RA``,
 ``EEG EKG1-REF``) beside nothing but leads, electrodes and words such as *lead* or *channel*; or the name of
 a lead alone (``II``, ``aVR``, ``V5``, ``MLII``, ``MCL1``, ``CM5``). ``ECG HR`` and ``EEG C4`` are none.
-Where no label says so, the file is refused with its labels; ``leads=`` picks any signal in volts.
+Without such a label, the file is refused with its labels; ``leads=`` picks any signal in volts.
 
-A lead with a minus sign (``-aVR``), or called inverted, is what it says: it keeps the sign in its name,
+A lead with a minus sign (``-aVR``), or called inverted, keeps the sign in its name,
 and its samples are as they are stored. Two signals of one name: the second is renamed, and that is reported.
 """
 
@@ -57,7 +57,7 @@ def millivolts_in(unit: str) -> float | None:
 
 
 def ecg_name(label: str) -> str | None:
-    """The lead that a label says, or the label itself if it says ECG without a lead; None if it is no ECG.
+    """The lead in a label, or the label itself for an ECG without a lead; None if it is no ECG.
 
     >>> ecg_name("ECG II"), ecg_name("EKG1-EKG2"), ecg_name("ECG -aVR"), ecg_name("C4")
     ('II', 'EKG1-EKG2', '-aVR', None)
@@ -97,7 +97,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which signals are read, by their number in the file, under which names; what was left out is said."""
+    """The signals to read: number in the file and name of each; those left out are reported."""
 
     signals: tuple[int, ...]
     names: tuple[str, ...]
@@ -105,7 +105,7 @@ class Chosen:
 
 
 def choose(signals: Sequence[Labelled], wanted: Sequence[str] | None, where: str) -> Chosen:
-    """The ECG of a file: the signals called ``wanted``, or all that say that they are one.
+    """The ECG of a file: the signals called ``wanted``, or all that are one by their label.
 
     Raises `SourceFormatError` naming ``where`` if there is none, or a wanted one is not there.
     """
@@ -186,6 +186,4 @@ def _none_said(
         f"; {names[number]} is in {signals[number].unit or 'no unit'!r}, no voltage" for number in ecg[:3]
     )
     example = names[volts[0]]
-    return (
-        f"{where}: no label says that its signal is an ECG{odd}. It has {there}: choose with leads={example}"
-    )
+    return f"{where}: no label marks its signal as an ECG{odd}. It has {there}: choose with leads={example}"

@@ -8,8 +8,8 @@ patient field is not read either: the subject is the file's name. The start has 
 is taken for UTC. Its year is that of an EDF+ recording field (``Startdate 02-MAR-2191``) where there is one,
 since the start date has two digits for it.
 
-`hardware.sensors.ecg_labels` says which signals are an ECG. What is wrong with a file that can still be read
-is reported before its first chunk.
+`hardware.sensors.ecg_labels` decides which signals are an ECG. Defects of a file that can still be read
+are reported before its first chunk.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header of a file. ``records`` is -1 where the recorder was stopped before it could say."""
+    """The header of a file. ``records`` is -1 if the recorder stopped before it wrote the number."""
 
     kind: str
     recorded_ns: int | None
@@ -211,7 +211,7 @@ class EdfFile:
         self.stretches = tuple(self._find_stretches())
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the file."""
+        """Defects of the file."""
         yield from self._chosen.problems
         if self.recorded_ns is None:
             yield f"{self._path}: its start is no date; the time of reading stands for it (or give start=)"
@@ -261,26 +261,26 @@ class EdfFile:
         return Stretch(begin * self._per_record, (end - begin) * self._per_record, first)
 
     def _late_ns(self) -> int:
-        """How much later than the header's start the first data record began: a fraction of a second."""
+        """Delay of the first data record after the header's start: a fraction of a second."""
         onset = self._onset(0) if self.header.kind.startswith("EDF+") else None
         return round((onset or Decimal()) * 10**9)
 
     def _onset(self, record: int) -> Decimal | None:
-        """When a data record began, from the first annotation in it (2003, 2.2.4)."""
-        keeper = next((s for s in self.header.signals if s.label == ANNOTATIONS), None)
-        if keeper is None:
+        """Begin of a data record, from the first annotation in it (2003, 2.2.4)."""
+        annotations = next((s for s in self.header.signals if s.label == ANNOTATIONS), None)
+        if annotations is None:
             return None
-        words = self._stored(record, 1)[0, keeper.begin : keeper.begin + keeper.samples]
+        words = self._stored(record, 1)[0, annotations.begin : annotations.begin + annotations.samples]
         found = _ONSET.match(words.tobytes())
         return Decimal(found[1].decode()) if found else None
 
     def _onsets(self) -> list[float]:
-        """When each data record began."""
+        """Begin of each data record."""
         onsets: list[float] = []
         for record in range(self._records):
             onset = self._onset(record)
             if onset is None:
-                raise SourceFormatError(f"{self._path}: data record {record + 1} does not say when it began")
+                raise SourceFormatError(f"{self._path}: data record {record + 1} has no time of its begin")
             onsets.append(float(onset))
         if any(b <= a for a, b in pairwise(onsets)):
             raise SourceFormatError(f"{self._path}: its data records are not in order of time")

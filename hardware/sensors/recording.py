@@ -1,8 +1,8 @@
-"""A recorded signal, given in chunks as it was recorded: what ``wfdb:`` and ``edf:`` share.
+"""A recorded signal in chunks of its recorded rate: the common part of ``wfdb:`` and ``edf:``.
 
 Position ``p`` is the chunk ``p`` (from 1). A chunk never reaches over a gap in the recording: a gap shows in
 ``first_sample``, the index of a chunk's first sample counted from the recording's begin with the gaps in it,
-and in the time of capture. In real time a chunk is given when its last sample is over.
+and in the time of capture. In real time a chunk is yielded when its last sample is over.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Recording(Protocol):
     recorded_ns: int | None
     """Start as the file has it, which may be outside of what 64 bits hold; None where it has none."""
     low_pass_hz: float | None
-    """Upper edge of the recorder's filter; None where the file does not say."""
+    """Upper edge of the recorder's filter; None if the file has none."""
     stretches: tuple[Stretch, ...]
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the file, though it can be read."""
+        """Defects of a file that can still be read."""
         ...
 
     def read(self, first: int, count: int) -> NDArray[np.float64]:
@@ -72,9 +72,9 @@ class Recording(Protocol):
 
 
 class RecordingSource:
-    """`common.app.edge.Source` over a recording. Its problems are given first, each as a `ReadingError`.
+    """`common.app.edge.Source` over a recording. Its problems are yielded first, each as a `ReadingError`.
 
-    The attribute ``last`` (true) marks the last reading; ``low_pass_hz`` stands where the file says it.
+    The attribute ``last`` (true) marks the last reading; ``low_pass_hz`` is that of the file, if any.
     """
 
     live = False
@@ -151,7 +151,7 @@ def _identity(recording: Recording) -> str:
 
 
 def wanted_leads(uri: SourceUri) -> tuple[str, ...] | None:
-    """The leads that the URI asks for; None for all. Raises `SourceFormatError` for an unknown parameter."""
+    """The leads in the URI; None for all. Raises `SourceFormatError` for an unknown parameter."""
     unknown = sorted(set(uri.parameters) - set(PARAMETERS))
     if unknown:
         raise SourceFormatError(f"{uri.scheme}: does not know {unknown[0]!r}; it has {', '.join(PARAMETERS)}")
@@ -160,7 +160,7 @@ def wanted_leads(uri: SourceUri) -> tuple[str, ...] | None:
 
 
 def paced(recording: Recording, uri: SourceUri, speed: float) -> RecordingSource:
-    """The source over ``recording`` as the URI's parameters ask. Raises `SourceFormatError`."""
+    """The source over ``recording`` by the URI's parameters. Raises `SourceFormatError`."""
     text = uri.parameters.get("chunk_s", "1")
     try:
         chunk_s = float(text)

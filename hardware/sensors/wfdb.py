@@ -4,9 +4,9 @@ Written from the WFDB Applications Guide (Moody, PhysioNet): header(5) and signa
 80, 160 and 212, several signals in a file, several samples of a signal in a frame, a byte offset. Records of
 several segments, skewed signals and other formats are refused by name.
 
-`hardware.sensors.ecg_labels` says which signals are an ECG. A value that stands for "no sample" is NaN. What
-is wrong with a record that can still be read is reported before its first chunk: a file that ends early, a
-checksum that does not agree, a signal without a gain (200 steps a millivolt are assumed, as header(5) says),
+`hardware.sensors.ecg_labels` decides which signals are an ECG. A value for "no sample" is NaN. Defects of a
+record that can still be read are reported before its first chunk: a file that ends early, a
+checksum that does not agree, a signal without a gain (200 steps a millivolt are assumed, by header(5)),
 a gain that cannot be (its samples are NaN).
 
 A relative path that is not there is looked for under ``EDGELOOP_DATA``.
@@ -74,7 +74,7 @@ class SignalFile:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Where a signal is in the frames of its file."""
+    """Position of a signal in the frames of its file."""
 
     file: SignalFile
     signal: Signal
@@ -121,7 +121,7 @@ class WfdbRecord:
         self.stretches = (Stretch(0, self._frames * per_frame, 0),)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the record; reads it once for the checksums."""
+        """Defects of the record; reads it once for the checksums."""
         yield from self._choice_problems
         if self.header.start and self.recorded_ns is None:
             yield (

@@ -37,7 +37,7 @@ def _three_bytes(raw: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How samples lie in a file: ``samples`` of them in ``size`` bytes, and which value is none."""
+    """Layout of samples in a file: ``samples`` of them in ``size`` bytes, and the value for none."""
 
     samples: int
     size: int
@@ -77,7 +77,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A record's header. ``frames`` is 0 where it is not said; ``start`` is the start as it is written."""
+    """A record's header. ``frames`` is 0 if it is absent; ``start`` is the start as it is written."""
 
     record: str
     rate_hz: float

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, inspect
 from sqlmodel import Session, SQLModel
 
-from cloud_backend.store.engine import open_store, sqlite_url
 from common.app.cloud import CloudApp
+from tests.cloud_backend.stores import migrated_postgresql, migrated_sqlite, migrated_store
+
+__all__ = ["engine", "migrated_postgresql", "migrated_sqlite", "migrated_store", "session"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path, cloud_app: CloudApp) -> Iterator[Engine]:
-    sqlite = request.param == "sqlite"
-    url = sqlite_url(tmp_path / "store.sqlite") if sqlite else request.getfixturevalue("postgres").url()
-    engine = open_store(url)
+@pytest.fixture
+def engine(migrated_store: Engine, cloud_app: CloudApp) -> Engine:
     tables: list[Any] = [inspect(table).local_table for table in cloud_app.tables()]
-    SQLModel.metadata.create_all(engine, tables=tables)
-    yield engine
-    engine.dispose()
+    SQLModel.metadata.create_all(migrated_store, tables=tables)
+    return migrated_store
 
 
 @pytest.fixture

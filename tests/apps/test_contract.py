@@ -7,12 +7,12 @@ import pytest
 from cloud_backend.app_check import CHECKS as CLOUD_CHECKS
 from common.authoring.check import AppUnderCheck, run_check
 from common.authoring.check.node import CHECKS as NODE_CHECKS
-from tests.apps.contract import installed
+from tests.apps.contract import installed, names
 
 CHECKS = {check.name: check for check in (*NODE_CHECKS, *CLOUD_CHECKS)}
 
 
-@pytest.fixture(scope="module", params=installed())
+@pytest.fixture(scope="module", params=names())
 def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AppUnderCheck:
     return AppUnderCheck(installed()[request.param], tmp_path_factory.mktemp("check"))
 

@@ -1,4 +1,4 @@
-"""What the cloud's tests share: a store of each kind."""
+"""Fixtures of the cloud's tests: a store of each kind."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from cloud_backend.store.engine import open_store, sqlite_url
+from cloud_backend.store.engine import sqlite_url
+from tests.cloud_backend.stores import migrated_postgresql, migrated_sqlite, migrated_store
 
-__all__ = ["database", "either_database", "engine", "limit_file_size", "new_url"]
+__all__ = [
+    "database",
+    "either_database",
+    "engine",
+    "limit_file_size",
+    "migrated_postgresql",
+    "migrated_sqlite",
+    "migrated_store",
+    "new_url",
+]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -25,11 +35,9 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]
 
 
 @pytest.fixture
-def engine(new_url: Callable[[], str]) -> Iterator[Engine]:
+def engine(migrated_store: Engine) -> Engine:
     """An open store with all migrations."""
-    engine = open_store(new_url())
-    yield engine
-    engine.dispose()
+    return migrated_store
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An app that learns: its model's gain is the mean of what its labels say. For tests of training.
+"""An app that learns: its model's gain is the mean of its labels. For tests of training.
 
 ``parameters`` of a job make it misbehave: ``gain`` (take this one), ``wait`` (report progress until it is
 cancelled), ``hang`` (never report), ``die`` (end without a word), ``raise``, ``other_version``, ``noise``.
@@ -15,19 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Engine
-from sqlmodel import Session
 
-from cloud_backend.store.tables import LabelRow
-from cloud_backend.training.samples import SampleStore, digest_of
-from cloud_backend.training.upload_rows import Announced
 from common.app.spec import AppSpec
 from common.app.training import Figure, GateRule, LabelledSample, Metrics, TrainContext
 from common.bundle import Bundle
 from common.errors import DatasetError, TrainingError
 from common.model.inference import load_model
 from common.model.profile import find_profile
-from common.samples import encode_sample
 from tests.builders import WIDTH, make_app, make_bundle
 
 NAME = "learner"
@@ -41,26 +35,26 @@ def make_learner(starter: Path) -> AppSpec:
 
 
 def train(context: TrainContext) -> Bundle:
-    asked = context.parameters
-    print("training with", dict(asked), flush=True)
-    if asked.get("raise"):
+    parameters = context.parameters
+    print("training with", dict(parameters), flush=True)
+    if parameters.get("raise"):
         raise TrainingError("there is nothing to learn from")
-    if asked.get("set") and context.data_path is not None:
+    if parameters.get("set") and context.data_path is not None:
         raise DatasetError(f"{context.data_path} has no such set")
-    if asked.get("die"):
+    if parameters.get("die"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if asked.get("noise"):
-        sys.stdout.write("x" * int(asked["noise"]))
+    if parameters.get("noise"):
+        sys.stdout.write("x" * int(parameters["noise"]))
         sys.stdout.flush()
-    while asked.get("hang"):
+    while parameters.get("hang"):
         time.sleep(0.05)
-    while asked.get("wait"):
+    while parameters.get("wait"):
         context.progress(0.5, "waiting")
         time.sleep(0.01)
     gains = [label.body["gain"] for sample in context.samples for label in sample.labels]
     context.progress(0.9, f"{len(gains)} labels")
-    gain = float(asked.get("gain", np.mean(gains) if gains else 1.0))
-    version = "other" if asked.get("other_version") else context.version
+    gain = float(parameters.get("gain", np.mean(gains) if gains else 1.0))
+    version = "other" if parameters.get("other_version") else context.version
     return make_bundle(context.output, version=version, app=NAME, gain=gain)
 
 
@@ -79,36 +73,8 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     )
 
 
-def store_labelled(engine: Engine, samples: SampleStore, groups: int, gain: float) -> list[str]:
-    """Store one labelled sample in each of ``groups`` groups, and give their names."""
-    names = [f"machine-{n}/run-1" for n in range(groups)]
-    for number, group in enumerate(names):
-        content = encode_sample({"values": np.full(16, float(number))})
-        announced = Announced(
-            NAME, "m", group, number, {"novelty": 1.0}, {}, len(content), digest_of(content)
-        )
-        upload = samples.begin("n1", announced)
-        with samples.piece("n1", upload.id, 0) as piece:
-            piece.write(content)
-    with Session(engine) as session:
-        session.add_all(
-            LabelRow(
-                app=NAME,
-                subject="m",
-                group=group,
-                kind="outcome",
-                body={"gain": gain},
-                source="test",
-                created_ns=number,
-            )
-            for number, group in enumerate(names)
-        )
-        session.commit()
-    return names
-
-
 def __getattr__(name: str) -> AppSpec:
-    """``SPEC``, made when a worker asks for it: its starter lies where the test says."""
+    """``SPEC``, made when a worker loads it; its starter is in the folder of the test."""
     if name != "SPEC":
         raise AttributeError(name)
     return make_learner(Path(os.environ["LEARNER_STARTER"]))

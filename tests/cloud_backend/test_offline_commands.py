@@ -60,7 +60,7 @@ def test_a_backup_and_the_brokers_files_leave_a_line(engine: Engine, tmp_path: P
     ]
 
 
-def test_a_restore_says_who_did_it_to_the_clouds_next_start(engine: Engine, tmp_path: Path) -> None:
+def test_a_restore_is_recorded_with_its_person_at_the_next_start(engine: Engine, tmp_path: Path) -> None:
     run("backup", "--data", tmp_path / "cloud", "--out", tmp_path / "b.tar")
     run("restore", tmp_path / "b.tar", "--data", tmp_path / "again")
     mark = read_restored(tmp_path / "again")

@@ -25,5 +25,5 @@ def test_jitter_shortens_a_wait_by_at_most_half() -> None:
 
 
 @given(st.integers(0, 10**9), st.floats(0.001, 1e3), st.floats(0.001, 1e6))
-def test_any_number_of_failures_has_a_wait(failures: int, first_s: float, last_s: float) -> None:
-    assert 0 < backoff_s(first_s, last_s, failures) <= last_s
+def test_any_number_of_failures_has_a_wait(failures: int, min_s: float, max_s: float) -> None:
+    assert 0 < backoff_s(min_s, max_s, failures) <= max_s

@@ -1,4 +1,4 @@
-"""A bundle that opens is whole; one that is not says what is wrong with it."""
+"""A bundle that opens is whole; the error for another names the fault."""
 
 from __future__ import annotations
 

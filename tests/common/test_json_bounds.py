@@ -1,4 +1,4 @@
-"""What is taken as JSON, and how a stored text is shown."""
+"""Bounds of accepted JSON, and display of a stored text."""
 
 from __future__ import annotations
 
@@ -57,3 +57,13 @@ def test_what_no_reader_could_show_is_refused(text: str | bytes) -> None:
 def test_what_is_within_the_bounds_is_read(text: str, value: object) -> None:
     assert json_bounds.read(text) == value or value is None
     assert json_bounds.shown(text) == json_bounds.read(text)
+
+
+@pytest.mark.parametrize(("value", "number"), [(3, 3), (-2.5, -2.5), (2**63 - 1, 2**63 - 1), (0, 0)])
+def test_a_finite_number_is_kept(value: object, number: float) -> None:
+    assert json_bounds.finite_number(value) == number
+
+
+@pytest.mark.parametrize("value", [True, None, "3", [3], float("nan"), float("-inf"), 2**63, 1e300])
+def test_any_other_value_is_no_finite_number(value: object) -> None:
+    assert json_bounds.finite_number(value) is None

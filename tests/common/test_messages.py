@@ -120,7 +120,7 @@ def head_of(**changes: object) -> bytes:
     return zstandard.compress(json.dumps([element]).encode())
 
 
-def test_a_head_tells_what_the_node_still_keeps() -> None:
+def test_a_head_states_what_the_node_still_keeps() -> None:
     assert messages.decode_batch(head_of()).head.oldest == 1
     assert messages.decode_batch(head_of(oldest=2)).head.oldest == 2
 

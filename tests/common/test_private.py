@@ -1,4 +1,4 @@
-"""What edgeloop creates, and what it finds in its folders, is its owner's only."""
+"""Files that edgeloop creates or finds in its folders are private to their owner."""
 
 from __future__ import annotations
 

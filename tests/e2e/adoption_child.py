@@ -1,4 +1,4 @@
-"""Runs a node's adoption in children that kill themselves with SIGKILL, and what a restart makes of it.
+"""Runs a node's adoption in children that kill themselves with SIGKILL, and the restart after it.
 
 Usage: ``adoption_child.py FOLDER URL ROOT_JSON STARTER KIND``. The node's folder is prepared once; then, for
 every file operation of the whole adoption in turn (each open for writing, rename and removal), a child
@@ -28,7 +28,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @dataclass(frozen=True)
 class World:
-    """What a `NodeKit` needs of an `UpdateSite` that lives in another process."""
+    """The part of an `UpdateSite` in another process that a `NodeKit` needs."""
 
     url: str
     root: dict[str, Any]
@@ -94,7 +94,7 @@ def dying(world: World, folder: Path, kind: str, number: int) -> Any:
 
 
 def restart(world: World, folder: Path, kind: str) -> dict[str, Any]:
-    """What a start finds, and where it ends."""
+    """Begin and end of a start."""
     node = world.node(folder)
     first = node.whole()
     answering = node.version()

@@ -25,15 +25,15 @@ ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(TALLY), str(ROOT)]), "PYTHONUN
 """Installs the tally app for the children, as a package that lies beside edgeloop's."""
 
 FAST_NODE: Settings = {
-    "ota": {"poll_s": 1.0, "shadow_readings": 20},
-    "uplink": {"reconnect_first_s": 0.1, "reconnect_last_s": 0.5, "ack_timeout_s": 1.0},
-    "telemetry": {"health_s": 1.0},
+    "ota": {"poll_interval_s": 1.0, "shadow_readings": 20},
+    "uplink": {"reconnect_min_s": 0.1, "reconnect_max_s": 0.5, "ack_timeout_s": 1.0},
+    "telemetry": {"health_interval_s": 1.0},
 }
 """Settings with short periods: seconds instead of minutes."""
 DRAIN_S = 300.0
 """Longest drain at a stop in tests that assert an empty outbox after it: a busy machine takes its time."""
-DRAINING_NODE: Settings = {**FAST_NODE, "uplink": {**FAST_NODE["uplink"], "drain_s": DRAIN_S}}
-FAST_CLOUD: Settings = {"rollout": {"soak_s": 3.0, "tick_s": 0.2, "silence_s": 60.0}}
+DRAINING_NODE: Settings = {**FAST_NODE, "uplink": {**FAST_NODE["uplink"], "drain_timeout_s": DRAIN_S}}
+FAST_CLOUD: Settings = {"rollout": {"soak_s": 3.0, "check_interval_s": 0.2, "silence_s": 60.0}}
 
 
 @pytest.fixture(params=["iotcore", "mosquitto"])

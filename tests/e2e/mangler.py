@@ -73,7 +73,7 @@ class Mangler:
         self.batches_duplicated = 0
 
     def connection(self) -> tuple[Rewrite, Rewrite]:
-        """What a link asks for each connection: one function for each direction."""
+        """Mangling of a connection: one function for each direction."""
         answers = bytearray()
         upward, downward = bytearray(), bytearray()
 

@@ -28,7 +28,7 @@ def source(seed: int, count: int = READINGS) -> str:
 
 
 def positions(cloud: CloudSite, name: str) -> dict[str, Counter[int]]:
-    """How often each reading's decision is in the cloud, by the device that made it."""
+    """Number of decisions in the cloud for each reading, by the device that made them."""
     found: dict[str, Counter[int]] = {"tally-1": Counter(), "tally-2": Counter()}
     with cloud.client() as client:
         for event in stored_events(client, name):
@@ -59,7 +59,7 @@ def problems_of(cloud: CloudSite, name: str) -> set[str]:
         return {problem["kind"] for problem in client.get(f"/v1/nodes/{name}")["problems"]}
 
 
-def alarm_says_so(cloud: CloudSite) -> bool:
+def is_alarm_raised(cloud: CloudSite) -> bool:
     with cloud.client() as client:
         return any(
             alert["type"] == "edgeloop.uplink" and alert["data"]["problem"] == "identity_shared"
@@ -98,7 +98,7 @@ def test_a_copied_data_folder_loses_nothing_and_is_reported(make_node, cloud: Cl
         what="the cloud reports the clone",
         timeout_s=PATIENCE_S,
     )
-    wait_until(lambda: alarm_says_so(cloud), what="an alarm of the node", timeout_s=PATIENCE_S)
+    wait_until(lambda: is_alarm_raised(cloud), what="an alarm of the node", timeout_s=PATIENCE_S)
     found = positions(cloud, "node-1")
     assert found["tally-1"] == found["tally-2"] == Counter(range(1, READINGS + 1)), "none lost, none twice"
     with cloud.client() as client:
@@ -120,7 +120,7 @@ def test_one_enrolment_in_two_folders_loses_nothing_and_is_reported(make_node, c
         what="the cloud reports the clone",
         timeout_s=PATIENCE_S,
     )
-    wait_until(lambda: alarm_says_so(cloud), what="an alarm of a node", timeout_s=PATIENCE_S)
+    wait_until(lambda: is_alarm_raised(cloud), what="an alarm of a node", timeout_s=PATIENCE_S)
     found = positions(cloud, "node-1")
     for counts in found.values():
         assert counts == Counter(range(1, READINGS + 1))

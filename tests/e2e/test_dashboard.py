@@ -21,20 +21,16 @@ from apps.demo.screenshots.browser import DESKTOP, PHONE
 from apps.demo.world.shows import ENGINES
 from apps.demo.world.stage import Stage
 from apps.industrial.app import SPEC as INDUSTRIAL
-from common.cloud_client import CloudClient
-from common.messages import Event, Priority, encode_batch, encode_event, topics
-from common.sealing import Seal
-from tests.brokers import MqttClient
+from common.messages import Event, Priority
+from tests.e2e.scripted_node import ScriptedNode
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute
 
 pytestmark = [pytest.mark.e2e]
-
 APP, MACHINES = ENGINES.app, ENGINES.subjects
 ENGINES_TITLE = INDUSTRIAL.title
-
 MARKUP = '<img src=x onerror="window.broken=1">'
 PAGES = {
     "fleet": True,
@@ -384,41 +380,3 @@ def test_another_site_can_post_nothing(visitor: Visitor, stage: Stage) -> None:
     assert refused.status == 403
     taken = visitor.context.request.post(f"{url}/v1/nodes", data=body, headers={"Origin": url})
     assert taken.status == 201
-
-
-class ScriptedNode:
-    """An enrolled node that sends any event, of an app that is not installed; a context manager."""
-
-    def __init__(self, client: CloudClient, name: str) -> None:
-        self.name = name
-        self._source = f"/strange/{name}"
-        self._epoch = f"e{time.time_ns()}"
-        self._sent = 0
-        enrolment = client.post("/v1/nodes", {"node": name, "site": "strange"})
-        self._seal = Seal.of(enrolment["wire_key"])
-        self._mqtt = MqttClient(enrolment["mqtt_port"], f"strange/{name}", enrolment["mqtt_password"])
-
-    def __enter__(self) -> ScriptedNode:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._mqtt.close()
-
-    def send(self, *events: Event) -> None:
-        first = self._sent + 1
-        self._sent += len(events)
-        bodies = [
-            encode_event(event, source=self._source, epoch=self._epoch, seq=seq)
-            for seq, event in enumerate(events, first)
-        ]
-        batch = encode_batch(
-            bodies,
-            source=self._source,
-            epoch=self._epoch,
-            first=first,
-            last=self._sent,
-            sent_ns=time.time_ns(),
-            oldest=first,
-        )
-        topic = topics("strange", self.name).up
-        self._mqtt.publish(topic, self._seal.close(topic, batch))

@@ -1,14 +1,14 @@
 """The ECG app's pages in a real browser, over a real cloud with data of two patients.
 
 Every page at both widths: no error in the console, nothing wider than the window, no serious finding of
-axe-core, text of a node as text. Then what a clinician does: measure, correct beats by keyboard, print.
+axe-core, text of a node as text. Then the work of a clinician: measure, correct beats by keyboard, print.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,20 +16,20 @@ from apps.demo.screenshots.browser import DESKTOP, PHONE
 from apps.demo.world.processes import Children, wait_until
 from apps.demo.world.world import CloudSite
 from apps.ecg.cloud import formatting
-from common.messages import Event
 from tests.apps.ecg import received
-from tests.e2e.test_dashboard import FITS, HARMLESS, PATIENCE_MS, ScriptedNode, serious
+from tests.e2e.app_pages import MARKUP, as_event, page, tab
+from tests.e2e.scripted_node import ScriptedNode
+from tests.e2e.test_dashboard import FITS, serious
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-    from common.app.cloud import ReceivedEvent
     from common.cloud_client import CloudClient
 
+__all__ = ["page", "tab"]
 pytestmark = [pytest.mark.e2e]
 
-MARKUP = '<img src=x onerror="window.broken=1">'
 HOSTILE = "p-hostile"
 PATIENT = f"apps/ecg/patients/{received.ANN}?day={received.DAY}"
 STRIP = f"{received.ANN}.{received.at(635)}"
@@ -81,42 +81,6 @@ def installed(folder: Path) -> Path:
     return packages
 
 
-def as_event(told: ReceivedEvent) -> Event:
-    return Event(told.type, told.subject, told.time_ns, told.priority, told.data)
-
-
-@pytest.fixture(scope="module")
-def tab(browser: Browser, client: CloudClient) -> Iterator[Page]:
-    """One tab, signed in, for all tests."""
-    context = browser.new_context(viewport=DESKTOP)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(client.post("/v1/sign-in-links", {"name": "Dr Ada"})["url"])
-    yield page
-    context.close()
-
-
-@pytest.fixture
-def page(tab: Page) -> Iterator[Page]:
-    """The tab at the wide width; its console must stay without errors."""
-    complaints: list[str] = []
-
-    def hear(message: Any) -> None:
-        if message.type == "error" and not HARMLESS.search(message.text):
-            complaints.append(f"{message.text} ({message.location})")
-
-    def fail(error: Any) -> None:
-        complaints.append(str(error))
-
-    tab.set_viewport_size(DESKTOP)
-    tab.on("console", hear)
-    tab.on("pageerror", fail)
-    yield tab
-    tab.remove_listener("console", hear)
-    tab.remove_listener("pageerror", fail)
-    assert not complaints
-
-
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_sound(page: Page, client: CloudClient, path: str) -> None:
     page.goto(f"{client.url}/ui/{path}")
@@ -153,8 +117,8 @@ def test_the_caliper_measures_by_keyboard_and_by_dragging_at_any_zoom(
     page.mouse.down()
     page.mouse.move(middle + 0.5 * 2 * 25 * CSS_PIXELS_IN_MM, foot, steps=4)
     page.mouse.up()
-    told = int(measure.inner_text().split(" ms")[0])
-    assert abs(told - 1536) <= 10
+    shown_ms = int(measure.inner_text().split(" ms")[0])
+    assert abs(shown_ms - 1536) <= 10
 
 
 def test_beats_are_corrected_by_keyboard_and_become_labels(page: Page, client: CloudClient) -> None:

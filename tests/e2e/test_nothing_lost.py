@@ -22,7 +22,7 @@ import pytest
 from apps.demo.world.processes import wait_until
 from apps.demo.world.snapshot import metrics
 from apps.demo.world.world import CloudSite, EdgeNode
-from tests.e2e.conftest import DRAIN_S, DRAINING_NODE
+from tests.e2e.conftest import DRAIN_S, DRAINING_NODE, FAST_CLOUD
 from tests.e2e.mangler import Mangler
 from tests.e2e.truth import (
     check_streams,
@@ -48,13 +48,15 @@ STOPS = 5
 """Stops of a node until its outbox is empty: a connection may be lost during one."""
 FULL_DISK_BYTES = 4096
 """No file of the cloud may be written past this size: less than one transaction, or than its log."""
+PATIENT_CLOUD = {**FAST_CLOUD, "ingest": {"clock_tolerance_s": PATIENCE_S}}
+"""Batches that a busy machine delivers late are no sign of a wrong clock: no time is corrected."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @dataclass
 class Havoc:
-    """What is done to the world; each verb leaves it on its way back up."""
+    """Disturbances of the site; each recovers afterwards."""
 
     cloud: CloudSite
     nodes: list[EdgeNode]
@@ -116,7 +118,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
     began = time.monotonic()
     chance = random.Random(seed)
     mangler = Mangler(seed, drop_ack=0.1, double_up=0.1)
-    cloud: CloudSite = make_cloud()
+    cloud: CloudSite = make_cloud(PATIENT_CLOUD)
     cloud.start()
     assert cloud.file.broker_kind == broker
     nodes = [make_node(f"node-{number}", settings=DRAINING_NODE) for number in range(NODES)]
@@ -154,7 +156,7 @@ def test_every_event_arrives_once_and_in_order_whatever_dies(make_cloud, make_no
         )
     for number, node in enumerate(nodes):
         for _ in range(STOPS):
-            assert node.stop(DRAIN_S + 60.0) == 0
+            assert node.stop(DRAIN_S + 60.0) == 0, node.child.exit_report()
             if not outbox_rows(node):
                 break
             start_node(number)

@@ -73,7 +73,7 @@ def test_a_node_that_starts_before_its_cloud_delivers_once_it_is_there(cloud: Cl
 def test_a_node_goes_on_while_its_cloud_is_restarted(cloud: CloudSite, node: EdgeNode):
     node.start(SOURCE)
     await_all(cloud, node, 100)
-    assert cloud.stop() == 0
+    assert cloud.stop() == 0, cloud.child.exit_report()
     cloud.start()
     await_all(cloud, node)
     check_all_there(cloud, node)
@@ -84,7 +84,7 @@ def test_a_node_that_is_restarted_goes_on_where_it_was(cloud: CloudSite, node: E
         node.start(SOURCE)
         before = stored_count(cloud, "tally.count")
         await_all(cloud, node, min(EVENTS, before + 100))
-        assert node.stop() == 0
+        assert node.stop() == 0, node.child.exit_report()
     node.start(SOURCE)
     await_all(cloud, node)
     check_all_there(cloud, node)
@@ -95,18 +95,18 @@ def test_a_node_that_is_stopped_drains_to_the_cloud(cloud: CloudSite, make_node)
     node.enrol(cloud, "site-1")
     node.start(SOURCE)
     await_all(cloud, node, 100)
-    assert node.stop(DRAIN_S + 60.0) == 0
+    assert node.stop(DRAIN_S + 60.0) == 0, node.child.exit_report()
     with closing(sqlite3.connect(f"file:{node.data / 'outbox.sqlite'}?mode=ro", uri=True)) as connection:
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
 
 def test_a_node_that_stops_while_its_cloud_is_gone_keeps_what_it_has(cloud: CloudSite, node: EdgeNode):
-    assert cloud.stop() == 0
+    assert cloud.stop() == 0, cloud.child.exit_report()
     node.start(SOURCE)
     wait_until(
         lambda: kept(node) > 100, what="the node keeps", timeout_s=PATIENCE_S, failed=node.child.exit_report
     )
-    assert node.stop() == 0
+    assert node.stop() == 0, node.child.exit_report()
     assert kept(node) > 100
     cloud.start()
     node.start(SOURCE)

@@ -44,7 +44,7 @@ class Fleet:
         self.cloud = CloudSite(
             children, folder / "cloud", settings={**FAST_CLOUD, "mqtt": {"broker": broker}}
         )
-        settings = {**FAST_NODE, "ota": {"poll_s": 1.0, "shadow_readings": shadow_readings}}
+        settings = {**FAST_NODE, "ota": {"poll_interval_s": 1.0, "shadow_readings": shadow_readings}}
         names = [f"engine-{number}" for number in range(NODES)]
         self.nodes = [EdgeNode(children, folder / name, name, app=APP, settings=settings) for name in names]
 

@@ -178,7 +178,7 @@ def test_the_panel_changes_the_show_plays_a_chapter_and_resets_beside_the_dashbo
 
 
 def serious(page: object) -> list[str]:
-    """What axe-core finds on the panel; the dashboard has tests of its own."""
+    """Findings of axe-core on the panel; the dashboard has tests of its own."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page, options={"iframes": False}).response["violations"]

@@ -226,13 +226,13 @@ def test_a_strap_that_is_lost_is_found_again() -> None:
     assert not any(strap.connected for strap in radio.dialled[:3])
 
 
-def test_a_refused_start_is_told() -> None:
+def test_a_refused_start_is_reported() -> None:
     radio = Radio(lambda lost: FakeStrap([], lost, bytes.fromhex("f0 02 00 0d 00")))
     (problem,) = take(source(radio), 1)
     assert "device in charger" in str(problem)
 
 
-def test_a_bad_packet_is_told_and_the_next_is_read() -> None:
+def test_a_bad_packet_is_reported_and_the_next_is_read() -> None:
     radio = Radio(lambda lost: FakeStrap([b"\x02\0", ecg_packet(0), ecg_packet(1)], lost))
     bad, good = take(source(radio), 2)
     assert isinstance(bad, ReadingError)
@@ -262,7 +262,7 @@ def test_close_from_another_thread_ends_it() -> None:
     assert not thread.is_alive()
 
 
-def test_what_waits_is_bounded_and_what_is_lost_is_told_with_its_count() -> None:
+def test_what_waits_is_bounded_and_what_is_lost_is_reported_with_its_count() -> None:
     strap = source(Radio())
     for number in range(2000):
         strap._put(ReadingError(str(number)))
@@ -282,8 +282,8 @@ JUMP_NS = 8 * 365 * 86_400 * 10**9
 def streamed(
     strap_shift_ns: Callable[[int], int], arrival_ns: Callable[[int], int], frames: int = 60
 ) -> tuple[list[tuple[int, Reading]], list[ReadingError]]:
-    """Readings of a stream with when they were given, and what was told; frame by frame."""
-    cut, given, told = EcgChunks("anna", 73, 0), [], []
+    """Readings of a stream with when they were given, and what was reported; frame by frame."""
+    cut, given, reported = EcgChunks("anna", 73, 0), [], []
     for number in range(frames):
         frame = decode_ecg(ecg_packet(number))
         frame = EcgFrame(frame.last_ns + strap_shift_ns(number), frame.millivolts)
@@ -292,37 +292,37 @@ def streamed(
             if isinstance(item, Reading):
                 given.append((now_ns, item))
             else:
-                told.append(item)
-    return given, told
+                reported.append(item)
+    return given, reported
 
 
 @pytest.mark.parametrize("jump_ns", [JUMP_NS, -JUMP_NS, -3 * 10**9, 3600 * 10**9])
-def test_a_straps_clock_that_is_set_while_it_streams_is_told_once_and_not_followed(jump_ns: int) -> None:
-    given, told = streamed(lambda n: jump_ns if n >= 20 else 0, lambda n: n * FRAME_NS)
-    assert [error.kind for error in told] == ["changed"]
+def test_a_straps_clock_that_is_set_while_it_streams_is_reported_once_and_not_followed(jump_ns: int) -> None:
+    given, reported = streamed(lambda n: jump_ns if n >= 20 else 0, lambda n: n * FRAME_NS)
+    assert [error.kind for error in reported] == ["changed"]
     assert all(0 <= now_ns - reading.captured_ns < 2 * FRAME_NS for now_ns, reading in given)
     assert [r.attributes["first_sample"] for _, r in given] == [73 * k for k in range(60)]
     steps = np.diff([r.captured_ns for _, r in given])
     assert np.all(np.abs(steps - FRAME_NS) < 1000)
 
 
-def test_a_clock_that_is_set_again_and_again_is_told_each_time_and_never_followed() -> None:
-    given, told = streamed(lambda n: (n // 20) * JUMP_NS, lambda n: n * FRAME_NS)
-    assert len(told) == 2
+def test_a_clock_that_is_set_again_and_again_is_reported_each_time_and_never_followed() -> None:
+    given, reported = streamed(lambda n: (n // 20) * JUMP_NS, lambda n: n * FRAME_NS)
+    assert len(reported) == 2
     assert all(0 <= now_ns - reading.captured_ns < 2 * FRAME_NS for now_ns, reading in given)
 
 
 def test_frames_that_are_late_and_come_at_once_keep_their_times() -> None:
     late = range(10, 40)
-    given, told = streamed(lambda n: 0, lambda n: (late.stop if n in late else n) * FRAME_NS)
-    assert told == []
+    given, reported = streamed(lambda n: 0, lambda n: (late.stop if n in late else n) * FRAME_NS)
+    assert reported == []
     assert np.all(np.abs(np.diff([r.captured_ns for _, r in given]) - FRAME_NS) < 1000)
 
 
 @pytest.mark.parametrize("rate", [-0.02, 0.02])
 def test_a_straps_clock_that_drifts_away_is_brought_back(rate: float) -> None:
-    given, told = streamed(lambda n: round(rate * n * FRAME_NS), lambda n: n * FRAME_NS, 1500)
-    assert 1 <= len(told) <= 6
+    given, reported = streamed(lambda n: round(rate * n * FRAME_NS), lambda n: n * FRAME_NS, 1500)
+    assert 1 <= len(reported) <= 6
     firsts = [(r.attributes["first_sample"], len(r.values)) for _, r in given]
     assert all(before + count == after for (before, count), (after, _) in itertools.pairwise(firsts))
     assert all(abs(now_ns - reading.captured_ns) < 7 * 10**9 for now_ns, reading in given)
@@ -339,7 +339,7 @@ def test_a_clock_of_the_node_that_is_set_takes_the_stream_along() -> None:
     assert after.attributes["first_sample"] == 73
 
 
-def test_without_a_radio_the_source_says_so() -> None:
+def test_a_missing_radio_is_an_error() -> None:
     def no_radio(address: str, lost: Callable[[Any], None]) -> FakeStrap:
         raise RuntimeError("no Bluetooth here")
 

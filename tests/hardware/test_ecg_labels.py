@@ -1,4 +1,4 @@
-"""What says that it is an ECG is taken for one, and nothing else."""
+"""Labels of ECG signals: only a signal labelled as an ECG is read as one."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_what_was_recorded_comes_back_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"not an archive"])
-def test_a_torn_file_is_told_and_the_rest_follows(tmp_path: Path, content: bytes) -> None:
+def test_a_torn_file_is_reported_and_the_rest_follows(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, 3)
     (tmp_path / "000000000001.npz").write_bytes(content)
     first, bad, last = open_source(parse_uri(f"replay:{tmp_path}"), 0.0).readings(None)

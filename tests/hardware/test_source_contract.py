@@ -1,7 +1,8 @@
-"""What every source over files promises, found by the entry points: the same list of checks for each.
+"""Contract of sources over files, found by the entry points: the same list of checks for each.
 
 A kind is built here from nothing; a source that is registered and has no builder fails, so that a new one
-gets one. Sources without files (``ble``) have these checks where their devices are played (``test_ble.py``).
+gets one. Sources without files (``ble``, live cameras) have these checks where their devices are played
+(``test_ble.py``, ``camera/test_live.py``).
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +32,8 @@ from tests.builders import COLUMNS, make_app
 from tests.waiting import wait_for
 
 COUNT = 12
-WITHOUT_FILES = {"ble"}
+WITHOUT_FILES = {"ble", "http", "https", "rtsp", "usb"}
+WITH_OPENCV = {"file", "folder"}
 
 
 def write_csv(folder: Path, seed: int) -> str:
@@ -66,11 +70,37 @@ def write_edf(folder: Path, seed: int) -> str:
     return f"edf:{folder}/r.edf"
 
 
+def write_video(folder: Path, seed: int) -> str:
+    cv2: Any = import_module("cv2")
+    path = folder / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for frame in np.random.default_rng(seed).integers(0, 255, (COUNT, 48, 64, 3), dtype=np.uint8):
+        writer.write(frame)
+    writer.release()
+    return f"file:{path}"
+
+
+def write_pictures(folder: Path, seed: int) -> str:
+    (folder / "pictures").mkdir(exist_ok=True)
+    pictures = np.random.default_rng(seed).integers(0, 255, (COUNT, 8, 8, 3), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        head = b"P6 8 8 255\n"
+        (folder / "pictures" / f"{number:03}.ppm").write_bytes(head + picture.tobytes())
+    return f"folder:{folder}/pictures"
+
+
 WRITERS: dict[str, Callable[[Path, int], str]] = {
     "csv": write_csv, "replay": write_replay, "wfdb": write_wfdb, "edf": write_edf,
+    "file": write_video, "folder": write_pictures,
 }  # fmt: skip
 SCHEMES = sorted(entry.name for entry in entry_points(group=GROUP) if entry.name not in WITHOUT_FILES)
-KINDS = [(name, kind) for name, spec in sorted(installed_apps().items()) for kind in spec.virtual_kinds]
+CROWDED = ("aisle", "crowd", "queue")
+"""Scenes that take seconds to render."""
+KINDS = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] if kind in CROWDED else [])
+    for name, spec in sorted(installed_apps().items())
+    for kind in spec.virtual_kinds
+]
 
 
 def opened(uri: str, folder: Path, speed: float = 0.0) -> Source:
@@ -87,6 +117,8 @@ def good(items: Sequence[Reading | ReadingError]) -> list[Reading]:
 
 @pytest.fixture(params=SCHEMES)
 def scheme(request: pytest.FixtureRequest) -> str:
+    if request.param in WITH_OPENCV:
+        pytest.importorskip("cv2")
     return request.param
 
 
@@ -110,7 +142,11 @@ def test_the_times_of_readings_never_go_back(scheme: str, tmp_path: Path) -> Non
     assert times == sorted(times)
 
 
-def test_what_is_cut_off_is_told_and_the_rest_is_read_or_it_is_refused(scheme: str, tmp_path: Path) -> None:
+def test_what_is_cut_off_is_reported_and_the_rest_is_read_or_it_is_refused(
+    scheme: str, tmp_path: Path
+) -> None:
+    if scheme == "file":
+        pytest.skip("the end of a container is no frame: camera/test_recorded.py cuts off frames")
     uri = WRITERS[scheme](tmp_path, 1)
     file = max(
         (file for file in tmp_path.rglob("*") if file.is_file() and "starter" not in file.parts),
@@ -205,6 +241,7 @@ def test_a_virtual_sensor_counts_on_and_ends_when_it_is_closed(app: str, kind: s
 YEARS_NS = 8 * 365 * 86_400 * 10**9
 SECOND_NS = 10**9
 FAST = {"turbofan": {"period_s": "0.01"}, "patient": {"chunk_s": "0.02"}}
+FAST_CAMERA = {"fps": "50", "size": "64x64", "effects": "plain"}
 
 
 class WallClock:
@@ -222,8 +259,9 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
 
 
 def end_ns(reading: Reading) -> int:
-    """When the last value of a reading was measured."""
-    length_s = len(reading.values) / reading.rate_hz if reading.rate_hz else 0.0
+    """Time of the last value of a reading; a frame has one."""
+    signal = reading.values.ndim < 3 and reading.rate_hz
+    length_s = len(reading.values) / signal if signal else 0.0
     return reading.captured_ns + round(length_s * SECOND_NS)
 
 
@@ -234,7 +272,7 @@ def test_a_virtual_sensor_in_real_time_stamps_by_the_clock_it_was_started_with(
 ) -> None:
     wall.shift_ns = shift_ns
     clock = anchored_clock()
-    source = installed_apps()[app].load_virtual()(kind, {"seed": "3", **FAST[kind]}, 1.0)
+    source = installed_apps()[app].load_virtual()(kind, {"seed": "3", **FAST.get(kind, FAST_CAMERA)}, 1.0)
     began_ns = clock() - SECOND_NS
     for number, reading in enumerate(itertools.islice(good_of(source), 20)):
         assert began_ns <= end_ns(reading) <= clock() + SECOND_NS
@@ -265,6 +303,8 @@ RECORDED: dict[str, Callable[[Path], str]] = {
     "replay": lambda folder: write_replay(folder, 1),
     "wfdb": write_dated_wfdb,
     "edf": lambda folder: write_edf(folder, 1),
+    "file": lambda folder: f"{write_video(folder, 1)}?fps=1&start=2024-02-02T08:09:10Z",
+    "folder": lambda folder: f"{write_pictures(folder, 1)}?start=2024-02-02T08:09:10Z",
 }
 
 

@@ -1,4 +1,4 @@
-"""Records of PhysioNet are read to the byte; what is wrong with one is told, and the rest is read."""
+"""Records of PhysioNet are read to the byte; what is wrong with one is reported, and the rest is read."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def test_chunks_count_on_and_reading_goes_on_after_one(tmp_path: Path) -> None:
     ]
 
 
-def test_the_time_is_as_recorded_or_as_told(tmp_path: Path) -> None:
+def test_the_time_is_as_recorded_or_as_set(tmp_path: Path) -> None:
     write(tmp_path, HEADER.replace("360 3", "360 3 12:00:00 31/12/2023"))
     (recorded,) = items(tmp_path)
-    (told,) = items(tmp_path, "?start=2026-01-01T00:00:00Z")
+    (reported,) = items(tmp_path, "?start=2026-01-01T00:00:00Z")
     assert isinstance(recorded, Reading)
-    assert isinstance(told, Reading)
+    assert isinstance(reported, Reading)
     assert recorded.captured_ns == 1_704_024_000_000_000_000
-    assert told.captured_ns == 1_767_225_600_000_000_000
+    assert reported.captured_ns == 1_767_225_600_000_000_000
     assert recorded.recorded
     (now,) = items(tmp_path, "?start=now")
     assert isinstance(now, Reading)
@@ -125,9 +125,7 @@ def test_leads_are_picked_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "noise1", "PLETH", "Resp II"])
-def test_a_signal_that_does_not_say_that_it_is_an_ecg_is_taken_by_name_only(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_signal_without_an_ecg_label_is_taken_by_name_only(tmp_path: Path, name: str) -> None:
     raw = np.arange(500, dtype="<i2").tobytes()
     write(tmp_path, f"r 1 250\nr.dat 16 1000 16 0 0 0 0 {name}\n", raw)
     with pytest.raises(SourceFormatError, match=rf"choose with leads={name or 'signal 1'}"):
@@ -166,21 +164,21 @@ def test_a_start_that_is_no_date_is_reported(tmp_path: Path) -> None:
     assert "'12:00:00 31/02/2024' is no time and date" in problems(found)[0]
 
 
-def test_a_wrong_checksum_is_told_and_the_record_read(tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_reported_and_the_record_read(tmp_path: Path) -> None:
     found = items(write(tmp_path, raw=PAIRS[:-1] + b"\x06"))
     assert len(problems(found)) == 1
     assert "checksum of V5" in problems(found)[0]
     assert len(values(found)) == 3
 
 
-def test_a_file_that_ends_early_is_told_and_read_to_its_end(tmp_path: Path) -> None:
+def test_a_file_that_ends_early_is_reported_and_read_to_its_end(tmp_path: Path) -> None:
     found = items(write(tmp_path, raw=PAIRS[:7]))
     assert "ends after 2 of 3 samples" in problems(found)[0]
     assert len(values(found)) == 2
 
 
 @pytest.mark.parametrize(("gain", "word"), [("0", "no gain"), ("0.001", "cannot be"), ("1e9", "cannot be")])
-def test_an_absurd_gain_is_told(tmp_path: Path, gain: str, word: str) -> None:
+def test_an_absurd_gain_is_reported(tmp_path: Path, gain: str, word: str) -> None:
     found = items(write(tmp_path, HEADER.replace(" 100 ", f" {gain} ")))
     assert len(problems(found)) == 1
     assert "V5" in problems(found)[0]
@@ -279,5 +277,5 @@ def test_a_rate_that_the_app_does_not_take_is_refused_at_open(
         sources.open_source(uri, find_app("ecg"), 0.0)
 
 
-def test_the_app_says_the_rates_that_its_filters_take() -> None:
+def test_the_app_declares_the_rates_of_its_filters() -> None:
     assert find_app("ecg").rates_hz == (filters.MIN_RATE_HZ, filters.MAX_RATE_HZ)

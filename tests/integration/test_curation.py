@@ -1,4 +1,4 @@
-"""What is worth learning from is kept and uploaded, within its budgets, once."""
+"""Curation: samples worth learning from are kept and uploaded once, within their budgets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def names(folder: Path) -> set[str]:
     return {path.stem for path in (folder / "samples").glob("*.npz")}
 
 
-def test_the_status_says_what_holds_samples_up(tmp_path: Path, clock: Clock) -> None:
+def test_the_status_names_the_reason_of_held_samples(tmp_path: Path, clock: Clock) -> None:
     curating = curation(tmp_path, clock)
     assert "offered no sample" in curating.status()["detail"]
     curating.offer(make_sample(1, score=0.4))

@@ -1,4 +1,4 @@
-"""A time that is doubtful or was corrected says so wherever it is shown: record, report, routes, pages."""
+"""A doubtful or corrected time is marked wherever it is shown: record, report, routes, pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from common.app.cloud import ReceivedEvent
 from common.config.cloud import IngestSettings
 from common.messages import Event, encode_batch, encode_event
 from common.time_notes import doubt_of, time_note, time_statement
-from tests.apps.ecg.cloud.fhir.test_api import all_pages, fhir  # noqa: F401  a fixture
+from tests.apps.ecg.cloud.fhir.clients import all_pages
 from tests.apps.ecg.cloud.report.test_report import text_of
 from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, DAY, EPOCH_NS, a_day, alarm, at, hrv, rates, rhythm, strip
@@ -42,7 +42,7 @@ def statements(resource: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("quality", DOUBTFUL)
 def test_every_observation_and_the_report_of_a_day_carry_a_note(
-    fhir: TestClient,  # noqa: F811
+    fhir: TestClient,
     project: Project,
     quality: str,
 ) -> None:
@@ -60,7 +60,7 @@ def test_every_observation_and_the_report_of_a_day_carry_a_note(
 
 @pytest.mark.parametrize("quality", ["", "recorded"])
 def test_times_that_nothing_speaks_against_have_no_note(
-    fhir: TestClient,  # noqa: F811
+    fhir: TestClient,
     project: Project,
     quality: str,
 ) -> None:
@@ -71,7 +71,7 @@ def test_times_that_nothing_speaks_against_have_no_note(
 
 
 def test_an_hour_and_an_episode_are_as_doubtful_as_the_worst_of_them(
-    fhir: TestClient,  # noqa: F811
+    fhir: TestClient,
     project: Project,
 ) -> None:
     project([*of_quality([rates(10)], "corrected"), rates(20), rhythm(10)])
@@ -115,15 +115,15 @@ def test_the_worst_of_several_doubts_is_the_last_by_name() -> None:
     assert list(DOUBTFUL) == sorted(DOUBTFUL)
 
 
-def test_what_a_wrong_clock_stamped_is_found_where_it_was(engine: Engine, fhir: TestClient) -> None:  # noqa: F811
-    """From the node's batch to the record: findings of a clock in 2034 are those of today, and say so."""
+def test_what_a_wrong_clock_stamped_is_found_where_it_was(engine: Engine, fhir: TestClient) -> None:
+    """From the node's batch to the record: findings of a clock in 2034 are those of today, and marked."""
     app, error_ns, now_ns = EcgCloud(), 8 * 365 * 86_400 * 10**9, at(700)
     prepare(engine, {"ecg": app})
     enrol(engine, "bed-1", site="ward")
     ingest = Committer(engine, Projections({"ecg": app}), IngestSettings())
-    told = [rates(0), rhythm(10, 60), alarm(20), strip(25), alarm(20, "ended", when=90)]
+    reported = [rates(0), rhythm(10, 60), alarm(20), strip(25), alarm(20, "ended", when=90)]
     late_ns = [0, 0, 0, 0, 3 * 10**9]
-    for seq, (event, delay_ns) in enumerate(zip(told, late_ns, strict=True), 1):
+    for seq, (event, delay_ns) in enumerate(zip(reported, late_ns, strict=True), 1):
         data = {
             key: value + error_ns if key.endswith("_ns") and value is not None else value
             for key, value in event.data.items()
@@ -143,7 +143,7 @@ def test_what_a_wrong_clock_stamped_is_found_where_it_was(engine: Engine, fhir: 
         assert (row.raised_ns, row.ended_ns, row.state) == (at(20), at(90), "ended")
 
 
-def test_variability_in_fibrillation_is_withheld_by_its_id_too(fhir: TestClient, project: Project) -> None:  # noqa: F811
+def test_variability_in_fibrillation_is_withheld_by_its_id_too(fhir: TestClient, project: Project) -> None:
     project([hrv(0), rates(290), hrv(300), rates(590, rhythm="AF"), hrv(600)])
     read = {
         began: fhir.get(f"/fhir/Observation/{ANN}.hrv.{at(began)}").status_code for began in (0, 300, 600)

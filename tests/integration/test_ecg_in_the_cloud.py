@@ -1,4 +1,4 @@
-"""What the cloud does for an app with labels in its tables, mounts and periodic tasks, by the ECG app."""
+"""The cloud's service to an app with labels in its tables, mounts and periodic tasks, by the ECG app."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cloud_backend.store.tables import StoredEvent, Stream
 from common.app.cloud import Mount, PeriodicTask, ReceivedEvent
 from common.app.spec import find_app
 from common.config.cloud import CloudSettings
-from common.errors import ConfigError
+from common.errors import AppError, ConfigError
 from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, a_day, at, strip
 
@@ -105,5 +105,5 @@ def test_an_app_cannot_mount_over_what_is_there(path: str) -> None:
         def mounts(self, deps: Any) -> dict[str, Mount]:
             return {path: Mount(APIRouter(), lambda status, text: (status, "text/plain", text.encode()))}
 
-    with pytest.raises(ConfigError, match="greedy"):
+    with pytest.raises(AppError, match="greedy"):
         root_mounts({"greedy": Greedy()}, AppDependencies())

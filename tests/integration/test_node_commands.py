@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -17,29 +14,11 @@ from common.config.node import Enrolment
 from common.edge.commands import known_enrolment
 from common.errors import ConfigError
 from common.sealing import key_text
-from tests.waiting import PATIENCE_S, wait_for
+from tests.commands import Command, Done
 
-SOURCE = ("--source", "virtual:turbofan?seed=3", "--data", "data")
-ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "TERM": "dumb",
-    "PYTHONWARNINGS": "ignore",
-    "PYTHONPATH": str(Path(__file__).parents[2]),
-}
 ENROLMENT = Enrolment(
     "n1", "plant", "http://cloud:8080", "cloud", 1883, "secret", "token", {"signed": {}}, key_text(bytes(32))
 )
-
-
-def edgeloop(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "common.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        cwd=folder,
-        env=ENVIRONMENT,
-    )
 
 
 def write(path: Path, enrolment: Enrolment) -> Path:
@@ -76,20 +55,22 @@ def test_a_node_without_enrolment_is_fine_and_a_wrong_one_is_named(tmp_path: Pat
         (["--source", "virtual:turbofan"], 2, "--app"),
         (["--app", "industrial"], 2, "--source"),
         (["--app", "industrail", "--source", "virtual:turbofan"], 1, "installed: ecg, industrial"),
-        (["--app", "industrial", "--source", "telepathy:x"], 1, "there are: ble, csv, edf, replay"),
+        (["--app", "industrial", "--source", "telepathy:x"], 1, "there are: ble, csv, edf, file"),
         (["--app", "industrial", "--source", "csv:missing.csv"], 1, "missing.csv cannot be read"),
         (["--app", "industrial", "--source", "virtual:turbofan", "--profile", "abacus"], 1, "cpu, jetson"),
         (["--app", "industrial", "--source", "virtual:turbofan", "--config", "none.toml"], 1, "none.toml"),
     ],
 )
-def test_wrong_use_says_what_to_do(tmp_path: Path, arguments: list[str], code: int, complaint: str) -> None:
-    done = edgeloop("node", "run", *arguments, folder=tmp_path)
+def test_wrong_use_is_answered_with_the_right_one(
+    edgeloop: Command, tmp_path: Path, arguments: list[str], code: int, complaint: str
+) -> None:
+    done = edgeloop("node", "run", *arguments)
     assert done.returncode == code, done.stderr
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def once(folder: Path, text: str, *more: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def once(edgeloop: Command, folder: Path, text: str, *more: str) -> tuple[Done, list[str]]:
     """Run the industrial app once over a CSV file of this text; the process and its log."""
     (folder / "run.csv").write_text(text)
     run = (
@@ -104,7 +85,7 @@ def once(folder: Path, text: str, *more: str) -> tuple[subprocess.CompletedProce
         "--speed",
         "0",
     )
-    done = edgeloop(*run, *more, folder=folder)
+    done = edgeloop(*run, *more)
     return done, [json.loads(line)["event"] for line in done.stderr.splitlines()]
 
 
@@ -115,13 +96,13 @@ def row(cycle: int, value: str = "1.5") -> str:
     return f"engine-1,{cycle}," + ",".join([value] * len(USED_CHANNELS)) + "\n"
 
 
-def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
-    done, log = once(tmp_path, HEADER + row(1) + "engine-1,2,hot\n" + row(3))
+def test_once_runs_a_file_through_and_ends(edgeloop: Command, tmp_path: Path) -> None:
+    done, log = once(edgeloop, tmp_path, HEADER + row(1) + "engine-1,2,hot\n" + row(3))
     assert done.returncode == 0, done.stderr
     assert any("unusable" in line and "run.csv:3" in line for line in log)
     assert "the source has ended: 2 readings were usable, 1 reports and refused readings" in log
     assert (tmp_path / "edgeloop-node" / "outbox.sqlite").is_file()
-    again, log = once(tmp_path, (tmp_path / "run.csv").read_text())
+    again, log = once(edgeloop, tmp_path, (tmp_path / "run.csv").read_text())
     assert again.returncode == 0, again.stderr
     assert "nothing is new behind position 4" in log
 
@@ -134,90 +115,35 @@ def test_once_runs_a_file_through_and_ends(tmp_path: Path) -> None:
         (HEADER + row(1).rstrip(), "1 readings were refused"),
     ],
 )
-def test_once_fails_where_nothing_was_usable(tmp_path: Path, text: str, reason: str) -> None:
-    done, log = once(tmp_path, text)
+def test_once_fails_where_nothing_was_usable(
+    edgeloop: Command, tmp_path: Path, text: str, reason: str
+) -> None:
+    done, log = once(edgeloop, tmp_path, text)
     assert done.returncode == 1, done.stderr
     assert f"the source gave nothing usable: {reason}" in log[-1]
 
 
-def test_what_a_node_decided_is_printed_and_can_be_read_afterwards(tmp_path: Path) -> None:
-    done, _ = once(tmp_path, HEADER + row(1) + row(2), "--print")
+def test_what_a_node_decided_is_printed_and_can_be_read_afterwards(edgeloop: Command, tmp_path: Path) -> None:
+    done, _ = once(edgeloop, tmp_path, HEADER + row(1) + row(2), "--print")
     assert done.returncode == 0, done.stderr
     printed = [json.loads(line) for line in done.stdout.splitlines()]
     assert any(line["type"].startswith("industrial.") for line in printed)
     assert set(printed[0]) >= {"type", "subject", "time", "priority", "data"}
-    read = edgeloop("node", "events", "--data", "edgeloop-node", "--json", folder=tmp_path)
+    read = edgeloop("node", "events", "--data", "edgeloop-node", "--json")
     assert read.returncode == 0, read.stderr
     assert [json.loads(line) for line in read.stdout.splitlines()] == printed
-    some = edgeloop("node", "events", "--data", "edgeloop-node", "--priority", "event", folder=tmp_path)
+    some = edgeloop("node", "events", "--data", "edgeloop-node", "--priority", "event")
     assert "edgeloop.node.health" not in some.stdout
     assert "edgeloop.node.started" in some.stdout
-    away = edgeloop("node", "events", "--data", "elsewhere", folder=tmp_path)
+    away = edgeloop("node", "events", "--data", "elsewhere")
     assert away.returncode == 1
     assert "there is no node in elsewhere" in away.stderr
 
 
-def test_events_are_followed_and_the_status_is_asked_while_the_node_runs(tmp_path: Path) -> None:
-    node = subprocess.Popen(
-        [sys.executable, "-m", "common.cli", "node", "run", "--app", "industrial", *SOURCE, "--speed", "50"],
-        stderr=subprocess.DEVNULL,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-    )
-    follower = None
-    try:
-        wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")
-        asked = edgeloop("node", "status", "--data", "data", "--json", folder=tmp_path)
-        assert asked.returncode == 0, asked.stdout
-        status = json.loads(asked.stdout)
-        assert status["source_state"] in ("waiting", "reading")
-        assert {"novelty", "budget_left_bytes", "detail"} <= status["samples"].keys()
-        follower = subprocess.Popen(
-            [sys.executable, "-m", "common.cli", "node", "events", "--data", "data", "--follow", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env=ENVIRONMENT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        assert follower.stdout is not None
-        seqs = [json.loads(follower.stdout.readline())["seq"] for _ in range(40)]
-        assert seqs == list(range(1, 41))
-        follower.send_signal(signal.SIGINT)
-        _, complaint = follower.communicate(timeout=60)
-        assert (follower.returncode, complaint) == (0, "")
-    finally:
-        for process in (node, follower):
-            if process is not None:
-                process.kill()
-                process.wait()
-    ended = edgeloop("node", "status", "--data", "data", folder=tmp_path)
-    assert ended.returncode == 1
-    assert "no node runs in data" in ended.stderr
-
-
-def test_a_term_signal_drains_and_ends_well(tmp_path: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "common.cli", "node", "run", "--app", "industrial", *SOURCE],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-    )
-    try:
-        wait_for((tmp_path / "data" / "telemetry.port").exists, "the node is up")
-        child.send_signal(signal.SIGTERM)
-        _, log = child.communicate(timeout=PATIENCE_S)
-    finally:
-        child.kill()
-    assert child.returncode == 0, log
-    assert "SIGTERM: draining" in log
-    assert "the node has stopped" in log
-
-
-def test_every_setting_is_listed_with_its_default_and_a_line_of_help(tmp_path: Path) -> None:
-    done = edgeloop("node", "settings", "--json", folder=tmp_path)
+def test_every_setting_is_listed_with_its_default_and_a_line_of_help(
+    edgeloop: Command, tmp_path: Path
+) -> None:
+    done = edgeloop("node", "settings", "--json")
     assert done.returncode == 0, done.stderr
     settings = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert settings["outbox.budget_bytes"]["default"] in (268435456, "268435456")

@@ -27,7 +27,7 @@ from common.errors import MessageError
 from common.messages import decode_event, parse_time
 from hardware.sensors import recording
 from tests.apps.ecg import received
-from tests.apps.ecg.cloud.fhir.test_api import all_pages, fhir  # noqa: F401  a fixture
+from tests.apps.ecg.cloud.fhir.clients import all_pages
 from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, BOB
 
@@ -44,7 +44,7 @@ def begin_of_day(day: str) -> int:
     )
 
 
-def tell_days(project: Project, monkeypatch: pytest.MonkeyPatch, epoch_ns: int) -> None:
+def project_days(project: Project, monkeypatch: pytest.MonkeyPatch, epoch_ns: int) -> None:
     monkeypatch.setattr(received, "EPOCH_NS", epoch_ns)
     project([*received.a_day(), *received.a_day(BOB), received.hrv(86_100), received.rates(86_400 + 10)])
 
@@ -64,9 +64,10 @@ def unshifted(value: Any, epoch_ns: int) -> Any:
     return f"{head}.{int(last) - epoch_ns}" if is_id else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("day", SHIFTED)
 def test_fhir_finds_the_same_whatever_the_year(
-    fhir: TestClient,  # noqa: F811
+    fhir: TestClient,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     engine: Engine,
@@ -80,7 +81,7 @@ def test_fhir_finds_the_same_whatever_the_year(
             for table in reversed(EcgCloud().tables()):
                 session.execute(delete(table))
             session.commit()
-        tell_days(project, monkeypatch, epoch_ns)
+        project_days(project, monkeypatch, epoch_ns)
         second = day_of(epoch_ns + 86_400 * 10**9).isoformat()
         searches = [
             "Observation?_count=200", "Observation?_count=9", "Observation?_sort=date&_count=9",
@@ -109,7 +110,7 @@ def test_pages_and_the_report_show_the_same_whatever_the_year(
     if engine.dialect.name != "sqlite" and day != SHIFTED[1]:
         pytest.skip("one year before 1970 on this database")
     epoch_ns = begin_of_day(day)
-    tell_days(project, monkeypatch, epoch_ns)
+    project_days(project, monkeypatch, epoch_ns)
     shown = client.get(f"/patients/{ANN}/days/{day}").json()
     assert (len(shown["hours"]), len(shown["hrv"]), len(shown["episodes"])) == (2, 23, 1)
     assert [hour["began_ns"] - epoch_ns for hour in shown["intervals"]] == [0, 3600 * 10**9]
@@ -131,7 +132,7 @@ def test_pages_and_the_report_show_the_same_whatever_the_year(
 def test_a_shifted_recording_goes_to_the_hospital_too(
     project: Project, monkeypatch: pytest.MonkeyPatch, engine: Engine, day: str
 ) -> None:
-    tell_days(project, monkeypatch, begin_of_day(day))
+    project_days(project, monkeypatch, begin_of_day(day))
     with Session(engine) as session:
         assert len(_spans(session, 86_400, NOW_NS, NOW_NS, 100)) == 3
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INDUSTRIAL = "industrial"
 SITE = "bench"
 START_TIMEOUT_S = 120.0
-CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.2}}
+CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "check_interval_s": 0.2}}
 CLOUD_USER = "CLOUD"
 """The cloud's own user at its broker, with the password from its folder of secrets."""
 

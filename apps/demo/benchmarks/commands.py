@@ -34,6 +34,20 @@ Figures of `ecg`, one lead at 360 Hz with all features on; the baselines get the
 ``ecg_streams_per_core``     patients in real time per CPU core
 ``ecg_stream_memory_mb``     memory of the app per patient
 
+Figures of `vision`, the retail app on one clip (``--clip``), in real time where it says so:
+
+``vision_fps``               frames/s of a whole node, from decoding to the outbox; against the session of its
+                             model alone on tensors that are ready
+``vision_cpu_ms``            CPU time of a frame in the same run; against the same, and ObjectCounter's
+``vision_speed``             frames/s of the node against Ultralytics' ObjectCounter, weights of the same
+                             starter (or ``--weights``) and its defaults, in the Python of ``--ultralytics``
+``vision_latency_p50_ms``    and ``vision_latency_p99_ms``: one camera at ``--fps``, from the capture of a
+                             frame to the commit of its events, with ``outbox.commit_interval_s`` 0
+``vision_memory_mb``         of the node's process after 5 minutes (half of ``--minutes`` if less) and
+                             at the end; ``vision_memory_growth_mb`` is the difference
+``vision_live_fps``          ``--cameras`` at ``--fps`` each on two cores, together; against what they offer
+``vision_dropped_percent``   of the frames of each of these cameras
+
 Figures of `dashboard`, over a store filled by simulated nodes:
 
 ``page_first_paint_ms``      of each page, in Chromium on this machine; against ``query_ms``, the duration of
@@ -176,6 +190,30 @@ def dashboard(
             show.figure("page_first_paint_slowest_ms", time.slowest_ms, "ms", page=time.page)
             show.figure("page_drawn_ms", time.drawn_ms, "ms", page=time.page)
         show.figure("dashboard_resident_mb", measures.resident_mb(), "MB")
+
+
+@app.command()
+def vision(
+    json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    clip: Annotated[Path | None, typer.Option(help="Clip; default: vtest.avi of EDGELOOP_DATA.")] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds at full speed; 0 skips them.")] = 3,
+    frames: Annotated[int, typer.Option(min=40, help="Frames of a measurement at full speed.")] = 400,
+    minutes: Annotated[float, typer.Option(min=0, help="Real time of each live run; 0 skips them.")] = 1.0,
+    fps: Annotated[float, typer.Option(min=1, help="Frames/s of each live camera.")] = 10.0,
+    cameras: Annotated[int, typer.Option(min=0, help="Cameras of the last live run; 0 skips it.")] = 4,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that this process uses.")] = 2,
+    ultralytics: Annotated[
+        Path | None, typer.Option(help="Python with Ultralytics; without it there is no vision_speed.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Other weights for it than those of the starter.")
+    ] = None,
+) -> None:
+    """The retail app: a whole node against its model alone and against Ultralytics' ObjectCounter."""
+    from apps.demo.benchmarks.vision_figures import Options, print_figures
+
+    options = Options(clip, rounds, frames, minutes * 60, fps, cameras, cores, ultralytics, weights)
+    print_figures(_Printer(json), options)
 
 
 class _Printer:

@@ -95,7 +95,10 @@ def deployment_checks(site: BenchSite, nodes: int) -> CheckCost:
 def adoption(site: BenchSite) -> AdoptionTime:
     """Time from the request that starts a rollout to ``switched`` and ``confirmed`` of one node."""
     node = site.make_node(
-        {"ota": {"poll_s": POLL_S, "shadow_readings": SHADOW_READINGS}, "telemetry": {"health_s": 1.0}}
+        {
+            "ota": {"poll_interval_s": POLL_S, "shadow_readings": SHADOW_READINGS},
+            "telemetry": {"health_interval_s": 1.0},
+        }
     )
     node.start(site.turbofan(node), "--speed", str(ADOPTION_SPEED))
     site.wait_committed(node, 100)
@@ -142,7 +145,7 @@ def parse_requests(sent: bytes) -> list[Request]:
 def _record_check(site: BenchSite) -> list[Request]:
     """Requests of a real node's check that finds no new deployment."""
     tap = HttpTap()
-    node = site.make_node({"ota": {"poll_s": 1.0}}, rewrite_http=tap.connection)
+    node = site.make_node({"ota": {"poll_interval_s": 1.0}}, rewrite_http=tap.connection)
     node.start(site.turbofan(node))
     checks: list[list[Request]] = []
     for _ in range(3):  # The first checks fetch metadata; the third finds nothing new.

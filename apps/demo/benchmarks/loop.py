@@ -28,7 +28,7 @@ AHEAD_READINGS = 500
 PACE_S = 0.02
 SAMPLED_BATCHES = 50
 """Batches of the loop that are received for their mean size."""
-NODE_SETTINGS: Settings = {"telemetry": {"health_s": 10.0}}
+NODE_SETTINGS: Settings = {"telemetry": {"health_interval_s": 10.0}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -25,6 +25,10 @@ from common.app.spec import AppSpec
 from common.bundle import Bundle, Limits, Lineage, Manifest, TensorSpec, seal, write_golden
 from common.errors import ReadingError, SourceError
 from common.messages import Event, Priority
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from sqlmodel import Session, SQLModel
 
 VALUES = 100
 """Values per reading, one event each."""
@@ -83,13 +87,13 @@ class MeterCloud:
 
     schema_version = 1
 
-    def tables(self) -> Sequence[Any]:
+    def tables(self) -> Sequence[type[SQLModel]]:
         return ()
 
-    def project(self, session: Any, events: Sequence[ReceivedEvent]) -> None:
+    def project(self, session: Session, events: Sequence[ReceivedEvent]) -> None:
         """No tables."""
 
-    def router(self, deps: RouteDeps) -> Any:  # noqa: ARG002
+    def router(self, deps: RouteDeps) -> APIRouter:  # noqa: ARG002
         from fastapi import APIRouter
 
         return APIRouter()

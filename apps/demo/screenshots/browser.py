@@ -26,6 +26,10 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 PAINTED = "performance.getEntriesByName('first-contentful-paint').length > 0"
 FIRST_PAINT_MS = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 DRAWN = "performance.getEntriesByName('edgeloop-page-drawn').length > 0"
+FILLED = """() =>
+  [...document.querySelectorAll(".chart")].every(each => each.querySelector("canvas"))
+  && ![...document.querySelectorAll(".waiting, .unfilled, .placeholder")].some(each => each.offsetParent)"""
+"""Every chart is drawn with its data, no visible table is loading, and the panel shows the dashboard."""
 DRAWN_MS = "performance.getEntriesByName('edgeloop-page-drawn')[0].startTime"
 
 
@@ -51,6 +55,13 @@ def open_browser() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def settle(page: Page, settle_ms: float) -> None:
+    """Wait for ``settle_ms`` and until the blocks of the page and its frames are filled."""
+    page.wait_for_timeout(settle_ms)
+    for frame in page.frames:
+        frame.wait_for_function(FILLED)
 
 
 def paint_ms(page: Page, url: str) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apps.demo.screenshots.browser import DESKTOP, PHONE
+from apps.demo.screenshots.browser import DESKTOP, PHONE, settle
 from apps.demo.world.shows import ENGINES, PATIENTS
 from common.cloud_client import CloudClient
 
@@ -20,7 +20,8 @@ FRAME = {
 """Pages without an app: name of the screenshot, and path below ``/ui``."""
 WIDTHS: Mapping[str, ViewportSize] = {"": DESKTOP, "-phone": PHONE}
 SETTLE_MS = 2500
-"""Time for charts to be drawn."""
+"""Time for a page to be filled, at least."""
+FILLED_TIMEOUT_MS = 240_000
 
 
 def engine_pages(client: CloudClient) -> dict[str, str]:
@@ -52,13 +53,14 @@ def take_pages(browser: Browser, client: CloudClient, pages: Mapping[str, str], 
     for suffix, viewport in WIDTHS.items():
         context = browser.new_context(viewport=viewport)
         page = context.new_page()
+        page.set_default_timeout(FILLED_TIMEOUT_MS)
         page.goto(f"{client.url}/sign-in")
         if "sign-in" in page.url:
             page.screenshot(path=folder / f"page-sign-in{suffix}.png")
         page.goto(client.post("/v1/sign-in-links", {"name": "presenter"})["url"])
         for name, path in pages.items():
             page.goto(f"{client.url}/ui/{path}")
-            page.wait_for_timeout(SETTLE_MS)
+            settle(page, SETTLE_MS)
             page.screenshot(path=folder / f"page-{name}{suffix}.png")
             sys.stdout.write(f"page-{name}{suffix}.png\n")
         context.close()

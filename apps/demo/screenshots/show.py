@@ -13,22 +13,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from apps.demo.screenshots.browser import DESKTOP, PHONE, open_browser
+from apps.demo.screenshots.browser import DESKTOP, PHONE, open_browser, settle
 from apps.demo.screenshots.pages import engine_pages, patient_pages, take_pages
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
 from apps.demo.world.shows import PATIENTS
-from apps.demo.world.world import CloudFile
 from common.cloud_client import CloudClient
+from common.cloud_file import CLOUD_FILE, read_cloud_file
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FOLDER = Path("docs/img")
 SETTLE_MS = 5000
-"""Time for a dashboard page to draw its charts."""
-TIMEOUT_MS = 240_000
+"""Time for a dashboard page to be filled, at least."""
+TIMEOUT_MS = 1_800_000
+"""Bound of each wait, the longest of which is a chapter: a busy machine takes many times longer."""
 
 
 class Camera:
@@ -40,7 +39,7 @@ class Camera:
         page.set_default_timeout(TIMEOUT_MS)
 
     def take(self, name: str) -> None:
-        self._page.wait_for_timeout(SETTLE_MS)
+        settle(self._page, SETTLE_MS)
         self._page.screenshot(path=self._folder / f"show-{name}.png")
         sys.stdout.write(f"show-{name}.png\n")
 
@@ -141,8 +140,8 @@ def main(folder: Path) -> None:
 
 def _client(work: Path) -> CloudClient:
     """API client of the newest cloud below ``work``; each show has its own."""
-    found = max(work.glob("show/**/cloud/cloud.json"), key=lambda path: path.stat().st_mtime)
-    file = msgspec.json.decode(found.read_bytes(), type=CloudFile)
+    found = max(work.glob(f"show/**/cloud/{CLOUD_FILE}"), key=lambda path: path.stat().st_mtime)
+    file = read_cloud_file(found.parent)
     token = found.parent / "secrets" / "admin-token"
     return CloudClient(file.http_url, token.read_text("utf-8").strip())
 

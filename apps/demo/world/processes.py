@@ -117,12 +117,14 @@ class Child:
             raise ShowError(f"{self.name} did not end within {timeout_s:g} s; see {self.log}") from None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """Send SIGTERM, then SIGKILL to its whole group; returns the exit code."""
+        """Send SIGTERM, then SIGKILL to its whole group; returns the exit code. A kill is in its log."""
         self.terminate()
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"{self.name} did not end within {timeout_s:g} s of SIGTERM and was killed\n")
         self.reap()
         return self._process.wait()
 

@@ -37,9 +37,16 @@ class Show:
     snapshot_view: str
     parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Additional source parameters, by subject."""
+    source_kinds: Mapping[str, str] = field(default_factory=dict)
+    """Of subjects whose virtual source is of another kind."""
+    sites: Mapping[str, str] = field(default_factory=dict)
+    """Of subjects at another site."""
     recording_lead_s: float = 0.0
     """Time from the start of the recordings to the start of the stage; 0 for sources without a start time."""
     node_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def source_kind_of(self, subject: str) -> str:
+        return self.source_kinds.get(subject, self.source_kind)
 
     def load_snapshot_view(self) -> SnapshotView:
         return resolve_name(self.snapshot_view)
@@ -76,7 +83,25 @@ PATIENTS = Show(
     recording_lead_s=8 * 3600.0,  # A quarter of an hour on the stage is 7.5 h for the patients.
     node_settings={"settings": {"consent": "learning"}},
 )
-SHOWS = {show.app: show for show in (ENGINES, PATIENTS)}
+CAMERA = {"fps": "5", "size": "416x312", "people": "busy"}
+STORES = Show(
+    app="retail",
+    title="Stores",
+    subject_kind="virtual cameras",
+    site="store-north",
+    source_kind="entrance",
+    subjects=("north-door", "north-aisle", "south-door"),
+    speed=1,
+    speed_label="5 pictures per second",
+    script="apps.demo.story.stores.manual_actions:script_of",
+    snapshot_view="apps.demo.story.stores.snapshot_view:view_cameras",
+    parameters={"north-door": CAMERA, "north-aisle": CAMERA, "south-door": CAMERA},
+    source_kinds={"north-aisle": "aisle"},
+    sites={"south-door": "store-south"},
+    recording_lead_s=1.0,  # So that the time of a picture is a function of its number.
+    node_settings={"settings": {"samples": True, "sample_interval_s": 1.0}},
+)
+SHOWS = {show.app: show for show in (ENGINES, PATIENTS, STORES)}
 
 
 def find_show(app: str) -> Show:

@@ -36,11 +36,11 @@ STEP_TIMEOUT_S = 600.0
 CAUGHT_UP_EVENTS = 60
 """Unacknowledged events below which a node counts as caught up: one second of a virtual engine."""
 
-CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "tick_s": 0.3, "silence_s": 60.0}}
+CLOUD_SETTINGS: Settings = {"rollout": {"soak_s": SOAK_S, "check_interval_s": 0.3, "silence_s": 60.0}}
 NODE_SETTINGS: Settings = {
-    "ota": {"poll_s": 1.5, "shadow_readings": 20},
-    "uplink": {"reconnect_first_s": 0.2, "reconnect_last_s": 1.0, "ack_timeout_s": 2.0},
-    "telemetry": {"health_s": 1.0},
+    "ota": {"poll_interval_s": 1.5, "shadow_readings": 20},
+    "uplink": {"reconnect_min_s": 0.2, "reconnect_max_s": 1.0, "ack_timeout_s": 2.0},
+    "telemetry": {"health_interval_s": 1.0},
 }
 """Short periods for a show: nodes poll for a model every 1.5 s and soak it for seconds."""
 
@@ -106,7 +106,7 @@ class Stage:
         """Enrol and start the nodes that do not run; returns all nodes once the cloud lists them online."""
         for node in self.nodes:
             if not node.links:
-                node.enrol(self.cloud, self.show.site)
+                node.enrol(self.cloud, self.show.sites.get(node.name, self.show.site))
             if not node.alive:
                 node.start(self.source(node), "--speed", str(self.show.speed))
 
@@ -213,21 +213,23 @@ class Stage:
 
     def source(self, node: EdgeNode) -> str:
         """URI of a node's virtual source."""
-        query = "&".join(f"{name}={value}" for name, value in self._parameters(node).items())
-        return f"virtual:{self.show.source_kind}?{query}"
+        query = "&".join(f"{name}={value}" for name, value in self.parameters(node).items())
+        return f"virtual:{self.show.source_kind_of(node.name)}?{query}"
 
     def open_source(self, node: EdgeNode) -> Source:
         """A second instance of a node's virtual source, at full speed.
 
         It yields the same readings and holds their ground truth, independent of the node.
         """
-        return find_app(self.app).load_virtual()(self.show.source_kind, self._parameters(node), 0.0)
+        kind = self.show.source_kind_of(node.name)
+        return find_app(self.app).load_virtual()(kind, self.parameters(node), 0.0)
 
     def inject_file(self, node: EdgeNode) -> Path:
         """File from which a node's virtual source reads injected faults."""
         return node.folder / "inject.txt"
 
-    def _parameters(self, node: EdgeNode) -> dict[str, str]:
+    def parameters(self, node: EdgeNode) -> dict[str, str]:
+        """Parameters of a node's virtual source."""
         seed = 1 + self.nodes.index(node)
         parameters = {"seed": str(seed), "name": node.name, "inject": str(self.inject_file(node))}
         if self.began_ns:

@@ -20,25 +20,17 @@ from apps.demo.world.network import Link, Rewrite
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
 from common import durable
 from common.cloud_client import CloudClient
+from common.cloud_file import CloudFile, read_cloud_file
 from common.config.loader import ENVIRONMENT_PREFIX
 from common.config.node import Enrolment
 
 READY_TIMEOUT_S = 240.0
+REQUEST_TIMEOUT_S = 240.0
+"""Bound of one request: the registry runs a model many times slower on a busy machine than on a quiet one."""
 Settings = Mapping[str, Any]
 COMMIT_INTERVAL_S = 0.5
 """Commit interval of a node's outbox here: prompt telemetry matters more than disk wear."""
 Rewriter = Callable[[], tuple[Rewrite, Rewrite]]
-
-
-class CloudFile(msgspec.Struct, frozen=True):
-    """Contents of ``cloud.json`` of a running cloud."""
-
-    http_url: str
-    mqtt_host: str
-    mqtt_port: int
-    broker_kind: str
-    broker_pid: int
-    pid: int
 
 
 class CloudSite:
@@ -107,7 +99,7 @@ class CloudSite:
         """API client with the administrator's token. Raises `ShowError` if the cloud is not ready."""
         file = self.file
         token = (self.folder / "secrets" / "admin-token").read_text("utf-8").strip()
-        return CloudClient(file.http_url, token)
+        return CloudClient(file.http_url, token, timeout_s=REQUEST_TIMEOUT_S)
 
     def add_links(
         self, rewrite: Rewriter | None = None, rewrite_http: Rewriter | None = None
@@ -125,7 +117,7 @@ class CloudSite:
 
     def _read_file(self) -> CloudFile | None:
         try:
-            found = msgspec.json.decode((self.folder / "cloud.json").read_bytes(), type=CloudFile)
+            found = read_cloud_file(self.folder)
         except FileNotFoundError:
             return None
         return found if self.alive and found.pid == self.child.pid else None
@@ -253,7 +245,7 @@ class EdgeNode:
 
 
 def environment_variables(settings: Settings, prefix: str = ENVIRONMENT_PREFIX) -> dict[str, str]:
-    """Settings as environment variables: ``{"ota": {"poll_s": 1}}`` is ``EDGELOOP_OTA__POLL_S=1``.
+    """Settings as environment variables: ``{"uplink": {"linger_s": 1}}`` is ``EDGELOOP_UPLINK__LINGER_S=1``.
 
     Items of a list are separated by commas.
     """

@@ -19,7 +19,7 @@ once, and the same patients without noise.
 
 What the app withholds, when it is sure of a V beat and how long a run waits for its alarm were chosen on
 other patients (`DEVELOPMENT_SEEDS`) and on the records of MIT-BIH's DS1. Seeds 7000 to 7009 had been reported
-once before the last of these choices. The figures say nothing about real electrodes: see
+once before the last of these choices. The figures do not cover real electrodes: see
 `apps.ecg.virtual.patient`.
 """
 
@@ -260,7 +260,7 @@ def table(found: Mapping[str, Figure]) -> str:
 
 
 def _inside(samples: Samples, spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Which of ``samples`` lie in one of ``spans``."""
+    """Mask of the ``samples`` that lie in one of ``spans``."""
     inside = np.zeros(len(samples), np.bool_)
     for begin, end in spans:
         inside |= (samples >= begin) & (samples < end)

@@ -134,7 +134,7 @@ class QualityPublic(BaseModel):
 
 
 class FindingPublic(BaseModel):
-    """A finding about the signal."""
+    """A finding about the signal; ``lead`` is empty for one about the whole recording or the source."""
 
     at_ns: int
     finding: str

@@ -178,7 +178,10 @@ class QualityChange(SQLModel, table=True):
 
 
 class Finding(SQLModel, table=True):
-    """A finding about the signal (leads swapped, a gap, an absurd gain, findings withheld)."""
+    """A finding about the signal (leads swapped, a gap, an absurd gain, findings withheld).
+
+    ``lead`` is empty for a finding about the whole recording or the source.
+    """
 
     __tablename__ = "ecg_finding"
     __table_args__ = {"sqlite_with_rowid": False}

@@ -15,7 +15,7 @@ from apps.ecg.edge.history import KnownBeat
 from apps.ecg.edge.recording import Recording
 from common.messages import Event
 
-TICK_S = 0.5
+CHECK_INTERVAL_S = 0.5
 """Interval of observations."""
 NOT_CONNECTED = frozenset({"lead_off", "flat"})
 """Reasons of bad quality of a disconnected lead."""
@@ -41,7 +41,7 @@ class AlarmWatch:
         self._ventricular: deque[int] = deque(maxlen=BEATS_LIMIT)
         """Samples of probable ventricular beats of the last minute."""
         self._minute = recording.samples(60)
-        self._run_length = recording.samples(RUN_DELAY_S + 2 * TICK_S)
+        self._run_length = recording.samples(RUN_DELAY_S + 2 * CHECK_INTERVAL_S)
         self._run_until = 0
         """A ventricular run counts for its alarm up to here, also if it ends earlier."""
 

@@ -213,7 +213,7 @@ def _peak(wave: Floats, low: int, high: int) -> int | None:
 
 
 def _foot(wave: Floats, peak: int, limit: int, level: float) -> float | None:
-    """Where the tangent at the steepest slope between ``peak`` and ``limit`` crosses ``level``."""
+    """Crossing of ``level`` by the tangent at the steepest slope between ``peak`` and ``limit``."""
     low, high = min(peak, limit), max(peak, limit)
     if high - low < 3:
         return None

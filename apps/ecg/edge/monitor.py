@@ -13,7 +13,7 @@ from typing import Any
 from apps.ecg import events
 from apps.ecg.app import EcgSettings
 from apps.ecg.edge.absurd_values import MAX_MV
-from apps.ecg.edge.alarm_watch import TICK_S, AlarmWatch
+from apps.ecg.edge.alarm_watch import CHECK_INTERVAL_S, AlarmWatch
 from apps.ecg.edge.conditions import episode_limits
 from apps.ecg.edge.episode_log import EpisodeLog
 from apps.ecg.edge.episodes import Episodes
@@ -53,7 +53,7 @@ class Monitor:
         self._episodes = Episodes(rate_hz, limits)
         self._episode_log = EpisodeLog(self.recording)
         self._reports = Reports(self.recording, settings.consent, self._tracker.spikes)
-        self._tick = self.recording.samples(TICK_S)
+        self._tick = self.recording.samples(CHECK_INTERVAL_S)
         self._ticks = 0
         self._alarms = AlarmWatch(self.recording, self._episodes, settings, self._reports.alarm)
         self._withheld_reported = False

@@ -51,7 +51,7 @@ _REACH_S = 0.05
 
 
 def pacing_limit(rate_hz: float, low_pass_hz: float | None) -> str | None:
-    """Why pacing spikes cannot be detected in a signal; None if they can."""
+    """Reason of undetectable pacing spikes in a signal; None if they are detectable."""
     if rate_hz < SPIKE_RATE_HZ:
         why = f"at {rate_hz:g} Hz (needs {SPIKE_RATE_HZ:g} Hz)"
     elif low_pass_hz is not None and low_pass_hz < SPIKE_PASS_HZ:

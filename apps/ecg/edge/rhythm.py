@@ -80,7 +80,7 @@ class RhythmFeatures:
 
     def push(self, rows: BeatRows, kinds: NDArray[np.integer]) -> RhythmRows:
         """Take in beats and their classes (index in `beats.KINDS`), ``(n,)``; give the rows now complete."""
-        most, kept = WINDOWS[-1], len(self._beats)
+        longest, kept = WINDOWS[-1], len(self._beats)
         beats = np.empty((kept + len(rows), self._beats.shape[1]))
         beats[:kept] = self._beats
         new = beats[kept:]
@@ -89,12 +89,12 @@ class RhythmFeatures:
         )  # fmt: skip
         first = kept + HOP - self._seen % HOP
         ends = [end for end in range(first, len(beats) + 1, HOP) if end >= MIN_BEATS]
-        self._beats = beats[-most:].copy()
+        self._beats = beats[-longest:].copy()
         self._seen += len(rows)
         if not ends:
             return _NO_ROWS
         samples = beats[:, 0].astype(np.int64)
-        features = [_features(beats[max(0, end - most) : end]) for end in ends]
+        features = [_features(beats[max(0, end - longest) : end]) for end in ends]
         return RhythmRows(
             samples[[end - 1 for end in ends]],
             samples[[end - min(end, WINDOWS[0] // 2) for end in ends]],

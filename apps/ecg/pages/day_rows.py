@@ -201,7 +201,7 @@ def signal_rows(quality: Sequence[Json], findings: Sequence[Json]) -> list[dict[
         {
             "id": f"{finding['finding']}/{finding['lead']}/{finding['at_ns']}",
             "at_ns": finding["at_ns"],
-            "lead": finding["lead"],
+            "lead": finding["lead"] or formatting.NONE,
             "what": finding["finding"].replace("_", " "),
             "what_tone": "info",
             "text": finding["text"],

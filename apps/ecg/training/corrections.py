@@ -1,6 +1,6 @@
 """Corrections of the model from field labels: clinicians' reviews of strips.
 
-A sample is 30 s of one lead (`apps.ecg.edge.excerpts`). A label of kind ``beats`` has all beats
+A sample is 30 s of one lead (`apps.ecg.edge.reports.excerpts`). A label of kind ``beats`` has all beats
 between two times, one of kind ``rhythm`` the rhythm; signal outside was not reviewed, and is neither used for
 training nor for evaluation. Between the times of a label,
 

@@ -7,7 +7,6 @@ it: ``datasets/mitdb.md``. Reading needs the ``wfdb`` package (the ``physionet``
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,19 +80,6 @@ class Record:
     beats: Beats
     rhythms: tuple[Span, ...]
     flutter: tuple[Span, ...]
-
-
-def find_mitdb(data_path: Path | None = None) -> Path | None:
-    """The folder with the first record below ``data_path``, by default below ``EDGELOOP_DATA``.
-
-    None where it is not there.
-    """
-    named = os.environ.get("EDGELOOP_DATA")
-    root = data_path or (Path(named) if named else None)
-    if root is None or not root.is_dir():
-        return None
-    folders = find_folders(root, "mitdb", [f"{RECORDS[0]}.hea"])
-    return folders[0] if folders else None
 
 
 def mitdb_in(data_path: Path, names: Sequence[str] = RECORDS) -> Path:

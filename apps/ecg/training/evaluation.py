@@ -48,6 +48,8 @@ EVALUATION_SEED = 90_000
 """Seed of the virtual patients of the evaluation, disjoint from those of training."""
 FLEET_PATIENTS = 8
 VIRTUAL_S = 150.0
+MAX_KEPT = 32
+"""Maximum number of virtual patients kept in memory."""
 VIRTUAL_KINDS: Mapping[str, Mapping[str, str]] = {
     "sinus": {},
     "ventricular": {"pvc": "10"},
@@ -116,20 +118,17 @@ def scorer_of(model_path: Path, parameters: Mapping[str, Any]) -> Scorer:
     return Scorer(session, parameters)
 
 
-@lru_cache(maxsize=2)
 def virtual_patients(count: int, seed: int) -> tuple[Examples, ...]:
-    """Ordinary virtual patients, one of each of `VIRTUAL_KINDS` after the other; named ``KIND-SEED``."""
-    kinds = list(VIRTUAL_KINDS)
-    return tuple(
-        examples_of(
-            virtual_recording(
-                {"seed": str(seed + k), "name": f"{kinds[k % len(kinds)]}-{seed + k}"}
-                | dict(VIRTUAL_KINDS[kinds[k % len(kinds)]]),
-                VIRTUAL_S,
-            )
-        )[0]
-        for k in range(count)
-    )
+    """Ordinary virtual patients ``0`` to ``count - 1`` of ``seed`` (`virtual_patient`)."""
+    return tuple(virtual_patient(number, seed) for number in range(count))
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def virtual_patient(number: int, seed: int) -> Examples:
+    """One of the ordinary virtual patients, of `VIRTUAL_KINDS` in turn; named ``KIND-SEED``."""
+    kind = list(VIRTUAL_KINDS)[number % len(VIRTUAL_KINDS)]
+    parameters = {"seed": str(seed + number), "name": f"{kind}-{seed + number}"} | dict(VIRTUAL_KINDS[kind])
+    return examples_of(virtual_recording(parameters, VIRTUAL_S))[0]
 
 
 def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:

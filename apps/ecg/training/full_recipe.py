@@ -8,7 +8,7 @@ Training uses the beats of all leads of a recording, evaluation its first lead.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,9 @@ def softmax(values: Floats) -> Floats:
 
 
 def folds_of(patients: Sequence[str]) -> list[set[str]]:
-    """The patients in `FOLDS` groups, the same in every job."""
+    """The patients in at most `FOLDS` groups, the same in every job."""
     order = np.random.default_rng(1).permutation(sorted(set(patients)))
-    return [{str(name) for name in order[fold::FOLDS]} for fold in range(FOLDS)]
+    return [{str(name) for name in order[fold::FOLDS]} for fold in range(min(FOLDS, len(order)))]
 
 
 def fit_beats(examples: Sequence[Examples], recipe: Recipe, seed: int, seeds: int = 1) -> Trees:
@@ -161,34 +161,39 @@ def fit(
     seed: int,
     progress: Progress,
     seeds: int = SEEDS,
+    max_rounds: int = BEAT_RECIPE.rounds,
 ) -> FittedModel:
     """Train on ``examples``, whose first leads are evaluated, and ``virtual`` patients.
 
     The odds are chosen twice: as input of the rhythm decisions, and then with their effect on S.
+    ``max_rounds`` limits the boosting rounds of both recipes.
     """
+    beat_recipe, rhythm_recipe = (
+        replace(recipe, rounds=min(recipe.rounds, max_rounds)) for recipe in (BEAT_RECIPE, RHYTHM_RECIPE)
+    )
     evaluated = [one for one in examples if one.lead == 0]
     folds = folds_of([one.patient for one in evaluated])
     probabilities: list[Floats] = [np.empty(0)] * len(evaluated)
     for number, fold in enumerate(folds):
         unseen = [one for one in examples if one.patient not in fold]
-        trees = fit_beats([*unseen, *virtual], BEAT_RECIPE, seed)
+        trees = fit_beats([*unseen, *virtual], beat_recipe, seed)
         for at, one in enumerate(evaluated):
             if one.patient in fold:
                 probabilities[at] = softmax(scores(trees, one.rows.features))
         progress(0.6 * (number + 1) / len(folds))
-    beat = fit_beats([*examples, *virtual], BEAT_RECIPE, seed, seeds)
+    beat = fit_beats([*examples, *virtual], beat_recipe, seed, seeds)
     progress(0.75)
     simulated_p = [softmax(scores(beat, one.rows.features)) for one in virtual]
 
     def rhythm_of(odds: Mapping[str, float]) -> _Rhythm:
         seen = [rhythm_rows(one, decided(p, odds)) for one, p in zip(evaluated, probabilities, strict=True)]
         simulated = [rhythm_rows(one, decided(p, odds)) for one, p in zip(virtual, simulated_p, strict=True)]
-        return _rhythm_by_folds(evaluated, seen, simulated, folds, seed)
+        return _rhythm_by_folds(evaluated, seen, simulated, folds, rhythm_recipe, seed)
 
     first = rhythm_of(choose_odds(evaluated, probabilities))
     odds = choose_odds(evaluated, probabilities, first.reported)
     second = rhythm_of(odds)
-    rhythm = fit_rhythm([*second.seen, *second.simulated], RHYTHM_RECIPE, seed, seeds)
+    rhythm = fit_rhythm([*second.seen, *second.simulated], rhythm_recipe, seed, seeds)
     progress(0.95)
     total = sum(
         beat_counts(one, second.reported(at, decided(p, odds)))
@@ -228,13 +233,14 @@ def _rhythm_by_folds(
     seen: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
     simulated: Sequence[tuple[RhythmRows, NDArray[np.int64]]],
     folds: Sequence[set[str]],
+    recipe: Recipe,
     seed: int,
 ) -> _Rhythm:
     """Decisions on unseen patients, at the level with the best F1 by duration."""
     chances: list[Floats] = [np.empty(0)] * len(evaluated)
     for fold in folds:
         others = [rows for one, rows in zip(evaluated, seen, strict=True) if one.patient not in fold]
-        trees = fit_rhythm([*others, *simulated], RHYTHM_RECIPE, seed)
+        trees = fit_rhythm([*others, *simulated], recipe, seed)
         for at, one in enumerate(evaluated):
             if one.patient in fold:
                 chances[at] = 1 / (1 + np.exp(-scores(trees, seen[at][0].features)[:, 0]))

@@ -26,7 +26,14 @@ from apps.ecg.edge.peaks import NETWORK
 from apps.ecg.edge.rhythm import RHYTHM_FEATURES, RHYTHM_NAMES
 from apps.ecg.training.corrections import Lesson, balanced, field_weight, fit_correction, strips_of
 from apps.ecg.training.dataset import DS1, load_record, mitdb_in
-from apps.ecg.training.evaluation import EVALUATION_SEED, Scorer, evaluate, scorer_of, virtual_patients
+from apps.ecg.training.evaluation import (
+    EVALUATION_SEED,
+    Scorer,
+    evaluate,
+    scorer_of,
+    virtual_patient,
+    virtual_patients,
+)
 from apps.ecg.training.examples import (
     UNKNOWN,
     Examples,
@@ -35,7 +42,7 @@ from apps.ecg.training.examples import (
     rhythm_rows,
     with_leads_between,
 )
-from apps.ecg.training.full_recipe import NOVEL_RATE, fit
+from apps.ecg.training.full_recipe import BEAT_RECIPE, NOVEL_RATE, fit
 from apps.ecg.training.graph import Correction, Corrections, read_corrections, with_corrections, write_graph
 from apps.ecg.training.virtual_training_patients import training_patients
 from common.app.training import GateRule, TrainContext
@@ -50,13 +57,14 @@ from common.bundle import (
     seal,
     write_golden,
 )
-from common.errors import TrainingError
 from common.training.lineage import lineage_of
 
-__all__ = ["evaluate", "gate", "train"]
+__all__ = ["check_parameters", "evaluate", "gate", "train"]
 
 gate = GateRule("ecg_fleet_score", higher_is_better=True, min_gain=0.005, slice_tolerance=0.03)
 """Every patient's score is guarded, and so is the sensitivity to V (`evaluation.V_SLICES`)."""
+
+check_parameters = {"virtual_patients": 2}
 
 VIRTUAL_SEED = 5_000
 VIRTUAL_PATIENTS = 12
@@ -102,12 +110,9 @@ def known_examples(context: TrainContext, *, every_lead: bool = True) -> Known:
         digests[f"mitdb/{name}.dat"] = file_digest(folder / f"{name}.dat")
         digests[f"mitdb/{name}.atr"] = file_digest(folder / f"{name}.atr")
         context.progress(0.3 * (number + 1) / len(DS1), f"read record {name}")
-    count = context.parameters.get("virtual_patients", VIRTUAL_PATIENTS)
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 1000:
-        raise TrainingError(
-            f"the parameter virtual_patients must be a whole number from 1 to 1000, not {count!r}"
-        )
-    virtual = virtual_patients(count, VIRTUAL_SEED)
+    virtual = virtual_patients(
+        context.whole_number("virtual_patients", VIRTUAL_PATIENTS, maximum=1000), VIRTUAL_SEED
+    )
     digest = hashlib.sha256(b"".join(one.rows.features.tobytes() for one in virtual)).hexdigest()
     return Known(tuple(real), virtual, digests | {"virtual-patients": digest})
 
@@ -115,8 +120,9 @@ def known_examples(context: TrainContext, *, every_lead: bool = True) -> Known:
 def train(context: TrainContext) -> Bundle:
     """Make a bundle in ``context.output``.
 
-    Parameters: ``recipe`` (``full`` or ``quick``), ``mitdb``, ``virtual_patients``. Raises `TrainingError`
-    for a bad one, `DatasetError` for an absent or malformed data set.
+    Parameters: ``recipe`` (``full`` or ``quick``), ``mitdb``, ``virtual_patients``, ``max_rounds`` (limit of
+    the full recipe's boosting rounds). Raises `TrainingError` for a bad one, `DatasetError` for an absent or
+    malformed data set.
     """
     full = _is_full(context)
     context.progress(0.0, "reading recordings")
@@ -124,9 +130,7 @@ def train(context: TrainContext) -> Bundle:
 
 
 def _is_full(context: TrainContext) -> bool:
-    recipe = context.parameters.get("recipe", "full" if context.parent is None else "quick")
-    if recipe not in ("full", "quick"):
-        raise TrainingError(f"the parameter recipe must be full or quick, not {recipe!r}")
+    recipe = context.choice("recipe", ("full", "quick"), "full" if context.parent is None else "quick")
     return recipe == "full" or context.parent is None
 
 
@@ -154,6 +158,7 @@ def train_on(context: TrainContext, known: Known) -> Bundle:
 
 def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
     """The full recipe: writes the graph; returns the manifest's parameters."""
+    max_rounds = context.whole_number("max_rounds", BEAT_RECIPE.rounds, maximum=1000)
     context.progress(0.3, "simulating training patients")
     simulated = tuple(training_patients(TRAINING_PATIENTS_EACH * len(known.virtual), TRAINING_SEED))
     fitted = fit(
@@ -161,6 +166,7 @@ def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
         simulated if known.real else (),
         context.seed,
         lambda share: context.progress(0.3 + 0.6 * share, "growing trees"),
+        max_rounds=max_rounds,
     )
     zero = (
         Correction(np.zeros((FEATURES, len(KINDS)), np.float32), np.zeros(len(KINDS), np.float32)),
@@ -180,7 +186,9 @@ def _grow(context: TrainContext, known: Known) -> dict[str, Any]:
 def _correct(
     corrections: Corrections, scorer: Scorer, known: Sequence[Examples], strips: Sequence[Examples]
 ) -> tuple[Correction, Correction]:
-    """Corrections of both heads from strips, with known recordings replayed."""
+    """Corrections of both heads from strips, with known recordings replayed; unchanged without strips."""
+    if not strips:
+        return corrections.beat, corrections.rhythm
     beats: dict[str, list[Any]] = {"known": [], "field": []}
     rhythms: dict[str, list[Any]] = {"known": [], "field": []}
     random = np.random.default_rng(0)
@@ -212,7 +220,7 @@ def _correct(
 
 
 def _corrected(parts: Mapping[str, Sequence[Any]], scale: Any, start: Correction) -> Correction:
-    """``start`` moved by lessons; unchanged without field labels."""
+    """``start`` moved by lessons; unchanged without labels of this kind."""
     if not parts["field"]:
         return start
     people = {where: [who for who, *_ in part] for where, part in parts.items()}
@@ -280,7 +288,7 @@ def _write(context: TrainContext, parameters: Mapping[str, Any], digests: Mappin
 
 def _write_golden(output: Path, parameters: Mapping[str, Any]) -> None:
     """Cases from a virtual patient with ectopic beats who goes into AF."""
-    one = virtual_patients(4, EVALUATION_SEED + 1)[3]
+    one = virtual_patient(3, EVALUATION_SEED + 1)
     scorer = scorer_of(output / "model.onnx", parameters)
     rows, _ = rhythm_rows(one, decided(scorer(one).beat_p, scorer.odds))
     beats = one.rows.features[np.linspace(0, len(one.rows) - 1, GOLDEN_CASES).astype(int)]

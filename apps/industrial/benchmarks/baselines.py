@@ -1,4 +1,4 @@
-"""What could have shipped instead, measured in the same way.
+"""Alternatives to the shipped model, measured in the same way.
 
 ::
 
@@ -91,12 +91,12 @@ def boosting_over_seeds(data_path: Path, seeds: int) -> Iterator[dict[str, Any]]
 
 
 def figures_over_seeds(results: Sequence[Mapping[str, Figure]]) -> Iterator[dict[str, Any]]:
-    """One line a figure: mean, least and most over the seeds, and the mean of the intervals over engines."""
+    """One line per figure: mean, minimum and maximum over the seeds, mean of the intervals over engines."""
     for name, first in results[0].items():
         figures = [result[name] for result in results]
         values = [figure.value for figure in figures]
         mean = float(np.mean(values))
-        line = {"figure": name, "mean": mean, "least": min(values), "most": max(values)}
+        line = {"figure": name, "mean": mean, "min": min(values), "max": max(values)}
         bounds = [(f.lower, f.upper) for f in figures if f.lower is not None and f.upper is not None]
         if len(bounds) == len(figures):
             line |= dict(zip(("lower", "upper"), np.mean(bounds, axis=0).tolist(), strict=True))
@@ -116,7 +116,7 @@ def int8(bundle: Bundle) -> dict[str, Figure]:
         def __init__(self) -> None:
             self._blocks = iter(np.array_split(features, 20))
 
-        # None ends the data, whatever the base class says.
+        # None ends the data, against the type of the base class.
         def get_next(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
             block = next(self._blocks, None)
             return None if block is None else {"features": block}

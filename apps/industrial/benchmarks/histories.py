@@ -70,7 +70,7 @@ class Predictions:
 
 
 def seen_parts(run: Run, random: np.random.Generator) -> dict[str, NDArray[np.int64]]:
-    """Rows of ``run`` that come to a node whose link or beginning is not perfect, by what happens."""
+    """Rows of ``run`` that reach a node with losses or a late start, by kind of history."""
     count = len(run.values)
     every = np.arange(count)
     bursts = np.ones(count, np.bool_)
@@ -105,7 +105,7 @@ def by_folds(bundle: Bundle, known: training.Known, folder: Path) -> dict[str, f
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What models are calibrated on, computed once for all folds: late histories take a minute."""
+    """Calibration data of the models, computed once for all folds: late histories take a minute."""
 
     bundle: Bundle
     ensemble: Ensemble

@@ -8,7 +8,7 @@ trains the full recipe with ``--seeds`` seeds, one bundle each in ``seed-N`` bel
 of that seed that is there already is measured, not trained again), evaluates all of them, and writes the
 figures of the first and the means over seeds into its manifest. Beside them the trivial baselines and, with
 ``--rivals`` seeds, gradient boosting. Prints one JSON line a figure and seed, and one line a figure over all
-seeds: the mean, the least and the most of the seeds, and the mean of their 95 % intervals over engines. *By
+seeds: the mean, minimum and maximum of the seeds, and the mean of their 95 % intervals over engines. *By
 folds*: predictions on FD001's training engines by members that had not seen them, at cycles like those of the
 test set (`apps.industrial.training.evaluation.like_test`), with the interval calibrated on the other folds.
 """
@@ -45,7 +45,7 @@ LEFT_CYCLES = ((7, 30), (30, 70), (70, 110), (110, 146))
 
 @dataclass(frozen=True, slots=True)
 class SeedResult:
-    """What one training seed gave: figures of the bundle, and by folds over training engines."""
+    """Results of one training seed: figures of the bundle, and by folds over training engines."""
 
     seed: int
     seconds: float
@@ -85,10 +85,10 @@ def by_folds(bundle: Bundle, known: training.Known) -> dict[str, Figure]:
                 "interval_width": (upper - lower)[rows].mean(),
                 "interval_coverage_whole_life": inside.mean(),
             }
-            for least, most in LEFT_CYCLES:
-                band = (least <= left) & (left < most)
+            for low, high in LEFT_CYCLES:
+                band = (low <= left) & (left < high)
                 if band.any():
-                    of_run[f"interval_coverage_{least}_to_{most - 1}_left"] = inside[band].mean()
+                    of_run[f"interval_coverage_{low}_to_{high - 1}_left"] = inside[band].mean()
             of_folds.setdefault(fold, []).append(float(inside[rows].mean()))
             for name, value in of_run.items():
                 found.setdefault(name, []).append(float(value))
@@ -99,8 +99,8 @@ def by_folds(bundle: Bundle, known: training.Known) -> dict[str, Figure]:
     }
     coverages = [float(np.mean(shares)) for shares in of_folds.values()]
     return figures | {
-        "rul_interval_coverage_least_fold": Figure(min(coverages), unit=unit),
-        "rul_interval_coverage_most_fold": Figure(max(coverages), unit=unit),
+        "rul_interval_coverage_min_fold": Figure(min(coverages), unit=unit),
+        "rul_interval_coverage_max_fold": Figure(max(coverages), unit=unit),
     }
 
 

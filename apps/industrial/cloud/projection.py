@@ -30,9 +30,9 @@ from common.app.events import EventData
 from common.app.projection import insert_into
 
 WORD_LIMIT, TEXT_LIMIT = 40, 300
-"""Most characters of a word and of a sentence that are kept."""
+"""Maximum length of a stored word and of a stored sentence, in characters."""
 FAULTS_LIMIT = 48
-"""Most sensor faults of a machine that are kept."""
+"""Maximum number of stored sensor faults of a machine."""
 
 
 class IndustrialCloud:

@@ -72,7 +72,7 @@ class MachinePage(BaseModel):
 
 
 class Summary(BaseModel):
-    """All machines in numbers; ``least`` is the one with the least certain remaining life that is known."""
+    """All machines in numbers; ``lowest_rul`` has the lowest certain RUL of them."""
 
     machines: int
     due: int
@@ -82,7 +82,7 @@ class Summary(BaseModel):
     """Machines whose remaining life is not known."""
     faulty: int
     """Machines with a sensor fault."""
-    least: MachinePublic | None
+    lowest_rul: MachinePublic | None
 
 
 class AlarmPublic(BaseModel):
@@ -226,7 +226,7 @@ def summary_of(session: Session) -> Summary:
         sa.func.count().filter(sa.cast(col(Machine.sensor_faults), sa.String) != "{}"),
     ).select_from(Machine)
     machines, due, novel, unknown, faulty = session.execute(counted).one()
-    least = session.scalars(
+    lowest = session.scalars(
         sa.select(Machine)
         .where(col(Machine.rank) != UNKNOWN_RANK)
         .order_by(col(Machine.rank), col(Machine.machine))
@@ -238,7 +238,7 @@ def summary_of(session: Session) -> Summary:
         novel=novel,
         unknown=unknown,
         faulty=faulty,
-        least=_public(least) if least else None,
+        lowest_rul=_public(lowest) if lowest else None,
     )
 
 

@@ -29,7 +29,7 @@ class RulPoint(SQLModel, table=True):
     upper_cycles: float | None
     novelty: float
     withheld: str = ""
-    """Why no RUL was given: ``regime``, ``novel``, ``history``, ``sensors``; empty where one was."""
+    """Reason of a withheld RUL: ``regime``, ``novel``, ``history``, ``sensors``; empty where one was."""
     version: str
     time_ns: int = Column(sa_type=sa.BigInteger)
     time_quality: str = ""
@@ -52,10 +52,10 @@ class Machine(SQLModel, table=True):
     """Order by horizon: the lower bound, `UNKNOWN_RANK` where the remaining life is not known."""
     novelty: float
     withheld: str = ""
-    """Why no RUL is given for the last cycle (as in `RulPoint`), and in a sentence."""
+    """Reason of a withheld RUL in the last cycle (as in `RulPoint`), and in a sentence."""
     reason: str = ""
     sensor_faults: dict[str, str] = Column(default_factory=dict, sa_type=sa.JSON)
-    """What is wrong with sensors now, by sensor."""
+    """Present sensor faults, by sensor."""
     version: str
     due: bool = False
     """Whether the maintenance alarm is open."""
@@ -81,6 +81,6 @@ class MaintenanceAlarm(SQLModel, table=True):
     version: str
     cleared_cycle: int | None = None
     reason: str = ""
-    """Why it ended."""
+    """Reason of the end."""
     time_ns: int = Column(sa_type=sa.BigInteger)
     time_quality: str = ""

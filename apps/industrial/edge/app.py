@@ -8,8 +8,8 @@ Rules:
 - Each cycle gives ``industrial.rul``: the RUL, capped at `features.RUL_CAP_CYCLES`, with a 90 % interval; or
   no RUL and no interval, with the reason, where they are not known (`apps.industrial.edge.knowledge`).
   ``industrial.rul_withheld`` and ``industrial.rul_resumed`` mark its begin and end.
-- An impossible value is not used (`apps.industrial.domain`). ``industrial.sensor_fault`` says which sensor,
-  what value, why and since when; ``industrial.sensor_fault_ended`` when it is over.
+- An impossible value is not used (`apps.industrial.domain`). ``industrial.sensor_fault`` has the sensor,
+  value, reason and first cycle; ``industrial.sensor_fault_ended`` marks the end.
 - ``industrial.maintenance_due`` is raised when the interval's lower bound has been under the maintenance
   horizon for ``alarm_confirm_cycles`` cycles in a row, and ends (``industrial.maintenance_cleared``) when it
   is ``alarm_hysteresis_cycles`` above the horizon again, or with the run. It is not cleared by a cycle whose
@@ -28,79 +28,28 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.industrial import events
 from apps.industrial.app import IndustrialSettings
 from apps.industrial.domain import CHANNELS, USED_CHANNELS
-from apps.industrial.edge.features import RunFeatures, contributions
-from apps.industrial.edge.knowledge import MIN_ELSEWHERE, Knowledge, Spell, Withheld, faulty, mixed_regimes
-from apps.industrial.edge.sensor_faults import Checked, SensorFault, SensorStates, restored
+from apps.industrial.edge.features import contributions
+from apps.industrial.edge.knowledge import MIN_ELSEWHERE, Knowledge, Withheld, faulty, mixed_regimes
+from apps.industrial.edge.machine import MachineState
+from apps.industrial.edge.sensor_faults import Checked, SensorFault
 from common.app.edge import EdgeContext, Reading, Sample, State
 from common.app.events import make_event
 from common.errors import ReadingError
 from common.messages import Event
 from common.subjects import Forgotten, SubjectMap
 
-HISTORY_CYCLES = 600
-"""Cycles of a run that are kept for learning; the newest, should a run be longer."""
-NOVEL_SHARE = 0.2
-"""Share of the last `NOVEL_WINDOW_CYCLES` above novelty 1 that makes a run certainly worth learning from."""
-NOVEL_WINDOW_CYCLES = 50
 RESTART_FROM_CYCLES = 3
 """Cycle 1 after this one or a later one starts a new run; before, it is a reading that came twice."""
 BACK_CYCLES = 10
 """A cycle number that goes back by this many at least, and to half or less, starts a new run as well."""
-
-
-@dataclass(slots=True)
-class MachineState:
-    """What is remembered of one machine."""
-
-    run: int
-    named_run: int
-    """The run that the source named; ``run`` counts on where it does not."""
-    cycle: int = 0
-    features: RunFeatures = field(default_factory=RunFeatures)
-    sensors: SensorStates = field(default_factory=SensorStates)
-    spell: Spell = field(default_factory=Spell)
-    elsewhere: tuple[int, ...] = ()
-    """The last cycles at an operating point that the model does not know."""
-    history: NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros((HISTORY_CYCLES, len(CHANNELS)), np.float32)
-    )
-    kept: int = 0
-    """Cycles ever written to ``history``, a ring."""
-    novel: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(NOVEL_WINDOW_CYCLES, np.bool_))
-    novelties: int = 0
-    under_horizon: int = 0
-    due: bool = False
-
-    def remember(self, values: NDArray[Any], novelty: float, lost: int) -> None:
-        """Keep a cycle after ``lost`` ones that never came."""
-        for _ in range(min(lost, HISTORY_CYCLES)):
-            self.history[self.kept % HISTORY_CYCLES] = np.nan
-            self.kept += 1
-        self.history[self.kept % HISTORY_CYCLES] = values
-        self.kept += 1
-        self.novel[self.novelties % NOVEL_WINDOW_CYCLES] = novelty > 1.0
-        self.novelties += 1
-
-    def past(self) -> NDArray[np.float32]:
-        """The kept cycles in order, ``(cycles, channels)``."""
-        if self.kept <= HISTORY_CYCLES:
-            return self.history[: self.kept].copy()
-        return np.roll(self.history, -(self.kept % HISTORY_CYCLES), axis=0)
-
-    def novelty_score(self) -> float:
-        """How much a run is worth learning from, in [0, 1]."""
-        window = self.novel[: min(self.novelties, NOVEL_WINDOW_CYCLES)]
-        return min(1.0, float(window.mean()) / NOVEL_SHARE) if window.size else 0.0
 
 
 class IndustrialEdge:
@@ -131,12 +80,12 @@ class IndustrialEdge:
         regime = self._knowledge.regime(checked.values)
         features = machine.features.peek(checked.values, cycle)
         outputs = self._model.run({"features": features[np.newaxis]})
-        rul, lower, upper, novelty = (float(outputs[n][0]) for n in ("rul", "lower", "upper", "novelty"))
+        rul, lower, upper, novelty = (outputs[n].item(0) for n in ("rul", "lower", "upper", "novelty"))
         elsewhere = machine.elsewhere if regime is None else (*machine.elsewhere, cycle)[-MIN_ELSEWHERE:]
         withheld = (
             regime
             or mixed_regimes(elsewhere, cycle)
-            or self._knowledge.withheld(features, novelty, machine.features.support())
+            or self._knowledge.withheld(features, novelty, machine.features)
         )
 
         if regime is None:
@@ -171,10 +120,10 @@ class IndustrialEdge:
         return results
 
     def snapshot(self) -> State:
-        return self._machines.snapshot(_saved)
+        return self._machines.snapshot(MachineState.snapshot)
 
     def restore(self, state: State) -> None:
-        self._machines.restore(state, _restored)
+        self._machines.restore(state, lambda _, saved: MachineState.restored(saved))
 
     def _sensor_events(self, reading: Reading, machine: MachineState, checked: Checked) -> Iterable[Event]:
         for fault in checked.began:
@@ -233,7 +182,6 @@ class IndustrialEdge:
     ) -> Iterable[Event]:
         horizon = self._settings.maintenance_horizon_cycles
         lower = estimate["lower_cycles"]
-        trusted = not faulty(machine.sensors) and novelty <= 1.0
         machine.under_horizon = machine.under_horizon + 1 if lower < horizon else 0
         run, cycle, version = machine.run, machine.cycle, self._version
         if not machine.due and machine.under_horizon >= self._settings.alarm_confirm_cycles:
@@ -250,7 +198,12 @@ class IndustrialEdge:
                 version=version,
             )
             yield make_event(due, reading.subject, reading.captured_ns)
-        elif machine.due and trusted and lower >= horizon + self._settings.alarm_hysteresis_cycles:
+        elif (
+            machine.due
+            and novelty <= 1.0
+            and lower >= horizon + self._settings.alarm_hysteresis_cycles
+            and not faulty(machine.sensors)
+        ):
             machine.due = False
             cleared = events.MaintenanceCleared(
                 run=run, cycle=cycle, **estimate, novelty=novelty, reason="recovered", version=version
@@ -276,7 +229,7 @@ class IndustrialEdge:
             yield make_event(cleared, reading.subject, reading.captured_ns)
         for fault in machine.sensors.faults.values():
             yield self._fault_ended(reading, machine, fault, "run ended")
-        yield self._sample(reading.subject, reading.captured_ns, machine)
+        yield machine.sample(reading.subject, reading.captured_ns, self._version)
 
     def _forget(self, gone: Forgotten[MachineState]) -> Iterable[Event | Sample]:
         machine = gone.state
@@ -284,24 +237,7 @@ class IndustrialEdge:
             run=machine.run, cycle=machine.cycle, alarm=machine.due, version=self._version
         )
         yield make_event(data, gone.subject, gone.captured_ns)
-        yield self._sample(gone.subject, gone.captured_ns, machine)
-
-    def _sample(self, name: str, time_ns: int, machine: MachineState) -> Sample:
-        past = machine.past()
-        return Sample(
-            subject=name,
-            group=f"{name}/run-{machine.run}",
-            captured_ns=time_ns,
-            reasons={"novelty": machine.novelty_score()},
-            arrays={"values": past},
-            attributes={
-                "run": machine.run,
-                "first_cycle": machine.cycle - len(past) + 1,
-                "last_cycle": machine.cycle,
-                "channels": list(CHANNELS),
-                "version": self._version,
-            },
-        )
+        yield machine.sample(gone.subject, gone.captured_ns, self._version)
 
 
 def _continued(
@@ -326,46 +262,14 @@ def _continued(
     )
 
 
-def _saved(machine: MachineState) -> dict[str, Any]:
-    """The state of a machine as plain values."""
-    return {
-        "run": machine.run,
-        "named_run": machine.named_run,
-        "cycle": machine.cycle,
-        "features": machine.features.snapshot(),
-        "sensors": machine.sensors.snapshot(),
-        "spell": msgspec.structs.asdict(machine.spell),
-        "elsewhere": list(machine.elsewhere),
-        "history": machine.history[: min(machine.kept, HISTORY_CYCLES)],
-        "kept": machine.kept,
-        "novel": machine.novel,
-        "novelties": machine.novelties,
-        "under_horizon": machine.under_horizon,
-        "due": machine.due,
-    }
-
-
-def _restored(_name: str, saved: Mapping[str, Any]) -> MachineState:
-    machine = MachineState(saved["run"], saved["named_run"], saved["cycle"])
-    machine.features.restore(saved["features"])
-    machine.sensors = restored(saved["sensors"])
-    machine.spell = msgspec.convert(saved["spell"], Spell)
-    machine.elsewhere = tuple(saved["elsewhere"])
-    machine.history[: len(saved["history"])] = saved["history"]
-    machine.kept = saved["kept"]
-    machine.novel = np.array(saved["novel"], np.bool_)
-    machine.novelties = saved["novelties"]
-    machine.under_horizon = saved["under_horizon"]
-    machine.due = saved["due"]
-    return machine
-
-
 def _ordered(reading: Reading) -> NDArray[Any]:
     """The values in the order of `CHANNELS`, ``(24,)``. Raises `ReadingError` for an unusable reading.
 
     Channels that are absent are NaN. Other columns are left out.
     """
     values, names = reading.values, reading.channels
+    if names == CHANNELS and values.shape == (len(CHANNELS),) and values.dtype.kind in "fiu":
+        return values
     named = values.shape == (len(names),) and not {*names}.isdisjoint(USED_CHANNELS)
     unnamed = names == () and values.shape == (len(CHANNELS),)
     if not (named or unnamed) or values.dtype.kind not in "fiu":
@@ -374,7 +278,7 @@ def _ordered(reading: Reading) -> NDArray[Any]:
             "channel names, or none of them is a sensor that the model uses; a cycle has the "
             f"{len(CHANNELS)} values {CHANNELS[0]} .. {CHANNELS[-1]}"
         )
-    if unnamed or names == CHANNELS:
+    if unnamed:
         return values
     places = {name: index for index, name in enumerate(names)}
     return np.array([values[places[n]] if n in places else np.nan for n in CHANNELS], np.float64)

@@ -39,10 +39,11 @@ RECENT_CYCLES = 20
 _LIMIT = 100.0
 """Bound of a sensor's value in units of its noise; healthy and failing engines stay under 60."""
 _JUMP = 15.0
-"""Most that a value counts away from its fast average, so that one wrong value does little; in 80,000 cycles
+"""Bound of a value's distance from its fast average, so that one wrong value does little; in 80,000 cycles
 of FD001 and of virtual engines no value is further away."""
 
-_PER_SENSOR = len(AVERAGES_CYCLES) + len(BASELINES_CYCLES) + 1
+_MEANS = len(AVERAGES_CYCLES) + len(BASELINES_CYCLES)
+"""Averages and baselines of a sensor: a baseline is an average that forgets nothing and ends at its count."""
 FEATURE_NAMES = (
     *(f"mean{tau:g}({name})" for tau in AVERAGES_CYCLES for name in USED_CHANNELS),
     *(f"first{count}({name})" for count in BASELINES_CYCLES for name in USED_CHANNELS),
@@ -53,16 +54,21 @@ FEATURE_NAMES = (
 )
 FEATURES = len(FEATURE_NAMES)
 AGE, DELAY, SEEN = range(FEATURES - 3, FEATURES)
+_MEAN_FEATURES = _MEANS * len(USED_CHANNELS)
 SEEN_LIMIT_CYCLES = 100
 LATE_CYCLES = 5.0
 """Delay of the baseline from which on a history counts as one that began late."""
 MIN_LATE_CYCLES = 20
 """Minimum number of cycles of such a history for a prediction."""
 
-_PACE = np.array(AVERAGES_CYCLES)
-_GAIN = 1 - np.exp(-1 / _PACE)
-_COUNTS = np.array(BASELINES_CYCLES)
-
+_FIRST = len(AVERAGES_CYCLES)
+_PACE = np.array([*AVERAGES_CYCLES, *(np.inf for _ in BASELINES_CYCLES)])
+_GAIN = np.array([*(1 - np.exp(-1 / np.array(AVERAGES_CYCLES))), *(1.0 for _ in BASELINES_CYCLES)])[
+    :, np.newaxis
+]
+_COUNTS = np.array([*(np.inf for _ in AVERAGES_CYCLES), *BASELINES_CYCLES])[:, np.newaxis]
+_KEPT = np.exp(-1 / _PACE)[:, np.newaxis]
+"""What a cycle leaves of the sums before it."""
 
 _STEPS = np.arange(SLOPE_CYCLES, dtype=np.float64)[:, np.newaxis]
 _SLOPE_SCALE = np.sqrt(SLOPE_CYCLES**3 / 12)
@@ -78,25 +84,24 @@ class _History:
 
     cycle: NDArray[np.int64]  # (...), the last one; 0 before the first
     count: NDArray[np.int64]  # (...), cycles taken in
-    sums: NDArray[np.float64]  # (..., len(AVERAGES_CYCLES), S), of weighted values, decaying
+    sums: NDArray[np.float64]  # (..., _MEANS, S), of weighted values; those of the averages decay
     weights: NDArray[np.float64]  # same shape: what their weights sum up to
-    first_sums: NDArray[np.float64]  # (..., len(BASELINES_CYCLES), S), of the first values
-    first_counts: NDArray[np.float64]  # same shape
+    means: NDArray[np.float64]  # same shape: sums / weights, 0 where nothing was counted
     first_cycles: NDArray[np.float64]  # (..., S), sum of the cycle numbers of the first baseline
+    delay: NDArray[np.float64]  # (...), of the first baseline
     window: NDArray[np.float64]  # (..., SLOPE_CYCLES, S), by cycle, newest last; NaN is missing
 
 
 def _start(*runs: int) -> _History:
     width = len(USED_CHANNELS)
-    averages, baselines = len(AVERAGES_CYCLES), len(BASELINES_CYCLES)
     return _History(
         np.zeros(runs, np.int64),
         np.zeros(runs, np.int64),
-        np.zeros((*runs, averages, width)),
-        np.zeros((*runs, averages, width)),
-        np.zeros((*runs, baselines, width)),
-        np.zeros((*runs, baselines, width)),
+        np.zeros((*runs, _MEANS, width)),
+        np.zeros((*runs, _MEANS, width)),
+        np.zeros((*runs, _MEANS, width)),
         np.zeros((*runs, width)),
+        np.zeros(runs),
         np.full((*runs, SLOPE_CYCLES, width), np.nan),
     )
 
@@ -104,34 +109,38 @@ def _start(*runs: int) -> _History:
 def _advance(history: _History, values: NDArray[Any], cycle: NDArray[np.int64]) -> _History:
     """``history`` after one more cycle; ``values`` is ``(..., channels)``. Changes nothing in place."""
     scaled = (np.asarray(values, np.float64)[..., USED] - NOMINAL) / SCALE
-    scaled = np.clip(scaled, -_LIMIT, _LIMIT)
+    scaled = np.minimum(np.maximum(scaled, -_LIMIT), _LIMIT)
     there = np.isfinite(scaled)
-    weight = history.weights[..., 0, :]
-    level = np.divide(history.sums[..., 0, :], weight, out=scaled.copy(), where=weight > 0)
-    scaled = np.where(there, np.clip(scaled, level - _JUMP, level + _JUMP), 0.0)
-    known = there.astype(np.float64)
-    passed = np.where(history.count > 0, cycle - history.cycle, 1)
-    kept = np.exp(-passed[..., np.newaxis] / _PACE)[..., np.newaxis]
-    gain = _GAIN[:, np.newaxis]
-    growing = there[..., np.newaxis, :] & (history.first_counts < _COUNTS[:, np.newaxis])
-    return _History(
-        cycle,
-        history.count + 1,
-        history.sums * kept + gain * scaled[..., np.newaxis, :],
-        history.weights * kept + gain * known[..., np.newaxis, :],
-        history.first_sums + np.where(growing, scaled[..., np.newaxis, :], 0.0),
-        history.first_counts + growing,
-        history.first_cycles + np.where(growing[..., 0, :], cycle[..., np.newaxis], 0),
-        _shifted(history.window, passed, np.where(there, scaled, np.nan)),
-    )
+    level = np.where(history.weights[..., 0, :] > 0, history.means[..., 0, :], scaled)
+    scaled = np.minimum(np.maximum(scaled, level - _JUMP), level + _JUMP)
+    passed = cycle - history.cycle
+    if (passed == 1).all():
+        kept = _KEPT
+        window = np.concatenate([history.window[..., 1:, :], scaled[..., np.newaxis, :]], axis=-2)
+    else:
+        kept = np.exp(-passed[..., np.newaxis] / _PACE)[..., np.newaxis]
+        window = _shifted(history.window, passed, scaled)
+    gain = _GAIN * (history.weights < _COUNTS) * there[..., np.newaxis, :]
+    sums = history.sums * kept + gain * np.where(there, scaled, 0.0)[..., np.newaxis, :]
+    weights = history.weights * kept + gain
+    first_cycles, delay, growing = history.first_cycles, history.delay, gain[..., _FIRST, :]
+    if growing.any():
+        first_cycles = first_cycles + growing * cycle[..., np.newaxis]
+        delay = _delay(first_cycles, weights[..., _FIRST, :])
+    means = _ratio(sums, weights)
+    return _History(cycle, history.count + 1, sums, weights, means, first_cycles, delay, window)
+
+
+def _delay(first_cycles: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cycles by which the first baseline began after the run, ``(...)``: of its latest sensor."""
+    late = np.where(counts > 0, _ratio(first_cycles, counts) - (counts + 1) / 2, 0.0)
+    return late.max(axis=-1)
 
 
 def _shifted(
     window: NDArray[np.float64], passed: NDArray[np.int64], newest: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """``window`` after ``passed`` cycles, of which only the last one has values."""
-    if np.all(passed == 1):
-        return np.concatenate([window[..., 1:, :], newest[..., np.newaxis, :]], axis=-2)
     places = np.arange(SLOPE_CYCLES) + passed[..., np.newaxis]
     there = (places < SLOPE_CYCLES)[..., np.newaxis]
     moved = np.take_along_axis(window, np.minimum(places, SLOPE_CYCLES - 1)[..., np.newaxis], axis=-2)
@@ -157,17 +166,13 @@ def _slopes(window: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _assemble(history: _History) -> NDArray[np.float32]:
     """The feature vector ``(..., FEATURES)`` of the newest cycle."""
-    averages = _ratio(history.sums, history.weights)
-    first = _ratio(history.first_sums, history.first_counts)
-    slope = _slopes(history.window)[..., np.newaxis, :]
-    parts = np.concatenate([averages, first, slope], axis=-2)
-    flat = parts.reshape(*parts.shape[:-2], -1)
-    counts = history.first_counts[..., 0, :]
-    late = np.where(counts > 0, _ratio(history.first_cycles, counts) - (counts + 1) / 2, 0.0)
-    place = np.stack(
-        [history.cycle, late.max(axis=-1), np.minimum(history.count, SEEN_LIMIT_CYCLES)], axis=-1
-    )
-    return np.concatenate([flat, place / 100], axis=-1).astype(np.float32)
+    features = np.empty((*history.cycle.shape, FEATURES), np.float32)
+    features[..., :_MEAN_FEATURES] = history.means.reshape(*history.cycle.shape, _MEAN_FEATURES)
+    features[..., _MEAN_FEATURES:AGE] = _slopes(history.window)
+    features[..., AGE] = history.cycle / 100
+    features[..., DELAY] = history.delay / 100
+    features[..., SEEN] = np.minimum(history.count, SEEN_LIMIT_CYCLES) / 100
+    return features
 
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -211,6 +216,10 @@ class RunFeatures:
         self.keep()
         return features
 
+    def complete(self, cycles: int) -> bool:
+        """True if each of the last ``cycles`` gave every value, by what was last peeked at."""
+        return bool(np.isfinite((self._ahead or self._history).window[-cycles:]).all())
+
     def support(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """By used channel, of what was last peeked at: values in the last `RECENT_CYCLES`, and cycles since
         the newest of them (`SLOPE_CYCLES` where there is none)."""
@@ -221,13 +230,33 @@ class RunFeatures:
     def snapshot(self) -> dict[str, Any]:
         """The state as plain numbers and arrays, for `restore`."""
         history = self._history
-        saved = {field.name: getattr(history, field.name).copy() for field in fields(_History)}
-        return saved | {"cycle": int(history.cycle), "count": int(history.count)}
+        return {
+            "cycle": int(history.cycle),
+            "count": int(history.count),
+            "sums": history.sums[:_FIRST].copy(),
+            "weights": history.weights[:_FIRST].copy(),
+            "first_sums": history.sums[_FIRST:].copy(),
+            "first_counts": history.weights[_FIRST:].copy(),
+            "first_cycles": history.first_cycles.copy(),
+            "window": history.window.copy(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `snapshot` gave."""
+        sums = np.concatenate([state["sums"], state["first_sums"]])
+        weights = np.concatenate([state["weights"], state["first_counts"]])
+        first_cycles = np.array(state["first_cycles"])
         self._ahead = None
-        self._history = _History(*(np.array(state[field.name]) for field in fields(_History)))
+        self._history = _History(
+            np.array(state["cycle"]),
+            np.array(state["count"]),
+            sums,
+            weights,
+            _ratio(sums, weights),
+            first_cycles,
+            _delay(first_cycles, weights[_FIRST]),
+            np.array(state["window"]),
+        )
 
 
 def features_of_runs(
@@ -259,7 +288,7 @@ def features_of_runs(
 
 
 def contributions(model: Model, features: NDArray[np.float32]) -> list[tuple[str, float]]:
-    """Which sensors explain a low RUL: ``(channel, cycles)``, the strongest first.
+    """Sensors that explain a low RUL: ``(channel, cycles)``, the strongest first.
 
     Occlusion (Zeiler & Fergus 2014): each sensor in turn is set to how it was in the run's first cycles,
     with no trend, and the model runs again, all in one batch. Cycles are the RUL gained thereby:
@@ -267,11 +296,11 @@ def contributions(model: Model, features: NDArray[np.float32]) -> list[tuple[str
     ``(FEATURES,)``; the model gives ``rul``.
     """
     width = len(USED_CHANNELS)
-    block = features[:AGE].reshape(_PER_SENSOR, width)
+    block = features[:AGE].reshape(_MEANS + 1, width)
     healthy = block[len(AVERAGES_CYCLES)]
     batch = np.repeat(features[np.newaxis], width + 1, axis=0)
     for sensor in range(width):
-        changed = batch[sensor + 1, :AGE].reshape(_PER_SENSOR, width)
+        changed = batch[sensor + 1, :AGE].reshape(_MEANS + 1, width)
         changed[:, sensor] = healthy[sensor]
         changed[-1, sensor] = 0.0
     rul = np.asarray(model.run({"features": batch})["rul"], np.float64).reshape(-1)

@@ -30,6 +30,7 @@ from apps.industrial.edge.features import (
     MIN_LATE_CYCLES,
     RECENT_CYCLES,
     SEEN,
+    RunFeatures,
 )
 from apps.industrial.edge.sensor_faults import SensorStates
 from common.app.edge import Arrays, Model
@@ -49,7 +50,7 @@ RESUME_CYCLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Why no RUL is given: a word, and a sentence."""
+    """Reason of a withheld RUL: a word, and a sentence."""
 
     why: str
     text: str
@@ -76,12 +77,12 @@ class Spell(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What a model knows: its novelty limit and the operating settings of its training runs."""
+    """Domain of a model: its novelty limit and the operating settings of its training runs."""
 
     novelty_limit: float
     operating_range: Mapping[str, tuple[float, float]]
     columns: NDArray[np.intp] | None
-    """Which of the features the model takes; None for all of them."""
+    """Features that the model takes; None for all of them."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Knowledge:
@@ -104,8 +105,8 @@ class Knowledge:
     def regime(self, values: NDArray[np.float64]) -> Withheld | None:
         """Whether a reading is from an operating point that the model does not know."""
         for name, (low, high) in self.operating_range.items():
-            value = float(values[CHANNELS.index(name)])
-            if not (np.isnan(value) or low <= value <= high):
+            value = values.item(CHANNELS.index(name))
+            if value < low or value > high:
                 unit = f" {UNITS[name]}" if UNITS[name] else ""
                 text = f"operating regime: {name} is {value:g}{unit}, known is {low:g} to {high:g}{unit}"
                 return Withheld("regime", text)
@@ -115,21 +116,21 @@ class Knowledge:
         self,
         features: NDArray[np.float32],
         novelty: float,
-        support: tuple[NDArray[np.int64], NDArray[np.int64]],
+        history: RunFeatures,
     ) -> Withheld | None:
-        """Why no RUL is given for a cycle with these features, at a known operating point; None for one that
-        has a RUL. ``support`` is what `RunFeatures.support` gives."""
-        seen, delay = round(100 * float(features[SEEN])), 100 * float(features[DELAY])
-        late = delay > LATE_CYCLES
-        recent, stale = support
-        lacking = (stale > STALE_CYCLES) | (recent < min(MIN_RECENT, (seen + 1) // 2))
-        if lacking.all():
-            text = f"too few of the last {RECENT_CYCLES} cycles came: {recent.max()} of {MIN_RECENT}"
-            return Withheld("history", text)
-        if lacking.any():
-            names = ", ".join(np.array(USED_CHANNELS)[lacking])
-            return Withheld("sensors", f"no usable values of {names} in the last cycles")
-        if late and seen < MIN_LATE_CYCLES:
+        """Reason for which no RUL is given for a cycle with these features, at a known operating point; None
+        for one that has a RUL. ``history`` is what the features are of."""
+        seen, delay = round(100 * features.item(SEEN)), 100 * features.item(DELAY)
+        if not history.complete(MIN_RECENT):
+            recent, stale = history.support()
+            lacking = (stale > STALE_CYCLES) | (recent < min(MIN_RECENT, (seen + 1) // 2))
+            if lacking.all():
+                text = f"too few of the last {RECENT_CYCLES} cycles came: {recent.max()} of {MIN_RECENT}"
+                return Withheld("history", text)
+            if lacking.any():
+                names = ", ".join(np.array(USED_CHANNELS)[lacking])
+                return Withheld("sensors", f"no usable values of {names} in the last cycles")
+        if delay > LATE_CYCLES and seen < MIN_LATE_CYCLES:
             text = f"the history begins late in the run: {seen} of {MIN_LATE_CYCLES} cycles"
             return Withheld("history", text)
         if novelty > self.novelty_limit:
@@ -167,4 +168,4 @@ def mixed_regimes(elsewhere: Sequence[int], cycle: int) -> Withheld | None:
 
 def faulty(sensors: SensorStates) -> bool:
     """Whether a sensor that the model uses has a fault."""
-    return not sensors.faults.keys().isdisjoint(USED_CHANNELS)
+    return any(name in USED_CHANNELS for name in sensors.faults)

@@ -19,7 +19,6 @@ State has a fixed size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -38,7 +37,7 @@ STEP_NOISE = 60.0
 STEP_SHARE = 0.02
 """The same as a share of a new engine's level, where that is more."""
 DRIFT_NOISE = 1.0
-"""What is added to it for every cycle without a good value."""
+"""Increment of it for every cycle without a good value."""
 STEPPING_SHARE = 1 / 3
 """Share of the sensors from which on a step is the machine's and not a sensor's."""
 SAME_POINT = np.array([0.5, 0.02, 1.0])
@@ -47,16 +46,16 @@ END_READINGS = 5
 
 _LOW, _HIGH = np.array([RANGES[name] for name in CHANNELS]).T
 _STUCK = np.array([STUCK_CYCLES.get(name, np.iinfo(np.int64).max) for name in CHANNELS])
-_NOISE = np.full(len(CHANNELS), np.inf)
-_NOISE[USED] = SCALE
 _STEP = np.full(len(CHANNELS), np.inf)
 _STEP[USED] = np.maximum(STEP_NOISE * SCALE, STEP_SHARE * NOMINAL)
+_DRIFT = np.zeros(len(CHANNELS))
+_DRIFT[USED] = DRIFT_NOISE * SCALE
 _IS_USED = np.isin(np.arange(len(CHANNELS)), USED)
 _IS_SETTING = np.isin(CHANNELS, SETTINGS)
 
 
 class SensorFault(msgspec.Struct, frozen=True):
-    """What is wrong with a sensor, since which cycle, and the value that showed it (None: no number)."""
+    """A fault of a sensor, its first cycle, and the value that showed it (None: no number)."""
 
     sensor: str
     why: str
@@ -65,8 +64,7 @@ class SensorFault(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """A reading after the check: impossible values are NaN in ``values``; what began and ended with it."""
 
     values: NDArray[np.float64]
@@ -78,37 +76,52 @@ def _unknown() -> NDArray[np.float64]:
     return np.full(len(CHANNELS), np.nan)
 
 
-@dataclass(frozen=True, slots=True)
-class SensorStates:
-    """What is remembered of one machine's sensors, each array ``(24,)``. `check` gives the next one."""
+class SensorStates(msgspec.Struct, frozen=True):
+    """State of one machine's sensors, each array ``(24,)``. `check` returns the next one."""
 
-    last: NDArray[np.float64] = field(default_factory=_unknown)
-    repeats: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
-    since: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
+    last: NDArray[np.float64] = msgspec.field(default_factory=_unknown)
+    repeats: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
+    since: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
     """Cycle at which the last value came first."""
-    good: NDArray[np.float64] = field(default_factory=_unknown)
-    good_cycle: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
-    faults: Mapping[str, SensorFault] = field(default_factory=dict)
-    possible: Mapping[str, int] = field(default_factory=dict)
+    good: NDArray[np.float64] = msgspec.field(default_factory=_unknown)
+    good_cycle: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
+    faults: Mapping[str, SensorFault] = msgspec.field(default_factory=dict)
+    possible: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Possible values in a row, of sensors with a fault."""
 
     def check(self, values: NDArray[Any], cycle: int) -> tuple[SensorStates, Checked]:
         """The states after a reading ``(24,)``, and the result of the check. Changes nothing in place."""
-        values = np.asarray(values, np.float64)
-        with np.errstate(invalid="ignore"):
-            missing = np.isnan(values) & _IS_USED
-            outside = ~np.isnan(values) & ~((values >= _LOW) & (values <= _HIGH))
-            same = values == self.last
-            repeats = np.where(same, self.repeats + 1, 1)
-            since = np.where(same, self.since, cycle)
-            stuck = (repeats >= _STUCK) & ~outside
-            stepped = self._stepped(values, cycle) & ~outside
-        impossible = missing | outside | stuck | stepped
-        good = np.where(np.isnan(values) | impossible, self.good, values)
-        good_cycle = np.where(np.isnan(values) | impossible, self.good_cycle, cycle)
+        values = np.array(values, np.float64)
+        same = values == self.last
+        repeats = self.repeats * same + 1
+        since = np.where(same, self.since, cycle)
+        inside = (values >= _LOW) & (values <= _HIGH)
+        step = np.abs(values - self.good)
+        limit = _STEP + _DRIFT * (cycle - 1 - self.good_cycle)
+        if not self.faults and (inside & (repeats < _STUCK) & (step <= limit)).all():
+            good_cycle = np.full(len(CHANNELS), cycle)
+            after = SensorStates(values, repeats, since, values, good_cycle)
+            return after, Checked(values, (), ())
+        unknown = np.isnan(values)
         found = {
-            "missing": missing, "range": outside, "stuck": stuck, "rate": stepped,
+            "missing": unknown & _IS_USED, "range": ~unknown & ~inside, "stuck": repeats >= _STUCK,
+            "rate": self._stepped(values, step > limit),
         }  # fmt: skip
+        return self._explained(values, cycle, repeats, since, found)
+
+    def _explained(
+        self,
+        values: NDArray[np.float64],
+        cycle: int,
+        repeats: NDArray[np.int64],
+        since: NDArray[np.int64],
+        found: Mapping[str, NDArray[np.bool_]],
+    ) -> tuple[SensorStates, Checked]:
+        """The result of `check` for a reading with impossible values, ``found`` by reason, or with faults."""
+        unknown = np.isnan(values)
+        impossible = np.logical_or.reduce([*found.values()])
+        good = np.where(unknown | impossible, self.good, values)
+        good_cycle = np.where(unknown | impossible, self.good_cycle, cycle)
         faults, possible = dict(self.faults), dict(self.possible)
         began: list[SensorFault] = []
         ended: list[SensorFault] = []
@@ -128,20 +141,16 @@ class SensorStates:
                 ended.append(faults.pop(name))
                 del possible[name]
         after = SensorStates(
-            np.where(np.isnan(values), self.last, values), repeats, since, good, good_cycle, faults, possible
+            np.where(unknown, self.last, values), repeats, since, good, good_cycle, faults, possible
         )
         return after, Checked(np.where(impossible, np.nan, values), tuple(began), tuple(ended))
 
-    def _stepped(self, values: NDArray[np.float64], cycle: int) -> NDArray[np.bool_]:
-        """Where one of few sensors went further in a cycle than it can."""
-        settings = np.abs(values[_IS_SETTING] - self.last[_IS_SETTING])
-        if np.any(settings > SAME_POINT):
-            return np.zeros(len(CHANNELS), np.bool_)
-        passed = np.maximum(cycle - self.good_cycle - 1, 0)
-        stepped = np.abs(values - self.good) > _STEP + _NOISE * DRIFT_NOISE * passed
-        if np.count_nonzero(stepped) >= STEPPING_SHARE * len(USED_CHANNELS):
-            return np.zeros(len(CHANNELS), np.bool_)
-        return stepped
+    def _stepped(self, values: NDArray[np.float64], far: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Sensors, few at a time, with an impossible step in a cycle; ``far`` marks any with one."""
+        with np.errstate(invalid="ignore"):
+            settings = np.abs(values[_IS_SETTING] - self.last[_IS_SETTING])
+        moved = np.any(settings > SAME_POINT) or np.count_nonzero(far) >= STEPPING_SHARE * len(USED_CHANNELS)
+        return np.zeros_like(far) if moved else far
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain values and arrays, for `restored`."""

@@ -15,8 +15,8 @@ from common.pages.blocks import CHART_COLOURS
 
 CHART_MACHINES = 20
 """Machines on the chart of intervals."""
-TELLING = 3
-"""Channels on a label form's chart."""
+SENSORS_SHOWN = 3
+"""Sensors on a label form's chart."""
 _LIFE, _AMBER, _INDIGO, _RED = CHART_COLOURS[:4]
 _GREY = "#7b8794"
 _TEXT_TOOLTIP = {"renderMode": "richText", "confine": True}
@@ -214,7 +214,7 @@ def spans(cycles: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def changes(points: Sequence[Json]) -> list[tuple[int, str]]:
-    """Where another model version began to speak: ``(cycle, version)``."""
+    """Changes of the model version: ``(cycle, version)``."""
     return [
         (int(point["cycle"]), str(point["version"]))
         for before, point in pairwise(points)
@@ -252,13 +252,16 @@ class SensorRun:
         return _plain(self.values[:, USED_CHANNELS.index(channel)])
 
     def moves(self) -> NDArray[np.float64]:
-        """How far each value is from the start of the run, in units of its sensor's noise."""
+        """Distance of each value from the start of the run, in units of its sensor's noise."""
         return (self.values - _mean(self.values[: self._edge])) / SCALE
 
-    def telling(self) -> list[tuple[str, float]]:
+    def largest_moves(self) -> list[tuple[str, float]]:
         """The channels that moved most from the start to the end, and by how much of their noise."""
         moved = np.nan_to_num(_mean(self.moves()[-self._edge :]))
-        return [(USED_CHANNELS[place], float(moved[place])) for place in np.argsort(-np.abs(moved))[:TELLING]]
+        return [
+            (USED_CHANNELS[place], float(moved[place]))
+            for place in np.argsort(-np.abs(moved))[:SENSORS_SHOWN]
+        ]
 
     @property
     def _edge(self) -> int:
@@ -288,9 +291,9 @@ def sensor(run: SensorRun, channel: str) -> dict[str, Any]:
     }
 
 
-def telling(run: SensorRun) -> dict[str, Any]:
-    """The most telling channels over a run, each as its move from the start in units of its noise."""
-    names = [name for name, _ in run.telling()]
+def largest_moves(run: SensorRun) -> dict[str, Any]:
+    """The channels with the largest moves over a run, as moves from the start in units of their noise."""
+    names = [name for name, _ in run.largest_moves()]
     moves = run.moves().round(2)
     return {
         "grid": {"left": 28, "right": 16, "top": 36, "bottom": 26, "containLabel": True},

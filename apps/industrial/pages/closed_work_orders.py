@@ -74,7 +74,7 @@ def finding_text(outcome: Mapping[str, Any]) -> str:
 
 
 def error_text(outcome: Mapping[str, Any]) -> str:
-    """How far off the edge was on a closed run."""
+    """Prediction error of the edge on a closed run."""
     withheld = outcome["withheld"]
     if not outcome["points"] and withheld:
         return f"In none of {withheld} cycles was the remaining life known."

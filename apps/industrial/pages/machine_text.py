@@ -18,7 +18,7 @@ WITHHELD = {
     "history": "too little history",
     "sensors": "sensors without usable values",
 }
-"""Why a remaining life is not known, by the word in the data."""
+"""Reasons of an unknown remaining life, by the word in the data."""
 
 
 def life_of(machine: Mapping[str, Any]) -> str:
@@ -30,8 +30,8 @@ def life_of(machine: Mapping[str, Any]) -> str:
 
 
 def doubts_of(state: Mapping[str, Any]) -> list[str]:
-    """Why no remaining life is given, and what is wrong with sensors, in sentences."""
-    texts = [f"No remaining life is given: {state['reason']}."] if state["rul_cycles"] is None else []
+    """Reasons of a withheld remaining life, and sensor faults, in sentences."""
+    texts = [f"The remaining life is withheld: {state['reason']}."] if state["rul_cycles"] is None else []
     if texts and state["due"]:
         texts.append("The maintenance alarm stays open: an unknown remaining life does not clear it.")
     texts += [f"Sensor fault: {text}. Its values are not used." for text in state["sensor_faults"].values()]
@@ -45,7 +45,7 @@ def horizon_of(state: Mapping[str, Any]) -> str:
 
 
 def machine_href(machine: str) -> str:
-    """Where a machine's page is."""
+    """Path of a machine's page."""
     return f"/ui/apps/industrial/machines/{quote(machine, safe='')}"
 
 
@@ -69,12 +69,12 @@ def why(alarms: Sequence[Mapping[str, Any]]) -> str:
 
 def sensor_rows(sensors: Mapping[str, float]) -> list[dict[str, Any]]:
     """The sensors behind an alarm, each against the strongest."""
-    most = max((abs(cycles) for cycles in sensors.values()), default=0.0) or 1.0
+    largest = max((abs(cycles) for cycles in sensors.values()), default=0.0) or 1.0
     return [
         {
             "id": name,
             "sensor": charts.titled(name) if name in UNITS else name,
-            "share": abs(cycles) / most,
+            "share": abs(cycles) / largest,
             "share_text": f"{cycles:.1f}",
         }
         for name, cycles in sensors.items()
@@ -82,7 +82,7 @@ def sensor_rows(sensors: Mapping[str, float]) -> list[dict[str, Any]]:
 
 
 def span_of(run: Mapping[str, Any] | None, points: Sequence[Mapping[str, Any]]) -> str:
-    """Which cycles of a run are seen and shown."""
+    """Text of the seen and shown cycles of a run."""
     if run is None or not points:
         return ""
     text = f"Cycles {run['first_cycle']} to {run['last_cycle']}"

@@ -60,8 +60,9 @@ async def show_machines(view: View) -> None:
     nodes = VirtualNodes(view.api)
 
     with ui.element("div").classes("tiles"):
-        count, due, least, unknown, novel, faulty = (
-            Tile(n) for n in ("Machines", "Due now", "Least remaining", "Not known", "Novel", "Sensor faults")
+        count, due, lowest, unknown, novel, faulty = (
+            Tile(n)
+            for n in ("Machines", "Due now", "Lowest remaining life", "Not known", "Novel", "Sensor faults")
         )
     with card(
         "Remaining life",
@@ -93,16 +94,14 @@ async def show_machines(view: View) -> None:
             str(alarms), "with an open maintenance alarm" if alarms else "no alarm", "bad" if alarms else ""
         )
         novel.show(str(unlike), "unlike what the model knows", "warn" if unlike else "")
-        unknown.show(
-            str(summary["unknown"]), "no remaining life is given", "warn" if summary["unknown"] else ""
-        )
+        unknown.show(str(summary["unknown"]), "remaining life withheld", "warn" if summary["unknown"] else "")
         faulty.show(
             str(summary["faulty"]), "machines with a faulty sensor", "warn" if summary["faulty"] else ""
         )
-        first = summary["least"]
+        first = summary["lowest_rul"]
         if first is not None:
             tone = "bad" if first["due"] else ""
-            least.show(f"{first['lower_cycles']:.0f} cycles", f"at least, {first['machine']}", tone)
+            lowest.show(f"{first['lower_cycles']:.0f} cycles", f"lower bound, {first['machine']}", tone)
         known = sum(machine["rul_cycles"] is not None for machine in items)
         drawn.set_visibility(known > 0)
         chart.element.style(f"height: {90 + 24 * min(known, charts.CHART_MACHINES)}px")

@@ -18,7 +18,7 @@ _SMALL_CHARTS = (
 
 
 class RunSensors:
-    """What the cloud has of the sensors of one run of ``machine``; drawn again only where that changes."""
+    """Sensor values of one run of ``machine``; drawn again only after a change."""
 
     def __init__(self, view: View, machine: str) -> None:
         self._view = view

@@ -32,13 +32,13 @@ class WorkOrderForm:
             self._note = ui.textarea("Note; its first line names the fault").props("outlined dense autogrow")
             with ui.element("div").classes("row-of"):
                 action("Close work order", self._send, tone="main")
-            self._told = Text("p", "").props("role=status")
+            self._error = Text("p", "").props("role=status")
 
     def show(self, machine: str, run: int, cycle: int, closed: Mapping[str, Any] | None) -> None:
         """Ask about this run, whose last cycle is ``cycle``; ``closed`` is its newest work order."""
         if self._run != (machine, run):
             self._run = (machine, run)
-            self._told.text = ""
+            self._error.text = ""
             self._note.value = ""
             self._left.value = None
             self._cycle.value = cycle
@@ -56,7 +56,7 @@ class WorkOrderForm:
         kind, cycle = self._kind.value, self._cycle.value
         left = self._left.value if kind == "inspection" else 0
         if cycle is None or left is None:
-            self._told.text = f"Enter the {'cycle' if cycle is None else 'remaining cycles'}."
+            self._error.text = f"Enter the {'cycle' if cycle is None else 'remaining cycles'}."
             return
         order = {
             "machine": self._run[0],
@@ -72,7 +72,7 @@ class WorkOrderForm:
             outcomes.append(await self._view.api.post(WORK_ORDERS, order))
 
         if await self._view.act(post(), "Work order closed."):
-            self._told.text = error_text(outcomes[0])
+            self._error.text = error_text(outcomes[0])
             await self._stored()
 
 
@@ -95,9 +95,13 @@ async def label_form(view: View, sample: dict[str, Any], stored: Refresh) -> Non
         Text("p", "Its values are not those of a turbofan's sensors, so they are not drawn.").classes("hint")
     else:
         last = run.cycles[-1]
-        moved = ", ".join(f"{name} {noise:+.0f}" for name, noise in run.telling())
+        moved = ", ".join(f"{name} {noise:+.0f}" for name, noise in run.largest_moves())
         about = f"Cycles {run.first_cycle} to {last}. Moved most, in units of their noise: {moved}."
         Text("p", about).classes("hint")
-        Chart(f"The most telling sensors of {machine}, run {number}", charts.telling(run), height_px=200)
+        Chart(
+            f"Sensors with the largest moves of {machine}, run {number}",
+            charts.largest_moves(run),
+            height_px=200,
+        )
     form = WorkOrderForm(view, stored)
     form.show(machine, int(number), last, next(iter(closed["items"]), None))

@@ -1,4 +1,4 @@
-"""What stands beside the RUL: a 90 % interval and a measure of novelty. Only numpy; pure.
+"""Uncertainty of the RUL: a 90 % interval and a measure of novelty. Only numpy; pure.
 
 *Interval*: split-conformal (Lei et al. 2018) on predictions of runs that the predicting networks had not
 seen, locally: the 5 % and 95 % quantiles of truth minus prediction among the predictions nearest to each
@@ -31,7 +31,7 @@ NEAREST_SHARE = 0.08
 """Share of the predictions that calibrate one knot."""
 
 LEVEL = slice(len(USED_CHANNELS), 2 * len(USED_CHANNELS))
-"""Where the averages that novelty looks at are among the features."""
+"""Positions, among the features, of the averages that novelty uses."""
 SETTLED_CYCLES = AVERAGES_CYCLES[1] * 2
 """Cycles taken in from which those averages have their full precision."""
 KNOWN_VARIANCE = 0.35
@@ -100,7 +100,7 @@ class Novelty:
 def fit_novelty(
     features: Sequence[NDArray[np.float32]], folds: Sequence[int], slices: Sequence[str] | None = None
 ) -> Novelty:
-    """From the features of known runs, complete ones; ``folds`` says which runs are held out together.
+    """From the features of known runs, complete ones; ``folds`` groups the runs that are held out together.
 
     The unit is that of the highest of the ``slices`` (one name a run; all the same where None), so that a
     fault that was learnt from a few runs does not stay novel for ever.

@@ -8,7 +8,6 @@ What the set is and where to get it: ``datasets/cmapss.md``.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +47,8 @@ PUBLISHED = {
 class Run:
     """Cycles of one engine's run: ``values`` is ``(cycles, 24)``, as `CHANNELS`.
 
-    After the last of them the engine lives ``remaining_cycles`` more. ``slice`` says what it counts as
-    when a model is judged (a data set, a fault mode). ``cycles`` are their numbers within the run, rising;
+    After the last of them the engine lives ``remaining_cycles`` more. ``slice`` is its group in the
+    evaluation of a model (a data set, a fault mode). ``cycles`` are their numbers within the run, rising;
     empty where they are 1, 2, ...: all of them from the start.
     """
 
@@ -90,19 +89,6 @@ class Cmapss:
 def features_of(runs: Sequence[Run]) -> list[NDArray[np.float32]]:
     """Features of every cycle of every run, ``(cycles, FEATURES)`` each."""
     return features_of_runs([run.values for run in runs], [run.numbers() for run in runs])
-
-
-def find_cmapss(data_path: Path | None = None) -> Path | None:
-    """The folder with FD001's training engines below ``data_path``, by default below ``EDGELOOP_DATA``.
-
-    None where it is not there.
-    """
-    named = os.environ.get("EDGELOOP_DATA")
-    root = data_path or (Path(named) if named else None)
-    if root is None or not root.is_dir():
-        return None
-    folders = find_folders(root, "cmapss", FILES[:1])
-    return folders[0] if folders else None
 
 
 def cmapss_in(data_path: Path, parts: tuple[str, ...]) -> tuple[Path, str]:

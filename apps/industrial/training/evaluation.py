@@ -1,15 +1,15 @@
-"""How good a model is: the benchmark figures, and the slices by which the gate judges.
+"""Evaluation of a model: the benchmark figures, and the slices by which the gate judges.
 
 *Benchmark* (``rul_*``): the last cycle of engines that were cut off, RUL capped at 125, as is usual for
 C-MAPSS; the test engines of the set in the data folder, which must be there, or virtual engines cut at random
-where no folder is named. The unit of each figure says which, and "model alone" where the app withholds some
-of their cycles. No decision is taken on these: the gate judges by ``rul_fleet_rmse``.
+where no folder is named. The unit of each figure names the data, and "model alone" where the app withholds
+some of their cycles. No decision is taken on these: the gate judges by ``rul_fleet_rmse``.
 
 *Published* (``rul_withheld_share``, ``rul_published_*``; where a folder is named): every cycle of the same
 engines through the edge app: the share whose RUL it withholds, RMSE and coverage over the others.
 
 *Fleet* (``rul_fleet_rmse`` and the slices): every cycle of virtual runs with the fault that each model
-must know, and of the held-out runs from the field, by what their work orders say they had. The figure is
+must know, and of the held-out runs from the field, by the faults of their work orders. The figure is
 the root of the mean over slices of the squared error, so that a new fault counts as much as a known one.
 """
 
@@ -188,7 +188,7 @@ def _test_engines(data_path: Path) -> tuple[Sequence[Run], str, str]:
 
 
 def over_seeds(measured: Mapping[str, Any]) -> dict[str, Figure]:
-    """What the job that made a starter recorded in its manifest: figures over several training seeds.
+    """Figures over several training seeds, recorded in a starter's manifest by its job.
 
     Nothing of it is measured now. Empty for a bundle of another job.
     """
@@ -203,17 +203,17 @@ def over_seeds(measured: Mapping[str, Any]) -> dict[str, Figure]:
     ) -> Figure:
         return Figure(value, low, high, number, f"{unit}; recorded, not measured now", recorded=True)
 
-    unit = f"cycles, FD001 test engines, mean over {count} training seeds (least and most)"
+    unit = f"cycles, FD001 test engines, mean over {count} training seeds (minimum and maximum)"
     unseen = "FD001 training engines by folds"
     coverage, width, rmse = (folds[f"rul_{name}"] for name in ("interval_coverage", "interval_width", "rmse"))
     return {
         "rul_rmse_mean_of_seeds": recorded(float(np.mean(seeds)), min(seeds), max(seeds), count, unit),
         "rul_interval_coverage_by_folds": recorded(
             coverage,
-            folds["rul_interval_coverage_least_fold"],
-            folds["rul_interval_coverage_most_fold"],
+            folds["rul_interval_coverage_min_fold"],
+            folds["rul_interval_coverage_max_fold"],
             None,
-            f"{unseen}, mean over {count} seeds (least and most fold)",
+            f"{unseen}, mean over {count} seeds (minimum and maximum fold)",
         ),
         "rul_interval_width_by_folds": recorded(width, None, None, None, f"cycles, {unseen}"),
         "rul_rmse_by_folds": recorded(rmse, None, None, None, f"cycles, {unseen}"),
@@ -270,7 +270,7 @@ def benchmark(
 
 
 def published_figures(bundle: Bundle, engines: Sequence[Run], which: str) -> dict[str, Figure]:
-    """What a node publishes of all cycles of ``engines``: share withheld, RMSE and coverage of the rest.
+    """Published results of all cycles of ``engines``: share withheld, RMSE and coverage of the rest.
 
     Every engine counts the same in the share, and every engine with a published cycle in the others; these
     are left out where there is none.

@@ -85,12 +85,12 @@ LATE_BEGINS = (10, 20, 30, 45, 60, 80, 100, 130, 160)
 LOST_SHARES = (0.3, 0.4, 0.5, 0.6)
 LATE_SEED = 9
 RANGE_MARGINS = {"altitude_kft": 1.0, "mach": 0.02, "tra_pct": 2.0}
-"""How far beyond the operating settings seen in training a reading may lie."""
+"""Tolerated distance of a reading from the operating settings seen in training."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What the graph is made of, and constants for the baselines."""
+    """Parts of the graph, and constants for the baselines."""
 
     ensemble: Ensemble
     interval: Interval
@@ -128,7 +128,7 @@ def known_runs(context: TrainContext) -> Known:
         real = load_engines(folder)
         digests = {f"cmapss/{FILES[0]}": file_digest(folder / FILES[0])}
     count = VIRTUAL_RUNS_BESIDE_FD001 if real else VIRTUAL_RUNS_ALONE
-    virtual = tuple(virtual_runs(HPC.name, _number(context, "virtual_runs", count), VIRTUAL_SEED))
+    virtual = tuple(virtual_runs(HPC.name, context.whole_number("virtual_runs", count), VIRTUAL_SEED))
     digest = hashlib.sha256(b"".join(run.values.tobytes() for run in virtual)).hexdigest()
     return Known(real, virtual, digests | {f"virtual-{HPC.name}": digest})
 
@@ -140,12 +140,14 @@ def train(context: TrainContext) -> Bundle:
     ``cmapss`` (false leaves FD001 out). Raises `TrainingError` for a bad one, `DatasetError` for an absent
     or malformed data set.
     """
-    full = context.parameters.get("recipe", "full" if context.parent is None else "quick") == "full"
+    full = (
+        context.choice("recipe", ("full", "quick"), "full" if context.parent is None else "quick") == "full"
+    )
     recipe = FULL if full else QUICK
     recipe = replace(
         recipe,
-        epochs=_number(context, "epochs", recipe.epochs),
-        members_per_fold=_number(context, "members_per_fold", recipe.members_per_fold),
+        epochs=context.whole_number("epochs", recipe.epochs),
+        members_per_fold=context.whole_number("members_per_fold", recipe.members_per_fold),
     )
     context.progress(0.0, "reading runs")
     known = known_runs(context)
@@ -164,13 +166,13 @@ def train(context: TrainContext) -> Bundle:
 
 def training_runs(known: Known, field: Sequence[Run], copies_of_real: int) -> list[TrainingRun]:
     """All runs to learn from, each with the number of its copies."""
-    least, most = FIELD_COPIES
+    min_copies, max_copies = FIELD_COPIES
     sizes = Counter(run.slice for run in field)
     return [
         *(TrainingRun(run, copies_of_real) for run in known.real),
         *(TrainingRun(run) for run in known.virtual),
         *(
-            TrainingRun(run, int(np.clip(FIELD_RUNS_EACH // sizes[run.slice] - 1, least, most)))
+            TrainingRun(run, int(np.clip(FIELD_RUNS_EACH // sizes[run.slice] - 1, min_copies, max_copies)))
             for run in field
         ),
     ]
@@ -284,13 +286,6 @@ def _members_of(parent: Bundle, recipe: Recipe) -> Ensemble | None:
     if any(len(w.biases) != len(recipe.hidden) + 1 for w in found.members) or len(found.members) < FOLDS:
         return None
     return found
-
-
-def _number(context: TrainContext, name: str, default: int) -> int:
-    value = context.parameters.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 10_000:
-        raise TrainingError(f"the parameter {name} is {value!r}; it is a whole number above 0")
-    return value
 
 
 def _write(context: TrainContext, model: TrainedModel, known: Known, field: int) -> Bundle:

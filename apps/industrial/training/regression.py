@@ -38,13 +38,13 @@ MAX_LOST_SHARE = 0.6
 STRETCH = 0.3
 """A copy lives ``exp(±STRETCH)`` times as long as its original."""
 MIN_SPREAD = 1.0
-"""Least standard deviation, in units of sensor noise, by which a feature is divided."""
+"""Minimum standard deviation, in units of sensor noise, by which a feature is divided."""
 _SHARPNESS = np.linspace(1.0, 8.0, 29)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an ensemble is trained; chosen by cross-validation over the training engines of FD001."""
+    """Training recipe of an ensemble; chosen by cross-validation over the training engines of FD001."""
 
     hidden: tuple[int, ...] = (48, 48, 48)
     epochs: int = 12
@@ -163,16 +163,16 @@ def augmented(run: Run, copies: int, stretch: float, random: np.random.Generator
 def seen_in_part(run: Run, random: np.random.Generator) -> list[Run]:
     """``run`` as a node sees it that comes late or loses cycles; empty for a run that is too short."""
     count = len(run.values)
-    least, most = int(LATE_CYCLES) + 1, min(LATEST_BEGIN, count - MIN_LATE_CYCLES)
-    if most <= least:
+    first, last = int(LATE_CYCLES) + 1, min(LATEST_BEGIN, count - MIN_LATE_CYCLES)
+    if last <= first:
         return []
     if random.random() < 0.5:
-        return [run.part(np.arange(int(random.integers(least, most)), count))]
+        return [run.part(np.arange(int(random.integers(first, last)), count))]
     return [run.part(lossy(count, random.uniform(0.0, MAX_LOST_SHARE), random))]
 
 
 def lossy(count: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
-    """Which of ``count`` cycles are left where ``share`` of them are lost at random; the last one is."""
+    """Mask of ``count`` cycles without the ``share`` of them lost at random; the last one is kept."""
     left = random.random(count) >= share
     left[-1] = True
     return left

@@ -171,7 +171,7 @@ def find_fault(name: str) -> Fault:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Which fault grows in which run: ``hpc:3,fan:8,lpt`` is three runs, then eight, then all others."""
+    """Schedule of faults by run: ``hpc:3,fan:8,lpt`` is three runs, then eight, then all others."""
 
     parts: tuple[tuple[str, int | None], ...]
 
@@ -297,7 +297,7 @@ class TurbofanSource(PacedSource):
 
 
 class _Engine:
-    """Where a machine is in its runs, moving forward only."""
+    """Position of a machine in its runs, moving forward only."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

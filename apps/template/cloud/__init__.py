@@ -1,1 +1,1 @@
-"""What runs in the cloud."""
+"""The part in the cloud."""

@@ -1,1 +1,1 @@
-"""What runs on the node."""
+"""The part on the node."""

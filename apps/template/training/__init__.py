@@ -1,1 +1,1 @@
-"""What runs in a training job."""
+"""The part in a training job."""

@@ -89,7 +89,7 @@ def list_alerts(
 @router.post("/{node}/{epoch}/{seq}/acknowledge", responses=responses(404, 413, 422))
 def acknowledge(
     node: Annotated[str, Path(max_length=63, description="name of a node")],
-    epoch: Annotated[str, Path(max_length=100, description="epoch of the alert")],
+    epoch: Annotated[str, Path(max_length=200, description="epoch of the alert")],
     seq: Annotated[int, Path(ge=1, lt=2**63, description="sequence number of the alert")],
     body: Acknowledge,
     session: SessionDep,

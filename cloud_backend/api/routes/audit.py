@@ -87,11 +87,10 @@ class AuditTrail:
             await to_thread.run_sync(self._record, scope, principal.name, bytes(body), status)
 
     def _record(self, scope: Scope, actor: str, body: bytes, status: int) -> None:
-        template = getattr(scope.get("route"), "path", "")
         parameters = {str(name): str(value) for name, value in scope.get("path_params", {}).items()}
         entry = {
             "actor": actor,
-            "action": f"{scope['method']} {template or scope['path']}",
+            "action": f"{scope['method']} {path_template(scope)}",
             "subject": " ".join(parameters.values()),
             "details": _details(body),
             "address": scope["client"][0] if scope.get("client") else "",
@@ -101,6 +100,17 @@ class AuditTrail:
             self._audit.record(**entry)
         except SQLAlchemyError as error:
             _log.error("an audit entry could not be stored", error=str(error), **entry)
+
+
+def path_template(scope: Scope) -> str:
+    """Path of the request with the names of its parameters: ``/v1/apps/ecg/strips/{strip}``.
+
+    A route of an app has only the path below the prefix of its app. Without a route: the path as it is.
+    """
+    path: str = scope["path"]
+    own: str = getattr(scope.get("route"), "path_format", "")
+    filled = own.format(**scope.get("path_params", {}))
+    return path.removesuffix(filled) + own if path.endswith(filled) else path
 
 
 def _details(body: bytes) -> dict[str, Any]:

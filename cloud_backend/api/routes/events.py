@@ -68,7 +68,9 @@ def list_events_of_node(
 def list_newest_events(
     session: SessionDep,
     limit: Annotated[int, Query(ge=1, le=NEWEST_LIMIT, description="maximum number of items")] = 50,
-    app: Annotated[str | None, Query(max_length=63, description="only of nodes that run this app")] = None,
+    app: Annotated[
+        str | None, Query(max_length=63, description="of one app's nodes and cloud side only")
+    ] = None,
     min_priority: MinPriority = "sample",
 ) -> Page[EventPublic]:
     """The newest events of the whole fleet by arrival, newest first, in a single page."""

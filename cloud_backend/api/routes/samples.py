@@ -112,18 +112,21 @@ def list_samples(
     paging: Paging,
     app: Annotated[str | None, Query(max_length=63)] = None,
     group: Annotated[str | None, Query(max_length=200)] = None,
+    subject: Annotated[str | None, Query(max_length=200)] = None,
     labelled: Annotated[
         bool | None, Query(description="only samples whose group has labels, or has none")
     ] = None,
     order: Annotated[Literal["id", "newest"], Query(description="by id, or newest arrival first")] = "id",
 ) -> Page[SamplePublic]:
-    """Stored samples. With ``labelled`` a page may hold few of them, or none, and still have a ``next``."""
+    """Stored samples. With ``labelled`` or ``subject`` a page may hold few or none, yet have a ``next``."""
     query = select(SampleRow).where(col(SampleRow.complete))
     if app is not None:
         query = query.where(col(SampleRow.app) == app)
     if group is not None:
         query = query.where(col(SampleRow.group) == group)
     scan = None
+    if subject is not None:
+        query, scan = query.where(col(SampleRow.subject) == subject), SCAN_ROWS
     if labelled is not None:
         has_label = exists().where(_SAME_APP, _SAME_GROUP)
         query, scan = query.where(has_label if labelled else ~has_label), SCAN_ROWS

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+
+from common.json_bounds import finite_number
 
 
 class HealthPoint(BaseModel):
@@ -23,7 +24,7 @@ class HealthPoint(BaseModel):
     rss_bytes: int | None
 
     @classmethod
-    def of(cls, time_ns: int, health: Any) -> HealthPoint:
+    def of(cls, time_ns: int, health: object) -> HealthPoint:
         values = health if isinstance(health, dict) else {}
         floats = {name: number(values, name) for name in ("latency_p50_ms", "latency_p99_ms", "cpu_s")}
         names = ("outbox_events", "bytes_sent", "bytes_raw", "readings", "rss_bytes")
@@ -32,10 +33,7 @@ class HealthPoint(BaseModel):
 
 def number(values: Mapping[str, Any], name: str) -> float | None:
     """The finite number under ``name``; None for any other value, since a node may send anything."""
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
-        return None
-    return value if math.isfinite(value) else None
+    return finite_number(values.get(name))
 
 
 def whole(values: Mapping[str, Any], name: str) -> int | None:

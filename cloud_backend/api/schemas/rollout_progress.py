@@ -50,7 +50,7 @@ class DecisionCounts(BaseModel):
     pending: int = Field(
         description="not seen since their wave began, or unable to check for updates; not counted"
     )
-    sent_back: int = Field(description="taken back by an operator; not counted")
+    withdrawn: int = Field(description="taken back by an operator; not counted")
     failures_to_revert: int = Field(description="number of failed or silent nodes that reverts the rollout")
     deadline_ns: int = Field(description="time after which a node without answer counts as silent")
 
@@ -97,7 +97,7 @@ class ProgressPublic(BaseModel):
     waves: list[WaveProgress]
     states: dict[str, int] = Field(description="number of nodes by state, over all waves")
     problems: dict[str, int] = Field(description="number of nodes that cannot check for updates, by reason")
-    deciding: DecisionCounts | None = Field(description="null after the end of the rollout")
+    decision: DecisionCounts | None = Field(description="null after the end of the rollout")
     nodes_total: int
     nodes: list[RolloutNode] = Field(description="at most 200, failed nodes first")
 
@@ -131,7 +131,7 @@ def progress_of(
         waves=[_wave(rollout, number, found) for number in range(len(row.waves))],
         states=states(found),
         problems=dict(Counter(each.problem for each in found if each.problem)),
-        deciding=_deciding(rollout, found) if row.ended_ns is None else None,
+        decision=_decision_counts(rollout, found) if row.ended_ns is None else None,
         nodes_total=len(found),
         nodes=[RolloutNode.of(each) for each in found[:NODES_LIMIT]],
     )
@@ -150,7 +150,7 @@ def _wave(rollout: RolloutStatus, number: int, found: list[NodeStatus]) -> WaveP
     )
 
 
-def _deciding(rollout: RolloutStatus, found: list[NodeStatus]) -> DecisionCounts:
+def _decision_counts(rollout: RolloutStatus, found: list[NodeStatus]) -> DecisionCounts:
     outcomes = Counter(each.outcome for each in found if each.outcome is not None)
     nodes = sum(outcomes.values())
     return DecisionCounts(
@@ -160,9 +160,9 @@ def _deciding(rollout: RolloutStatus, found: list[NodeStatus]) -> DecisionCounts
         silent=outcomes[Outcome.SILENT],
         waiting=outcomes[Outcome.WAITING],
         pending=outcomes[Outcome.PENDING],
-        sent_back=outcomes[Outcome.SENT_BACK],
+        withdrawn=outcomes[Outcome.WITHDRAWN],
         failures_to_revert=failures_to_revert(
-            rollout, nodes - outcomes[Outcome.SENT_BACK] - outcomes[Outcome.PENDING]
+            rollout, nodes - outcomes[Outcome.WITHDRAWN] - outcomes[Outcome.PENDING]
         ),
         deadline_ns=rollout.began_ns + int(rollout.deadline_s * 1e9),
     )
@@ -173,7 +173,7 @@ def _reached(session: Session, row: RolloutRow, settings: RolloutSettings) -> li
 
     Nodes that were retired before the end of the rollout are excluded.
     """
-    oldest_ns = row.created_ns - int(settings.absent_s * 1e9)
+    oldest_ns = row.created_ns - int(settings.max_absence_s * 1e9)
     reported = select(col(Adoption.node)).where(col(Adoption.rollout) == row.id)
     query: Any = select(
         col(Node.name),

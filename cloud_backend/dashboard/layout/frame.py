@@ -135,6 +135,8 @@ async def cloud_problem(api: ApiClient) -> str:
         return "The database does not accept writes: nodes buffer their events and resend them later."
     if database.get("latency_ms", 0.0) > SLOW_MS:
         return f"The database is slow: {database['latency_ms']:.0f} ms for the simplest query."
-    if left_out := sorted(status["app_problems"]):
-        return f"Left out because of an error: {', '.join(left_out)}. The page Apps shows why."
+    if not_served := sorted(status["app_problems"]):
+        return (
+            f"Apps not served because of an error: {', '.join(not_served)}. The page Apps shows the errors."
+        )
     return ""

@@ -14,6 +14,7 @@ from nicegui import ui
 from cloud_backend.dashboard.layout.frame import Frame
 from cloud_backend.dashboard.parts import formatting
 from cloud_backend.dashboard.parts.dialogs import ask_reason
+from cloud_backend.dashboard.parts.node_rows import node_page
 from common.pages import ApiError, Badge, Column, Table, View, action, card
 from common.time_notes import time_note
 
@@ -181,7 +182,7 @@ def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any
         "at_note": time_note(alert["time_quality"]),
         "type": alert["type"],
         "node": alert["node"],
-        "node_href": f"/ui/nodes/{alert['node']}",
+        "node_href": node_page(alert["node"]),
         "subject": alert["subject"],
         "subject_href": subject_page,
         "summary": formatting.summary(alert["type"], alert["data"]),
@@ -191,6 +192,6 @@ def alert_row(alert: Mapping[str, Any], subject_page: str = "") -> dict[str, Any
 
 
 def seen_by(seen: Mapping[str, Any]) -> str:
-    """Who acknowledged, when (UTC), and the note."""
+    """Person, time (UTC) and note of an acknowledgement."""
     text = f"{seen['by']}, {formatting.date_and_time(seen['at_ns'])}"
     return f"{text}: {seen['note']}" if seen["note"] else text

@@ -108,9 +108,9 @@ class AppCard:
 
 
 def problem_rows(problems: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The apps that the cloud has left out, with their errors, by name."""
+    """The apps that the cloud does not serve, with their errors, by name."""
     return [
-        {"id": name, "app": name, "state": "left out", "state_tone": "bad", "error": error}
+        {"id": name, "app": name, "state": "not served", "state_tone": "bad", "error": error}
         for name, error in sorted(problems.items())
     ]
 

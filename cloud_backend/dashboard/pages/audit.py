@@ -7,8 +7,8 @@ from typing import Any
 
 from nicegui import ui
 
-from cloud_backend.dashboard.pages.data import PagedTable
 from cloud_backend.dashboard.parts import formatting
+from cloud_backend.dashboard.parts.paged_table import PagedTable
 from common.pages import Column, Site, Table, View, card
 
 COLUMNS = (
@@ -44,7 +44,7 @@ def audit_row(line: Mapping[str, Any]) -> dict[str, Any]:
     details = ", ".join(f"{name}: {value}" for name, value in line["details"].items())
     return {
         "id": line["id"],
-        "at": formatting.date_and_time(line["time_ns"]),
+        "at": formatting.date_and_time(line["time_ns"]).removesuffix(" UTC"),
         "actor": line["actor"],
         "action": line["action"],
         "subject": line["subject"],

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui import ui
 
 from cloud_backend.dashboard.pages.fleet import source_of
 from cloud_backend.dashboard.parts import charts, formatting
-from common.pages import ApiClient, ApiError, Chart, Column, Site, Table, Tile, View, action, card
+from cloud_backend.dashboard.parts.paged_table import PagedTable
+from common.pages import ApiError, Chart, Column, Site, Table, Tile, View, card
 
 DAYS = {7: "7 days", 14: "14 days", 30: "30 days", 90: "90 days"}
-PAGE_ROWS = 50
 EVERY_S = 3.0
 ACCOUNT_COLUMNS = (
     Column("node", "Node", kind="link"),
@@ -100,49 +100,6 @@ def add_pages(site: Site) -> None:
 
         days.on_value_change(chosen)
         await view.live(refresh, EVERY_S)
-
-
-class PagedTable:
-    """A table with one page of a list of the API, and buttons for the next and the first page."""
-
-    def __init__(
-        self, api: ApiClient, path: str, table: Table, row: Callable[[Mapping[str, Any]], dict[str, Any]]
-    ) -> None:
-        self._api = api
-        self._path = path
-        self._table = table
-        self._row = row
-        self._query: dict[str, Any] = {}
-        self._cursor: str | None = None
-        self._next: str | None = None
-        with ui.element("div").classes("row-of"):
-            self._first = action("First page", self._to_first)
-            self._more = action("More", self._to_next)
-        self._first.set_visibility(False)
-        self._more.set_visibility(False)
-
-    async def refresh(self, **query: Any) -> None:
-        """Update the current page."""
-        self._query = query
-        cursor = self._cursor
-        page = await self._api.get(self._path, limit=PAGE_ROWS, cursor=cursor, **query)
-        if cursor != self._cursor:
-            return
-        self._next = page["next"]
-        self._table.show([self._row(item) for item in page["items"]])
-        self._first.set_visibility(cursor is not None)
-        self._more.set_visibility(self._next is not None)
-
-    async def _to_first(self) -> None:
-        await self._to(None)
-
-    async def _to_next(self) -> None:
-        await self._to(self._next)
-
-    async def _to(self, cursor: str | None) -> None:
-        self._cursor = cursor
-        with contextlib.suppress(ApiError):
-            await self.refresh(**self._query)
 
 
 def account_row(account: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from nicegui import ui
 
 from cloud_backend.dashboard.parts import formatting
+from cloud_backend.dashboard.parts.node_rows import node_page
 from common.pages import ApiClient, ApiError, Column, Site, Table, Tile, View, action, card
 
 PAGE_NODES = 100
@@ -113,7 +114,7 @@ class Tiles:
             notes.append(f"{formatting.count(fleet['virtual'])} virtual")
         self._online.show(
             f"{formatting.count(online)} of {formatting.count(all_nodes)}",
-            ", ".join(notes) or "all online",
+            ", ".join(notes) or ("all online" if all_nodes else "no nodes yet"),
             "warn" if online < all_nodes else "good" if all_nodes else "",
         )
         backlog = fleet["outbox_events"]
@@ -250,7 +251,7 @@ def node_row(node: Mapping[str, Any], account: Mapping[str, Any] | None = None) 
     sent, raw = formatting.number(health, "bytes_sent"), formatting.number(health, "bytes_raw")
     step = " ".join(filter(None, (node["slot"], node["step"])))
     p50, p99 = (formatting.number(health, f"latency_{name}_ms") for name in ("p50", "p99"))
-    source_state, source_tone = formatting.source_badge(health)
+    source_state, source_tone = formatting.stopped_source(health)
     state, tone = node["state"], formatting.STATE_TONES.get(node["state"], "")
     if node["retired_ns"]:
         state, tone = "retired", ""
@@ -287,7 +288,7 @@ def event_row(event: Mapping[str, Any]) -> dict[str, Any]:
         "id": formatting.identity(event),
         "at": event["received_ns"],
         "node": event["node"],
-        "node_href": f"/ui/nodes/{event['node']}",
+        "node_href": node_page(event["node"]),
         "priority": event["priority"],
         "priority_tone": formatting.PRIORITY_TONES.get(event["priority"], ""),
         "type": event["type"],

@@ -153,13 +153,13 @@ async def _show_model(view: View, path: str, found: Mapping[str, Any]) -> None:
 
 
 def breadcrumbs(*pages: tuple[str, str]) -> None:
-    """Breadcrumbs above the page's heading."""
+    """Breadcrumbs between the banner and the page's heading."""
     with ui.element("nav").classes("crumbs row-of").props('aria-label="Breadcrumbs"') as trail:
         for number, (name, href) in enumerate(pages):
             if number:
                 Text("span", "›").props("aria-hidden=true")
             Text("a", name).props["href"] = href
-    trail.move(target_index=0)
+    trail.move(target_index=1)
 
 
 def _show_measured(found: Mapping[str, Any], gauge: comparison.Gauge) -> None:

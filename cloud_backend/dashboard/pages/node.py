@@ -147,7 +147,8 @@ class Badges:
         health = node["health"]
         self._state.show(node["state"], formatting.STATE_TONES.get(node["state"], ""))
         self._virtual.show("virtual" if node["virtual"] else "", "info")
-        self._source.show(*formatting.source_badge(health))
+        stopped, tone = formatting.stopped_source(health)
+        self._source.show(stopped and f"source {stopped}", tone)
         self._drift.show("drifting" if health.get("drift") is True else "", "warn")
         self._soak.show("soak fails" if health.get("soak_ok") is False else "", "bad")
         problem = node["update_problem"]

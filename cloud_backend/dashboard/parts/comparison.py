@@ -54,7 +54,7 @@ def gauge_of(jobs: Iterable[Mapping[str, Any]]) -> Gauge:
     return Gauge(figure)
 
 
-def figure(value: Any) -> str:
+def figure(value: object) -> str:
     """``7.565``, ``12,400``: four significant digits; a dash for a value that is no number."""
     known = number({"value": value}, "value")
     if known is None:
@@ -62,7 +62,7 @@ def figure(value: Any) -> str:
     return f"{known:,.0f}" if abs(known) >= 10_000 else f"{known:.4g}"
 
 
-def change(own: Any, other: Any, higher_is_better: bool | None) -> tuple[str, Tone]:
+def change(own: object, other: object, higher_is_better: bool | None) -> tuple[str, Tone]:
     """Change of ``own`` relative to ``other``, such as ``better by 76 %``, and its tone."""
     mine, theirs = number({"value": own}, "value"), number({"value": other}, "value")
     if mine is None or theirs is None:

@@ -16,7 +16,7 @@ DEFAULT_WAVES = "34, 100"
 DEPLOYABLE_STATES = ("approved", "retired")
 """States of versions that can be rolled out."""
 VERSIONS_LIMIT = 100
-_WAVES_HINT = "Growing percentages, the last one 100, such as 10, 50, 100"
+_WAVES_HINT = "Growing percentages to 100, such as 10, 50, 100"
 
 
 async def ask_reason(
@@ -91,7 +91,7 @@ async def start_rollout(view: View, app: str, version: str = "") -> None:
             Text("p", "No version is approved. Train one on the page Learning, or approve one on Models.")
         chosen = ui.select(offered, label="Version", value=version or next(iter(offered), None))
         waves = ui.input("Waves in percent", value=DEFAULT_WAVES)
-        soak = ui.number("Soak in seconds (empty: default of the cloud)", min=0, precision=1)
+        soak = ui.number("Soak in seconds (empty: default)", min=0, precision=1)
         sites = ui.input("Only these sites (empty: all)")
         nodes = ui.input("Only these nodes (empty: all)")
         for field in (chosen, waves, soak, sites, nodes):

@@ -5,19 +5,19 @@ A node's data may be of any type and length; `number` and `summary` accept all o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from common.json_bounds import finite_number
 from common.pages.blocks import Tone
+from common.pages.quantities import NONE
+from common.pages.quantities import size as size
 
-NONE = "–"
 SUMMARY_CHARACTERS = 220
 SUMMARY_VALUES = 8
 _VALUE_CHARACTERS = 80
 _LIST_VALUES = 4
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 PROBLEMS = {
     "rejected": "not authentic",
@@ -40,12 +40,10 @@ STEP_TONES: Mapping[str, Tone] = {
 }
 
 
-def number(values: Any, name: str) -> float | None:
+def number(values: object, name: str) -> float | None:
     """The finite number under ``name``; None for anything else."""
-    value = values.get(name) if isinstance(values, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
-        return None
-    return float(value) if math.isfinite(value) else None
+    value = finite_number(values.get(name) if isinstance(values, Mapping) else None)
+    return None if value is None else float(value)
 
 
 def count(value: float | None) -> str:
@@ -56,17 +54,6 @@ def count(value: float | None) -> str:
 def plural(value: float, one: str, many: str = "") -> str:
     """``1 node``, ``3 nodes``."""
     return f"{value:,.0f} {one if value == 1 else many or one + 's'}"
-
-
-def size(bytes_: float | None) -> str:
-    """Bytes in decimal units: ``82 kB``, ``4.6 MB``."""
-    if bytes_ is None:
-        return NONE
-    value, unit = float(bytes_), 0
-    while abs(value) >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    digits = 0 if unit == 0 or abs(value) >= 99.5 else 1
-    return f"{value:.{digits}f} {_UNITS[unit]}"
 
 
 def figure(value: float | None) -> str:
@@ -152,6 +139,12 @@ def _golden(data: Mapping[str, Any]) -> str:
     return f"{_word(data, 'version')} fails its golden cases: {_word(data, 'detail', SUMMARY_CHARACTERS)}"
 
 
+def _settings(data: Mapping[str, Any]) -> str:
+    parts = (_word(data, "reason"), _word(data, "detail", SUMMARY_CHARACTERS))
+    text = f"version {count(number(data, 'version'))} of the settings {_word(data, 'outcome')}"
+    return ": ".join(filter(None, (text, *parts)))
+
+
 def source(health: Mapping[str, Any]) -> str:
     """State of a node's source, with its reason."""
     parts = (_word(health, "source_state"), _word(health, "source_detail", SUMMARY_CHARACTERS))
@@ -181,9 +174,10 @@ def unhealthy(health: Mapping[str, Any]) -> bool:
     return health.get("ok") is False
 
 
-def source_badge(health: Mapping[str, Any]) -> tuple[str, Tone]:
-    """Text and tone of the badge for a source that has stopped; empty for one that works."""
-    return _SOURCE_BADGES.get(_word(health, "source_state"), ("", ""))
+def stopped_source(health: Mapping[str, Any]) -> tuple[str, Tone]:
+    """State and tone of a source that has stopped; empty for one that works."""
+    state = _word(health, "source_state")
+    return (state, _STOPPED_SOURCES[state]) if state in _STOPPED_SOURCES else ("", "")
 
 
 def _problem(data: Mapping[str, Any]) -> str:
@@ -196,14 +190,12 @@ def _started(data: Mapping[str, Any]) -> str:
     return f"started with model {_word(data, 'version')} on {_word(data, 'profile')}"
 
 
-_SOURCE_BADGES: Mapping[str, tuple[str, Tone]] = {
-    "ended": ("source ended", "warn"),
-    "failed": ("source fails", "bad"),
-}
+_STOPPED_SOURCES: Mapping[str, Tone] = {"ended": "warn", "failed": "bad"}
 _SUMMARIES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "edgeloop.adoption": _adoption,
     "edgeloop.drift": _drift,
     "edgeloop.golden": _golden,
+    "edgeloop.settings": _settings,
     "edgeloop.source": _problem,
     "edgeloop.inference": _problem,
     "edgeloop.uplink": _problem,
@@ -215,12 +207,18 @@ _SUMMARIES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def _pairs(data: Mapping[str, Any]) -> str:
     pairs = [
-        f"{name.replace('_', ' ')} {_value(value)}"
+        _pair(name, value)
         for name, value in data.items()
         if not isinstance(value, Mapping) and value not in ("", None, []) and name != "version"
     ]
     more = ["…"] if len(pairs) > SUMMARY_VALUES else []
     return ", ".join(pairs[:SUMMARY_VALUES] + more)
+
+
+def _pair(name: str, value: Any) -> str:
+    if name.endswith("_ns") and type(value) is int and 0 <= value < 2**63:
+        return f"{name.removesuffix('_ns').replace('_', ' ')} {date_and_time(value)}"
+    return f"{name.replace('_', ' ')} {_value(value)}"
 
 
 def _word(data: Mapping[str, Any], name: str, characters: int = _VALUE_CHARACTERS) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cloud_backend.dashboard.parts import formatting
+from common.app.cloud import CLOUD_NODE
 from common.pages import Column
 from common.time_notes import time_note
 
@@ -104,6 +105,17 @@ def disk_use(health: Mapping[str, Any]) -> str:
     return f"{formatting.size(per_day)} a day"
 
 
+def node_page(name: str) -> str:
+    """Address of a node's page; empty for `CLOUD_NODE`, which has none."""
+    return "" if name == CLOUD_NODE else f"/ui/nodes/{name}"
+
+
+def settings_text(health: Mapping[str, Any]) -> str:
+    """Version of the change of settings that holds on a node."""
+    version = formatting.number(health, "settings_version")
+    return f"version {version:.0f}" if version else formatting.NONE
+
+
 def details_of(node: Mapping[str, Any]) -> dict[str, str]:
     """Details of a node, from ``GET /v1/nodes/{node}``."""
     health = node["health"]
@@ -132,5 +144,6 @@ def details_of(node: Mapping[str, Any]) -> dict[str, str]:
         "CPU time": formatting.NONE if cpu_s is None else f"{formatting.figure(cpu_s)} s",
         "Clock": "correct" if not offset_ms else f"wrong by {offset_ms:,} ms, corrected on arrival",
         "Updates": updates_text(node),
+        "Settings from the cloud": settings_text(health),
         "Enrolled": formatting.since(node["enrolled_ns"], time.time_ns()),
     }

@@ -36,7 +36,7 @@ class Training:
         self._jobs: Sequence[Mapping[str, Any]] = []
         with ui.element("div").classes("row-of"):
             self._seed = ui.number("Seed", value=0, min=0, max=LARGEST_SEED, precision=0)
-            self._parameters = ui.input("Parameters as JSON (empty: defaults of the app)")
+            self._parameters = ui.input("Parameters as JSON (empty: defaults)")
             for field in (self._seed, self._parameters):
                 field.props("outlined dense")
             self._parameters.style("flex: 1 1 260px")

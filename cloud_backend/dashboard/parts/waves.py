@@ -21,7 +21,7 @@ STATES: Mapping[str, tuple[str, Tone]] = {
     "downloading": ("#0e7490", "info"),
     "waiting": ("#64748b", ""),
     "pending": ("#a16207", "warn"),
-    "sent back": ("#7c3aed", ""),
+    "withdrawn": ("#7c3aed", ""),
     "retrying": ("#b45309", "warn"),
     "refused": ("#be123c", "bad"),
     "reverted": ("#7f1d1d", "bad"),
@@ -166,15 +166,15 @@ def sentence(row: Mapping[str, Any], now_ns: int) -> str:
     if state == "reverted":
         back = row["previous_version"] or "the bundled model of each node"
         return f"Reverted to {back}: {reason}."
-    return f"All {formatting.plural(waves, 'wave')} are done."
+    return f"Done in {formatting.plural(waves, 'wave')}."
 
 
 def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone]]:
     """Confirmed, failed, silent and undecided nodes, each with its effect on the rollout."""
     states, total = progress["states"], progress["nodes_total"]
     confirmed, bad = states.get("confirmed", 0), states.get("refused", 0) + states.get("reverted", 0)
-    deciding = progress["deciding"]
-    if deciding is None:
+    decision = progress["decision"]
+    if decision is None:
         silent = sum(node["outcome"] == "silent" for node in progress["nodes"])
         behind = progress["state"] == "reverted" and confirmed > 0
         return [
@@ -187,21 +187,21 @@ def tiles(progress: Mapping[str, Any], now_ns: int) -> list[tuple[str, str, Tone
             (str(silent), "no answer before its end", "warn" if silent else ""),
             ("0", "the rollout has ended", ""),
         ]
-    threshold, failed, silent = deciding["failures_to_revert"], deciding["failed"], deciding["silent"]
+    threshold, failed, silent = decision["failures_to_revert"], decision["failed"], decision["silent"]
     limit = f"reverts at {formatting.plural(threshold, 'node')} failed or silent"
-    left_s = (deciding["deadline_ns"] - now_ns) // 1_000_000_000
-    waiting, sent_back = deciding["waiting"], deciding["sent_back"]
+    left_s = (decision["deadline_ns"] - now_ns) // 1_000_000_000
+    waiting, withdrawn = decision["waiting"], decision["withdrawn"]
     note = "all nodes of this wave have answered" if not waiting else f"silent after {_span(left_s)}"
-    pending = deciding["pending"]
+    pending = decision["pending"]
     if pending:
         note = (
             f"{formatting.plural(pending, 'node')} pending: not seen since the wave began, or without updates"
         )
-    if sent_back and sent_back == deciding["nodes"]:
+    if withdrawn and withdrawn == decision["nodes"]:
         note = "all were taken back: halt or revert the rollout"
-    reached = "nodes of the waves so far" + (f"; {sent_back} taken back by an operator" if sent_back else "")
+    reached = "nodes of the waves so far" + (f"; {withdrawn} taken back by an operator" if withdrawn else "")
     return [
-        (f"{deciding['adopted']} of {deciding['nodes']}", reached, ""),
+        (f"{decision['adopted']} of {decision['nodes']}", reached, ""),
         (str(failed), limit, "bad" if failed else ""),
         (str(silent), "count as failed", "bad" if silent else ""),
         (str(waiting + pending), note, "warn" if pending else ""),

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations over the connection that `cloud_backend.store.migrate` hands over."""
+"""Entry point of Alembic: the migrations over the connection of `cloud_backend.store.migrate`."""
 
 from alembic import context
 from sqlmodel import AutoString

@@ -1,4 +1,4 @@
-"""What a check is, how checks are found and run, and where a failure is reported to be."""
+"""Checks: their definition, discovery and execution, and the location of a failure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from common.errors import ConfigError, EdgeloopError
 
 GROUP = "edgeloop.checks"
 DETAIL_LIMIT = 600
-"""Most characters of what is wrong."""
+"""Maximum length of an error text, in characters."""
 
 
 class CheckFailed(EdgeloopError):
-    """The app does not keep its contract; the message says how."""
+    """The app breaks its contract; the message describes the violation."""
 
 
 class CheckSkipped(EdgeloopError):
-    """The check does not apply to this app, or cannot run here; the message says why."""
+    """The check does not apply to this app, or cannot run here; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Check:
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How a check ended: ``state`` is ``holds``, ``fails`` or ``skipped``."""
+    """Result of a check: ``state`` is ``holds``, ``fails`` or ``skipped``."""
 
     check: str
     promise: str

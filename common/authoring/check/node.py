@@ -21,21 +21,30 @@ from common.errors import ReadingError
 from common.messages import Event, Priority, encode_event
 from common.model.golden import check_golden
 
-STARTER_LIMIT_BYTES = 15 * 1024 * 1024
+STARTER_LIMIT_BYTES = 15_000_000
+"""Most bytes of one model file of a starter."""
 EVENT_LIMIT_BYTES = 4096
 FAULTY_READINGS = 12
 STATE_READINGS = 1200
 STATE_GROWTH = 1.5
 STATE_SLACK_BYTES = 4096
+STATE_READINGS_BYTES = 64 * 1024**2
+"""Most readings, by the memory of their values, on which the state is observed."""
 
 
 def _starter(app: AppUnderCheck) -> None:
     bundle = app.starter
-    size = sum((bundle.path / name).stat().st_size for name in bundle.files())
-    require(size < STARTER_LIMIT_BYTES, f"the starter has {size} bytes; at most {STARTER_LIMIT_BYTES}")
+    for model in bundle.manifest.model_files():
+        size = (bundle.path / model.file).stat().st_size
+        require(size < STARTER_LIMIT_BYTES, f"{model.file} has {size} bytes; at most {STARTER_LIMIT_BYTES}")
     require(bundle.manifest.lineage.data, "the starter's lineage names no data")
     require(bundle.manifest.licence, "the starter has no licence")
-    check_golden(bundle, app.context.model)
+    check_golden(bundle, app.model)
+
+
+def _own_settings(app: AppUnderCheck) -> None:
+    unknown = sorted(set(app.spec.own_settings) - set(app.spec.settings.__struct_encode_fields__))
+    require(not unknown, f"AppSpec.own_settings names {', '.join(unknown)}, which the app has not")
 
 
 def _documented(app: AppUnderCheck) -> None:
@@ -53,9 +62,9 @@ def _documented(app: AppUnderCheck) -> None:
 
 
 def _virtual_repeats(app: AppUnderCheck) -> None:
-    source = app.spec.load_virtual()(app.spec.virtual_kinds[0], {"seed": "11"}, 0.0)
+    source = app.open_virtual()
     source.close()
-    require(source.virtual, "the virtual source says that it is not virtual")
+    require(source.virtual, "the virtual source does not declare itself virtual")
     for first, again in zip(app.readings[:50], app.virtual_readings(50), strict=True):
         require(
             first.position == again.position, f"position {first.position} is {again.position} the next time"
@@ -65,7 +74,7 @@ def _virtual_repeats(app: AppUnderCheck) -> None:
 
 
 def _virtual_resumes(app: AppUnderCheck) -> None:
-    source = app.spec.load_virtual()(app.spec.virtual_kinds[0], {"seed": "11"}, 0.0)
+    source = app.open_virtual()
     following = next(iter(source.readings(app.readings[30].position)))
     source.close()
     wanted = app.readings[31]
@@ -235,7 +244,8 @@ def _ranges(app: AppUnderCheck) -> None:
 
 def _state_bounded(app: AppUnderCheck) -> None:
     edge = app.new_edge()
-    readings = app.virtual_readings(STATE_READINGS, seed="12")
+    fitting = STATE_READINGS_BYTES // max(1, app.readings[0].values.nbytes)
+    readings = app.virtual_readings(min(STATE_READINGS, fitting), seed="12")
     half = len(readings) // 2
     process_all(edge, readings[:half])
     before = len(encode_state(edge.snapshot()))
@@ -294,6 +304,7 @@ def _mishandled(readings: Sequence[Reading]) -> list[Reading]:
 
 CHECKS = [
     Check("starter", "the starter is a whole bundle of the app that passes its golden cases", _starter),
+    Check("own-settings", "what only the node decides are settings of the app", _own_settings),
     Check("documented", "every part has a docstring", _documented),
     Check(
         "virtual-repeats", "the virtual source is virtual, and the same for the same seed", _virtual_repeats

@@ -10,29 +10,22 @@ from typing import Any
 from common.app.edge import EdgeApp, Reading
 from common.app.events import fields_of
 from common.authoring.check.checks import Check, CheckSkipped, require
-from common.authoring.check.subject import AppUnderCheck, comparable
+from common.authoring.check.subject import READINGS_EACH, SUBJECTS, AppUnderCheck, comparable
 from common.edge.processing.state import decode_state, encode_state
 from common.errors import CapacityReached
 from common.messages import Event
 
-READINGS, SUBJECTS = 150, 5
 NEWCOMERS = 5000
 MIN_MACHINES, MIN_PERSONS = 100, 40
 YEARS_NS = 8 * 365 * 86_400 * 10**9
 BySubject = Mapping[str, Sequence[Reading]]
 
 
-def _readings(app: AppUnderCheck) -> dict[str, list[Reading]]:
-    """Readings of several subjects, each from a virtual source of its own."""
+def _readings(app: AppUnderCheck) -> BySubject:
+    """Readings of several subjects. Raises `CheckSkipped` for an app without capacity."""
     if not app.spec.capacity:
         raise CheckSkipped("the app names no setting of its capacity: AppSpec.capacity")
-    return {
-        f"subject-{number}": [
-            replace(reading, subject=f"subject-{number}")
-            for reading in app.virtual_readings(READINGS, seed=str(20 + number))
-        ]
-        for number in range(SUBJECTS)
-    }
+    return app.subjects
 
 
 def _interleaved(readings: BySubject) -> list[Reading]:
@@ -79,9 +72,9 @@ def _capacity(app: AppUnderCheck) -> None:
     held = dict(list(of_each.items())[:-2])
     full, refused = _by_subject(app.new_edge(**{app.spec.capacity: len(held)}), _interleaved(of_each))
     require(
-        refused == [*list(of_each)[-2:]] * READINGS,
-        f"with {app.spec.capacity}={len(held)}, {len(refused)} of {2 * READINGS} readings of two newcomers "
-        "are refused",
+        refused == [*list(of_each)[-2:]] * READINGS_EACH,
+        f"with {app.spec.capacity}={len(held)}, {len(refused)} of {2 * READINGS_EACH} readings of two "
+        "newcomers are refused",
     )
     alone = _by_subject(app.new_edge(), _interleaved(held))[0]
     require(full == alone, "a refused newcomer changes the decisions on those that are held")

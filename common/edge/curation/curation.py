@@ -11,7 +11,7 @@ Rules:
   has no room) last (`common.edge.curation.upload_order`).
 - A sample's file is removed after the cloud has it and its ``edgeloop.sample`` event is committed.
 
-`Curation.status` says why no samples reach the cloud (``edgeloop node status``).
+`Curation.status` explains missing samples (``edgeloop node status``).
 """
 
 from __future__ import annotations
@@ -153,10 +153,10 @@ class Curation:
         """Upload until `stop`; waits for samples, for the budget, or for the cloud to come back."""
         backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
         while not self._stop.is_set():
-            self._work.clear()
             kept = self._next()
             if kept is None:
                 self._work.wait(self._pause_s() if self.waiting else None)
+                self._work.clear()  # `_stop` and the samples are looked at after it: neither is missed.
                 continue
             try:
                 self._send(kept)

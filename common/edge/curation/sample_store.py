@@ -72,7 +72,7 @@ class SampleStore:
                 path.unlink()
 
     def _to_drop(self, new: Kept, keep: Collection[str]) -> list[Kept] | None:
-        """What makes room for ``new``; None if it is itself the least interesting."""
+        """Samples that make room for ``new``; None if its own score is the lowest."""
         total = sum(kept.size for kept in self._kept.values()) + new.size
         candidates = sorted(
             (kept for kept in self._kept.values() if kept.digest not in keep),

@@ -125,6 +125,14 @@ class BrokerConnection:
         payload = self._seal.close(topic, body)
         return self._client.publish(topic, payload, qos=1, retain=retain), payload
 
+    def deliver(self, topic: str, body: bytes, timeout_s: float, *, retain: bool = False) -> None:
+        """`publish`, and wait until the broker has it, the connection ends, or ``timeout_s`` is over."""
+        message, _ = self.publish(topic, body, retain=retain)
+        until_s = time.monotonic() + timeout_s
+        # `is_published` raises an error for a message with which the connection ended.
+        while self.alive and not message.is_published() and (left_s := until_s - time.monotonic()) > 0:
+            self.wait(left_s)
+
     def wait(self, seconds: float) -> None:
         """Wait for the socket or the wake pipe, at most ``seconds``, and handle what came."""
         socket = self._client.socket()

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 UPLINK_TYPE = "edgeloop.uplink"
 RECENT_S = 600.0
-"""How long a notice counts for the node's health."""
+"""Time for which a notice affects the node's health."""
 SHARED_REPEAT_S = 3600.0
 """Time between two alarms about a shared identity."""
 

@@ -29,7 +29,7 @@ from common.messages import (
 log = logging.getLogger(__name__)
 
 CLOCK_STEP_NS = 60_000_000_000
-"""How far ahead of an implausible clock a time may lie and still be by it."""
+"""Tolerance for a time ahead of an implausible clock that still counts as by it."""
 _DAY_NS = 86_400_000_000_000
 
 

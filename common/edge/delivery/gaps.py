@@ -52,7 +52,7 @@ class GapRow:
         return cls(seq, last, stored.reason, stored.counts, stored.time_ns)
 
     def body(self) -> bytes:
-        """What is stored of it."""
+        """Its stored form."""
         return msgspec.json.encode(_Body(self.reason, self.counts, self.time_ns))
 
 

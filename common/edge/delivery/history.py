@@ -1,4 +1,4 @@
-"""What a node has decided, for a person at the node: the newest events, kept after the cloud has them.
+"""Decisions of a node, for a person at the node: the newest events, kept after the cloud has them.
 
 The outbox forgets what the cloud has acknowledged. `History` keeps the events from a priority on beside it,
 one JSON object a line in ``history.jsonl`` and, when that is half of the budget, ``history.1.jsonl``. It is
@@ -31,19 +31,19 @@ log = logging.getLogger(__name__)
 FILE, OLDER_FILE = "history.jsonl", "history.1.jsonl"
 OUTBOX_FILE = "outbox.sqlite"
 FOLLOW_S = 0.25
-"""How often a followed node is looked at."""
+"""Polling interval of a followed node."""
 WARNING_EVERY_S = 60.0
 
 
 class History:
-    """Keeps events with a priority of at least ``least`` in ``folder``, in at most ``budget_bytes``."""
+    """Keeps events of ``min_priority`` or higher in ``folder``, in at most ``budget_bytes``."""
 
-    def __init__(self, folder: Path, source: str, budget_bytes: int, least: Priority) -> None:
+    def __init__(self, folder: Path, source: str, budget_bytes: int, min_priority: Priority) -> None:
         self._path = folder / FILE
         self._older = folder / OLDER_FILE
         self._source = source
         self._half_bytes = budget_bytes // 2
-        self._least = least
+        self._min_priority = min_priority
         self._next_warning_s = 0.0
         if not self._half_bytes:
             self._path.unlink(missing_ok=True)
@@ -54,7 +54,7 @@ class History:
         lines = [
             self._line(event, epoch, seq)
             for seq, event in enumerate(events, last_seq - len(events) + 1)
-            if event.priority >= self._least
+            if event.priority >= self._min_priority
         ]
         if not lines or not self._half_bytes:
             return
@@ -109,12 +109,12 @@ class KeptEvent:
 def kept_events(
     folder: Path,
     after: tuple[str, int] | None = None,
-    least: Priority = Priority.SAMPLE,
+    min_priority: Priority = Priority.SAMPLE,
     acked: tuple[str, int] = ("", 0),
 ) -> Iterator[KeptEvent]:
     """Events of the node in ``folder`` in order, each once: its history and its outbox.
 
-    From the outbox, those of a priority of at least ``least``, and gaps.
+    From the outbox, those of a priority of at least ``min_priority``, and gaps.
 
     With ``after``, those behind this epoch and seq; all of another epoch. ``acked`` is the epoch and seq up
     to which a running node knows its events to be delivered; the file learns it with the next commit.
@@ -126,7 +126,7 @@ def kept_events(
         lines = list(_lines(folder, epoch, after))
         yield from (KeptEvent(event, True) for event in lines if event.epoch != epoch)
         known = ((event.seq, True, event) for event in lines if event.epoch == epoch)
-        rows = ((event.seq, False, event) for event in _rows(connection, epoch, source, start, least))
+        rows = ((event.seq, False, event) for event in _rows(connection, epoch, source, start, min_priority))
         through = 0
         for seq, same in groupby(merge(rows, known, key=itemgetter(0)), key=itemgetter(0)):
             events = {delivered: event for _, delivered, event in same}
@@ -174,7 +174,7 @@ def _last_of(event: WireEvent) -> int:
 
 
 def _lines(folder: Path, epoch: str, after: tuple[str, int] | None) -> Iterator[WireEvent]:
-    """What the history holds, in the order of its lines."""
+    """Entries of the history, in the order of its lines."""
     for name in (OLDER_FILE, FILE):
         try:
             with (folder / name).open("rb") as file:
@@ -201,20 +201,20 @@ def _event(line: bytes) -> WireEvent | None:
 
 
 def _rows(
-    connection: sqlite3.Connection, epoch: str, source: str, after: int, least: Priority
+    connection: sqlite3.Connection, epoch: str, source: str, after: int, min_priority: Priority
 ) -> Iterator[WireEvent]:
     query = (
         "SELECT seq, last, priority, body FROM events WHERE seq > ? AND (priority >= ? OR priority = ?) "
         "ORDER BY seq"
     )
-    for seq, last, priority, body in connection.execute(query, (after, int(least), GAP)):
+    for seq, last, priority, body in connection.execute(query, (after, int(min_priority), GAP)):
         if priority == GAP:
             body = encode_gap(GapRow.of(seq, last, body), source=source, epoch=epoch)
         yield decode_event(body)
 
 
 def _state(folder: Path) -> tuple[Any, ...]:
-    """What changes when the node has kept something."""
+    """A value that changes with every kept event."""
     found: list[tuple[int, int, int] | None] = []
     for name in (OUTBOX_FILE, f"{OUTBOX_FILE}-wal", FILE):
         try:

@@ -12,7 +12,7 @@ An alarm is an event with that priority; its end is one too, or an event of a ty
   same then, so that a receiver can leave out what it has. What the node had kept before an output was first
   set up is not sent there.
 - An output that fails is tried again, at first after `RETRY_FIRST_S` and at last every `RETRY_LAST_S`; after
-  ``give_up_after_s``, or when the queue is full, the oldest alarm is dropped there. Both are reported as
+  ``retry_timeout_s``, or when the queue is full, the oldest alarm is dropped there. Both are reported as
   ``edgeloop.local_alarm`` events, in health and in ``/healthz``.
 """
 
@@ -50,7 +50,7 @@ TEXT_CHARACTERS = 300
 
 
 class Output(Protocol):
-    """Where alarms go."""
+    """Destination of alarms."""
 
     name: str
 
@@ -80,7 +80,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose alarms they are; ``ends`` are the types of events that end one."""
+    """Origin of the alarms; ``ends`` are the types of events that end one."""
 
     node: str
     site: str
@@ -148,7 +148,7 @@ class LocalAlarms:
 
     @property
     def problem(self) -> str:
-        """Which outputs fail, and why; empty if none does."""
+        """Failing outputs with their reasons; empty if none fails."""
         return "; ".join(f"{c.output.name}: {c.problem}" for c in self._channels if c.problem)
 
     def start(self, epoch: str, last_seq: int) -> None:
@@ -159,7 +159,7 @@ class LocalAlarms:
             for channel in self._channels:
                 self._places.setdefault(channel.output.name, (epoch, last_seq))
         self._save()
-        kept = [kept.event for kept in kept_events(self._folder, least=Priority.EVENT)]
+        kept = [kept.event for kept in kept_events(self._folder, min_priority=Priority.EVENT)]
         alarms = [event for event in kept if self._origin.is_alarm(event)]
         for channel in self._channels:
             for event in _missed(alarms, self._places[channel.output.name], epoch):
@@ -249,7 +249,7 @@ class _Channel:
     def put(self, event: WireEvent) -> None:
         dropped = 0
         with self._changed:
-            while len(self._queue) >= self._settings.queue:
+            while len(self._queue) >= self._settings.queue_alarms:
                 self._queue.popleft()
                 dropped += 1
             self._queue.append((event, time.monotonic()))
@@ -257,7 +257,7 @@ class _Channel:
         if dropped:
             self._alarms.failed(
                 f"{self.output.name} given up",
-                f"more than {self._settings.queue} alarms wait: the oldest is dropped",
+                f"more than {self._settings.queue_alarms} alarms wait: the oldest is dropped",
             )
 
     def stop(self, patience_s: float) -> None:
@@ -300,7 +300,7 @@ class _Channel:
             except LocalAlarmError as error:
                 self.problem = str(error)
                 self._alarms.failed(self.output.name, f"alarm {alarm.id} cannot be sent: {error}")
-            if time.monotonic() - since_s > self._settings.give_up_after_s:
+            if time.monotonic() - since_s > self._settings.retry_timeout_s:
                 self._alarms.failed(
                     f"{self.output.name} given up", f"alarm {alarm.id} is dropped: {self.problem}"
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 RECENT_BYTES = 4 * 1024 * 1024
-"""Most bytes of events in memory."""
+"""Maximum bytes of events in memory."""
 
 
 class Pending(NamedTuple):

@@ -17,7 +17,7 @@ class Reconnection:
     """Of one uplink."""
 
     def __init__(self, settings: UplinkSettings, rng: Random) -> None:
-        self._backoff = Backoff(settings.reconnect_first_s, settings.reconnect_last_s, rng)
+        self._backoff = Backoff(settings.reconnect_min_s, settings.reconnect_max_s, rng)
         self._short = 0
 
     def ended(self, lasted_s: float | None) -> str:

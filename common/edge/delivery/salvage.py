@@ -140,7 +140,7 @@ def is_orphaned(path: Path) -> bool:
 def log_is_damaged(path: Path) -> bool:
     """Whether SQLite will leave out transactions of the log that were whole once.
 
-    It takes the log up to the first bad frame and says nothing. A crash in the middle of a commit leaves no
+    It silently takes the log up to the first bad frame. A crash in the middle of a commit leaves no
     end of a transaction behind the bad frame.
     """
     return read_wal(_read(path.with_name(f"{path.name}-wal"))).damaged
@@ -245,12 +245,12 @@ def _cell(page: bytes, at: int, pages: Mapping[int, bytes], page_bytes: int) -> 
 
 
 def _local_bytes(size: int, page_bytes: int) -> int:
-    most = page_bytes - 35
-    if size <= most:
+    max_local = page_bytes - 35
+    if size <= max_local:
         return size
-    least = (page_bytes - 12) * 32 // 255 - 23
-    wanted = least + (size - least) % (page_bytes - 4)
-    return wanted if wanted <= most else least
+    min_local = (page_bytes - 12) * 32 // 255 - 23
+    wanted = min_local + (size - min_local) % (page_bytes - 4)
+    return wanted if wanted <= max_local else min_local
 
 
 def _overflow(pointer: bytes, size: int, pages: Mapping[int, bytes], page_bytes: int) -> bytes:

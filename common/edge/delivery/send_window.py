@@ -28,7 +28,7 @@ SAME_MARKS = 3
 TOKEN_NOISE = 1e-3
 """Rounding in the count of tokens."""
 BURST_S = 0.05
-"""How much of the catch-up pace may go out at once."""
+"""Burst of the catch-up rate, in seconds of it."""
 
 
 class Answer(Enum):
@@ -81,7 +81,7 @@ class SendWindow:
 
     @property
     def limit(self) -> int:
-        """Most events in the next batch."""
+        """Maximum number of events in the next batch."""
         return self._limit
 
     @property
@@ -96,7 +96,7 @@ class SendWindow:
         self._backlog_end = last_seq if last_seq - self.acked > self._settings.batch_events else 0
         self._tokens, self._refilled_s = 0.0, now_s
         if self._catching_up:
-            self.hold(now_s, self._rng.random() * 2 * self._settings.reconnect_first_s)
+            self.hold(now_s, self._rng.random() * 2 * self._settings.reconnect_min_s)
 
     def hold(self, now_s: float, seconds: float) -> None:
         """Send nothing for a while."""
@@ -104,7 +104,7 @@ class SendWindow:
         self._refilled_s = max(self._refilled_s, self._hold_until_s)
 
     def room(self, now_s: float, last_seq: int) -> int:
-        """How many events may go out now, in one batch."""
+        """Maximum number of events to send now, in one batch."""
         waiting = last_seq - self.sent
         max_batches = 1 if self._careful else self._settings.in_flight_batches
         if waiting <= 0 or now_s < self._hold_until_s or len(self._batches) >= max_batches:
@@ -116,7 +116,7 @@ class SendWindow:
         return wanted if self._tokens >= wanted - TOKEN_NOISE else 0
 
     def wait_s(self, now_s: float, last_seq: int) -> float:
-        """How long nothing can become due; infinity where only an answer or a new event changes anything."""
+        """Time until something can become due; infinity if only an answer or a new event changes that."""
         due: list[float] = []
         if self._batches:
             due.append(self._batches[0].sent_s + self._settings.ack_timeout_s)
@@ -202,7 +202,7 @@ class SendWindow:
         return min(waiting, self._limit)
 
     def _refill(self, now_s: float) -> None:
-        most = max(float(self._settings.batch_events), BURST_S * self._settings.catch_up_events_per_s)
+        max_tokens = max(float(self._settings.batch_events), BURST_S * self._settings.catch_up_events_per_s)
         gained = max(0.0, now_s - self._refilled_s) * self._settings.catch_up_events_per_s
-        self._tokens = min(most, self._tokens + gained)
+        self._tokens = min(max_tokens, self._tokens + gained)
         self._refilled_s = max(self._refilled_s, now_s)

@@ -26,9 +26,9 @@ from common.sealing import name_of
 log = logging.getLogger(__name__)
 
 PLAIN_BYTES = 8 * BATCH_LIMIT_BYTES
-"""Most bytes of a batch before compression; one that does not fit the wire then is halved."""
+"""Maximum bytes of a batch before compression; one that exceeds the wire limit after it is halved."""
 MAX_LIMIT_S = 60.0
-"""Longest pause that a rate limit of the cloud can ask for."""
+"""Maximum pause for a rate limit of the cloud."""
 FORGET_RETRY_S = 0.02
 """Wait before acked events are forgotten, while a commit runs."""
 
@@ -149,7 +149,7 @@ class StreamSender:
         return not self._owed
 
     def _linger_s(self, now_s: float) -> float:
-        """How much longer to wait for a fuller batch."""
+        """Remaining wait for a fuller batch."""
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
         return self._waiting_since_s + self._settings.linger_s - now_s
@@ -225,8 +225,8 @@ class StreamSender:
         if ack.limited not in self._payload_names:
             return
         self.traffic.limited += 1
-        self._window.limited(time.monotonic(), min(MAX_LIMIT_S, max(0.0, ack.limited_s)))
-        self._notices.rate_limited(ack.limited_s)
+        self._window.limited(time.monotonic(), min(MAX_LIMIT_S, max(0.0, ack.retry_after_s)))
+        self._notices.rate_limited(ack.retry_after_s)
 
     def _handle_refusal(self, ack: Ack) -> None:
         self.traffic.refusals += 1

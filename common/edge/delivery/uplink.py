@@ -66,7 +66,7 @@ class Uplink:
         self._settings = settings
         self._check_now = check_now
         self.broker = Address(enrolment.mqtt_host, enrolment.mqtt_port)
-        """Where the next connection goes; any thread may set it."""
+        """Address of the next connection; any thread may set it."""
         self._tls = tls_context(enrolment.mqtt_ca) if enrolment.mqtt_tls else None
         self._topics = topics(enrolment.site, enrolment.node)
         self._seal = Seal.of(enrolment.wire_key)
@@ -125,9 +125,9 @@ class Uplink:
         """There is something new in the outbox."""
         self._wake.wake()
 
-    def stop(self, drain_s: float = 0.0) -> None:
-        """End `run`, as soon as the outbox is empty or ``drain_s`` are over (at once if not connected)."""
-        self._drain_until_s = time.monotonic() + drain_s
+    def stop(self, drain_timeout_s: float = 0.0) -> None:
+        """End `run` once the outbox is empty, or after ``drain_timeout_s`` (at once if not connected)."""
+        self._drain_until_s = time.monotonic() + drain_timeout_s
         self._stop.set()
         self.wake()
 
@@ -178,7 +178,7 @@ class Uplink:
             wait_s = self._work(connection) if connection.ready else 1.0
             connection.wait(wait_s)
         if connection.ready and connection.alive:
-            self._publish_offline(connection)
+            connection.deliver(self._topics.status, self._presence.offline(), GOODBYE_S, retain=True)
 
     def _work(self, connection: BrokerConnection) -> float:
         """Publish what there is. Returns after how many seconds there may be more to do."""
@@ -204,15 +204,6 @@ class Uplink:
         if connection is None or not connection.alive:
             return None
         return connection.publish(self._topics.up, body)[1]
-
-    def _publish_offline(self, connection: BrokerConnection) -> None:
-        """Publish that this node stops, and wait a moment until the broker has it."""
-        message, _ = connection.publish(self._topics.status, self._presence.offline(), retain=True)
-        until_s = time.monotonic() + GOODBYE_S
-        while not message.is_published() and (left_s := until_s - time.monotonic()) > 0:
-            if not connection.alive:
-                return
-            connection.wait(left_s)
 
     def _on_ready(self) -> None:
         assert self._connection is not None

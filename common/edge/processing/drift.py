@@ -8,12 +8,15 @@ probability ``rate``. `DriftDetector` runs a Bernoulli CUSUM on these exceedance
 
 Drift begins when ``S`` reaches `LIMIT` and ends when it is back at 0. For independent readings the mean
 time between false alarms is at least ``exp(LIMIT)`` readings; neighbouring readings are alike, and the
-margin of `LIMIT` pays for that: about ``LIMIT / log(10)`` = 13 exceedances close together raise it.
+margin of `LIMIT` pays for that: about ``LIMIT / log(10)`` = 13 exceedances close together raise it. Where
+readings come much faster than what they show changes (frames), ``DriftSpec.interval_s`` thins them out by
+subject.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +31,8 @@ LIMIT = 30.0
 FACTOR = 10.0
 RATE_READINGS = 200.0
 """Time constant of the exceedance rate that is reported."""
+SUBJECTS_LIMIT = 1024
+"""Subjects whose last counted reading is remembered; beyond it a reading of the oldest counts at once."""
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class DriftWatch:
         self._adoption = adoption
         self._detector: DriftDetector | None = None
         self._version = ""
+        self._counted_ns: OrderedDict[str, int] = OrderedDict()
 
     @property
     def drifting(self) -> bool:
@@ -95,12 +101,25 @@ class DriftWatch:
     def watch(self, reading: Reading) -> Event | None:
         """Count the live model's outputs for ``reading``; the event where drift begins or ends."""
         detector, outputs = self._current(), self._adoption.outputs
-        if detector is None or outputs is None:
+        if detector is None or outputs is None or not self._counts(reading, detector.spec.interval_s):
             return None
         news = detector.update(outputs)
         if news is None:
             return None
         return detector.event(news, reading.subject, reading.captured_ns, self._version)
+
+    def _counts(self, reading: Reading, interval_s: float) -> bool:
+        """Whether enough time has passed since the subject's last reading that counted."""
+        if interval_s <= 0:
+            return True
+        last_ns = self._counted_ns.get(reading.subject)
+        if last_ns is not None and 0 <= reading.captured_ns - last_ns < interval_s * 1e9:
+            return False
+        self._counted_ns[reading.subject] = reading.captured_ns
+        self._counted_ns.move_to_end(reading.subject)
+        if len(self._counted_ns) > SUBJECTS_LIMIT:
+            self._counted_ns.popitem(last=False)
+        return True
 
     def saved(self) -> tuple[float, float, bool, str]:
         """CUSUM, exceedance rate, drifting, and the version that they are of."""

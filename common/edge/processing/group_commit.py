@@ -27,7 +27,7 @@ HEALTH_TYPE = "edgeloop.node.health"
 OUTBOX_TYPE = "edgeloop.outbox"
 RETRY_S = 0.5
 STOP_RETRIES_S = 2.0
-"""How long a stopping node retries to commit what it has."""
+"""Time for which a stopping node retries to commit its readings."""
 LARGE_EVENTS = 4000
 """Events from which a group is committed although more readings wait: what is committed can be sent."""
 COMMIT_EVENTS = 64
@@ -79,11 +79,11 @@ class GroupCommit:
         self._position: int | None = None
         self._readings = 0
         self.due_s = float("inf")
-        """When the group is committed at the latest, by the monotonic clock."""
+        """Latest time of the group's commit, by the monotonic clock."""
         self.stuck_since_s: float | None = None
         """Since when nothing can be committed; None if all is well."""
         self.alive_s = 0.0
-        """When a commit was last tried again."""
+        """Time of the last retry of a commit."""
 
     @property
     def empty(self) -> bool:

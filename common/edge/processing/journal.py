@@ -22,6 +22,7 @@ from common.errors import OutboxError
 
 SCALES = (1.0, 10.0, 100.0, 1000.0, 200.0, 10_000.0, 100_000.0, 1_000_000.0, 400.0, 2000.0, 32_768.0)
 """Steps for a unit that are tried; 200 for a millivolt is that of many ECG recordings."""
+_SCALES = np.array(SCALES)[:, np.newaxis]
 MIN_SCALED_VALUES = 8
 PLAIN_LIMIT_BYTES = 256 * 1024 * 1024
 """Largest journal row or state after decompression."""
@@ -124,7 +125,7 @@ def _pack_values(values: NDArray[Any]) -> _Values:
     array = np.ascontiguousarray(values)
     if array.dtype.kind == "f" and array.size >= MIN_SCALED_VALUES:
         exact = (array + 0.0).tobytes()
-        for scale in SCALES:
+        for scale in _possible_scales(array.reshape(-1)[:MIN_SCALED_VALUES]):
             with np.errstate(over="ignore", invalid="ignore"):
                 steps = np.rint(array * scale)
                 fits = bool((np.abs(steps) < 2.0**31).all())
@@ -134,6 +135,14 @@ def _pack_values(values: NDArray[Any]) -> _Values:
                 minus = np.flatnonzero((array == 0) & np.signbit(array)).astype("<u4").tobytes()
                 return _Values(array.dtype.str, list(values.shape), scale, _by_weight(zigzag), minus)
     return _Values(array.dtype.str, list(values.shape), 0.0, _by_weight(array))
+
+
+def _possible_scales(values: NDArray[Any]) -> list[float]:
+    """The `SCALES` by which ``values`` are whole numbers: those with which the whole array is tried."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.rint(values * _SCALES.astype(values.dtype))
+        same = (steps / _SCALES).astype(values.dtype) == values
+    return [scale for scale, fits in zip(SCALES, same.all(axis=1).tolist(), strict=True) if fits]
 
 
 def _unpack_values(kept: _Values) -> NDArray[Any]:

@@ -16,8 +16,8 @@ from common.edge.delivery.outbox import Outbox
 from common.edge.losses import Kind, Losses
 from common.edge.problems import Problems
 from common.edge.processing.group_commit import HEALTH_TYPE
+from common.edge.processing.reading_queue import ReadingQueue
 from common.edge.processing.refusals import RefusedSubjects
-from common.edge.sensing.sources import ReadingQueue
 from common.edge.telemetry import NodeMetrics
 from common.edge.update.adoption import Adoption
 from common.messages import Event, Priority
@@ -42,7 +42,7 @@ class PlatformEvents:
         clock: Clock,
         *,
         node: str,
-        health_s: float,
+        health_interval_s: float,
         health: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._queue = queue
@@ -52,14 +52,14 @@ class PlatformEvents:
         self._losses = losses
         self._clock = clock
         self._node = node
-        self._health_s = health_s
+        self._health_interval_s = health_interval_s
         self._health = health
         self._notices: deque[Event] = deque()
         self._replaced_reported = self._given_up_reported = self._notes_reported = 0
         self.problems = Problems()
         self.refused = RefusedSubjects(node)
         self.due_s = time.monotonic()
-        """When the next health event is due, by the monotonic clock."""
+        """Time of the next health event, by the monotonic clock."""
 
     def report(self, event: Event) -> None:
         """Put a notice into the outbox with the next group."""
@@ -81,7 +81,7 @@ class PlatformEvents:
         while self._notices:
             events.append(self._notices.popleft())
         if time.monotonic() >= self.due_s:
-            self.due_s = time.monotonic() + self._health_s
+            self.due_s = time.monotonic() + self._health_interval_s
             events.append(Event(HEALTH_TYPE, self._node, now_ns, Priority.TELEMETRY, dict(self._health())))
         return events
 

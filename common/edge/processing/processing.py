@@ -3,7 +3,8 @@
 Whatever waits is decided on together and committed in one transaction
 (`common.edge.processing.group_commit`): the events, the app's progress, and the last reading's position. So
 after a crash at any moment the node continues exactly behind the last committed reading.
-`common.edge.processing.progress` decides what is written of the app's progress,
+`common.edge.processing.decisions` decides on each reading, `common.edge.processing.progress` on what is
+written of the app's progress,
 `common.edge.processing.app_state` restores it, `common.edge.processing.platform_events` makes the node's own
 events.
 """
@@ -16,41 +17,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
-
-from common.app.edge import Reading, Sample
+from common.app.edge import Reading
 from common.clock import Clock
 from common.edge.delivery.outbox import Outbox
-from common.edge.losses import Kind, Losses
+from common.edge.losses import Losses
 from common.edge.processing.app_state import AppState
-from common.edge.processing.capture_clock import CaptureClock
-from common.edge.processing.drift import DriftWatch
+from common.edge.processing.decisions import Decisions, SampleSink
 from common.edge.processing.group_commit import GroupCommit, NotCommitted
 from common.edge.processing.platform_events import PlatformEvents
 from common.edge.processing.progress import Progress
-from common.edge.sensing.sources import ReadingQueue
+from common.edge.processing.reading_queue import ReadingQueue
 from common.edge.telemetry import NodeMetrics
 from common.edge.update.adoption import Adoption
-from common.errors import CapacityReached, ReadingError, SampleError
+from common.errors import ReadingError
 from common.messages import Event, Priority
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 1.0
-"""Time between two checks for commands while no readings come."""
+"""Time between two checks for commands while no readings come, and between two calls about the passing of
+time."""
 _PRIORITY_OF = attrgetter("priority")
-
-
-class SampleSink(Protocol):
-    """Takes samples that may be worth learning from (`common.edge.curation.curation.Curation` is one)."""
-
-    def offer(self, sample: Sample, *, drifting: bool, recorded: bool) -> None: ...
-
-    def finished(self) -> list[Event]: ...
-
-    def committed(self) -> None: ...
 
 
 class Processing:
@@ -72,9 +61,9 @@ class Processing:
         *,
         node: str,
         virtual: bool,
-        health_s: float,
+        health_interval_s: float,
         commit_interval_s: float = 0.0,
-        checkpoint_s: float = 300.0,
+        checkpoint_interval_s: float = 300.0,
         health: Callable[[], Mapping[str, Any]],
         committed: Callable[[Sequence[Event], int], None],
     ) -> None:
@@ -87,23 +76,29 @@ class Processing:
         self._clock = clock
         self._node = node
         self.platform = PlatformEvents(
-            queue, adoption, outbox, metrics, losses, clock, node=node, health_s=health_s, health=health
+            queue,
+            adoption,
+            outbox,
+            metrics,
+            losses,
+            clock,
+            node=node,
+            health_interval_s=health_interval_s,
+            health=health,
         )
         self._committed = committed
         self._stop = threading.Event()
         self._flush = threading.Event()
         self._round_s = time.monotonic()
+        self._passed_s = self._round_s
         self._switches = adoption.switches
-        self.drift = DriftWatch(adoption)
         self.handled = 0
         """Readings, usable or not, that were decided on and committed."""
-        self.usable = 0
-        """Readings that were decided on."""
-        self.raw_bytes = 0
-        """Bytes of all readings: the cost of sending everything to the cloud."""
-        self._capture = CaptureClock(self.platform.problems, virtual=virtual)
-        self._progress = Progress(checkpoint_s)
-        self._state = AppState(adoption, self.drift, outbox)
+        self._progress = Progress(checkpoint_interval_s)
+        self.decisions = Decisions(
+            adoption, sink, self.platform, self._progress, metrics, losses, clock, virtual=virtual
+        )
+        self._state = AppState(adoption, self.decisions.drift, outbox)
         self._group = GroupCommit(
             outbox,
             self._progress,
@@ -125,7 +120,7 @@ class Processing:
 
     @property
     def alive_s(self) -> float:
-        """When this thread last made a round."""
+        """Time of this thread's last round."""
         return max(self._round_s, self._group.alive_s)
 
     def flush(self) -> None:
@@ -161,20 +156,22 @@ class Processing:
 
     def _patience_s(self) -> float:
         now_s = time.monotonic()
-        return max(0.0, min(IDLE_S, self.platform.due_s - now_s, self._group.due_s - now_s))
+        due_s = min(self.platform.due_s, self._group.due_s, self._passed_s + IDLE_S)
+        return max(0.0, min(IDLE_S, due_s - now_s))
 
     def _handle(self, items: Sequence[Reading | ReadingError]) -> None:
         for item in items:
             if isinstance(item, ReadingError):
-                self._unusable(item, self._node)
+                self.decisions.report_unusable(item, self._node)
                 self._group.decided(None)
             else:
-                self._group.add(self._decide(item))
+                self._group.add(self.decisions.decide(item))
                 self._group.decided(item.position)
             if self._group.large:
                 self._commit()
         if not items:
             self._group.add(self._adoption.events())
+        self._pass_time()
         if self._sink is not None:
             self._group.add(self._sink.finished())
         self._group.add(self.platform.due())
@@ -183,55 +180,16 @@ class Processing:
         elif self._group.is_due() or self._flush.is_set() or self._stop.is_set():
             self._commit()
 
-    def _decide(self, reading: Reading) -> list[Event]:
-        started = time.perf_counter()
-        now_ns = self._clock()
-        self.raw_bytes += reading.values.nbytes
-        try:
-            results = self._adoption.process(reading, now_ns, drifting=self.drift.drifting)
-        except CapacityReached as error:
-            self.platform.refused.add(error, now_ns)
-            return []
-        except ReadingError as error:
-            self._capture.check(reading, now_ns)
-            self._unusable(error, reading.subject)
-            return []
-        self._capture.check(reading, now_ns)
-        recorded = self._capture.is_recorded(reading, now_ns)
-        events: list[Event] = []
-        for result in results:
-            if isinstance(result, Event):
-                events.append(result)
-            else:
-                self._offer(result, recorded)
-        news = self.drift.watch(reading)
-        if news is not None:
-            events.append(news)
-        if recorded:  # Their times are not by this device's clock.
-            events = [msgspec.structs.replace(event, recorded=True) for event in events]
-        took_s = time.perf_counter() - started
-        self._progress.add(reading, now_ns, took_s)
-        self.usable += 1
-        self._metrics.readings.inc()
-        self._metrics.processing.observe(took_s)
-        return events
-
-    def _unusable(self, error: ReadingError, subject: str) -> None:
-        if error.kind == "unusable":
-            self._metrics.unusable.inc()
-        elif error.kind == "lost":
-            self._losses.add(Kind.READINGS, error.count)
-        self.platform.problems.add(error.kind, str(error), subject, error.count)
-
-    def _offer(self, sample: Sample, recorded: bool) -> None:
-        if self._sink is None:
+    def _pass_time(self) -> None:
+        """Have the app decide on time without readings, about once a second."""
+        now_s = time.monotonic()
+        if now_s - self._passed_s < IDLE_S:
             return
-        try:
-            self._sink.offer(sample, drifting=self.drift.drifting, recorded=recorded)
-        except (SampleError, OSError) as error:
-            self.platform.problems.add(
-                "sample", f"a sample of {sample.subject} is not kept: {error}", sample.subject
-            )
+        self._passed_s = now_s
+        events = self._adoption.pass_time(self._clock())
+        if events:
+            self._progress.passed()
+            self._group.add(events)
 
     def _commit(self) -> None:
         if self._adoption.switches != self._switches:

@@ -3,10 +3,10 @@
 The app's state follows from a checkpoint of it and the readings behind that, so the lesser of the two is
 written. A checkpoint is written
 
-- where the readings take more than the state did, which frames of a camera always do: those are never kept,
-  nor held in memory until the commit;
-- when the journal is `JOURNAL_SHARE` times the state, after ``checkpoint_s``, and when deciding again would
-  take longer than `REPLAY_S`;
+- where the readings take more than the state did;
+- where a reading is a frame of a camera: frames are never written, nor held in memory until the commit;
+- when the journal is `JOURNAL_SHARE` times the state, after ``checkpoint_interval_s``, and when a replay of
+  the readings would take longer than `REPLAY_S`;
 - when it is demanded: at the end, and where the state does not follow from the readings alone (another model
   went live).
 """
@@ -20,27 +20,31 @@ from common.app.edge import Reading
 from common.edge.processing.journal import Decided, encode_readings
 
 JOURNAL_SHARE = 4
-"""How many times the state's size the journal may have."""
+"""Maximum size of the journal, as a multiple of the state's."""
 MIN_STATE_BYTES = 4096
-"""What a state counts for at least: below, it is the same few pages of the disk."""
+"""Minimum size at which a state counts: below, it is the same few pages of the disk."""
 REPLAY_S = 5.0
-"""Longest time that a restart spends on deciding again, as measured when it was decided first."""
+"""Maximum duration of a replay after a restart, as measured at the first processing."""
 READING_BYTES = 64
-"""What a reading counts for beside its values."""
+"""Size at which a reading counts beside its values."""
+
+
+FRAME_AXES = 3
+"""Axes of the values of a reading that is a frame (`common.app.edge.Reading`)."""
 
 
 class Written(NamedTuple):
-    """What to commit: the state, the readings, or neither where there was no reading."""
+    """Content of a commit: the state, the readings, or neither without a reading."""
 
     state: bytes | None
     journal: bytes | None
 
 
 class Progress:
-    """The progress of one app since its last checkpoint; ``checkpoint_s`` is the longest time between two."""
+    """The progress of one app since its last checkpoint, at most ``checkpoint_interval_s`` ago."""
 
-    def __init__(self, checkpoint_s: float) -> None:
-        self._checkpoint_s = checkpoint_s
+    def __init__(self, checkpoint_interval_s: float) -> None:
+        self._checkpoint_interval_s = checkpoint_interval_s
         self._readings: list[Decided] = []
         self._pending_bytes = 0
         self._whole = True
@@ -53,16 +57,22 @@ class Progress:
         """Whether anything was decided on since the last checkpoint."""
 
     def add(self, reading: Reading, now_ns: int, took_s: float) -> None:
-        """``reading`` was decided on, which took ``took_s``."""
+        """``reading`` was decided on, which took ``took_s``. A frame is never held, nor written."""
         self._changed = self.behind = True
         self._replay_s += took_s
         self._pending_bytes += reading.values.nbytes + READING_BYTES
         if self._whole:
             return
-        if self._pending_bytes > max(self._state_bytes, MIN_STATE_BYTES):
+        is_frame = reading.values.ndim == FRAME_AXES
+        if is_frame or self._pending_bytes > max(self._state_bytes, MIN_STATE_BYTES):
             self.demand()
         else:
             self._readings.append(Decided(reading, now_ns))
+
+    def passed(self) -> None:
+        """The state has changed without a reading, so that it does not follow from the readings alone."""
+        self.behind = True
+        self.demand()
 
     def demand(self) -> None:
         """Have the whole state written next."""
@@ -70,10 +80,14 @@ class Progress:
         self._readings.clear()
 
     def write(self, now_s: float, state: Callable[[], bytes]) -> Written:
-        """What to commit now; ``state`` returns the app's whole state. `committed` must follow."""
+        """Content of the next commit; ``state`` returns the app's whole state. `committed` must follow."""
         if not self._changed and not (self._whole and self.behind):
             return Written(None, None)
-        if not self._whole and now_s - self._since_s < self._checkpoint_s and self._replay_s < REPLAY_S:
+        if (
+            not self._whole
+            and now_s - self._since_s < self._checkpoint_interval_s
+            and self._replay_s < REPLAY_S
+        ):
             try:
                 journal = encode_readings(self._readings)
             except TypeError:

@@ -27,7 +27,7 @@ class _Refused:
 
 
 class RefusedSubjects:
-    """Who was refused within the last hour. The process thread adds; any thread may read the counts."""
+    """Subjects refused within the last hour. The process thread adds; any thread may read the counts."""
 
     def __init__(self, node: str) -> None:
         self._node = node

@@ -38,7 +38,7 @@ _decoder = msgspec.msgpack.Decoder(ext_hook=_decode_array)
 _state_decoder = msgspec.msgpack.Decoder(dict[str, Any], ext_hook=_decode_array)
 
 
-def encode_value(value: Any) -> bytes:
+def encode_value(value: object) -> bytes:
     """``value`` as bytes. Raises ``TypeError`` for what is not JSON values, bytes or arrays."""
     return _encoder.encode(value)
 

@@ -1,10 +1,10 @@
 """Another recording at the same place: it is read from its start, its positions behind the earlier ones.
 
-A source over a file or a folder counts positions from its beginning. Where another recording lies there now,
-the position that the node has kept would skip its first readings in silence. Such a source identifies itself
-by ``identity``, a digest of its beginning; the node keeps that in ``source.json``, with the position at which
-this recording began, before it reads any of it. A source without ``identity`` keeps its own count (`csv`, for
-rotated files) or has none (`virtual`).
+A source over a file or a folder counts positions from its beginning. Where another recording lies there
+now, the position that the node has kept would skip its first readings in silence. Such a source identifies
+itself by ``identity``, a digest of its beginning; the node keeps that in ``source.json`` (``source-1.json``
+for the second of several sources), with the position at which this recording began, before it reads any of
+it. A source without ``identity`` keeps its own count (`csv`, for rotated files) or has none (`virtual`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from common.app.edge import Reading, Source
 from common.errors import ReadingError
 
 log = logging.getLogger(__name__)
-FILE = "source.json"
 
 
 class _Known(msgspec.Struct):
@@ -53,22 +52,22 @@ class ContinuedSource:
         self._source.close()
 
 
-def continued(source: Source, uri: str, folder: Path, position: int | None) -> Source:
+def continued(source: Source, uri: str, file: Path, position: int | None) -> Source:
     """``source``, or one that continues behind ``position`` where it is another recording than before.
 
-    Raises OSError where ``folder`` cannot be written.
+    ``file`` is where the node keeps what it knows of this source. Raises OSError where it cannot be written.
     """
     identity: str = getattr(source, "identity", "")
     if not identity:
         return source
-    known = _load(folder / FILE)
+    known = _load(file)
     notice, base = "", 0
     if known is not None and known.uri == uri and position is not None:
         base = known.base
         if known.identity != identity:
             base = position
             notice = f"{uri} is another recording than before; it is read from its start"
-    durable.write(folder / FILE, msgspec.json.encode(_Known(uri, identity, base)))
+    durable.write(file, msgspec.json.encode(_Known(uri, identity, base)))
     return ContinuedSource(source, base, notice) if base or notice else source
 
 

@@ -16,15 +16,14 @@ from pathlib import Path
 from common.app.edge import Reading, Source
 from common.backoff import Backoff
 from common.edge.processing.processing import Processing
+from common.edge.processing.reading_queue import ReadingQueue
 from common.edge.sensing.pseudonyms import pseudonym
 from common.edge.sensing.recording import record
-from common.edge.sensing.sources import ReadingQueue
+from common.edge.sensing.sources import RETRY_FIRST_S, RETRY_LAST_S
 from common.errors import ReadingError, SourceError
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST_S = 1.0
-RETRY_LAST_S = 60.0
 END_POLL_S = 0.2
 
 
@@ -74,9 +73,9 @@ class SourceReader:
         self._taken = 0
         self.state = SourceState.WAITING
         self.detail = ""
-        """Why it failed, or how it ended."""
+        """Reason of its failure, or kind of its end."""
         self.useless = ""
-        """Why nothing of the source could be used; empty unless it ran ``once``."""
+        """Reason of an unusable source; empty unless it ran ``once``."""
 
     def run(self, after: int | None) -> None:
         """Read until the source ends or the node stops, from behind the position ``after``."""
@@ -126,8 +125,8 @@ class SourceReader:
             processing.flush()
             if self._stopping.wait(END_POLL_S):
                 return
-        refused = self._taken - self._queue.dropped - processing.usable
-        ended = f"{processing.usable} readings were usable"
+        refused = self._taken - self._queue.dropped - processing.decisions.usable
+        ended = f"{processing.decisions.usable} readings were usable"
         if refused:
             ended += f", {refused} reports and refused readings"
         log.info("the source has ended: %s", ended)
@@ -136,11 +135,11 @@ class SourceReader:
         processing.platform.report_health()
         if not self._once:
             return
-        if not processing.usable and (refused or not begun):
+        if not processing.decisions.usable and (refused or not begun):
             self.useless = "the source gave nothing usable: " + (
                 f"{refused} readings were refused, see above" if refused else "it has no reading"
             )
-        elif not processing.usable:
+        elif not processing.decisions.usable:
             log.info("nothing is new behind position %s", position)
         while not self._stopping.wait(END_POLL_S):
             if self._delivered():

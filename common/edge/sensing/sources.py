@@ -1,4 +1,4 @@
-"""Sources of readings by URI, and the queue between a source and the app.
+"""Sources of readings by URI.
 
 ``virtual:KIND?key=value`` is the app's virtual sensor; any other scheme is looked up under the
 entry point group ``edgeloop.sources`` (``open_source(uri: SourceUri, speed) -> Source``).
@@ -6,26 +6,29 @@ entry point group ``edgeloop.sources`` (``open_source(uri: SourceUri, speed) -> 
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from common.app.edge import Reading, Source
+from common.app.edge import Source
 from common.app.spec import AppSpec
-from common.errors import ReadingError, SourceError, SourceFormatError
+from common.errors import SourceError, SourceFormatError
 
 GROUP = "edgeloop.sources"
 VIRTUAL = "virtual"
-QUEUE_READINGS = 256
+RETRY_FIRST_S, RETRY_LAST_S = 1.0, 60.0
+"""First and longest delay before a source that failed is opened again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceUri:
     """A source's URI in its parts: ``scheme:target?key=value``.
+
+    An address of a network, ``scheme://host/path?query#key=value``, has its query for itself; ``target`` is
+    then all of it behind the scheme.
 
     ``folder`` is where a source may keep what it must know after a restart; None is nowhere.
     """
@@ -43,14 +46,19 @@ OpenSource = Callable[[SourceUri, float], Source]
 def parse_uri(text: str) -> SourceUri:
     """The parts of a source's URI. Raises `SourceError`."""
     scheme, colon, rest = text.partition(":")
-    target, _, query = rest.partition("?")
+    target, _, query = rest.partition("#" if rest.startswith("//") else "?")
     if not colon or not scheme or not target:
         raise SourceError(f"{text!r} is not a source; give scheme:target, such as virtual:turbofan?seed=7")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:
-        raise SourceError(f"{text!r}: the part behind '?' is not key=value&key=value: {error}") from None
+        raise SourceError(f"{text!r}: its parameters are not key=value&key=value: {error}") from None
     return SourceUri(text, scheme.lower(), target, dict(pairs))
+
+
+def without_password(text: str) -> str:
+    """A source's URI as it may be shown: without the user and password of an address such as a camera's."""
+    return re.sub(r"//[^/@?#]*(?:@[^/@?#]*)*@", "//", text)
 
 
 def open_source(text: str, spec: AppSpec, speed: float, folder: Path | None = None) -> Source:
@@ -92,52 +100,3 @@ def _check_channels(source: Source, spec: AppSpec) -> None:
             f"the source lacks {', '.join(lacking)}, which the app {spec.name!r} needs; it has "
             f"{', '.join(channels)[:500]}"
         )
-
-
-class ReadingQueue:
-    """Readings on their way to the app.
-
-    From a live source only the newest is kept; what it replaces is counted in `dropped`. From any other
-    `put` waits while the queue is full, so no reading is lost.
-    """
-
-    def __init__(self, *, live: bool, limit: int = QUEUE_READINGS) -> None:
-        self._live = live
-        self._limit = 1 if live else limit
-        self._items: deque[Reading | ReadingError] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self.dropped = 0
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def put(self, item: Reading | ReadingError) -> bool:
-        """Add a reading, or what was wrong with one. False once the queue is closed."""
-        with self._changed:
-            if self._live:
-                while len(self._items) >= self._limit:
-                    self._items.popleft()
-                    self.dropped += 1
-            else:
-                self._changed.wait_for(lambda: self._closed or len(self._items) < self._limit)
-            if self._closed:
-                return False
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
-
-    def take(self, timeout_s: float) -> list[Reading | ReadingError]:
-        """All waiting readings, after at most ``timeout_s``; empty if none came."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
-            items = list(self._items)
-            self._items.clear()
-            self._changed.notify_all()
-            return items
-
-    def close(self) -> None:
-        """Take no more; what waits can still be taken."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()

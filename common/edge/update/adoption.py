@@ -1,13 +1,13 @@
 """Adoption: the live model of a running node, and the commands that put another one in its place.
 
 The update thread prepares a model (loads it) and queues a command; the process thread executes commands
-between two readings, so that no model changes within one. `common.edge.processing.model_pair` has the path
+between two readings, so that no model changes within one. `common.edge.inference.model_pair` has the path
 of a reading, `common.edge.update.trial_stages` the trial of another model,
 `common.edge.update.adoption_reports` the reports.
 
-Threads: `process`, `events`, `committed`, `snapshot`, `restore` and `replay` belong to the process thread;
-`offer`, `recall`, `roll_back` and `apply_settings` to the update thread; `busy`, `candidate` and `health` to
-any.
+Threads: `process`, `events`, `pass_time`, `committed`, `snapshot`, `restore` and `replay` belong to the
+process thread; `offer`, `recall`, `roll_back`, `apply_settings` and `change_settings` to the update thread;
+`busy`, `candidate` and `health` to any.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ from common.app.edge import Arrays, Reading, Sample, State
 from common.bundle import Bundle, Manifest
 from common.clock import Clock
 from common.config.node import OtaSettings
-from common.edge.processing.instance import scales_of
-from common.edge.processing.model_pair import ModelPair
+from common.edge.inference.instance import scales_of
+from common.edge.inference.model_pair import ModelPair
 from common.edge.update.adoption_reports import AdoptionReports
 from common.edge.update.model_loader import Create, ModelLoader
 from common.edge.update.slot_state import Content, Order
@@ -99,7 +100,7 @@ class Adoption:
 
     @property
     def switches(self) -> int:
-        """How often another model, or the same under other settings, went live."""
+        """Number of switches to another model, or to the same under other settings."""
         return self._stages.switches
 
     def process(self, reading: Reading, now_ns: int, *, drifting: bool = False) -> list[Event | Sample]:
@@ -122,6 +123,11 @@ class Adoption:
         """Reports without a reading. Call it about once a second while none comes."""
         self._run_commands()
         return self.reports.events()
+
+    def pass_time(self, now_ns: int) -> list[Event]:
+        """The live app's events about time without readings. Call it about once a second."""
+        self._run_commands()
+        return self._pair.pass_time(now_ns)
 
     def committed(self) -> None:
         """All that `process` and `events` returned so far is in the outbox."""
@@ -177,13 +183,18 @@ class Adoption:
             return
         self._enqueue(lambda: self._stages.begin_shadow(candidate, drifting=self._drifting))
 
-    def recall(self, reason: str) -> None:
+    def recall(self, reason: str, without_trial: Callable[[], None] = lambda: None) -> None:
         """Drop the model on trial, or revert to the previous one.
 
         With the reason `common.edge.update.trial_stages.OPERATOR` the version is rejected until a newer
-        serial names it.
+        serial names it. ``without_trial`` is called by the process thread if no model is on trial then.
         """
-        self._enqueue(lambda: self._stages.recall(reason))
+
+        def command() -> None:
+            if not self._stages.recall(reason):
+                without_trial()
+
+        self._enqueue(command)
 
     def roll_back(self, content: Content, left: str) -> None:
         """Replace the confirmed model ``left`` by ``content``, which the idle slot holds whole."""
@@ -204,6 +215,20 @@ class Adoption:
             self.reports.refuse(order, "settings", str(error), final=True)
             return
         self._enqueue(lambda: self._stages.apply_settings(instance, order))
+
+    @property
+    def deployed_settings(self) -> Mapping[str, Any]:
+        """Changes to the settings by the deployment that the live model came with."""
+        return self._slots.state.content.settings
+
+    def change_settings(self, done: Callable[[str], None]) -> None:
+        """Start the live model's app again, under settings that have changed, and continue with it.
+
+        ``done`` is called by the process thread with what prevents that, or empty. Raises what the app or the
+        model raises.
+        """
+        instance = self._loader.load(self._pair.live.bundle, self.deployed_settings)
+        self._enqueue(lambda: done(self._stages.change_settings(instance)))
 
     def _enqueue(self, command: Callable[[], None]) -> None:
         with self._lock:

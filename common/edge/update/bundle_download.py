@@ -128,7 +128,7 @@ def check_length(target: TargetFile, limit: int) -> None:
 
 
 def _missing_bytes(folder: Path, name: str, target: TargetFile) -> int:
-    """What is still to be written of a file of the bundle."""
+    """Remaining bytes of a file of the bundle."""
     if (folder / name).exists():
         return 0
     partial = folder / _partial(name, target)

@@ -1,7 +1,7 @@
 """Fetching files of the update repository over HTTP, with bounds that a hostile server cannot widen.
 
 `RepositoryFetcher` is the transport of python-tuf's client. Every transfer is bounded in bytes (by the
-caller, from signed metadata), in time, and by a least mean speed; a transfer that breaks a bound is ended
+caller, from signed metadata), in time, and by a minimum mean speed; a transfer that breaks a bound is ended
 from outside by closing its socket, so that not even a server that feeds one header byte at a time can
 hold the thread. `fetch_target` gets one signed file to its final place: into a partial file named after
 the wanted digest, continued by ``Range`` where an earlier attempt was cut, checked, synced, renamed.
@@ -60,7 +60,7 @@ class _Transfer:
         self.check()
 
     def check(self) -> None:
-        """A socket that the watchdog shut looks like the end of the file: say what it was."""
+        """Raise the watchdog's error: a socket that it shut looks like the end of the file."""
         if self.too_slow:
             raise SlowRetrievalError(self.complaint())
 
@@ -118,11 +118,11 @@ def _opened(connected: Any) -> None:
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]
+    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]: narrower than urllib3's protocol
 
 
 class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection  # pyright: ignore[reportAssignmentType]
+    ConnectionCls = _SecureConnection  # pyright: ignore[reportAssignmentType]: as above
 
 
 class Opened(NamedTuple):

@@ -9,14 +9,14 @@ from typing import Any
 from common.app.edge import EdgeApp
 from common.bundle import Bundle
 from common.clock import Clock
-from common.edge.processing.instance import Instance
+from common.edge.inference.instance import Instance
 from common.edge.update.slots import Slots
 
 log = logging.getLogger(__name__)
 
 Create = Callable[[Bundle, Mapping[str, Any]], tuple[EdgeApp, Any]]
 """Makes the app with the model of a bundle, under changes to its settings; the second item is a
-`common.edge.processing.instance.WatchedModel`."""
+`common.edge.inference.instance.WatchedModel`."""
 
 
 class ModelLoader:

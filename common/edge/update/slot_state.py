@@ -42,7 +42,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deployment document orders: run ``version`` with these changes to the settings."""
+    """Order of a deployment document: run ``version`` with these changes to the settings."""
 
     version: str
     serial: int
@@ -58,7 +58,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slot holds."""
+    """Content of a slot."""
 
     version: str
     starter: bool = False
@@ -70,9 +70,9 @@ class SlotState(DeploymentSerials, frozen=True, kw_only=True):
 
     live: str
     content: Content
-    """What the live slot holds."""
+    """Content of the live slot."""
     previous: Content | None = None
-    """What the idle slot holds, if that was live before and is whole."""
+    """Content of the idle slot, if it was live before and is whole."""
     step: str = "confirmed"
     """``soak`` until the live model has proved itself, then ``confirmed``."""
     rollout: str = ""

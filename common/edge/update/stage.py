@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from common.config.node import OtaSettings
 from common.deployment import SOAK_LIMIT_S
-from common.edge.processing.instance import Instance, scales_of
-from common.edge.processing.model_pair import Decision
+from common.edge.inference.instance import Instance, scales_of
+from common.edge.inference.model_pair import Decision
 from common.edge.update.slot_state import Order, SlotState
 from common.edge.update.trial import Trial, Verdict
 
@@ -49,10 +49,10 @@ class Shadow:
 
     @property
     def skip_reason(self) -> str:
-        """Why the candidate goes live without a shadow phase; empty where it does not."""
+        """Reason of a skipped shadow phase; empty if it is not skipped."""
         if not self.order.compare:
             return "no shadow: the live model was withdrawn"
-        return "" if self.settings.shadow_readings else "no shadow: the settings ask for none"
+        return "" if self.settings.shadow_readings else "no shadow: disabled by the settings"
 
     def judge(self, decision: Decision, now_ns: int, *, drifting: bool) -> Verdict | None:
         """Count a reading that both models saw. Returns the verdict once it is due."""
@@ -94,7 +94,7 @@ class Soak:
     @property
     def served(self) -> bool:
         """Whether the live model has processed the readings that a soak needs."""
-        return self.trial.readings >= self.settings.soak_readings
+        return self.trial.readings >= self.settings.min_soak_readings
 
     def judge(self, decision: Decision, now_ns: int) -> Verdict | None:
         """Count a reading. Returns the verdict once it is due."""

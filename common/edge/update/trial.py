@@ -6,11 +6,11 @@ Guards, each over the last `WINDOW` readings:
 
 ``failures``      inference errors, NaN or outputs outside ``manifest.parameters["output_bounds"]`` on
                   readings that the reference could handle: too large a share, or several close together
-``latency``       median run slower than ``latency_factor`` times the reference's, or slower than the
+``latency``       median run slower than ``max_latency_factor`` times the reference's, or slower than the
                   bundle promises while the reference is not slow as well; counted is the time that a run
                   works, not what it waits for others on a busy device (`common.model.inference.RunTime`)
 ``disagreement``  *on what production knew, a new model must agree*: where the reference's own drift output
-                  shows a reading that is not novel, outputs must lie within ``disagreement_limit`` of the
+                  shows a reading that is not novel, outputs must lie within ``max_disagreement`` of the
                   output's golden range; a model that learnt something new may differ on novel readings, and
                   on all of them where the node has found drift: a fault that the reference does not know
                   misleads it before it looks novel to it
@@ -33,9 +33,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from common.app.edge import Arrays
+from common.arrays import Arrays
 from common.bundle import DriftSpec, Manifest
 from common.config.node import OtaSettings
+from common.edge.inference.instance import Outcome
 from common.errors import BundleIncompatible
 
 WINDOW = 256
@@ -45,16 +46,6 @@ BURST_FAILURES, BURST_READINGS = 3, 20
 MIN_READINGS = 10
 LATENCY_NOISE_S = 0.0002
 """Differences below this are the timer's and the scheduler's, not the model's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one model did with one reading: ``outputs`` of its first run, and how long that worked (None if it
-    did not run)."""
-
-    error: str = ""
-    outputs: Arrays | None = None
-    work_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +132,7 @@ class Trial:
             False,
             "disagreement",
             f"on {apart} of {seen} readings of a kind that the previous model knew, outputs are further from "
-            f"its than {self.settings.disagreement_limit:g} of their range",
+            f"its than {self.settings.max_disagreement:g} of their range",
         )
 
     def _judge_stuck(self) -> Verdict | None:
@@ -156,7 +147,7 @@ class Trial:
             saturated = any(abs(level - value) <= 1e-3 * scale for value in self._saturation.get(name, ()))
             if saturated:
                 continue
-            if spread <= 1e-6 * scale and reference_spread > self.settings.disagreement_limit * scale:
+            if spread <= 1e-6 * scale and reference_spread > self.settings.max_disagreement * scale:
                 return Verdict(
                     False,
                     "stuck",
@@ -172,7 +163,7 @@ class Trial:
         reference_s = statistics.median(self._reference_s) if self._reference_s else None
         limit_s = self.manifest.limits.latency_ms / 1e3
         slower = reference_s is not None and (
-            own_s > self.settings.latency_factor * reference_s + LATENCY_NOISE_S
+            own_s > self.settings.max_latency_factor * reference_s + LATENCY_NOISE_S
         )
         too_slow = own_s > limit_s and (reference_s is None or own_s > 2 * reference_s + LATENCY_NOISE_S)
         if not slower and not too_slow:
@@ -207,7 +198,7 @@ class Trial:
             float(np.mean(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)))) / self.scales[name]
             for name, (a, b) in pairs.items()
         )
-        self._apart.append(not furthest <= self.settings.disagreement_limit)
+        self._apart.append(not furthest <= self.settings.max_disagreement)
 
     def _out_of_bounds(self, outputs: Arrays | None) -> str:
         bounds = self.manifest.parameters.get("output_bounds", {})

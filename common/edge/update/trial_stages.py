@@ -18,8 +18,8 @@ import logging
 from common.app.edge import State
 from common.clock import Clock
 from common.config.node import OtaSettings
-from common.edge.processing.instance import Instance, transfer_state
-from common.edge.processing.model_pair import Decision, ModelPair
+from common.edge.inference.instance import Instance, take_over, transfer_state
+from common.edge.inference.model_pair import Decision, ModelPair
 from common.edge.update.adoption_reports import AdoptionReports
 from common.edge.update.model_loader import ModelLoader
 from common.edge.update.slot_state import Content, Order
@@ -54,7 +54,7 @@ class TrialStages:
         self._clock = clock
         self._stage: Shadow | Soak | None = None
         self.switches = 0
-        """How often another model, or the same under other settings, went live."""
+        """Number of switches to another model, or to the same under other settings."""
         pair.live = loader.live()
         if slots.state.step == "soak":
             self._begin_soak(pair.live, loader.previous())
@@ -84,26 +84,24 @@ class TrialStages:
         if self._stage is not None:
             return
         instance, order, live = candidate.instance, candidate.order, self._pair.live
-        try:
-            instance.app.restore(live.app.snapshot())
-        except Exception as error:
-            log.exception("the candidate cannot take over the live app's state")
-            self._reports.refuse(order, "load_failed", f"cannot take over the state: {error}", final=True)
+        problem = take_over(instance, live)
+        if problem:
+            self._reports.refuse(order, "load_failed", problem, final=True)
             return
         shadow = Shadow.begin(candidate, live, self._settings, self._clock(), drifting=drifting)
         self._enter(shadow)
         if shadow.skip_reason:
             self._switch(shadow, shadow.skip_reason)
 
-    def recall(self, reason: str) -> None:
-        """Drop the candidate in shadow, or revert the model in its soak."""
+    def recall(self, reason: str) -> bool:
+        """Drop the candidate in shadow, or revert the model in its soak. False if no model is on trial."""
         stage = self._stage
         if stage is None:
-            return
+            return False
         if isinstance(stage, Soak):
             by = "a person" if reason == OPERATOR else "the cloud"
             self._revert(stage, Verdict(False, reason, f"{by} requested the previous model"))
-            return
+            return True
         order = stage.order
         self._enter(None)
         if reason == OPERATOR:
@@ -114,6 +112,7 @@ class TrialStages:
         else:
             self._reports.note("refused", order, ok=False, reason=reason, detail="dropped in shadow")
             self._slots.change(lambda state: state.settled())
+        return True
 
     def roll_back(self, instance: Instance, content: Content, left: str) -> None:
         """Go live with ``instance`` in place of the confirmed model ``left``, as a person requested."""
@@ -127,17 +126,26 @@ class TrialStages:
 
     def apply_settings(self, instance: Instance, order: Order) -> None:
         """Continue with the live model under other settings."""
-        live = self._pair.live
-        if self._stage is not None or instance.bundle.version != live.bundle.version:
+        if self._is_other(instance):
             return
-        try:
-            instance.app.restore(live.app.snapshot())
-        except Exception as error:
-            log.exception("the app cannot continue under other settings")
-            self._reports.refuse(order, "settings", f"cannot take over the state: {error}", final=True)
+        problem = take_over(instance, self._pair.live)
+        if problem:
+            self._reports.refuse(order, "settings", problem, final=True)
             return
         self._slots.change(lambda state: state.settings_applied(order))
         self._go_live(instance)
+
+    def change_settings(self, instance: Instance) -> str:
+        """Continue with the live model under settings of an operator; what prevents it, or empty."""
+        if self._is_other(instance):
+            return "another model was put on trial meanwhile"
+        problem = take_over(instance, self._pair.live)
+        if not problem:
+            self._go_live(instance)
+        return problem
+
+    def _is_other(self, instance: Instance) -> bool:
+        return self._stage is not None or instance.bundle.version != self._pair.live.bundle.version
 
     # ----------------------------------------------------------------------------- readings
 

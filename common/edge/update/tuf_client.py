@@ -1,13 +1,14 @@
-"""What a node believes about updates: TUF metadata, verified by python-tuf from a pinned root.
+"""Trusted update metadata of a node: TUF, verified by python-tuf from a pinned root.
 
 The root that the enrolment pins is where trust starts at every check, so damaged local metadata costs
 nothing but a download. What must survive damage, the highest versions ever seen, is kept in the slots'
-state as `Floors`: older metadata is refused even by a node whose metadata folder was lost. Floors hold
+state as `Floors`: older metadata is refused even by a node that lost its metadata folder. Floors hold
 for the keys under which they were seen; a new root with other timestamp or snapshot keys starts them
 afresh, which is how a fleet recovers from a fast-forward attack (TUF specification, 5.3.11). The floor of
 the deployment serial is tied to the keys of the app's role in the same way.
 
-Whatever is wrong becomes `UpdateRefused` with one of these reasons:
+Metadata of a version that is trusted already is discarded (`docs/decisions/0012`). Every error becomes
+`UpdateRefused` with one of these reasons:
 
 ``unsigned``        no valid signature at all
 ``key_compromise``  some valid signatures, fewer than the threshold
@@ -22,7 +23,7 @@ Whatever is wrong becomes `UpdateRefused` with one of these reasons:
 ``unreachable``     the repository cannot be reached; the only one that is no sign of an attack
 """
 
-# python-tuf documents `tuf.api.metadata` as its API, but re-exports the classes there without saying so.
+# python-tuf documents `tuf.api.metadata` as its API, but does not declare its re-exports.
 # pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _SIGNED_BY = re.compile(r"was signed by (\d+)/(\d+) keys")
 
 
 def signed_until_ns(folder: Path) -> int | None:
-    """When the metadata that was verified last expires; None where there is none."""
+    """Expiry of the last verified metadata; None without any."""
     try:
         expires = Metadata[Timestamp].from_file(str(folder / "timestamp.json")).signed.expires
     except (OSError, DeserializationError, StorageError):
@@ -64,7 +65,7 @@ def signed_until_ns(folder: Path) -> int | None:
 
 
 class TrustedRepository:
-    """The update repository of a cloud, as far as it can be believed."""
+    """The update repository of a cloud: verified metadata and targets."""
 
     def __init__(
         self, folder: Path, root: dict[str, Any], url: str, fetcher: RepositoryFetcher, app: str
@@ -100,7 +101,7 @@ class TrustedRepository:
         return raised
 
     def target(self, path: str) -> TargetFile | None:
-        """What is signed about ``path``; None if nobody who may has signed it. Raises `UpdateRefused`."""
+        """The signed entry of ``path``; None without a valid signature. Raises `UpdateRefused`."""
         assert self._updater is not None, "refresh first"
         with _refusing(path):
             found = self._updater.get_targetinfo(path)
@@ -108,7 +109,7 @@ class TrustedRepository:
         return found
 
     def fetch(self, target: TargetFile, path: Path) -> None:
-        """Bring a target to ``path``, whole or not at all. Raises `UpdateRefused`."""
+        """Download a target to ``path``, whole or not at all. Raises `UpdateRefused`."""
         folder, _, name = target.path.rpartition("/")
         url = f"{self._url}/targets/{folder}/{target.hashes['sha256']}.{name}"
         with _refusing(target.path, is_target=True):
@@ -125,7 +126,7 @@ class TrustedRepository:
         return Floors(root.version, timestamp.version, snapshot.version, _digest(keys), _digest(app_keys))
 
     def _sync(self) -> None:
-        """Make what python-tuf wrote survive a power cut: it renames, but does not sync."""
+        """Sync the files that python-tuf wrote and renamed, so that they survive a power cut."""
         for path in (*self._folder.glob("*.json"), *self._folder.glob("root_history/*.json")):
             found = path.stat()
             mark = (found.st_mtime_ns, found.st_size)

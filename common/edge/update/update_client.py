@@ -38,11 +38,13 @@ from common.deployment import (
     deployment_target,
     version_for,
 )
-from common.edge.operator_requests import OperatorRequests
 from common.edge.update.adoption import Adoption, Offer
+from common.edge.update.app_settings import AppSettings
 from common.edge.update.broker_address import BrokerAddress
 from common.edge.update.bundle_download import BundleDownload, FinalRefusal, check_length
 from common.edge.update.fetcher import RepositoryFetcher
+from common.edge.update.operator_requests import OperatorRequests
+from common.edge.update.settings_changes import SettingsChanges
 from common.edge.update.slot_state import Order
 from common.edge.update.slots import Slots
 from common.edge.update.tuf_client import TrustedRepository
@@ -74,6 +76,7 @@ class UpdateClient:
         clock: Clock = time.time_ns,
         broker_moved: Callable[[Address], None] = lambda _: None,
         reserve_bytes: Callable[[], int] = lambda: 0,
+        app_settings: AppSettings | None = None,
     ) -> None:
         self._folder = folder
         self._app = app
@@ -86,7 +89,12 @@ class UpdateClient:
         self._repository = TrustedRepository(
             folder / "metadata", enrolment.tuf_root, f"{enrolment.cloud_url.rstrip('/')}/tuf", fetcher, app
         )
-        self.requests = OperatorRequests(slots, adoption, load, clock)
+        changes = (
+            SettingsChanges(app_settings, adoption, clock, node=traits.node)
+            if app_settings is not None
+            else None
+        )
+        self.requests = OperatorRequests(slots, adoption, load, clock, changes)
         self._download = BundleDownload(self._repository, app, slots, reserve_bytes)
         enrolled = Address(enrolment.mqtt_host, enrolment.mqtt_port)
         self._broker = BrokerAddress(folder, enrolled, broker_moved)
@@ -97,11 +105,11 @@ class UpdateClient:
         self.refusals: dict[str, int] = {}
         """Count of refusals by reason, for the metrics."""
         self.problem: UpdateRefused | None = None
-        """Why this node cannot check for updates, or has no room for one; None after a success."""
+        """Reason of a failed check for updates, or of missing space; None after a success."""
         self._broker.restore()
 
     def run(self, stop: threading.Event, check_now: threading.Event) -> None:
-        """Check every ``poll_s`` (jittered), and at once when ``check_now`` is set, until ``stop`` is.
+        """Check every ``poll_interval_s`` (jittered), and at once on ``check_now``, until ``stop``.
 
         Requests of an operator are executed before each check.
         """
@@ -109,10 +117,10 @@ class UpdateClient:
             check_now.clear()
             self.requests.execute()
             self.check()
-            due = time.monotonic() + self._settings.poll_s * random.uniform(0.8, 1.2)  # noqa: S311
+            due = time.monotonic() + self._settings.poll_interval_s * random.uniform(0.8, 1.2)  # noqa: S311
             while not stop.is_set() and not check_now.is_set():
                 left = due - time.monotonic()
-                if left <= 0:
+                if left <= 0 or self.requests.ready:
                     break
                 check_now.wait(min(0.25, left))
 
@@ -211,7 +219,7 @@ class UpdateClient:
             bundle = self._download.fetch(order)
             self._adoption.reports.note("downloaded", order)
             if bundle.version != order.version:
-                raise FinalRefusal("mixed", f"the bundle of {order.version} says that it is {bundle.version}")
+                raise FinalRefusal("mixed", f"the bundle of {order.version} is version {bundle.version}")
             self._adoption.reports.note("verified", order)
             self._prove(order, bundle)
         except GoldenCaseFailed as error:

@@ -146,14 +146,18 @@ def strip(
     name: str = "atrial_fibrillation",
     patient: str = ANN,
     leads: Sequence[str] = ("II", "V1"),
-    least: float = 0.9,
+    min_probability: float = 0.9,
     **more: Any,
 ) -> ReceivedEvent:
     """A strip of 10 s at 250 Hz with a beat each second."""
     samples = signal(len(leads), 2500)
     samples[7, 0] = -32768
     beats = [
-        {"at_ms": 500.0 + 1000 * n, "kind": "V" if n == 3 else "N", "probability": least if n == 3 else 0.99}
+        {
+            "at_ms": 500.0 + 1000 * n,
+            "kind": "V" if n == 3 else "N",
+            "probability": min_probability if n == 3 else 0.99,
+        }
         for n in range(10)
     ]
     fields: dict[str, Any] = {"alarm": name, "rhythm": "AF", "beats": beats} | more

@@ -9,28 +9,28 @@ S = 1_000_000_000
 
 
 def test_wrong_passwords_from_everywhere_do_not_keep_a_known_browser_out() -> None:
-    tries = LoginThrottle()
+    throttle = LoginThrottle()
     for number in range(250):
-        tries.begin(f"10.0.{number}.1", 0)
-    assert tries.begin("192.0.2.1", 0) > 0
-    assert tries.begin("192.0.2.1", 0, "device-1") == 0
+        throttle.begin(f"10.0.{number}.1", 0)
+    assert throttle.begin("192.0.2.1", 0) > 0
+    assert throttle.begin("192.0.2.1", 0, "device-1") == 0
 
 
 def test_a_known_browser_is_counted_by_itself_wherever_it_is() -> None:
-    tries = LoginThrottle()
+    throttle = LoginThrottle()
     for number in range(FREE_TRIES):
-        assert tries.begin(f"192.0.2.{number}", 0, "device-1") == 0
-    assert tries.begin("192.0.2.99", 0, "device-1") > 0
-    assert tries.begin("192.0.2.0", 0) == 0
-    assert tries.begin("192.0.2.0", 0, "device-2") == 0
+        assert throttle.begin(f"192.0.2.{number}", 0, "device-1") == 0
+    assert throttle.begin("192.0.2.99", 0, "device-1") > 0
+    assert throttle.begin("192.0.2.0", 0) == 0
+    assert throttle.begin("192.0.2.0", 0, "device-2") == 0
 
 
 def test_a_right_password_clears_the_browser() -> None:
-    tries = LoginThrottle()
+    throttle = LoginThrottle()
     for _ in range(FREE_TRIES):
-        tries.begin("192.0.2.1", 0, "device-1")
-    tries.succeeded("192.0.2.1", "device-1")
-    assert tries.begin("192.0.2.1", 0, "device-1") == 0
+        throttle.begin("192.0.2.1", 0, "device-1")
+    throttle.succeeded("192.0.2.1", "device-1")
+    assert throttle.begin("192.0.2.1", 0, "device-1") == 0
 
 
 def test_only_cookies_that_were_made_here_and_have_not_ended_count() -> None:

@@ -27,13 +27,13 @@ FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
 ]
-"""How a browser says that another site asks."""
+"""Headers of a browser's request from another site."""
 SOCKET = "/ui/_nicegui_ws/socket.io/"
 _addresses = itertools.count(1)
 
 
 async def echo(socket: WebSocket) -> None:
-    """Says back what it is told, with the name of who told it."""
+    """Echoes a message with the name of its sender."""
     await socket.accept()
     async for text in socket.iter_text():
         await socket.send_text(f"{socket.state.principal.name}: {text}")
@@ -51,7 +51,7 @@ PAGES = Starlette(
         Route("/{path:path}", _show, methods=["GET", "HEAD", "POST"]),
     ]
 )
-"""Stands where the dashboard is mounted: says who the guard let through."""
+"""In place of the dashboard: returns the authenticated principal."""
 
 
 def new_browser(site: FastAPI, base_url: str = US) -> TestClient:

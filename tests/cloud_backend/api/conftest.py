@@ -14,11 +14,12 @@ from starlette.testclient import TestClient
 
 from cloud_backend.api import create_api
 from cloud_backend.ota.rollouts import Rollouts
-from cloud_backend.registry import Registry
+from cloud_backend.registry.registry import Registry
 from cloud_backend.runtime.assembly import build
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import Node, NodeSubject
-from cloud_backend.training import Jobs, SampleStore
+from cloud_backend.training.jobs import Jobs
+from cloud_backend.training.samples import SampleStore
 from common.config.cloud import CloudSettings, HttpSettings, MqttSettings
 from tests.cloud_backend.api.browsers import PAGES, PASSWORD, new_browser
 from tests.cloud_backend.learner import ENTRY, NAME, make_learner

@@ -1,4 +1,4 @@
-"""What a session's cookie opens, for whom, and from where; and what pages tell a browser."""
+"""Session cookies: access by owner and origin; security headers of pages."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def test_a_change_that_rests_on_the_cookie_must_come_from_our_pages(
 ) -> None:
     sign_in(browser, cloud)
     for kind in PREFLIGHT_FREE:
-        asked = {"Content-Type": kind, **headers}
-        answer = browser.post("/v1/nodes", content=b'{"node": "forged", "site": "x"}', headers=asked)
+        request_headers = {"Content-Type": kind, **headers}
+        answer = browser.post(
+            "/v1/nodes", content=b'{"node": "forged", "site": "x"}', headers=request_headers
+        )
         assert answer.status_code == 403
         assert answer.headers["content-type"] == "application/problem+json"
     for method in ("PUT", "PATCH", "DELETE", "POST"):
@@ -63,7 +65,7 @@ def test_our_own_pages_may_change_things(browser: TestClient, headers: dict[str,
 def test_another_site_reads_nothing_with_the_cookie(
     browser: TestClient, headers: dict[str, str], cloud: Cloud
 ) -> None:
-    """NiceGUI's polling would tell any origin that it may read (CORS)."""
+    """NiceGUI's polling would allow any origin to read (CORS)."""
     sign_in(browser, cloud)
     assert browser.get("/v1/nodes", headers=headers).status_code == 403
     assert browser.get(f"{SOCKET}?EIO=4&transport=polling", headers=headers).status_code == 403
@@ -79,8 +81,8 @@ def test_a_bearer_token_needs_no_origin_and_stands_before_the_cookie(
     browser: TestClient, cloud: Cloud, node: TestClient
 ) -> None:
     bearer = {"Authorization": f"Bearer {cloud.access.admin_token}"}
-    asked = {"node": "n4", "site": "plant"}
-    assert browser.post("/v1/nodes", json=asked, headers=bearer | THEIRS).status_code == 201
+    body = {"node": "n4", "site": "plant"}
+    assert browser.post("/v1/nodes", json=body, headers=bearer | THEIRS).status_code == 201
     sign_in(browser, cloud)
     assert browser.get("/v1/session", headers=bearer).json()["name"] == "admin"
     of_node = {"Authorization": node.headers["authorization"]}
@@ -165,9 +167,7 @@ def test_scripts_and_styles_are_open_and_uploads_are_not(browser: TestClient) ->
 @pytest.mark.parametrize(
     "path", ["/ui/fleet", "/ui/_nicegui/3.0/static/nicegui.js", "/sign-in", "/sign-in/x", "/sign-out"]
 )
-def test_pages_say_what_they_may_load_and_who_may_frame_them(
-    browser: TestClient, path: str, cloud: Cloud
-) -> None:
+def test_pages_declare_their_sources_and_framing(browser: TestClient, path: str, cloud: Cloud) -> None:
     for signed_in in (False, True):
         if signed_in:
             sign_in(browser, cloud)
@@ -262,7 +262,7 @@ def test_a_websocket_is_closed_when_the_password_changes(cloud: Cloud) -> None:
 # ------------------------------------------------------------------------------ a database that is away
 
 
-def test_a_database_that_is_away_is_said_and_not_taken_for_a_wrong_session(tmp_path: Path) -> None:
+def test_a_database_that_is_away_is_reported_and_not_taken_for_a_wrong_session(tmp_path: Path) -> None:
     access = Access(open_store("postgresql://edgeloop@127.0.0.1:1/edgeloop", upgrade=False), tmp_path)
     headers = {"Cookie": f"{COOKIE}=session.x"}
     with TestClient(AuthMiddleware(PAGES, access), headers=headers, follow_redirects=False) as client:

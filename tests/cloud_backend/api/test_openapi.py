@@ -27,6 +27,7 @@ quick = settings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_answers_are_as_described(api: FastAPI, cloud: Cloud, mode: GenerationMode) -> None:
     headers = {"Authorization": f"Bearer {cloud.access.admin_token}"}

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from cloud_backend.access.tokens import CLOUD_USER, hash_password
+from cloud_backend.broker import child
 from cloud_backend.broker.broker import Broker
 from cloud_backend.broker.child import LOG_LIMIT_BYTES, free_port
 from cloud_backend.broker.choice import open_broker
@@ -99,7 +100,8 @@ def test_starting_twice_and_stopping_twice_is_harmless(broker: Broker) -> None:
     assert broker.pid is None
 
 
-def test_a_port_that_another_program_has_is_named(broker: Broker) -> None:
+def test_a_port_that_another_program_has_is_named(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "PORT_TIMEOUT_S", 0.1)
     broker.stop()
     with socket.socket() as other:
         other.bind(("127.0.0.1", broker.port))

@@ -37,7 +37,7 @@ class SimulatedNode:
         return messages.encode_event(event, source=self.source, epoch=self.epoch, seq=seq)
 
     def time_of(self, seq: int) -> int:
-        """When the node says that it captured ``seq``."""
+        """Capture time of ``seq`` by the node's clock."""
         return NOW_NS + self.clock_error_ns - 3_600_000_000_000 + seq * 1_000_000_000
 
     def gap(self, seq: int, through: int, reason: str = "evicted") -> bytes:

@@ -1,4 +1,4 @@
-"""The error of a node's clock is told from a delivery that is late."""
+"""The error of a node's clock is distinguished from a late delivery."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_known_error_survives_a_restart_of_the_cloud() -> None:
     assert clocks().offset_ns("n", T, T + HOUR, HOUR) == HOUR
 
 
-def test_only_the_nodes_heard_of_last_are_remembered() -> None:
+def test_only_the_newest_nodes_are_remembered() -> None:
     seen = NodeClocks(5 * SECOND, limit=10)
     for i in range(1000):
         seen.offset_ns(f"n{i}", 0, 0, 0)

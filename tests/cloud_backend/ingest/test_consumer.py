@@ -33,7 +33,7 @@ from tests.waiting import PATIENCE_S, eventually
 TOPICS = topics(SITE, "node-1")
 PASSWORD = "a password"
 SEAL = seal_of()
-QUICK = IngestSettings(retry_first_s=0.02, retry_last_s=0.1)
+QUICK = IngestSettings(retry_min_s=0.02, retry_max_s=0.1)
 
 
 @pytest.fixture(params=KINDS)
@@ -269,7 +269,7 @@ def test_a_full_disk_is_waited_for_and_nothing_acked_meanwhile(
 def test_what_does_not_fit_while_the_disk_is_full_is_dropped_and_sent_again(
     broker: Broker, store: Engine, uplink: MqttClient, limit_file_size: Callable[[int], None]
 ) -> None:
-    settings = IngestSettings(retry_first_s=0.02, retry_last_s=0.1, queue_events=1000, transaction_events=500)
+    settings = IngestSettings(retry_min_s=0.02, retry_max_s=0.1, queue_events=1000, transaction_events=500)
     consumer = make_consumer(broker, store, settings)
     consumer.start()
     assert eventually(lambda: consumer.counts().get("subscribed"))

@@ -1,4 +1,4 @@
-"""What arrived is counted once, by day and type; the count is bounded, whatever nodes call their events."""
+"""Daily counts: each event once, by day and type; bounded, whatever names nodes give their events."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def test_days_and_types_have_rows_of_their_own(engine: Engine) -> None:
     bodies = [node.body(1), node.body(2, "test.alarm", priority=Priority.ALARM, data={"text": "für"})]
     ingest.commit([node.received(1, 2, bodies)])
     ingest.commit([node.received(3, 4, arrived_ns=NOW_NS + DAY_NS)])
+    node.oldest = 5
     committer(engine).commit([node.received(5, 6, arrived_ns=NOW_NS + DAY_NS)])
     assert volumes(engine) == {
         (TODAY, "node-1", "test.value"): (1, 9),

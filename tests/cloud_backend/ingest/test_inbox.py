@@ -126,7 +126,7 @@ def test_of_statuses_only_the_newest_waits() -> None:
     ]
     inbox.put(ReceivedStatus("plant", "node-1", Status("online", ""), 1, False), 0)
     inbox.put(Reconnected(), 0)
-    assert inbox.take(10) == [Reconnected()], "all statuses are said again after a reconnection"
+    assert inbox.take(10) == [Reconnected()], "all statuses are sent again after a reconnection"
 
 
 def test_who_fills_the_inbox_beside_others_is_refused_and_keeps_nobody_out() -> None:
@@ -135,6 +135,7 @@ def test_who_fills_the_inbox_beside_others_is_refused_and_keeps_nobody_out() -> 
     assert inbox.has_room("node-1", 1, alone=True)
     assert not inbox.put(of(11, 5), 0)
     assert inbox.put(victim.received(1, 5), 0)
-    assert not inbox.put(victim.received(6, 10), 0)
+    assert inbox.put(victim.received(6, 7), 0), "still less than others have"
+    assert not inbox.put(victim.received(8, 20), 0), "twice the limit is the end"
     assert not inbox.has_room("node-1", 1, alone=False)
     assert inbox.has_room("third", 1, alone=False)

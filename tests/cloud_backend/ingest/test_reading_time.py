@@ -15,7 +15,7 @@ def test_a_node_alone_is_alone_until_another_sends_and_again_after_its_silence()
     assert time.is_alone("a", 2.1 + OTHERS_S)
 
 
-def test_a_third_node_is_heard_between_two() -> None:
+def test_a_third_node_is_noticed_between_two() -> None:
     time = ReadingTime()
     for now_s, node in enumerate("abcab"):
         time.is_alone(node, float(now_s))

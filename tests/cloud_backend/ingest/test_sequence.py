@@ -47,7 +47,7 @@ class Streams(RuleBasedStateMachine):
     """A node that sends, a network that loses, doubles and reorders, a cloud that may lose its memory.
 
     The node is the simplest that keeps the contract: it deletes what is acked, and sends again from the
-    mark that an ack tells.
+    mark of an ack.
     """
 
     @initialize()

@@ -1,4 +1,4 @@
-"""Where nodes stand in a rollout: their wave, their state, and what decides."""
+"""Status of nodes in a rollout: wave, state, and the facts that decide."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def names_of_waves(plan: RolloutStatus, count: int = 40) -> list[list[str]]:
         ("refused", "golden", State.REFUSED),
         ("refused", "unreachable", State.RETRYING),
         ("reverted", "failures", State.REVERTED),
-        ("reverted", "operator", State.SENT_BACK),
-        ("refused", "operator", State.SENT_BACK),
+        ("reverted", "operator", State.WITHDRAWN),
+        ("refused", "operator", State.WITHDRAWN),
         ("of a newer edgeloop", "", State.WAITING),
     ],
 )
-def test_the_newest_step_tells_the_state(step: str, reason: str, state: State) -> None:
+def test_the_newest_step_gives_the_state(step: str, reason: str, state: State) -> None:
     found = look(rollout(), reached("n1"), {"n1": (step, reason)})["n1"]
     assert (found.state, found.step, found.reason, found.time_ns) == (state, step, reason, 7)
 
@@ -132,5 +132,5 @@ def test_the_count_that_reverts_is_the_one_that_decides(nodes: int, share: float
     members = [Member(f"n{number}", 0) for number in range(nodes)]
     reports = [NodeReport(f"n{number}", "refused", "golden") for number in range(failed)]
     decision = decide(WaveRules(0, 2, 1.0, 1.0, share), members, reports, 0)
-    least = failures_to_revert(rollout(failure_share=share), nodes)
-    assert (decision.action is Action.REVERT) == (failed >= least)
+    min_failures = failures_to_revert(rollout(failure_share=share), nodes)
+    assert (decision.action is Action.REVERT) == (failed >= min_failures)

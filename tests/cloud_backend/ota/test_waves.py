@@ -113,29 +113,29 @@ def test_a_refusal_that_stands_is_a_failure(reason):
     assert at(10, NodeReport("a", "refused", reason), nodes="a").action is Action.REVERT
 
 
-def sent_back(node: str, step: str = "reverted") -> NodeReport:
+def withdrawn(node: str, step: str = "reverted") -> NodeReport:
     return NodeReport(node, step, OPERATOR)
 
 
 @pytest.mark.parametrize("step", ["reverted", "refused"])
 def test_a_node_that_an_operator_sent_back_counts_neither_way(step):
-    decision = at(10, confirmed("a"), confirmed("b"), confirmed("c"), sent_back("c", step))
-    assert decision.outcomes["c"] is Outcome.SENT_BACK
+    decision = at(10, confirmed("a"), confirmed("b"), confirmed("c"), withdrawn("c", step))
+    assert decision.outcomes["c"] is Outcome.WITHDRAWN
     assert decision.action is Action.ADVANCE
-    assert at(10, confirmed("a"), sent_back("c", step)).action is Action.WAIT
-    assert at(DEADLINE_S, confirmed("a"), confirmed("b"), sent_back("c", step)).action is Action.ADVANCE
+    assert at(10, confirmed("a"), withdrawn("c", step)).action is Action.WAIT
+    assert at(DEADLINE_S, confirmed("a"), confirmed("b"), withdrawn("c", step)).action is Action.ADVANCE
 
 
 def test_failures_are_a_share_of_those_that_were_not_sent_back():
     half = WaveRules(0, 2, 60, 900, 0.5)
     assert at(10, confirmed("a"), reverted("b"), confirmed("c"), rules=half).action is Action.ADVANCE
-    decision = at(10, confirmed("a"), reverted("b"), sent_back("c"), rules=half)
+    decision = at(10, confirmed("a"), reverted("b"), withdrawn("c"), rules=half)
     assert decision.action is Action.REVERT
     assert decision.reason == "1 of 2 nodes of wave 1 failed: b failed"
 
 
 def test_a_wave_that_was_sent_back_whole_waits_for_a_person():
-    assert at(2 * DEADLINE_S, *map(sent_back, "abc")).action is Action.WAIT
+    assert at(2 * DEADLINE_S, *map(withdrawn, "abc")).action is Action.WAIT
 
 
 def away(*names: str) -> list[Member]:
@@ -159,7 +159,7 @@ def test_failures_are_a_share_of_those_that_are_not_pending():
     assert decision.reason == "1 of 2 nodes of wave 1 failed: b failed"
 
 
-def test_a_wave_that_is_pending_whole_waits_and_says_so():
+def test_a_wave_that_is_pending_whole_waits_and_is_shown_as_waiting():
     decision = decide(RULES, away("a", "b"), [], 10 * DEADLINE_S * S)
     assert decision.action is Action.WAIT
     assert decision.reason == "no node of wave 1 is evidence for the version, 2 of them pending"
@@ -186,7 +186,7 @@ crowd = st.lists(st.builds(Member, names, st.integers(0, 3000 * S)), max_size=8,
 
 
 def last_word(node: str, reports: list[NodeReport]) -> NodeReport | None:
-    """The same rule in other words: the newest report that says anything final."""
+    """The same rule, written otherwise: the newest report with a final state."""
     final: Iterator[NodeReport] = (
         r
         for r in reversed(reports)
@@ -215,11 +215,11 @@ def test_counts_are_never_wrong(members, reports, now_ns):
 def test_a_decision_follows_from_its_counts(members, reports, now_ns, share):
     decision = decide(WaveRules(0, 2, 60, 900, share), members, reports, now_ns)
     failed = decision.count(Outcome.FAILED) + decision.count(Outcome.SILENT)
-    sent_back = decision.count(Outcome.SENT_BACK)
-    too_many = failed >= 1 and failed / (len(members) - sent_back) >= share
+    withdrawn = decision.count(Outcome.WITHDRAWN)
+    too_many = failed >= 1 and failed / (len(members) - withdrawn) >= share
     assert (decision.action is Action.REVERT) == too_many
     if not too_many:
-        nobody_speaks = 0 < sent_back == len(members)
+        nobody_speaks = 0 < withdrawn == len(members)
         assert (decision.action is Action.WAIT) == (decision.count(Outcome.WAITING) > 0 or nobody_speaks)
 
 
@@ -242,7 +242,7 @@ def test_the_first_wave_is_never_empty(count, share):
 
 
 @pytest.mark.parametrize(("count", "share", "wanted"), [(3, 0.34, 1), (10, 0.3, 3), (4, 0.5, 2), (3, 1.0, 3)])
-def test_the_first_wave_has_the_share_that_was_asked_for(count, share, wanted):
+def test_the_first_wave_has_the_requested_share(count, share, wanted):
     nodes = [f"node-{i}" for i in range(count)]
     numbers = iter(range(10**9))
     identity, widened = choose_rollout(lambda: f"r-{next(numbers)}", share, nodes)

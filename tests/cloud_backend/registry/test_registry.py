@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from cloud_backend.registry import Registry
+from cloud_backend.registry.registry import Registry
 from common.bundle import Bundle, Lineage, open_bundle, seal
 from common.errors import (
     BundleIncomplete,
@@ -124,7 +124,7 @@ def test_lineage_goes_back_to_the_starter(registry: Registry, tmp_path: Path) ->
     assert all(link["known"] for link in chain)
 
 
-def test_lineage_says_where_it_ends_unknown(registry: Registry, tmp_path: Path) -> None:
+def test_lineage_marks_its_unknown_end(registry: Registry, tmp_path: Path) -> None:
     registry.add(make_child(tmp_path / "1", "v1", "lost").path)
     assert registry.lineage("sums", "v1")[-1] == {"version": "lost", "known": False}
 

@@ -1,4 +1,4 @@
-"""Which addresses an enrolment may carry."""
+"""Addresses allowed in an enrolment."""
 
 from __future__ import annotations
 

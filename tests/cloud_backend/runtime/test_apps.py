@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from nicegui import core
 from sqlalchemy import Engine, inspect
 from sqlmodel import Field, Session, SQLModel
 
+from apps.ecg.cloud.projection import EcgCloud
 from apps.industrial.cloud.projection import IndustrialCloud
 from cloud_backend.runtime.apps import load_apps
 from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import AppState
-from common.app.cloud import CloudContext, PeriodicTask, RouteDeps
+from common.app.cloud import CloudContext, Mount, PeriodicTask, RouteDeps
 from common.app.spec import AppSpec, find_app
 from common.config.cloud import CloudSettings
 from common.errors import ConfigError
@@ -50,6 +51,18 @@ class BrokenRouter(IndustrialCloud):
 class BrokenTasks(IndustrialCloud):
     def periodic_tasks(self, context: CloudContext) -> Sequence[PeriodicTask]:
         raise ZeroDivisionError("periodic tasks")
+
+
+class BrokenMounts(IndustrialCloud):
+    def mounts(self, deps: RouteDeps) -> Mapping[str, Mount]:
+        raise ZeroDivisionError("mounts")
+
+
+class FhirToo(IndustrialCloud):
+    """A cloud side with the mount of the ECG app, as a copy of that app has it."""
+
+    def mounts(self, deps: RouteDeps) -> Mapping[str, Mount]:
+        return EcgCloud().mounts(deps)
 
 
 def broken_builder(site: Site) -> None:
@@ -96,6 +109,7 @@ def test_a_broken_app_is_left_out_and_named(engine: Engine, working: AppSpec) ->
     [
         ("cloud", "BrokenRouter", "ZeroDivisionError: router"),
         ("cloud", "BrokenTasks", "ZeroDivisionError: periodic tasks"),
+        ("cloud", "BrokenMounts", "ZeroDivisionError: mounts"),
         ("pages", "broken_builder", "ZeroDivisionError: builder"),
         ("pages", "broken_page", "NameError: name 'Absent' is not defined"),
     ],
@@ -112,6 +126,19 @@ def test_an_app_with_a_broken_part_is_left_out_whole(
     assert apps.problems == {NAME: reason}
     assert list(apps.specs) == list(apps.projections) == list(apps.periodic_tasks) == ["ecg"]
     assert len(core.app.routes) == routes, "no page of a check is served"
+
+
+def test_of_two_apps_with_one_mount_the_second_is_left_out_and_the_first_is_named(
+    engine: Engine, working: AppSpec
+) -> None:
+    copy = dataclasses.replace(working, cloud=f"{__name__}:FhirToo")
+    found = {"ecg": lambda: find_app("ecg"), NAME: lambda: copy}
+    apps = load_apps(engine, CloudSettings(), time.time_ns, found)
+    assert list(apps.specs) == ["ecg"]
+    assert (
+        "the app industrial cannot mount /fhir: the app ecg does. Change the path in FhirToo.mounts"
+        in apps.problems[NAME]
+    )
 
 
 def test_only_the_named_apps_are_served(engine: Engine, working: AppSpec) -> None:

@@ -244,3 +244,4 @@ def test_a_file_system_without_hard_links_is_copied(site, tmp_path, monkeypatch)
 
     monkeypatch.setattr(backup_module.os, "link", refuse)
     restore_backup(take(site, tmp_path / "b.tar"), tmp_path / "again")
+    assert (tmp_path / "again" / "cloud.sqlite").is_file()

@@ -17,6 +17,7 @@ import uvicorn
 
 from cloud_backend.runtime import connections
 from cloud_backend.runtime.connections import HEAD_LIMIT_BYTES, ConnectionLimits, bounded_protocol, networks
+from cloud_backend.runtime.listener import bind
 from common.errors import ConfigError
 
 DEADLINE_S = 60.0
@@ -43,8 +44,7 @@ class RunningServer:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
+        listener = bind("127.0.0.1", 0, 0)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             echo, http=bounded_protocol(limits), log_config=None, lifespan="off", timeout_graceful_shutdown=1
@@ -132,7 +132,7 @@ def test_half_requests_of_many_addresses_leave_room_for_all(make_server) -> None
         assert server.limits.cut["too_many"] >= 500
 
 
-def test_where_none_gives_way_the_new_one_is_told(make_server) -> None:
+def test_where_none_gives_way_the_new_one_is_answered_503(make_server) -> None:
     server = make_server(per_address=2)
     whole = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"
     with server.open(whole) as first, server.open(whole) as second:

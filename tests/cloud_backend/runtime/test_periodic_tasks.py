@@ -51,4 +51,6 @@ def test_stopping_waits_for_the_running_task_and_starts_no_other() -> None:
 
 
 def test_a_worker_that_never_started_can_be_stopped() -> None:
-    PeriodicWorker("test", [PeriodicTask("one", 1, lambda: None)]).stop()
+    done: list[str] = []
+    PeriodicWorker("test", [PeriodicTask("one", 1, lambda: done.append("one"))]).stop()
+    assert done == []

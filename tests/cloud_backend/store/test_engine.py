@@ -1,4 +1,4 @@
-"""Opening stores, transactions that do not trip over each other, and outages told from mistakes."""
+"""Opening stores, transactions that do not trip over each other, and outages distinguished from mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations: they give what the tables say, all or nothing, on both databases."""
+"""Migrations: they give the declared tables, all or nothing, on both databases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cloud_backend.store.tables import cloud_metadata
 from common.errors import StoreError
 
 
-def test_the_migrations_give_what_the_tables_say(engine: Engine) -> None:
+def test_the_migrations_give_the_declared_tables(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, cloud_metadata()) == []

@@ -9,14 +9,15 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from cloud_backend.registry import Registry
+from cloud_backend.registry.registry import Registry
 from cloud_backend.store.engine import open_store, sqlite_url
 from cloud_backend.store.tables import JobRow
 from cloud_backend.training.executors import PID
 from cloud_backend.training.jobs import Jobs
 from cloud_backend.training.samples import SampleStore
 from common.config.cloud import TrainingSettings
-from tests.cloud_backend.learner import ENTRY, NAME, make_learner, store_labelled
+from tests.cloud_backend.labelled_samples import store_labelled
+from tests.cloud_backend.learner import ENTRY, NAME, make_learner
 from tests.waiting import wait_for
 
 ENDED = {"done", "refused", "failed", "cancelled"}

@@ -42,7 +42,7 @@ def test_too_small_a_gain_is_refused(value: float, word: str) -> None:
     assert word in verdict.reasons[0]
 
 
-def test_equal_is_not_better_even_if_no_gain_is_asked() -> None:
+def test_equal_is_not_better_even_if_no_gain_is_required() -> None:
     assert not judge(HIGHER, metrics(0.8, "f1"), metrics(0.8, "f1")).passed
     assert judge(HIGHER, metrics(0.81, "f1"), metrics(0.8, "f1")).passed
 
@@ -146,7 +146,7 @@ def test_evidence_is_what_the_app_could_judge_on() -> None:
     assert "v1 learned from are not on record" in verdict.basis
 
 
-def test_an_app_may_ask_for_more_evidence() -> None:
+def test_an_app_may_require_more_evidence() -> None:
     rule = GateRule("rmse", higher_is_better=False, min_evidence=3)
     assert not judge_on(rule, counted(1.0, runs=2), metrics(10.0), SOME).passed
     assert judge_on(rule, counted(1.0, runs=2, strips=1), metrics(10.0), SOME).passed

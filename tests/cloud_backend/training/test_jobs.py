@@ -25,6 +25,8 @@ from tests.cloud_backend.learner import ENTRY, NAME
 from tests.cloud_backend.training.job_bench import ENDED, Bench
 from tests.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -112,7 +114,7 @@ def test_samples_without_labels_are_no_evidence(bench: Bench) -> None:
     assert (row.state, row.gate["evidence"]) == ("refused", {})
 
 
-def test_the_verdict_says_what_it_stands_on(bench: Bench) -> None:
+def test_the_verdict_names_its_evidence(bench: Bench) -> None:
     bench.learn(6, gain=2.0)
     with Session(bench.engine) as session:
         session.add(Node(name="n1", site="s", virtual=True, enrolled_ns=1))
@@ -156,9 +158,7 @@ def test_what_production_was_trained_on_judges_no_later_candidate(bench: Bench) 
     assert f"the samples that {version} learned from are not on record here" in third.gate["basis"]
 
 
-def test_a_set_that_is_not_where_the_cloud_was_told_fails_the_job_unless_it_is_left_out(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_a_missing_data_set_fails_the_job_unless_it_is_left_out(bench: Bench, tmp_path: Path) -> None:
     bench.learn(4, gain=2.0)
     bench.jobs = Jobs(
         bench.engine,
@@ -199,7 +199,7 @@ def test_a_second_round_starts_from_the_first(bench: Bench) -> None:
         ({"other_version": True}, "the job is for"),
     ],
 )
-def test_a_job_that_fails_says_why(bench: Bench, parameters: dict[str, object], words: str) -> None:
+def test_a_job_that_fails_has_a_reason(bench: Bench, parameters: dict[str, object], words: str) -> None:
     row = bench.run(bench.jobs.submit(NAME, parameters))
     assert row.state == "failed"
     assert words in row.message
@@ -260,7 +260,7 @@ def test_a_job_of_a_cloud_that_died_is_started_once_more(bench: Bench) -> None:
     id = bench.jobs.submit(NAME, {"wait": True})
     bench.running(id)
     pid = bench.pid(id)
-    bench.restart()  # as after SIGKILL: nobody was told, and the worker may still be there
+    bench.restart()  # as after SIGKILL: nobody was notified, and the worker may still be there
     bench.jobs.tick()
     bench.running(id, attempt=2)
     assert gone(pid)
@@ -292,7 +292,7 @@ def test_a_worker_ends_when_its_cloud_is_killed(bench: Bench, tmp_path: Path) ->
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from tests.cloud_backend.training.test_jobs import Bench\n"
+        "from tests.cloud_backend.training.job_bench import Bench\n"
         "bench = Bench(Path(sys.argv[1]))\n"
         "bench.running(sys.argv[2])\n"
         "print('running', flush=True)\n"
@@ -355,7 +355,7 @@ def test_ray_that_is_not_installed_is_a_clear_error(bench: Bench) -> None:
 
 
 def test_a_job_travels_to_another_machine_and_back(bench: Bench, tmp_path: Path) -> None:
-    """What the Ray executor packs is enough to run the job where none of its files are."""
+    """The Ray executor's package is enough to run the job on a machine without its files."""
     from cloud_backend.training.executors import pack, run_remote
 
     bench.learn(4, gain=2.0)

@@ -17,6 +17,8 @@ from cloud_backend.training import job as files
 from tests.cloud_backend.learner import NAME, make_learner
 from tests.cloud_backend.training.job_bench import Bench
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -94,7 +96,7 @@ def test_a_job_that_ran_starts_again_without_its_unfinished_candidate(bench: Ben
 def test_a_job_that_ended_while_the_backup_was_taken_ends_in_the_restored_cloud(
     bench, restored, kept
 ) -> None:
-    """The store is copied first: it may say that a job runs whose worker has ended when its files follow."""
+    """The store is copied first; a job may run in it whose worker ends before its files are copied."""
     id = bench.jobs.submit(NAME, {"gain": 2.0})
     bench.until(lambda: bench.row(id).state == "running")
     bench.until(lambda: files.read_result(bench.folder / "jobs" / id) is not None, alive=False)

@@ -138,7 +138,7 @@ def test_a_crash_between_the_last_byte_and_the_check_is_made_good(
     assert count_of(engine, "n1").samples == 1
 
 
-def test_lost_bytes_are_asked_for_again(store: SampleStore) -> None:
+def test_lost_bytes_are_requested_again(store: SampleStore) -> None:
     content = content_of(1)
     id = store.begin("n1", announced(content)).id
     send(store, "n1", id, 0, content[:700])
@@ -148,7 +148,7 @@ def test_lost_bytes_are_asked_for_again(store: SampleStore) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 699, 701, 10_000])
-def test_a_piece_at_another_offset_is_a_conflict_that_tells_the_right_one(
+def test_a_piece_at_another_offset_is_a_conflict_that_names_the_right_one(
     store: SampleStore, offset: int
 ) -> None:
     content = content_of(1)

@@ -1,4 +1,4 @@
-"""What is held out is the same everywhere, and neither side is empty."""
+"""Split: the same samples are held out everywhere, and neither side is empty."""
 
 from __future__ import annotations
 

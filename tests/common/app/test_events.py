@@ -1,4 +1,4 @@
-"""An app's events are made, sent and decoded by one declaration; what it does not allow is told apart."""
+"""An app's events are made, sent and decoded by one declaration; what it does not allow is distinguished."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ def test_an_app_that_is_not_installed_is_found_by_its_place() -> None:
     assert spec.name == "meter"
 
 
-def test_an_unknown_name_tells_what_is_installed() -> None:
+def test_an_unknown_name_lists_what_is_installed() -> None:
     with pytest.raises(ConfigError, match=r"installed: .*industrial"):
         find_app("meter")
 
 
-def test_a_library_that_an_app_lacks_is_told_with_what_installs_it() -> None:
+def test_a_library_that_an_app_lacks_is_reported_with_what_installs_it() -> None:
     spec = replace(find_app("industrial"), edge="no_such_library.edge:Edge")
     with pytest.raises(ConfigError, match=r"needs no_such_library.*edgeloop\[edge,industrial\]"):
         spec.load_edge()

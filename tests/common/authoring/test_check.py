@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import msgspec
@@ -14,10 +13,13 @@ from apps.template.app import SPEC
 from cloud_backend.app_check import CHECKS as CLOUD_CHECKS
 from common.app.spec import AppSpec
 from common.authoring.check import AppUnderCheck, Result, run_check
+from common.authoring.check.checks import GROUP
 from common.authoring.check.node import CHECKS as NODE_CHECKS
+from tests.commands import Command, edgeloop, own_process
 from tests.common.authoring.broken_apps import broken
 
-ROOT = Path(__file__).resolve().parents[3]
+__all__ = ["edgeloop", "own_process"]
+
 CHECKS = {check.name: check for check in (*NODE_CHECKS, *CLOUD_CHECKS)}
 
 
@@ -60,6 +62,12 @@ def test_a_defect_is_found(defect: dict[str, str], name: str, detail: str, tmp_p
     assert detail in result.detail
 
 
+def test_a_setting_of_the_node_alone_that_the_app_has_not_is_found(tmp_path: Path) -> None:
+    result = check("own-settings", replace(SPEC, own_settings=("alarm_risk", "sampels")), tmp_path)
+    assert result.failed
+    assert "sampels, which the app has not" in result.detail
+
+
 def test_the_template_without_a_defect_holds_each_promise_that_a_defect_breaks(tmp_path: Path) -> None:
     app = AppUnderCheck(SPEC, tmp_path)
     results = [run_check(check, app) for check in CHECKS.values()]
@@ -76,31 +84,18 @@ def test_an_error_is_reported_with_the_line_of_the_app(
     assert "apps/template/cloud/projection.py:" in result.where
 
 
-def check_by_command(app: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`edgeloop app check` with the checks of the cloud's side installed, whatever this environment has."""
-    about = folder / "checks-0.0.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: checks\nVersion: 0.0.0\n")
-    entry = "[edgeloop.checks]\nprojection = cloud_backend.app_check.projection:CHECKS\n"
-    (about / "entry_points.txt").write_text(entry)
-    program = "import sys; from common.authoring.commands import app; app(sys.argv[1:])"
-    return subprocess.run(
-        [sys.executable, "-c", program, "check", app, "--json"],
-        env={**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.mark.slow
-def test_the_command_exits_with_1_for_a_broken_app_and_0_for_a_whole_one(tmp_path: Path) -> None:
-    for name, app, code, state in (
-        ("broken", "tests.common.authoring.broken_apps:SILENT", 1, "fails"),
-        ("whole", "apps.template.app:SPEC", 0, "holds"),
-    ):
-        (tmp_path / name).mkdir()
-        done = check_by_command(app, tmp_path / name)
-        assert done.returncode == code, done.stderr
-        results = {r["check"]: r for r in map(msgspec.json.decode, done.stdout.splitlines())}
-        assert results["projection"]["state"] == state
+@pytest.mark.parametrize(
+    ("app", "code", "state"),
+    [("tests.common.authoring.broken_apps:SILENT", 1, "fails"), ("apps.template.app:SPEC", 0, "holds")],
+)
+def test_the_command_runs_the_installed_checks_and_exits_with_1_for_a_broken_app(
+    edgeloop: Command, monkeypatch: pytest.MonkeyPatch, app: str, code: int, state: str
+) -> None:
+    """Only the projection's checks are installed here; all of them run in `tests/e2e/test_new_app.py`."""
+    installed = EntryPoints([EntryPoint("projection", "cloud_backend.app_check.projection:CHECKS", GROUP)])
+    monkeypatch.setattr("common.authoring.check.checks.entry_points", installed.select)
+    done = edgeloop("app", "check", app, "--json")
+    assert done.returncode == code, done.stderr
+    results = {r["check"]: r for r in map(msgspec.json.decode, done.stdout.splitlines())}
+    assert set(results) == {"tables", "projection", "projection-postgresql"}
+    assert results["projection"]["state"] == state

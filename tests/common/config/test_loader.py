@@ -1,4 +1,4 @@
-"""Settings: one typed tree, and a wrong one says where it is wrong and what was meant."""
+"""Settings: one typed tree; the error for a wrong one names the place and the nearest right key."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def test_only_origins_may_frame_the_dashboard(origin: str) -> None:
 
 
 def test_variables_of_the_command_line_are_not_settings() -> None:
-    load(NodeSettings, environment={"EDGELOOP_DATA": "/data", "EDGELOOP_TOKEN": "secret"})
+    environment = {"EDGELOOP_DATA": "/data", "EDGELOOP_TOKEN": "secret"}
+    assert load(NodeSettings, environment=environment) == load(NodeSettings)
 
 
 def test_an_absent_file_is_an_error(tmp_path: Path) -> None:

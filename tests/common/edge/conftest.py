@@ -1,4 +1,4 @@
-"""What tests of updates on a node share: an update site, and a node over it."""
+"""Fixtures of the tests of updates on a node: an update site, and a node over it."""
 
 from __future__ import annotations
 

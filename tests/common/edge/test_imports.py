@@ -1,4 +1,4 @@
-"""What a node imports: nothing of the cloud's or training's libraries, and what that costs."""
+"""Imports of a node: no library of the cloud or of training, within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ print(json.dumps({"loaded": sorted({m.partition(".")[0] for m in sys.modules}),
         ["common.edge.node"],
         ["apps.ecg.app", USES_SCIPY, "apps.ecg.virtual.patient"],
         ["apps.industrial.app", "apps.industrial.edge.app", "apps.industrial.virtual.turbofan"],
+        ["apps.retail.app", "apps.retail.edge.app", "apps.retail.virtual.cameras"],
+        ["common.vision.detector", "common.vision.tracker", "common.vision.scene"],
         ["hardware.sensors.csv", "hardware.sensors.replay", "hardware.profiles.cpu"],
     ],
 )

@@ -1,4 +1,4 @@
-"""What was lost is remembered for a day, over restarts and whatever the clock."""
+"""Losses are kept for a day, over restarts and whatever the clock."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_loss_is_a_problem_for_a_day_after_the_last(tmp_path: Path) -> None:
     machine.steady_ns += REMEMBERED_NS - HOUR_NS
     losses.add(Kind.EVENTS, 4)
     machine.steady_ns += REMEMBERED_NS - 1
-    (told,) = losses.problems()
-    assert told.startswith("7 events were lost")
+    (reported,) = losses.problems()
+    assert reported.startswith("7 events were lost")
     machine.steady_ns += 1
     assert losses.problems() == []
     losses.add(Kind.EVENTS, 1)
@@ -58,9 +58,9 @@ def test_a_loss_is_remembered_over_a_restart_for_what_is_left_of_the_day(tmp_pat
     losses.save()
     machine.reboot(away_ns=10 * HOUR_NS)
     again = machine.losses(tmp_path)
-    (told,) = again.problems()
-    assert "at least 2 readings" in told
-    assert "10.0 h ago" in told
+    (reported,) = again.problems()
+    assert "at least 2 readings" in reported
+    assert "10.0 h ago" in reported
     machine.steady_ns += 14 * HOUR_NS
     assert again.problems() == []
 

@@ -1,4 +1,4 @@
-"""What goes wrong often is told rarely, and counted always."""
+"""Frequent problems are reported rarely and always counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from common.app.events import fields_of
 from common.edge.problems import EVERY_NS, RARELY_NS, Problems
 
 
-def test_the_first_is_told_at_once_and_the_rest_once_a_minute() -> None:
+def test_the_first_is_reported_at_once_and_the_rest_once_a_minute() -> None:
     problems = Problems()
     now_ns = 10**18
     problems.add("unusable", "line 3", "engine-1")
@@ -27,13 +27,13 @@ def test_kinds_do_not_hide_each_other_and_details_are_bounded() -> None:
     problems = Problems()
     problems.add("unusable", "x" * 10_000, "engine-1")
     problems.add("clock", "back", "engine-2")
-    told = problems.events(0)
-    assert [fields_of(event)["problem"] for event in told] == ["unusable", "clock"]
-    assert len(fields_of(told[0])["detail"]) == 500
+    reported = problems.events(0)
+    assert [fields_of(event)["problem"] for event in reported] == ["unusable", "clock"]
+    assert len(fields_of(reported[0])["detail"]) == 500
     assert problems.count("unheard of") == 0
 
 
-def test_what_is_lost_is_told_once_an_hour_with_how_much() -> None:
+def test_what_is_lost_is_reported_once_an_hour_with_how_much() -> None:
     problems = Problems()
     problems.add("lost", "600 readings", "strap", count=600)
     assert [fields_of(event)["count"] for event in problems.events(0)] == [600]

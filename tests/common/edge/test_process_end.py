@@ -1,4 +1,4 @@
-"""How the previous process ended: each way of ending, by a real process."""
+"""End of the previous process: each kind, by a real process."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_end_for_lack_of_memory_is_a_crash(tmp_path):
     run(tmp_path, "killed")
     mark = msgspec.json.decode((tmp_path / MARK).read_bytes())
     if not mark["boot"]:
-        pytest.skip("this system does not tell its boots apart")
+        pytest.skip("this system does not identify its boots")
     (tmp_path / MARK).write_bytes(msgspec.json.encode(mark | {"out_of_memory": mark["out_of_memory"] - 1}))
     assert run(tmp_path, "killed") is Ending.CRASHED
     (tmp_path / MARK).write_bytes(msgspec.json.encode({"boot": "another", "out_of_memory": -1}))

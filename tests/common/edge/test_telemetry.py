@@ -1,4 +1,4 @@
-"""A node can be scraped and asked for its health, on loopback only."""
+"""A node serves its metrics and its health, on loopback only."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_health_follows_the_node(node: Node) -> None:
     assert node.get("/healthz").status == 503
 
 
-def test_the_port_is_told_in_the_data_folder(node: Node, tmp_path: Path) -> None:
+def test_the_port_is_reported_in_the_data_folder(node: Node, tmp_path: Path) -> None:
     assert int((tmp_path / PORT_FILE).read_text()) == node.server.port
 
 

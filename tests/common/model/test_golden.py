@@ -45,7 +45,7 @@ def test_a_good_model_passes(bundle):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("y", lambda y: y + 1, "off by"),
         ("y", lambda y: y * np.nan, "off by"),
@@ -54,8 +54,8 @@ def test_a_good_model_passes(bundle):
         ("y", lambda y: y[:0], "same number"),
     ],
 )
-def test_outputs_that_differ_are_refused(bundle, name, change, said):
-    with pytest.raises(GoldenCaseFailed, match=said):
+def test_outputs_that_differ_are_refused(bundle, name, change, message):
+    with pytest.raises(GoldenCaseFailed, match=message):
         check(spoil(bundle, name, change))
 
 

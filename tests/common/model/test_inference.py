@@ -1,7 +1,9 @@
-"""Models run as their manifest says, or the error names what differs."""
+"""Models run as in their manifest, or the error names the difference."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def test_a_bundle_that_was_built_here_passes_its_golden_cases(tmp_path: Path) ->
     assert check_golden(bundle, load_model(bundle, find_profile("cpu"))).cases == 8
 
 
-def test_a_run_gives_every_output_by_name_and_tells_who_watches(model: OnnxModel) -> None:
+def test_a_run_gives_every_output_by_name_and_notifies_observers(model: OnnxModel) -> None:
     seen: list[tuple[Arrays, RunTime]] = []
     model.on_run = lambda outputs, took: seen.append((outputs, took))
     outputs = model.run({"x": np.array([[1, 2, 3, -4]], np.float32)})
@@ -150,3 +152,19 @@ def test_a_manifest_from_the_future_asks_for_an_update(tmp_path: Path) -> None:
     path.write_bytes(msgspec.json.encode({"format": 99, "unheard_of": True}))
     with pytest.raises(BundleIncompatible, match="update edgeloop first"):
         open_bundle(tmp_path / "b")
+
+
+def test_a_runtime_keeps_and_reports_nothing_of_its_own(tmp_path: Path) -> None:
+    """Without the setting, its first import writes a device identifier and a queue of reports to the home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    path = make_bundle(tmp_path / "b").path / "model.onnx"
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from common.model.inference import open_session\n"
+        "open_session(Path(sys.argv[1]))\n"
+    )
+    environment = {"HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, env=environment)
+    assert list(home.rglob("*")) == []

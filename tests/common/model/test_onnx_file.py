@@ -40,7 +40,10 @@ def sparse() -> Any:
 
 
 def test_a_model_that_is_whole_passes(tmp_path: Path) -> None:
-    check_model_file(make_bundle(tmp_path / "bundle").model_path())
+    path = make_bundle(tmp_path / "bundle").model_path()
+    before = path.read_bytes()
+    check_model_file(path)
+    assert path.read_bytes() == before
 
 
 def test_weights_in_another_file_are_refused_wherever_they_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def doubled(path: Path) -> None:
     graph.write(path, "doubled", {"x": ["rows", 3]}, {"y": ["rows", 3]})
 
 
-def test_a_graph_computes_what_its_nodes_say_for_any_number_of_rows(tmp_path: Path) -> None:
+def test_a_graph_computes_its_nodes_for_any_number_of_rows(tmp_path: Path) -> None:
     doubled(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for rows in (1, 4):

@@ -147,7 +147,10 @@ def signal(day: Day) -> Rows:
         )
         for change in day.quality
     ]
-    changes += [(each.at_ns, each.lead, each.finding, each.text, each.time_quality) for each in day.findings]
+    changes += [
+        (each.at_ns, each.lead or formatting.NONE, each.finding, each.text, each.time_quality)
+        for each in day.findings
+    ]
     rows = [["At", "Lead", "Finding", "Reason"]]
     for at_ns, lead, what, why, quality in sorted(changes):
         at = formatting.marked(formatting.clock(at_ns), quality)

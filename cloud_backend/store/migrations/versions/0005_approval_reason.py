@@ -1,4 +1,4 @@
-"""Why a person approved a model."""
+"""Reason for which a person approved a model."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which node reported which subject: nodes upload samples of these only."""
+"""Subjects that each node reported: nodes upload samples of these only."""
 
 import sqlalchemy as sa
 from alembic import op

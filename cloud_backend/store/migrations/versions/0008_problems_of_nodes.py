@@ -1,4 +1,4 @@
-"""What the cloud sees go wrong with a node is kept for its page."""
+"""Problems of a node that the cloud sees are kept for its page."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How far the time of an event can be trusted."""
+"""Quality of the time of an event."""
 
 import sqlalchemy as sa
 from alembic import op

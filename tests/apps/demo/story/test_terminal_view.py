@@ -48,7 +48,7 @@ def drawn(width: int) -> str:
     return output.getvalue()
 
 
-def test_the_screen_shows_the_world_and_says_that_it_is_virtual():
+def test_the_screen_shows_the_world_and_marks_it_as_virtual():
     text = drawn(130)
     for part in (
         "three VIRTUAL engines",

@@ -73,6 +73,7 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path):
         child = children.start("stubborn", STUBBORN)
         wait_until(lambda: ready(child), what="ready", timeout_s=PATIENCE_S)
         assert child.stop(timeout_s=0.2) == -signal.SIGKILL
+        assert "did not end within 0.2 s" in str(child.exit_report())
 
 
 def test_grandchildren_go_with_the_child(tmp_path: Path):
@@ -82,6 +83,7 @@ def test_grandchildren_go_with_the_child(tmp_path: Path):
         grandchild = int(child.log.read_text().split()[1])
         child.stop()
         wait_until(lambda: gone(grandchild), what="the grandchild is gone", timeout_s=PATIENCE_S)
+        assert not child.alive
 
 
 def test_grandchildren_of_a_killed_child_go_at_the_end(tmp_path: Path):

@@ -13,7 +13,7 @@ from apps.demo.world.world import CloudSite
 from tests.waiting import PATIENCE_S
 
 
-def test_a_cloud_that_is_not_ready_says_so(tmp_path: Path) -> None:
+def test_a_cloud_that_is_not_ready_is_reported(tmp_path: Path) -> None:
     with Children(tmp_path / "logs") as children, pytest.raises(ShowError, match="not"):
         CloudSite(children, tmp_path / "cloud").client()
 
@@ -31,3 +31,4 @@ def test_the_watcher_retries_until_the_cloud_answers() -> None:
         wait_until(
             lambda: watcher.snapshot.events == 7, what="the watcher sees the cloud", timeout_s=PATIENCE_S
         )
+    assert len(paths) >= 3

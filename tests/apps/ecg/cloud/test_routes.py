@@ -1,4 +1,4 @@
-"""What clinicians' pages ask: patients, days, trends, strips, the review queue and reviews."""
+"""Routes of clinicians' pages: patients, days, trends, strips, the review queue and reviews."""
 
 from __future__ import annotations
 
@@ -98,8 +98,14 @@ def test_a_strip_gives_back_its_samples(client: TestClient, project: Project) ->
 
 
 def test_the_queue_shows_the_highest_rank_first(client: TestClient, project: Project) -> None:
-    project([strip(100, "pause", least=0.6), strip(200, "asystole", patient=BOB), strip(300, "lead_off")])
-    project([strip(400, "pause", least=0.95)])
+    project(
+        [
+            strip(100, "pause", min_probability=0.6),
+            strip(200, "asystole", patient=BOB),
+            strip(300, "lead_off"),
+        ]
+    )
+    project([strip(400, "pause", min_probability=0.95)])
     first = client.get("/review", params={"limit": 2}).json()
     assert [s["alarm"] for s in first["items"]] == ["asystole", "pause"]
     assert (first["items"][1]["began_ns"], first["items"][0]["priority"]) == (at(100), "high")

@@ -11,7 +11,7 @@ import pytest
 from common.app.edge import Reading, Sample
 from common.edge.processing.state import decode_state, encode_state
 from common.messages import Event
-from tests.apps.ecg.edge.test_app import START_NS, at_s, edge, events, run, virtual
+from tests.apps.ecg.edge.streams import START_NS, at_s, edge, events, run, virtual
 
 Results = list[Event | Sample]
 
@@ -19,7 +19,7 @@ Results = list[Event | Sample]
 def chunks(
     signal: np.ndarray, rate_hz: float, leads: tuple[str, ...] = ("II",), **last: bool
 ) -> list[Reading]:
-    """``signal`` in chunks of a second; with ``last`` the source says where it ends."""
+    """``signal`` in chunks of a second; with ``last`` the source marks its end."""
     second, found = round(rate_hz), []
     for first in range(0, len(signal), second):
         captured_ns = START_NS + round(first / rate_hz * 1e9)

@@ -14,7 +14,7 @@ from apps.ecg.edge.pacing import SpikeFilter, are_pacing, pacing_limit, spikes_i
 from common.app.edge import Reading
 from common.app.events import fields_of
 from common.messages import Event
-from tests.apps.ecg.edge.test_app import edge, events, run, virtual
+from tests.apps.ecg.edge.streams import edge, events, run, virtual
 
 BEATS_UNTIL_S, EVERY_S = 20, 0.857
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from apps.ecg.edge.peaks import DELAY_S, RPeaks
-from apps.ecg.training.dataset import DS1, find_mitdb, load_record
+from apps.ecg.training.dataset import DS1, load_record
 from apps.ecg.training.qrs_scoring import matches, outside, streamed
 from apps.ecg.virtual.patient import patient_of
+from tests.datasets import mitdb_folder
 
 Floats = NDArray[np.float64]
 RATES_HZ = (125.0, 200.0, 256.0, 360.0, 500.0, 1000.0)
@@ -134,9 +133,7 @@ def test_state_is_bounded() -> None:
 
 @pytest.mark.parametrize("rate_hz", [125.0, 360.0, 1000.0])
 def test_a_real_record_is_read_at_any_rate(rate_hz: float) -> None:
-    folder = find_mitdb(Path(os.environ.get("EDGELOOP_DATA", "")))
-    if folder is None:
-        pytest.skip("MIT-BIH is not under EDGELOOP_DATA (see datasets/mitdb.md)")
+    folder = mitdb_folder()
     record = load_record(folder, DS1[1])
     signal = record.signal_mv[: 360 * 300, 0]
     truth = outside(record.beats.samples, record.flutter)

@@ -113,9 +113,9 @@ def test_an_alarm_leads_to_the_strip_around_it() -> None:
 
 
 def point(at_s: int, bpm: float | None = 60.0, good: float = 1.0) -> dict[str, Any]:
-    least, most = (None, None) if bpm is None else (bpm - 5, bpm + 5)
+    lower, upper = (None, None) if bpm is None else (bpm - 5, bpm + 5)
     return {
-        "at_ns": at_s * S, "seconds": 60.0, "heart_rate_bpm": bpm, "min_bpm": least, "max_bpm": most,
+        "at_ns": at_s * S, "seconds": 60.0, "heart_rate_bpm": bpm, "min_bpm": lower, "max_bpm": upper,
         "v": 0, "s": 0, "good_share": good, "af_share": 0.0,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What clinicians say about strips, as examples: what was seen, what was removed, what was added."""
+"""Clinicians' labels of strips as training examples: confirmed, removed and added beats."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from apps.ecg.training.dataset import (
     PUBLISHED,
     RECORDS,
     Span,
-    find_mitdb,
     load_record,
     mitdb_in,
     published,
 )
 from cloud_backend.commands.cards import read_cards
 from common.errors import DatasetError
+from tests.datasets import mitdb_folder
 
 
 def write_record(folder: Path, *, unit: str = "mV", last: int = 900) -> Path:
@@ -78,17 +77,6 @@ def test_another_unit_and_late_annotations_are_refused(tmp_path: Path) -> None:
         load_record(write_record(tmp_path / "a", unit="uV"), "100")
     with pytest.raises(DatasetError, match="after the end of the signal"):
         load_record(write_record(tmp_path / "b", last=1200), "100")
-
-
-def test_the_set_is_found_where_it_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDGELOOP_DATA", raising=False)
-    assert find_mitdb() is None
-    assert find_mitdb(tmp_path) is None
-    named, environment = write_record(tmp_path / "a" / "mitdb"), write_record(tmp_path / "b")
-    monkeypatch.setenv("EDGELOOP_DATA", str(environment))
-    assert find_mitdb() == environment
-    assert find_mitdb(tmp_path / "a") == named
-    assert find_mitdb(named) == named
 
 
 def write_names(folder: Path, names: Sequence[str] = RECORDS) -> Path:
@@ -157,9 +145,7 @@ def test_no_record_is_on_two_sides() -> None:
 
 
 def test_mitdb_itself_loads() -> None:
-    folder = find_mitdb(Path(os.environ.get("EDGELOOP_DATA", "")))
-    if folder is None:
-        pytest.skip("MIT-BIH is not under EDGELOOP_DATA (see datasets/mitdb.md)")
+    folder = mitdb_folder()
     assert published(folder)
     record = load_record(folder, "207")
     assert record.signal_mv.shape == (650_000, 2)

@@ -1,4 +1,4 @@
-"""The model's graph: it computes what the trees and the corrections say, however many rows come at once."""
+"""The model's graph: it computes the trees and the corrections for any number of rows."""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ from common.app.training import Label, LabelledSample, TrainContext
 from common.bundle import Bundle, open_bundle, seal
 from common.errors import DatasetError, TrainingError
 
+pytestmark = pytest.mark.slow
+
 STRIP_S = 30
 
 
@@ -209,7 +211,25 @@ def test_without_strips_a_job_changes_nothing(starter: Bundle, tmp_path: Path) -
     assert np.array_equal(models[0], models[1])
 
 
-@pytest.mark.parametrize("wrong", [{"recipe": "best"}, {"virtual_patients": 0}, {"virtual_patients": "4"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"recipe": "best"},
+        {"virtual_patients": 0},
+        {"virtual_patients": "4"},
+        {"max_rounds": 0, "recipe": "full"},
+    ],
+)
 def test_a_bad_parameter_is_an_error(starter: Bundle, tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match=next(iter(wrong))):
         training.train(context(tmp_path / "b", starter, (), **wrong))
+
+
+def test_a_first_model_of_few_rounds_and_patients_is_small_and_knows_beats(
+    starter: Bundle, tmp_path: Path
+) -> None:
+    made = training.train(context(tmp_path / "b", None, (), virtual_patients=1, max_rounds=4))
+    assert made.model_path().stat().st_size < 0.2 * starter.model_path().stat().st_size
+    one = examples_of(virtual_recording({"seed": "9", "pvc": "10"}, 60.0))[0]
+    found = scorer_of(made.model_path(), made.manifest.parameters)(one)
+    assert np.mean(found.kinds == one.kinds) > 0.8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import pytest
 from apps.ecg.edge import peaks
 from apps.ecg.edge.peaks import NETWORK, RPeaks, read_network, shipped_network
 from apps.ecg.training import qrs
-from apps.ecg.training.dataset import DS1, find_mitdb
+from apps.ecg.training.dataset import DS1
 from cloud_backend.commands.cards import read_cards
 from common.bundle import file_digest, open_bundle
 from common.errors import BundleError, DatasetError
+from tests.datasets import mitdb_folder
 
 
 def test_the_lineage_names_the_records_that_it_was_trained_on() -> None:
@@ -33,7 +33,7 @@ def test_the_lineage_names_the_records_that_it_was_trained_on() -> None:
     assert "apps.ecg.training.qrs" in recipe["command"]
 
 
-def test_the_network_gives_what_its_golden_cases_say() -> None:
+def test_the_network_gives_the_outputs_of_its_golden_cases() -> None:
     bundle = open_bundle(NETWORK, app="ecg")
     inputs, expected = bundle.golden()
     score, offset_s = shipped_network().outputs(inputs["candidates"])
@@ -69,7 +69,5 @@ def test_training_without_the_records_is_refused(tmp_path: Path) -> None:
 
 
 def test_digests_are_of_the_files_that_are_read() -> None:
-    folder = find_mitdb(Path(os.environ.get("EDGELOOP_DATA", "")))
-    if folder is None:
-        pytest.skip("MIT-BIH is not under EDGELOOP_DATA (see datasets/mitdb.md)")
+    folder = mitdb_folder()
     assert qrs.digests_of(folder) == open_bundle(NETWORK).manifest.lineage.data

@@ -35,9 +35,9 @@ def test_no_other_pairing_has_more_pairs(truth: list[int], found: list[int]) -> 
 
     beats, peaks = samples(*sorted(truth)), samples(*sorted(found))
     near = np.abs(beats[:, None] - peaks) <= 10
-    most = np.count_nonzero(maximum_bipartite_matching(csr_array(near)) >= 0) if near.size else 0
+    max_matches = np.count_nonzero(maximum_bipartite_matching(csr_array(near)) >= 0) if near.size else 0
     pairs = matches(beats, peaks, 10)
-    assert len(pairs) == most
+    assert len(pairs) == max_matches
     assert all(near[pair] for pair in pairs)
     assert [p[0] for p in pairs] == sorted({p[0] for p in pairs})
     assert [p[1] for p in pairs] == sorted({p[1] for p in pairs})

@@ -77,8 +77,8 @@ def test_what_is_not_known_has_no_numbers_and_comes_first(session: Session) -> N
     assert found[0].reason == "unlike anything"
     summary = summary_of(session)
     assert (summary.machines, summary.unknown, summary.faulty) == (2, 1, 0)
-    assert summary.least is not None
-    assert summary.least.machine == "engine-1"
+    assert summary.lowest_rul is not None
+    assert summary.lowest_rul.machine == "engine-1"
     APP.project(session, [rul(4, 2, 30, machine="engine-2")])
     assert summary_of(session).unknown == 0
 

@@ -20,7 +20,7 @@ from common.app.training import Label
 from tests.apps.industrial.received import cleared, due, rul
 
 APP = IndustrialCloud()
-Tell = Callable[[list[ReceivedEvent]], None]
+Project = Callable[[list[ReceivedEvent]], None]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def client(engine: Engine) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def tell(engine: Engine) -> Tell:
+def project(engine: Engine) -> Project:
     def project(events: list[ReceivedEvent]) -> None:
         with Session(engine) as session:
             APP.project(session, events)
@@ -49,18 +49,18 @@ def tell(engine: Engine) -> Tell:
 
 
 def test_machines_are_counted_and_the_one_with_the_least_life_is_named(
-    client: TestClient, tell: Tell
+    client: TestClient, project: Project
 ) -> None:
-    none = {"machines": 0, "due": 0, "novel": 0, "unknown": 0, "faulty": 0, "least": None}
+    none = {"machines": 0, "due": 0, "novel": 0, "unknown": 0, "faulty": 0, "lowest_rul": None}
     assert client.get("/summary").json() == none
-    tell([rul(1, 1, 40), rul(2, 1, 20, "engine-2", novelty=1.5), rul(3, 1, 90, "engine-3"), due(4, 1)])
+    project([rul(1, 1, 40), rul(2, 1, 20, "engine-2", novelty=1.5), rul(3, 1, 90, "engine-3"), due(4, 1)])
     found = client.get("/summary").json()
     assert (found["machines"], found["due"], found["novel"]) == (3, 1, 1)
-    assert found["least"]["machine"] == "engine-2"
+    assert found["lowest_rul"]["machine"] == "engine-2"
 
 
-def test_machines_come_by_horizon_page_by_page(client: TestClient, tell: Tell) -> None:
-    tell([rul(n, 1, life, f"engine-{n}") for n, life in enumerate((40, 20, 90))])
+def test_machines_come_by_horizon_page_by_page(client: TestClient, project: Project) -> None:
+    project([rul(n, 1, life, f"engine-{n}") for n, life in enumerate((40, 20, 90))])
     first = client.get("/machines", params={"limit": 2}).json()
     assert [m["machine"] for m in first["items"]] == ["engine-1", "engine-0"]
     rest = client.get("/machines", params={"cursor": first["next"]}).json()
@@ -68,28 +68,30 @@ def test_machines_come_by_horizon_page_by_page(client: TestClient, tell: Tell) -
     assert client.get("/machines", params={"cursor": "x"}).status_code == 422
 
 
-def test_the_horizon_is_the_default_until_an_alarm_tells_it(client: TestClient, tell: Tell) -> None:
-    tell([rul(1, 1, 40)])
+def test_the_horizon_is_the_default_until_an_alarm_reports_it(client: TestClient, project: Project) -> None:
+    project([rul(1, 1, 40)])
     found = client.get("/machines/engine-1").json()
     assert (found["horizon_cycles"], found["horizon_is_default"]) == (30.0, True)
-    tell([due(2, 1)])
+    project([due(2, 1)])
     found = client.get("/machines/engine-1").json()
     assert (found["horizon_cycles"], found["horizon_is_default"]) == (25.0, False)
     assert client.get("/machines/engine-9").status_code == 404
 
 
 @pytest.mark.parametrize("machine", ["hall 3/press", "/x//", '100 % <b>"?#', "runs/7/of"])
-def test_a_machine_may_be_called_anything(client: TestClient, tell: Tell, machine: str) -> None:
-    tell([rul(1, 1, 40, machine), rul(2, 2, 30, machine)])
+def test_a_machine_may_be_called_anything(client: TestClient, project: Project, machine: str) -> None:
+    project([rul(1, 1, 40, machine), rul(2, 2, 30, machine)])
     place = f"/machines/{quote(machine, safe='')}"
     assert client.get(place).json()["machine"] == machine
     assert [run["run"] for run in client.get(f"{place}/runs").json()["items"]] == [0]
     assert [point["cycle"] for point in client.get(f"{place}/runs/0").json()] == [1, 2]
 
 
-def test_runs_come_newest_first_with_their_ends_versions_and_alarms(client: TestClient, tell: Tell) -> None:
-    tell([rul(1, 1, 99), rul(2, 2, 98, version="v2"), due(3, 2), cleared(4, 2)])
-    tell([rul(5, 1, 90, run=1), rul(6, 4, 80, run=2), rul(7, 1, 70, "engine-2", run=5)])
+def test_runs_come_newest_first_with_their_ends_versions_and_alarms(
+    client: TestClient, project: Project
+) -> None:
+    project([rul(1, 1, 99), rul(2, 2, 98, version="v2"), due(3, 2), cleared(4, 2)])
+    project([rul(5, 1, 90, run=1), rul(6, 4, 80, run=2), rul(7, 1, 70, "engine-2", run=5)])
     page = client.get("/machines/engine-1/runs", params={"limit": 2}).json()
     assert ([run["run"] for run in page["items"]], page["next"]) == ([2, 1], 1)
     rest = client.get("/machines/engine-1/runs", params={"cursor": page["next"]}).json()
@@ -103,8 +105,10 @@ def test_runs_come_newest_first_with_their_ends_versions_and_alarms(client: Test
     assert client.get("/machines/nobody/runs").json() == {"items": [], "next": None}
 
 
-def test_a_long_run_gives_its_first_or_its_newest_cycles_in_order(client: TestClient, tell: Tell) -> None:
-    tell([rul(cycle, cycle, 99) for cycle in range(1, 10)])
+def test_a_long_run_gives_its_first_or_its_newest_cycles_in_order(
+    client: TestClient, project: Project
+) -> None:
+    project([rul(cycle, cycle, 99) for cycle in range(1, 10)])
 
     def cycles(**query: Any) -> list[int]:
         return [p["cycle"] for p in client.get("/machines/engine-1/runs/0", params=query).json()]
@@ -121,9 +125,11 @@ def close(client: TestClient, machine: str = "engine-1", run: int = 0, **more: A
     return answer.json()
 
 
-def test_work_orders_come_newest_first_beside_what_the_edge_had_said(client: TestClient, tell: Tell) -> None:
-    tell([rul(1, 90, 13), rul(2, 96, 7)])
-    told = close(client, note="fan\nblade 7")
+def test_work_orders_come_newest_first_beside_the_estimates_of_the_edge(
+    client: TestClient, project: Project
+) -> None:
+    project([rul(1, 90, 13), rul(2, 96, 7)])
+    closed = close(client, note="fan\nblade 7")
     close(client, "engine-2")
     close(client, run=1, kind="inspection", remaining_cycles=30)
     page = client.get("/work-orders", params={"limit": 2}).json()
@@ -131,8 +137,8 @@ def test_work_orders_come_newest_first_beside_what_the_edge_had_said(client: Tes
         ("engine-1", 1, 130), ("engine-2", 0, 100),
     ]  # fmt: skip
     rest = client.get("/work-orders", params={"cursor": page["next"]}).json()
-    assert rest == {"items": [told], "next": None}
-    assert (told["rmse_cycles"], told["bias_cycles"], told["note"]) == (3.0, 3.0, "fan\nblade 7")
+    assert rest == {"items": [closed], "next": None}
+    assert (closed["rmse_cycles"], closed["bias_cycles"], closed["note"]) == (3.0, 3.0, "fan\nblade 7")
 
 
 def test_work_orders_of_one_machine_and_of_one_run(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Work orders: what a run's end tells about what the edge had said."""
+"""Work orders: errors of the edge's estimates, known at the end of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def label(kind: str, **body: Any) -> Label:
     return Label("industrial", "engine-1", "engine-1/run-0", kind, body, "work-order", 1)
 
 
-def test_a_failure_tells_how_wrong_the_edge_had_been(session: Session) -> None:
+def test_a_failure_shows_how_wrong_the_edge_had_been(session: Session) -> None:
     APP.project(session, [rul(c, c, r) for c, r in ((1, 103), (2, 101), (3, 97))] + [rul(9, 1, 7, run=1)])
     found = outcome_of(session, label("failure", cycle=100))
     assert (found.points, found.end_cycle, found.versions) == (3, 100, ["v1"])
@@ -53,7 +53,7 @@ def test_a_work_order_that_makes_no_sense_is_refused(change: dict[str, Any]) -> 
         WorkOrder(**GOOD | change)
 
 
-def test_any_label_is_told_from_one_that_ends_a_run() -> None:
+def test_any_label_is_distinguished_from_one_that_ends_a_run() -> None:
     assert is_work_order(label_of(WorkOrder(**GOOD)))
     assert is_work_order(label("inspection", cycle=3))
     for other in (label("comment", cycle=3), label("failure"), label("failure", cycle="many")):

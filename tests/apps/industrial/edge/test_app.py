@@ -11,9 +11,10 @@ import pytest
 
 from apps.industrial.app import SPEC, IndustrialSettings
 from apps.industrial.domain import CHANNELS, NOMINAL, SCALE, USED
-from apps.industrial.edge.app import HISTORY_CYCLES, IndustrialEdge
+from apps.industrial.edge.app import IndustrialEdge
 from apps.industrial.edge.features import FEATURES, MIN_LATE_CYCLES
 from apps.industrial.edge.knowledge import STALE_CYCLES
+from apps.industrial.edge.machine import HISTORY_CYCLES
 from apps.industrial.events import (
     MachineForgotten,
     MaintenanceCleared,
@@ -216,7 +217,7 @@ def test_without_a_sensor_for_some_cycles_the_remaining_life_is_not_known() -> N
     assert [event.cycle for event in sent(back, RulResumed)] == [35]
 
 
-def test_all_sensors_dead_keeps_the_alarm_and_says_so() -> None:
+def test_all_sensors_dead_keeps_the_alarm_and_is_reported() -> None:
     app = IndustrialEdge(EdgeContext(SETTINGS, Scripted([10.0] * 4 + [125.0] * 30)))
     feed(app, [cycle(i) for i in range(1, 5)])
     dead = [replace(cycle(i), values=np.full(len(CHANNELS), np.nan)) for i in range(5, 30)]
@@ -323,7 +324,7 @@ def test_a_machine_without_readings_is_forgotten_and_its_run_offered_for_learnin
     assert sample.group == "engine-1/run-0"
 
 
-def test_the_starter_warns_of_a_failing_virtual_engine_in_time_and_says_why() -> None:
+def test_the_starter_warns_of_a_failing_virtual_engine_in_time_with_the_reason() -> None:
     model = load_model(open_bundle(SPEC.starter), find_profile("cpu"))
     lead_times = []
     for seed in range(5):

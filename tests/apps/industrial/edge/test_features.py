@@ -50,7 +50,7 @@ def test_runs_do_not_touch_each_other() -> None:
     assert features_of_runs([]) == []
 
 
-def test_peek_tells_the_next_features_and_changes_nothing() -> None:
+def test_peek_gives_the_next_features_and_changes_nothing() -> None:
     run, features = healthy_cycles(40), RunFeatures()
     for values in run:
         peeked = features.peek(values)
@@ -90,7 +90,7 @@ def test_lost_cycles_pass_as_time_and_the_age_is_the_readings_own() -> None:
         assert np.abs(lossy - of_kept)[60:, column(name)].max() < 1.5, name
 
 
-def test_a_history_that_begins_late_says_by_how_much() -> None:
+def test_a_history_that_begins_late_gives_its_delay() -> None:
     run = healthy_cycles(120)
     whole, late = features_of_runs([run, run[59:]], [np.arange(1, 121), np.arange(60, 121)])
     assert np.all(whole[:, DELAY] == 0)

@@ -13,9 +13,10 @@ from apps.industrial.edge.sensor_faults import (
     SensorStates,
     restored,
 )
-from apps.industrial.training.dataset import SETS, find_cmapss, load_engines
+from apps.industrial.training.dataset import SETS, load_engines
 from apps.industrial.virtual.turbofan import FAULTS, simulate_run
 from common.edge.processing.state import decode_state, encode_state
+from tests.datasets import cmapss_folder
 
 
 def checked(
@@ -49,9 +50,7 @@ def test_virtual_engines_of_every_fault_have_no_sensor_fault(fault: str) -> None
 
 
 def test_engines_of_all_four_sets_at_all_operating_points_have_no_sensor_fault() -> None:
-    folder = find_cmapss()
-    if folder is None:
-        pytest.skip("C-MAPSS is not under EDGELOOP_DATA (see datasets/cmapss.md)")
+    folder = cmapss_folder()
     for name in SETS:
         if (folder / f"train_{name}.txt").is_file():
             for run in load_engines(folder, name)[::20]:

@@ -99,13 +99,13 @@ def sample(cycles: int = 80, **attributes: Any) -> tuple[dict[str, Any], dict[st
     return about, {"arrays": {"values": rows}}
 
 
-def test_the_channels_that_moved_most_are_told_first() -> None:
+def test_the_channels_that_moved_most_are_named_first() -> None:
     run = charts.SensorRun.of(*sample())
     assert run is not None
-    (first, rise), (second, fall), *_ = run.telling()
+    (first, rise), (second, fall), *_ = run.largest_moves()
     assert (first, second) == ("T50", "phi")
     assert (rise, fall) == (pytest.approx(10.0), pytest.approx(-5.0))
-    assert [each["name"] for each in charts.telling(run)["series"]][:2] == ["T50", "phi"]
+    assert [each["name"] for each in charts.largest_moves(run)["series"]][:2] == ["T50", "phi"]
 
 
 def test_a_sensor_is_drawn_at_the_runs_own_cycles_with_gaps_left_out() -> None:

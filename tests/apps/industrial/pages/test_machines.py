@@ -57,14 +57,14 @@ def test_an_unknown_life_and_a_faulty_sensor_are_shown_with_their_reasons() -> N
     assert row["left_text"] == "not known: unlike what the model knows"
     assert (row["left"], row["left_tone"], row["sensors"]) == (0.0, "", "T24")
     assert doubts_of(unknown) == [
-        "No remaining life is given: unlike anything.",
+        "The remaining life is withheld: unlike anything.",
         "The maintenance alarm stays open: an unknown remaining life does not clear it.",
         "Sensor fault: T24 reads 0. Its values are not used.",
     ]
     assert doubts_of(machine()) == []
 
 
-def test_a_horizon_that_no_alarm_has_told_is_called_the_default() -> None:
+def test_a_horizon_that_no_alarm_has_reported_is_called_the_default() -> None:
     assert horizon_of(machine()) == "horizon 30 cycles"
     assert (
         horizon_of(machine(horizon_is_default=True)) == "horizon 30 cycles, the default until its first alarm"
@@ -80,10 +80,10 @@ def test_a_machine_that_is_well_has_no_alarm() -> None:
     ("bias", "leaning"),
     [(2.06, "2.1 too high"), (-3.0, "3.0 too low"), (0.2, "neither too high nor too low")],
 )
-def test_a_closed_run_tells_how_far_off_the_edge_was(bias: float, leaning: str) -> None:
-    told = error_text(order(bias_cycles=bias))
-    assert told.startswith("Over 90 cycles the edge was off by 6.9 cycles")
-    assert leaning in told
+def test_a_closed_run_shows_how_far_off_the_edge_was(bias: float, leaning: str) -> None:
+    text = error_text(order(bias_cycles=bias))
+    assert text.startswith("Over 90 cycles the edge was off by 6.9 cycles")
+    assert leaning in text
 
 
 def test_a_run_that_no_node_watched_has_nothing_to_compare_with() -> None:
@@ -111,7 +111,7 @@ def alarm(**more: Any) -> dict[str, Any]:
     return {"cycle": 80, "version": "v1", "horizon_cycles": 30.0, **ended} | more
 
 
-def test_an_alarm_says_since_when_and_whether_it_stands() -> None:
+def test_an_alarm_shows_its_begin_and_whether_it_stands() -> None:
     assert "no maintenance alarm" in why([])
     assert "Raised at cycle 80 by model v1" in why([alarm()])
     assert "It is open." in why([alarm()])
@@ -127,7 +127,7 @@ def test_sensors_behind_an_alarm_are_measured_against_the_strongest() -> None:
     ]  # fmt: skip
 
 
-def test_a_long_run_says_which_cycles_are_shown() -> None:
+def test_a_long_run_names_the_cycles_shown() -> None:
     run = {"first_cycle": 1, "last_cycle": 900}
     assert span_of(run, [{"cycle": 1}]) == "Cycles 1 to 900."
     assert span_of(run, [{"cycle": 401}] * 500) == "Cycles 1 to 900, of which the last 500 are shown."
@@ -135,10 +135,10 @@ def test_a_long_run_says_which_cycles_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fleet_virtual", "virtual", "asked"), [(3, {"a", "b"}, 1), (0, set[str](), 1), (1, {"b"}, 3)]
+    ("fleet_virtual", "virtual", "expected"), [(3, {"a", "b"}, 1), (0, set[str](), 1), (1, {"b"}, 3)]
 )
-def test_nodes_are_asked_for_one_by_one_only_where_the_fleet_is_mixed(
-    fleet_virtual: int, virtual: set[str], asked: int
+def test_nodes_are_requested_one_by_one_only_where_the_fleet_is_mixed(
+    fleet_virtual: int, virtual: set[str], expected: int
 ) -> None:
     requests: list[str] = []
 
@@ -155,10 +155,10 @@ def test_nodes_are_asked_for_one_by_one_only_where_the_fleet_is_mixed(
             return await nodes.among(["a", "b"]), await nodes.among(["b", "a"])
 
     assert asyncio.run(ask_twice()) == (virtual, virtual)
-    assert len(requests) == asked
+    assert len(requests) == expected
 
 
-def test_the_time_of_a_last_cycle_says_what_speaks_against_it() -> None:
+def test_the_time_of_a_last_cycle_shows_the_doubts_about_it() -> None:
     doubtful = machine(time_quality="unknown")
     assert machine_row(doubtful, set())["time_note"] == "clock not set, time unknown"
     assert last_cycle_of(doubtful).endswith(" ago (clock not set, time unknown)")

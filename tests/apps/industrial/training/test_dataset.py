@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.industrial.training.dataset import FILES, Run, cmapss_in, find_cmapss, load_cmapss, published
+from apps.industrial.training.dataset import FILES, Run, cmapss_in, load_cmapss, published
 from common.errors import DatasetError
+from tests.datasets import cmapss_folder
 
 
 def row(unit: int, cycle: int) -> str:
@@ -81,17 +82,6 @@ def test_a_missing_an_empty_and_a_binary_file_are_refused(tmp_path: Path) -> Non
         load_cmapss(folder)
 
 
-def test_the_set_is_found_where_it_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDGELOOP_DATA", raising=False)
-    assert find_cmapss() is None
-    assert find_cmapss(tmp_path) is None
-    named, environment = write_set(tmp_path / "a" / "cmapss"), write_set(tmp_path / "b")
-    monkeypatch.setenv("EDGELOOP_DATA", str(environment))
-    assert find_cmapss() == environment
-    assert find_cmapss(tmp_path / "a") == named
-    assert find_cmapss(named) == named
-
-
 TEST_PARTS = ("test", "RUL")
 
 
@@ -109,7 +99,6 @@ def test_the_set_is_found_in_the_layouts_in_which_it_is_shipped(tmp_path: Path, 
     folder = write_set(tmp_path / layout)
     (tmp_path / "unrelated" / ".git").mkdir(parents=True)
     assert cmapss_in(tmp_path, TEST_PARTS) == (folder, "FD001")
-    assert find_cmapss(tmp_path) == folder
 
 
 def test_what_was_named_is_found_or_refused_whatever_the_environment_names(
@@ -162,9 +151,7 @@ def test_files_of_another_content_are_not_the_published_ones(tmp_path: Path) -> 
 
 
 def test_fd001_itself_loads() -> None:
-    folder = find_cmapss()
-    if folder is None:
-        pytest.skip("C-MAPSS FD001 is not under EDGELOOP_DATA (see datasets/cmapss.md)")
+    folder = cmapss_folder()
     found = load_cmapss(folder)
     assert (len(found.train), sum(len(r.values) for r in found.train)) == (100, 20631)
     assert (len(found.test), sum(len(r.values) for r in found.test)) == (100, 13096)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from apps.industrial.domain import CHANNELS, NOMINAL, SCALE, USED, USED_CHANNELS
-from apps.industrial.training.dataset import find_cmapss, load_cmapss
+from apps.industrial.training.dataset import load_cmapss
 from apps.industrial.virtual.turbofan import FAULTS, machines_of, open_source, parse_schedule, simulate_run
 from common.errors import ConfigError, SourceError
+from tests.datasets import cmapss_folder
 from tests.waiting import PATIENCE_S
 
 
@@ -82,9 +83,7 @@ def test_values_are_rounded_like_the_instruments() -> None:
 
 
 def test_hpc_runs_are_close_to_fd001() -> None:
-    folder = find_cmapss()
-    if folder is None:
-        pytest.skip("C-MAPSS FD001 is not under EDGELOOP_DATA (see datasets/cmapss.md)")
+    folder = cmapss_folder()
     real = [run.values for run in load_cmapss(folder).train]
     made = [simulate_run("hpc", 10, 0, k).values for k in range(100)]
     for part in (slice(0, 10), slice(-10, None)):
@@ -121,7 +120,7 @@ def test_machines_take_turns_and_any_position_can_be_taken_up() -> None:
             assert np.array_equal(found.values, expected.values)
 
 
-def test_the_schedule_says_which_fault_grows() -> None:
+def test_the_schedule_names_the_growing_fault() -> None:
     schedule = parse_schedule("hpc:2,fan:3,lpt")
     assert [schedule.fault_of(k) for k in range(7)] == ["hpc", "hpc", "fan", "fan", "fan", "lpt", "lpt"]
     assert parse_schedule("hpc:2,fan:1").fault_of(9) == "fan"

@@ -101,7 +101,7 @@ def test_the_token_scheme_is_read_in_any_case(anyone: TestClient, cloud: Cloud) 
     assert anyone.get("/v1/nodes", headers={"Authorization": token}).status_code == 401
 
 
-def test_a_body_that_says_it_is_too_large_is_refused(admin: TestClient) -> None:
+def test_a_body_declared_too_large_is_refused(admin: TestClient) -> None:
     answer = admin.post("/v1/nodes", content=b"x", headers={"Content-Length": str(BODY_LIMIT_BYTES + 1)})
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"

@@ -18,8 +18,8 @@ from cloud_backend.api import create_api
 from cloud_backend.api.auth.middleware import COOKIE, FORM_LIMIT_BYTES
 from cloud_backend.api.auth.origins import HOME, local_page
 from cloud_backend.runtime.cloud import Cloud
+from tests.cloud_backend.access.hand_clock import HandClock
 from tests.cloud_backend.api.browsers import FOREIGN, OURS, PASSWORD, THEIRS, new_browser
-from tests.waiting import eventually
 
 
 def fill_in(client: TestClient, password: str = PASSWORD, name: str = "Eva", **more: str):
@@ -76,7 +76,7 @@ def test_the_admins_token_works_in_the_passwords_place(browser: TestClient, clou
     assert cloud.access.admin_token not in browser.cookies[COOKIE]
 
 
-def test_a_wrong_password_is_told_and_the_name_is_kept(browser: TestClient) -> None:
+def test_a_wrong_password_is_reported_and_the_name_is_kept(browser: TestClient) -> None:
     answer = fill_in(browser, "wrong", name='Eva "<b>', next="/ui/alerts")
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
@@ -86,14 +86,22 @@ def test_a_wrong_password_is_told_and_the_name_is_kept(browser: TestClient) -> N
     assert hidden_page(answer.text) == "/ui/alerts"
 
 
-def test_wrong_passwords_are_slowed_down_with_a_time_to_wait(browser: TestClient, site: FastAPI) -> None:
+def test_wrong_passwords_are_slowed_down_with_a_time_to_wait(
+    browser: TestClient, site: FastAPI, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    clock.now = time.time_ns()  # above that of earlier attempts
+    monkeypatch.setattr(cloud.access, "_clock", clock)
     answers = [fill_in(browser, "wrong") for _ in range(FREE_TRIES + 1)]
     assert [answer.status_code for answer in answers] == [401] * FREE_TRIES + [429]
     assert answers[-1].headers["retry-after"] == "1"
     assert "Wait 1 s" in answers[-1].text
     with new_browser(site) as other:
         assert fill_in(other).status_code == 303
-    assert eventually(lambda: fill_in(browser).status_code == 303)
+    clock.wait(0.9)
+    assert fill_in(browser).status_code == 429
+    clock.wait(0.1)
+    assert fill_in(browser).status_code == 303
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 61, "a\u202eb", "a\x00b"])
@@ -174,8 +182,8 @@ def test_the_form_is_labelled_and_runs_no_script(browser: TestClient) -> None:
 # ------------------------------------------------------------------------------------------ one-time links
 
 
-def make_link(admin: TestClient, **asked: str) -> str:
-    answer = admin.post("/v1/sign-in-links", json=asked)
+def make_link(admin: TestClient, **body: str) -> str:
+    answer = admin.post("/v1/sign-in-links", json=body)
     assert answer.status_code == 201
     assert answer.json()["expires_s"] == 120
     return answer.json()["url"]

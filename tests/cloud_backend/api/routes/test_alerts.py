@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import Adoption, Node, StoredEvent, Stream
 from common.messages import Priority
-from tests.cloud_backend.api.test_routes import all_items
+from tests.cloud_backend.api.requests import all_items
 from tests.cloud_backend.conftest import either_database as database
 
 __all__ = ["database"]
@@ -100,14 +100,14 @@ def test_the_first_acknowledgement_stays(admin: TestClient, nodes, cloud: Cloud)
     before = admin.get("/v1/fleet").json()["open_alarms"]
     first = admin.post("/v1/alerts/al-1/e1/1/acknowledge", json={"note": "on my way"})
     assert first.status_code == 200, first.text
-    told = first.json()["acknowledged"]
-    assert (told["by"], told["note"]) == ("admin", "on my way")
-    assert 0 < told["at_ns"] <= cloud.clock()
+    acknowledgement = first.json()["acknowledged"]
+    assert (acknowledgement["by"], acknowledgement["note"]) == ("admin", "on my way")
+    assert 0 < acknowledgement["at_ns"] <= cloud.clock()
     again = admin.post("/v1/alerts/al-1/e1/1/acknowledge", json={"note": "me too"}).json()
-    assert again["acknowledged"] == told
+    assert again["acknowledged"] == acknowledgement
     assert admin.get("/v1/fleet").json()["open_alarms"] == before - 1
     acknowledged = all_items(admin, "/v1/alerts", state="acknowledged")
-    assert [(item["node"], item["acknowledged"]) for item in acknowledged] == [("al-1", told)]
+    assert [(item["node"], item["acknowledged"]) for item in acknowledged] == [("al-1", acknowledgement)]
     still_open = all_items(admin, "/v1/alerts", state="open", limit=3)
     assert len(still_open) == 8
     assert {item["acknowledged"] for item in still_open} == {None}

@@ -1,15 +1,17 @@
-"""What an operator does leaves a line, which nobody can change; a person acts under their own name."""
+"""Audit log: operators' actions leave lines that nobody can change; persons act under their own names."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, FastAPI, Request
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.testclient import TestClient
 
 from cloud_backend.access.audit import HIDDEN
+from cloud_backend.api.routes.audit import path_template
 from cloud_backend.runtime.cloud import Cloud
 from tests.cloud_backend.api.browsers import OURS, PASSWORD
 from tests.cloud_backend.learner import NAME
@@ -37,6 +39,18 @@ def test_a_change_leaves_a_line_with_who_what_when_and_from_where(admin: TestCli
     assert (line["action"], line["subject"]) == ("POST /v1/nodes/{node}/retire", "audited-1")
     assert admin.post("/v1/nodes/nobody/retire").status_code == 404
     assert newest(admin)["outcome"] == "404"
+
+
+def test_a_route_of_an_app_is_named_with_its_app() -> None:
+    router, api = APIRouter(), FastAPI()
+
+    @router.post("/strips/{strip}/review")
+    def review(request: Request, strip: str) -> str:
+        return path_template(request.scope)
+
+    api.include_router(router, prefix="/v1/apps/ecg")
+    answer = TestClient(api).post("/v1/apps/ecg/strips/bed 1.7/review")
+    assert answer.json() == "/v1/apps/ecg/strips/{strip}/review"
 
 
 def test_reading_and_a_nodes_own_requests_leave_none(admin: TestClient, node: TestClient) -> None:

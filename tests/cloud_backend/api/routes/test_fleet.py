@@ -13,7 +13,7 @@ from cloud_backend.ingest.daily_counts import DAY_NS
 from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import DailyCount, Node, StoredEvent, Stream, UploadCount
 from common.messages import Priority
-from tests.cloud_backend.api.test_routes import all_items
+from tests.cloud_backend.api.requests import all_items
 from tests.cloud_backend.conftest import either_database as database
 
 __all__ = ["database"]
@@ -32,7 +32,7 @@ def fleet(cloud: Cloud) -> Cloud:
             node.app, node.version = ("pumps", f"v{number % 3}") if number else ("", "")
             node.health = HEALTH | {"drift": number % 10 == 0}
             session.add(node)
-        # What a node tells about itself is not to be believed: it must not hurt the others.
+        # A node's own report is untrusted: it must not harm the others.
         session.add(
             Node(name="fleet-odd", site="odd", health={"drift": 1, "bytes_sent": "x", "readings": 1e300})
         )
@@ -127,8 +127,8 @@ def test_the_audit_sets_what_left_a_node_against_what_it_saw(admin: TestClient, 
 
 def test_the_audit_can_be_read_beside_a_filtered_list_of_nodes(admin: TestClient, fleet: Cloud) -> None:
     first = admin.get("/v1/nodes", params={"name": "fleet-0", "limit": 2}).json()
-    asked = {"name": "fleet-0", "limit": 3, "cursor": first["next"]}
-    nodes, audit = (admin.get(path, params=asked).json()["items"] for path in ("/v1/nodes", "/v1/audit"))
+    query = {"name": "fleet-0", "limit": 3, "cursor": first["next"]}
+    nodes, audit = (admin.get(path, params=query).json()["items"] for path in ("/v1/nodes", "/v1/audit"))
     assert [item["node"] for item in audit] == [item["node"] for item in nodes]
     assert len(audit) == 3
     assert admin.get("/v1/audit", params={"site": "nowhere"}).json()["items"] == []

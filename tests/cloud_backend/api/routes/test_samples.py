@@ -16,7 +16,7 @@ from cloud_backend.runtime.cloud import Cloud
 from cloud_backend.store.tables import Node, NodeSubject
 from cloud_backend.training.upload_rows import OPEN_UPLOADS
 from common.samples import encode_sample
-from tests.cloud_backend.api.test_routes import PROBLEM, all_items, announcement, sample_of, send
+from tests.cloud_backend.api.requests import PROBLEM, all_items, announcement, sample_of, send
 from tests.cloud_backend.conftest import either_database as database
 from tests.cloud_backend.learner import NAME
 
@@ -136,7 +136,7 @@ def test_a_node_that_has_reported_nothing_waits(api: FastAPI, cloud: Cloud) -> N
     assert "retry later" in answer.json()["detail"]
 
 
-def test_a_full_disk_is_told(node: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(node: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     content = sample_of(903)
     id = node.post("/v1/samples", json=announcement(content)).json()["id"]
 

@@ -1,4 +1,4 @@
-"""How far a rollout is, as the API tells it."""
+"""Progress of a rollout in the API."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def test_waves_states_and_what_decides_are_counted(engine: Engine) -> None:
     assert sum(wave.nodes for wave in found.waves) == found.nodes_total == 20
     assert [node.node for node in found.nodes][:2] == ["n2", "n0"]
     assert (found.nodes[0].reason, found.nodes[0].outcome) == ("latency", "failed")
-    deciding = found.deciding
-    assert deciding is not None
-    assert (deciding.nodes, deciding.adopted, deciding.failed, deciding.silent) == (20, 1, 1, 0)
-    assert deciding.failures_to_revert == 2
-    assert deciding.deadline_ns == row.wave_started_ns + 110 * SECOND
+    decision = found.decision
+    assert decision is not None
+    assert (decision.nodes, decision.adopted, decision.failed, decision.silent) == (20, 1, 1, 0)
+    assert decision.failures_to_revert == 2
+    assert decision.deadline_ns == row.wave_started_ns + 110 * SECOND
 
 
 def test_a_rollout_that_has_ended_waits_for_nobody(engine: Engine) -> None:
@@ -95,7 +95,7 @@ def test_a_rollout_that_has_ended_waits_for_nobody(engine: Engine) -> None:
         row = session.get(RolloutRow, "r1")
         assert row is not None
         found = progress_of(session, row, SETTINGS, 0, NOW_NS + 10**15)
-    assert found.deciding is None
+    assert found.decision is None
     assert found.nodes_total == 3
     assert {wave.state for wave in found.waves} == {"done"}
     assert {node.outcome for node in found.nodes} == {"waiting"}
@@ -108,7 +108,7 @@ def test_only_nodes_that_the_rollout_means_are_counted(engine: Engine) -> None:
         session.commit()
         row = session.get(RolloutRow, "r1")
         assert row is not None
-        found = progress_of(session, row, RolloutSettings(absent_s=10.0), 0, NOW_NS)
+        found = progress_of(session, row, RolloutSettings(max_absence_s=10.0), 0, NOW_NS)
     assert sorted(node.node for node in found.nodes) == ["n1", "n2"]
 
 

@@ -63,7 +63,7 @@ def tables_of_page(app_problems: dict[str, str]) -> dict[str, Any]:
 
 def test_an_app_that_is_left_out_is_on_the_page_with_its_error() -> None:
     reason = "ZeroDivisionError: <b>router</b>"
-    row = {"id": "broken", "app": "broken", "state": "left out", "state_tone": "bad", "error": reason}
+    row = {"id": "broken", "app": "broken", "state": "not served", "state_tone": "bad", "error": reason}
     tables = tables_of_page({"broken": reason})
     assert tables["Apps with an error"] == [row]
     assert "Versions of pumps on nodes" in tables
@@ -76,6 +76,6 @@ def test_without_broken_apps_there_is_no_table_of_errors() -> None:
 def test_the_banner_names_an_app_that_is_left_out() -> None:
     problems = {"broken": "no module", "absent": "no table"}
     assert asyncio.run(cloud_problem(api_of(problems))).startswith(
-        "Left out because of an error: absent, broken."
+        "Apps not served because of an error: absent, broken."
     )
     assert asyncio.run(cloud_problem(api_of({}))) == ""

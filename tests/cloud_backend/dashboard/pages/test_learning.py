@@ -94,7 +94,7 @@ def test_a_count_with_more_pages_is_marked() -> None:
 
 
 def newest(pages: list[list[int]], wanted: int) -> tuple[list[Any], bool, int]:
-    """What `samples.newest` finds in an API with these pages, and how many of them it reads."""
+    """Result of `samples.newest` on an API with these pages, and the number of pages read."""
     requested: list[int] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

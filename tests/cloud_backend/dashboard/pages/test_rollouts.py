@@ -65,14 +65,14 @@ def progress(**changes: Any) -> dict[str, Any]:
             {"number": 2, "share": 1.0, "state": "waiting", "nodes": 4, "states": {"waiting": 4}},
         ],
         "states": {"confirmed": 1, "soaking": 1, "waiting": 4},
-        "deciding": {
+        "decision": {
             "nodes": 2,
             "adopted": 1,
             "failed": 0,
             "silent": 0,
             "waiting": 1,
             "pending": 0,
-            "sent_back": 0,
+            "withdrawn": 0,
             "failures_to_revert": 1,
             "deadline_ns": 100 * SECOND,
         },
@@ -104,26 +104,26 @@ def test_the_deciding_counts_are_in_the_tiles() -> None:
 
 
 def test_nodes_taken_back_by_an_operator_are_no_failures() -> None:
-    deciding = progress()["deciding"] | {"adopted": 1, "sent_back": 1, "waiting": 0}
-    confirmed, failed, _, undecided = waves.tiles(progress(deciding=deciding), now_ns=0)
+    decision = progress()["decision"] | {"adopted": 1, "withdrawn": 1, "waiting": 0}
+    confirmed, failed, _, undecided = waves.tiles(progress(decision=decision), now_ns=0)
     assert confirmed[:2] == ("1 of 2", "nodes of the waves so far; 1 taken back by an operator")
     assert (failed[0], undecided[1]) == ("0", "all nodes of this wave have answered")
-    deciding |= {"adopted": 0, "sent_back": 2}
+    decision |= {"adopted": 0, "withdrawn": 2}
     assert (
-        waves.tiles(progress(deciding=deciding), now_ns=0)[3][1]
+        waves.tiles(progress(decision=decision), now_ns=0)[3][1]
         == "all were taken back: halt or revert the rollout"
     )
-    row = waves.node_row(a_node(state="sent back", reason="operator", outcome="sent_back"))
-    assert (row["state"], row["reason"]) == ("sent back", "by an operator")
+    row = waves.node_row(a_node(state="withdrawn", reason="operator", outcome="withdrawn"))
+    assert (row["state"], row["reason"]) == ("withdrawn", "by an operator")
 
 
 def test_a_rollout_that_has_ended_decides_nothing() -> None:
     nodes = [a_node(state="waiting", outcome="silent")]
-    ended = progress(state="reverted", deciding=None, states={"confirmed": 1, "refused": 1}, nodes=nodes)
+    ended = progress(state="reverted", decision=None, states={"confirmed": 1, "refused": 1}, nodes=nodes)
     confirmed, failed, silent, _ = waves.tiles(ended, now_ns=0)
     assert confirmed == ("1 of 6", "not reverted yet", "warn")
     assert (failed[0], failed[2], silent[0]) == ("1", "bad", "1")
-    assert waves.tiles(progress(state="done", deciding=None), now_ns=0)[0][1] == "nodes of all waves"
+    assert waves.tiles(progress(state="done", decision=None), now_ns=0)[0][1] == "nodes of all waves"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_rollout_that_has_ended_decides_nothing() -> None:
             {"state": "reverted", "previous_version": "", "reason": "n1 failed"},
             "Reverted to the bundled model of each node: n1 failed.",
         ),
-        ({"state": "done", "wave": 1}, "All 2 waves are done."),
+        ({"state": "done", "wave": 1}, "Done in 2 waves."),
     ],
 )
 def test_a_rollout_in_one_sentence(changes: dict[str, Any], text: str) -> None:
@@ -229,7 +229,7 @@ def test_nodes_that_cannot_check_for_updates_are_named_with_the_reason() -> None
 
 
 def test_pending_nodes_are_counted_as_undecided() -> None:
-    deciding = progress()["deciding"] | {"waiting": 0, "pending": 1}
-    _, failed, silent, undecided = waves.tiles(progress(deciding=deciding), now_ns=60 * SECOND)
+    decision = progress()["decision"] | {"waiting": 0, "pending": 1}
+    _, failed, silent, undecided = waves.tiles(progress(decision=decision), now_ns=60 * SECOND)
     assert (failed[0], silent[0], undecided[0], undecided[2]) == ("0", "0", "1", "warn")
     assert "1 node pending" in undecided[1]

@@ -10,6 +10,7 @@ from apps.industrial.pages.machine_text import machine_href
 from cloud_backend.dashboard.layout.frame import Frame
 from cloud_backend.dashboard.pages import alerts, apps, data, fleet, settings
 from cloud_backend.dashboard.parts import enrolment_form, formatting, node_rows, node_service, node_timeline
+from common.app.cloud import CLOUD_NODE
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -89,10 +90,10 @@ def test_health_of_any_kind_makes_a_row() -> None:
 def test_a_source_that_ended_or_fails_is_shown() -> None:
     ended = {"source_state": "ended", "source_detail": "60 readings were usable"}
     row = fleet.node_row(a_node(health=ended))
-    assert (row["source"], row["source_tone"]) == ("virtual, source ended", "warn")
+    assert (row["source"], row["source_tone"]) == ("virtual, ended", "warn")
     assert node_rows.details_of(a_node(health=ended))["Source"] == "ended: 60 readings were usable"
     failed = fleet.node_row(a_node(virtual=False, health={"source_state": "failed"}))
-    assert (failed["source"], failed["source_tone"]) == ("real, source fails", "bad")
+    assert (failed["source"], failed["source_tone"]) == ("real, failed", "bad")
     assert (
         fleet.node_row(a_node(health={"source_state": ["x"], "source_detail": HOSTILE}))["source"]
         == "virtual"
@@ -291,3 +292,8 @@ def test_an_enrolment_names_the_addresses_it_needs() -> None:
     assert "own machine only" in enrolment_form.reach(local)
     public = {"cloud_url": "https://edge.example", "mqtt_host": "broker.example"}
     assert "broker.example" in enrolment_form.reach(public)
+
+
+def test_events_that_the_cloud_records_lead_to_no_page_of_a_node() -> None:
+    event = {**an_event(), "node": CLOUD_NODE, "acknowledged": None}
+    assert (alerts.alert_row(event)["node_href"], fleet.event_row(event)["node_href"]) == ("", "")

@@ -14,14 +14,14 @@ def volume(day: str, kind: str, events: int, size: int = 0) -> dict[str, Any]:
     return {"day": day, "type": kind, "events": events, "bytes": size}
 
 
-def test_latency_has_a_line_a_percentile_and_gaps_where_nothing_was_told() -> None:
+def test_latency_has_a_line_a_percentile_and_gaps_where_nothing_was_reported() -> None:
     points = [point(1_000_000_000, latency_p50_ms=0.22145, latency_p99_ms=6.5), point(2_000_000_000)]
     median, tail = charts.latency_over_time(points)["series"]
     assert median["data"] == [[1000, 0.221], [2000, None]]
     assert tail["data"] == [[1000, 6.5], [2000, None]]
 
 
-def test_an_empty_chart_says_so_and_takes_it_back() -> None:
+def test_an_empty_chart_is_marked_until_it_has_data() -> None:
     for empty, full in (
         (charts.backlog_over_time([]), charts.backlog_over_time([point(1, outbox_events=3)])),
         (charts.volume_by_day([], "events"), charts.volume_by_day([volume("2026-11-24", "a", 1)], "events")),

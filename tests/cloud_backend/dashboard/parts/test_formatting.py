@@ -93,6 +93,11 @@ def test_an_event_of_an_app_is_summarised_by_its_values() -> None:
     assert text == "run 48, rul cycles 30.9, sensors epr farB T50"
 
 
+def test_a_time_of_an_event_is_summarised_as_date_and_time() -> None:
+    data = {"raised_ns": 1_795_535_000_000_000_000, "ended_ns": -1, "seen_ns": "x"}
+    assert formatting.summary("ecg.alarm", data) == "raised 2026-11-24 15:43 UTC, ended ns -1, seen ns x"
+
+
 @pytest.mark.parametrize(
     "data",
     [

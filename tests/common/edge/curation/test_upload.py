@@ -51,7 +51,7 @@ def answering() -> Iterator[Callable[..., SampleUpload]]:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         return SampleUpload(Enrolment("n", "s", url, "127.0.0.1", 1, "p", "t", {}, ""), 100)
 

@@ -1,4 +1,4 @@
-"""What a node has decided can be read at the node: each event once, delivered or not, within a budget."""
+"""Event history on the node: each event once, delivered or not, within a budget."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_waits_and_what_was_delivered_is_there_in_order_and_once(keeping: K
     assert seqs(keeping.folder) == [(2, True), (3, True), (5, True)]
 
 
-def test_an_object_says_what_the_event_says(keeping: Keeping) -> None:
+def test_an_object_has_the_content_of_the_event(keeping: Keeping) -> None:
     keeping.commit(A)
     (kept,) = kept_events(keeping.folder)
     facts = kept.facts()
@@ -170,7 +170,7 @@ def test_a_disk_that_refuses_costs_the_history_and_nothing_else(keeping: Keeping
     assert seqs(keeping.folder) == [(1, False)]
 
 
-def test_where_no_node_is_that_is_said(tmp_path: Path) -> None:
+def test_where_no_node_is_that_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no node in"):
         list(kept_events(tmp_path))
     (tmp_path / "outbox.sqlite").write_bytes(b"not a database" * 100)

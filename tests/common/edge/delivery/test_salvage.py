@@ -60,7 +60,7 @@ def rows(outbox: Outbox) -> list[WireEvent]:
 
 
 def numbers(events: list[WireEvent]) -> list[int]:
-    """What the events that were saved say: a field that has nothing to do with their seq."""
+    """A field of the salvaged events that is independent of their seq."""
     return [msgspec.json.decode(event.data)["n"] for event in events if event.type != GAP_TYPE]
 
 

@@ -14,7 +14,7 @@ from common.config.node import UplinkSettings
 from common.edge.delivery.send_window import SAME_MARKS, Answer, SendWindow
 
 SETTINGS = UplinkSettings(
-    batch_events=8, in_flight_batches=4, ack_timeout_s=5.0, catch_up_events_per_s=100.0, reconnect_first_s=0.5
+    batch_events=8, in_flight_batches=4, ack_timeout_s=5.0, catch_up_events_per_s=100.0, reconnect_min_s=0.5
 )
 
 
@@ -61,7 +61,7 @@ def test_silence_sends_again_one_batch_at_a_time_until_there_is_progress() -> No
     assert send_all(sending, 32, 5.1) == [(9, 16), (17, 24), (25, 32)]
 
 
-def test_an_old_ack_changes_nothing_but_a_mark_that_stays_low_is_told() -> None:
+def test_an_old_ack_changes_nothing_but_a_mark_that_stays_low_is_reported() -> None:
     sending = window()
     send_all(sending, 40)
     sending.answered(32, 40, 0.1)
@@ -72,7 +72,7 @@ def test_an_old_ack_changes_nothing_but_a_mark_that_stays_low_is_told() -> None:
     answers = [sending.answered(5, 60, 0.3) for _ in range(SAME_MARKS)]
     assert answers == [Answer.NOTHING, Answer.NOTHING, Answer.CLOUD_LOST]
     assert send_all(sending, 60, 0.3)[0] == (33, 40), "goes on from what is kept"
-    assert sending.answered(5, 60, 0.4) is Answer.NOTHING, "told once"
+    assert sending.answered(5, 60, 0.4) is Answer.NOTHING, "reported once"
 
 
 def test_a_mark_above_everything_means_that_the_node_was_put_back() -> None:
@@ -81,7 +81,7 @@ def test_a_mark_above_everything_means_that_the_node_was_put_back() -> None:
 
 def test_a_refused_batch_shrinks_to_the_one_event_that_is_to_blame() -> None:
     sending = window()
-    tries = 0
+    attempts = 0
     poisoned = 5
     while True:
         for first, last in send_all(sending, 8):
@@ -91,11 +91,11 @@ def test_a_refused_batch_shrinks_to_the_one_event_that_is_to_blame() -> None:
             sending.answered(last, 8, 0.0)
         else:
             continue
-        tries += 1
+        attempts += 1
         if bad:
             break
     assert bad == poisoned
-    assert tries <= 5
+    assert attempts <= 5
     assert sending.acked == poisoned - 1
     assert sending.refused("unknown") == 0
 
@@ -134,7 +134,7 @@ def test_nothing_to_wait_for_is_an_endless_wait() -> None:
 
 @dataclass
 class Cloud:
-    """What the cloud does with batches, as the wire contract says."""
+    """The cloud's handling of batches under the wire contract."""
 
     mark: int = 0
     taken: list[int] = field(default_factory=list)
@@ -192,9 +192,9 @@ class Delivery(RuleBasedStateMachine):
         if self.down:
             kind, mark, name = self.down.pop(index % len(self.down))
             for _ in range(1 + doubled):
-                self.hear(kind, mark, name)
+                self.handle_ack(kind, mark, name)
 
-    def hear(self, kind: str, mark: int, name: str) -> None:
+    def handle_ack(self, kind: str, mark: int, name: str) -> None:
         if kind == "refused":
             self.gone |= {self.sending.refused(name)} - {0}
             return

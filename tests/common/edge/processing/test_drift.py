@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
+from common.app.edge import Reading
 from common.app.events import fields_of
 from common.bundle import DriftSpec
-from common.edge.processing.drift import DriftDetector
+from common.edge.processing.drift import DriftDetector, DriftWatch
 
 SPEC = DriftSpec(output="novelty", threshold=1.0, rate=0.01)
 
@@ -39,7 +43,7 @@ def test_exceedances_that_come_in_short_bursts_raise_nothing(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_new_regime_is_found_soon_and_told_once(seed: int) -> None:
+def test_a_new_regime_is_found_soon_and_reported_once(seed: int) -> None:
     detector = DriftDetector(SPEC)
     assert news_of(detector, readings(0.01, 1000, seed)) == []
     found = news_of(detector, readings(0.7, 1000, seed + 100))
@@ -58,3 +62,26 @@ def test_drift_ends_when_the_readings_are_known_again() -> None:
 
 def test_a_model_without_that_output_is_left_alone() -> None:
     assert DriftDetector(SPEC).update({"rul": np.ones(1)}) is None
+
+
+def test_readings_that_come_faster_than_the_interval_count_once_for_each_subject() -> None:
+    spec = DriftSpec(output="novelty", threshold=1.0, rate=0.01, interval_s=2.0)
+    adoption = SimpleNamespace(
+        manifest=SimpleNamespace(drift=spec, version="1"), outputs={"novelty": np.ones(1) * 2}
+    )
+    watch = DriftWatch(cast("Any", adoption))
+
+    def frames(seconds: range) -> list[str]:
+        """Frames of two cameras at 10 Hz; the subjects of the news."""
+        news = [
+            watch.watch(Reading(camera, round((second + tenth / 10) * 1e9), 0, np.zeros(1)))
+            for second in seconds
+            for tenth in range(10)
+            for camera in ("door", "aisle")
+        ]
+        return [event.subject for event in news if event is not None]
+
+    assert frames(range(12)) == []  # Six readings of each camera, though 240 frames.
+    assert len(frames(range(12, 20))) == 1
+    frames(range(5, 6))  # A clock that goes back ends no counting.
+    assert watch.drifting

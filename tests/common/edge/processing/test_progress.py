@@ -147,7 +147,7 @@ def _clean() -> Any:
 
 
 class Restarts(RuleBasedStateMachine):
-    """A node that is killed at will says what an uninterrupted one says, each once, in order."""
+    """A node killed at any point gives the events of an uninterrupted one, each once, in order."""
 
     spec: AppSpec | None = None
     model: Any = None

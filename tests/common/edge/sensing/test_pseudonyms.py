@@ -1,4 +1,4 @@
-"""Who is meant stays on the node of an app whose subjects are persons."""
+"""Pseudonyms: identities stay on the node of an app whose subjects are persons."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def run(folder: Path, spec: AppSpec) -> list[WireEvent]:
         return [decode_event(row.body) for row in outbox.pending(0, 10**6, 10**9)]
 
 
-def test_no_name_leaves_the_node_in_whatever_it_tells(tmp_path: Path) -> None:
+def test_no_name_leaves_the_node_in_an_event(tmp_path: Path) -> None:
     spec = replace(make_app(tmp_path / "starter"), pseudonyms=True, virtual=f"{__name__}:open_ward")
     events = run(tmp_path / "data", spec)
-    told = b"".join(bytes(event.data) + event.subject.encode() for event in events)
+    reported = b"".join(bytes(event.data) + event.subject.encode() for event in events)
     for problem in (b'"unusable"', b'"clock"', b'"source"'):
-        assert problem in told, "the test's readings are not as bad as it thinks"
+        assert problem in reported, "the test's readings are not as bad as it thinks"
     kept = b"".join(p.read_bytes() for p in (tmp_path / "data").rglob("*") if p.is_file())
-    for found in (told, kept):
+    for found in (reported, kept):
         assert b"Lovelace" not in found
     (subject,) = {event.subject for event in events if event.type == "sums.value"}
     assert subject == pseudonym(keep_secret(tmp_path / "data"), NAME)
@@ -102,7 +102,7 @@ def test_the_secret_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> 
     assert keep_secret(other) != secret
 
 
-def test_a_damaged_secret_is_told_and_not_replaced(tmp_path: Path) -> None:
+def test_a_damaged_secret_is_reported_and_not_replaced(tmp_path: Path) -> None:
     (tmp_path / SECRET_FILE).write_bytes(b"short")
     with pytest.raises(ConfigError, match="5 bytes"):
         keep_secret(tmp_path)

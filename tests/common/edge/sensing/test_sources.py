@@ -9,7 +9,8 @@ import pytest
 
 from apps.industrial.app import SPEC
 from common.app.edge import Reading
-from common.edge.sensing.sources import ReadingQueue, open_source, parse_uri
+from common.edge.processing.reading_queue import ReadingQueue
+from common.edge.sensing.sources import open_source, parse_uri
 from common.errors import SourceError
 from tests.waiting import PATIENCE_S
 

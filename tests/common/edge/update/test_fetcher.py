@@ -100,15 +100,15 @@ def test_a_download_cut_at_any_byte_starts_again_where_the_server_knows_no_range
 def test_what_a_killed_process_left_is_continued(server, fetch, tmp_path, cut):
     digest = TargetFile.from_data(NAME, CONTENT, ["sha256"]).hashes["sha256"]
     (tmp_path / "slot" / f".{NAME}.{digest[:16]}.partial").write_bytes(CONTENT[:cut])
-    asked: list[str | None] = []
+    ranges: list[str | None] = []
 
     def answer(request: Any, content: bytes) -> None:
-        asked.append(request.headers.get("Range"))
+        ranges.append(request.headers.get("Range"))
         server.send(request, content)
 
     server.answers[NAME] = answer
     assert_whole(fetch())
-    assert asked == [f"bytes={cut}-" if cut else None]
+    assert ranges == [f"bytes={cut}-" if cut else None]
 
 
 def test_a_whole_partial_file_needs_no_request(server, fetch, tmp_path):
@@ -119,18 +119,18 @@ def test_a_whole_partial_file_needs_no_request(server, fetch, tmp_path):
 
 
 @pytest.mark.parametrize("length", [1, 1500, 3000, 3001, 9000])
-def test_a_partial_file_of_something_else_is_fetched_anew(server, fetch, tmp_path, length):
+def test_a_partial_file_of_something_else_is_fetched_again(server, fetch, tmp_path, length):
     digest = TargetFile.from_data(NAME, CONTENT, ["sha256"]).hashes["sha256"]
     (tmp_path / "slot" / f".{NAME}.{digest[:16]}.partial").write_bytes(b"x" * length)
     assert_whole(fetch())
 
 
-def test_many_cuts_within_one_look(server, fetch):
+def test_many_cuts_within_one_check(server, fetch):
     server.answers[NAME] = cut_at(*[500] * (ATTEMPTS - 1), server=server)
     assert_whole(fetch())
 
 
-def test_no_progress_ends_the_look(server, fetch):
+def test_no_progress_ends_the_check(server, fetch):
     server.answers[NAME] = cut_at(*[0] * 50, server=server)
     with pytest.raises(DownloadError):
         fetch()

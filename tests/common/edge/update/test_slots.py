@@ -129,10 +129,12 @@ def test_crashes_between_kills_are_counted(tmp_path, starter, slots):
 def test_attempts_that_were_killed_from_outside_are_tried_again(tmp_path, starter, slots):
     slots.try_order(order())
     for _ in range(6):
-        open_slots(tmp_path, starter, killed=True).try_order(order())
+        again = open_slots(tmp_path, starter, killed=True)
+        again.try_order(order())
+        assert again.state.attempts == 1
 
 
-def test_new_keys_of_the_app_start_the_serials_anew(slots):
+def test_new_keys_of_the_app_start_the_serials_again(slots):
     old, new = Floors(1, 5, 5, "t", "old keys"), Floors(1, 6, 6, "t", "new keys")
     slots.change(lambda state: state.saw(old, 2**53))
     slots.change(lambda state: state.without("v2", 2**53))
@@ -274,5 +276,5 @@ def test_state_stays_bounded_and_always_has_a_way_back_in_the_soak(steps):
 def test_both_slots_hold_whole_bundles_after_a_reversal(tmp_path, starter, slots):
     switch(slots)
     slots.change(lambda state: state.reverted("failures", "", 7))
-    for slot in "ab":
-        open_bundle(tmp_path / "slots" / slot, app=APP)
+    bundles = [open_bundle(tmp_path / "slots" / slot, app=APP) for slot in "ab"]
+    assert {bundle.version for bundle in bundles} == {"starter-1", "v2"}

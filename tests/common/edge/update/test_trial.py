@@ -8,7 +8,8 @@ import pytest
 
 from common.bundle import DriftSpec, Limits, Lineage, Manifest, TensorSpec
 from common.config.node import OtaSettings
-from common.edge.update.trial import WINDOW, Outcome, Trial, output_bounds
+from common.edge.inference.instance import Outcome
+from common.edge.update.trial import WINDOW, Trial, output_bounds
 from common.errors import BundleIncompatible
 
 DRIFT = DriftSpec(output="novelty", threshold=1.0, rate=0.01)
@@ -89,7 +90,7 @@ def test_failures_close_together_are_too_many_even_after_a_long_good_time():
     assert judged.verdict().reason == "failures"
 
 
-def test_readings_on_which_both_fail_say_nothing():
+def test_readings_on_which_both_fail_do_not_count():
     judged = trial()
     for index in range(50):
         both = index % 2
@@ -130,7 +131,7 @@ def test_disagreement_on_novel_readings_is_what_learning_is_for():
     assert "on 50 of 50" in judged.verdict().detail
 
 
-def test_in_drift_agreement_is_not_asked_but_a_stuck_output_still_tells():
+def test_in_drift_agreement_is_not_required_but_a_stuck_output_still_counts():
     lost, stuck = trial(), trial()
     lost.familiar = stuck.familiar = False
     for index in range(40):
@@ -148,7 +149,7 @@ def test_a_candidate_cannot_call_a_reading_novel_to_hide_behind_it():
     assert judged.verdict().reason == "disagreement"
 
 
-def test_with_only_novel_readings_the_verdict_says_that_agreement_was_not_judged():
+def test_with_only_novel_readings_the_verdict_notes_that_agreement_was_not_judged():
     judged = trial()
     for index in range(30):
         judged.add(ran(wave(index) + 90), ran(wave(index), novelty=3.0))

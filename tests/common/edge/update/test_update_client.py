@@ -28,7 +28,7 @@ def publish(site: UpdateSite, **facts: Any) -> None:
 
 
 def refusal(node: NodeKit) -> str:
-    (event,) = node.told("refused")
+    (event,) = node.reports("refused")
     assert node.version() == "starter-1"
     return str(event["reason"])
 
@@ -58,7 +58,7 @@ def test_a_node_outside_of_the_waves_runs_the_base_version(node, site):
     assert node.version() == "v1"
 
 
-def test_a_look_without_news_is_two_small_requests(node, site):
+def test_a_check_without_news_is_two_small_requests(node, site):
     site.publish("v2")
     node.look()
     node.feed(20)
@@ -78,18 +78,18 @@ def test_files_that_are_there_already_are_not_fetched_again(node, site):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
-def test_a_download_cut_in_one_look_goes_on_in_the_next(node, site, name):
+def test_a_download_cut_in_one_check_continues_in_the_next(node, site, name):
     site.publish("v2")
     site.server.answers[name] = lambda request, content: site.server.send(
         request, content, cut=max(1, len(content) // 3) if "Range" not in request.headers else 0
     )
     node.look()
-    assert node.told("refused") == []
+    assert node.reports("refused") == []
     assert node.version() == "starter-1"
-    asked: list[str | None] = []
+    ranges: list[str | None] = []
 
     def honest(request: Any, content: bytes) -> None:
-        asked.append(request.headers.get("Range"))
+        ranges.append(request.headers.get("Range"))
         site.server.send(request, content)
 
     site.server.answers[name] = honest
@@ -97,7 +97,7 @@ def test_a_download_cut_in_one_look_goes_on_in_the_next(node, site, name):
     again.look()
     again.feed(20)
     assert again.version() == "v2"
-    assert [bool(range) for range in asked] == [True]
+    assert [bool(each) for each in ranges] == [True]
 
 
 def test_a_bundle_that_nobody_signed_is_missing(node, site):
@@ -168,7 +168,7 @@ def test_a_version_that_leaves_its_folder_is_malformed(node, site):
     assert refusal(node) == "malformed"
 
 
-def test_a_full_disk_is_said(node, site, monkeypatch):
+def test_a_full_disk_is_reported(node, site, monkeypatch):
     site.publish("v2")
     usage = shutil.disk_usage(site.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
@@ -212,7 +212,7 @@ def test_space_that_events_may_need_is_not_taken(tmp_path, site, monkeypatch, ve
     before = size_of(slots)
     free_space(monkeypatch, node.folder, outbox.room_bytes + RESERVE_BYTES)
     node.look()
-    assert node.told("refused")[-1]["reason"] == "no_space"
+    assert node.reports("refused")[-1]["reason"] == "no_space"
     assert node.update_client.facts()["problem"] == "no_space"
     assert "outbox.budget_bytes" in node.update_client.facts()["detail"]
     assert size_of(slots) - before < 20_000, "at most the manifest"
@@ -223,7 +223,7 @@ def test_space_that_events_may_need_is_not_taken(tmp_path, site, monkeypatch, ve
     outbox.close()
 
 
-def test_space_is_looked_at_before_every_file(node, site, monkeypatch):
+def test_space_is_checked_before_every_file(node, site, monkeypatch):
     site.publish("v2")
     free_space(monkeypatch, node.folder, RESERVE_BYTES + 10_000_000)
 
@@ -237,7 +237,7 @@ def test_space_is_looked_at_before_every_file(node, site, monkeypatch):
     assert not [path for path in site.server.requests if path.endswith("model.onnx")]
 
 
-def test_a_document_that_vanished_is_said(node, site):
+def test_a_document_that_vanished_is_reported(node, site):
     publish(site)
     node.look()
     role = site.repository.metadata_set.role(APP).signed
@@ -247,7 +247,7 @@ def test_a_document_that_vanished_is_said(node, site):
     assert refusal(node) == "missing"
 
 
-def test_damaged_local_metadata_is_fetched_anew(node, site):
+def test_damaged_local_metadata_is_fetched_again(node, site):
     site.publish("v2")
     node.look()
     node.feed(20)
@@ -262,20 +262,20 @@ def test_damaged_local_metadata_is_fetched_anew(node, site):
     assert not (node.folder / "tuf" / "metadata" / "tmpabc").exists()
 
 
-def test_the_same_refusal_is_told_again_after_an_hour(node, site, monkeypatch):
+def test_the_same_refusal_is_reported_again_after_an_hour(node, site, monkeypatch):
     site.publish("v2")
     shutil.rmtree(site.repository.targets / APP / "bundles" / "v2")
     for _ in range(3):
         node.look()
-    assert len(node.told("refused")) == 1
+    assert len(node.reports("refused")) == 1
     later = time.monotonic() + REPEAT_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     node.look()
-    assert len(node.told("refused")) == 2
+    assert len(node.reports("refused")) == 2
 
 
-def test_the_thread_looks_at_once_when_told_and_stops_at_once(tmp_path, site):
-    slow = msgspec.structs.replace(QUICK, poll_s=3600.0)
+def test_the_thread_checks_at_once_on_request_and_stops_at_once(tmp_path, site):
+    slow = msgspec.structs.replace(QUICK, poll_interval_s=3600.0)
     node = NodeKit(tmp_path / "node", site, settings=slow)
     stop, check_now = threading.Event(), threading.Event()
     thread = threading.Thread(target=node.update_client.run, args=(stop, check_now))

@@ -23,7 +23,7 @@ from tests.apps.ecg.hospital import Hospital
 from tests.apps.ecg.received import ANN, BOB, a_day, at, rates, rhythm, strip
 
 NEXT_WEEK_NS = at(7 * 86400)
-sqlite = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+sqlite = pytest.mark.parametrize("migrated_store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_an_hour_waits_until_it_is_over_and_a_day_until_its_hours_are_taken(
 
 def test_settings_that_would_give_the_token_away_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def context(**settings: str) -> CloudContext:
-        return CloudContext(lambda **_: nullcontext(Session()), settings, lambda: 0)
+        return CloudContext(lambda **_: nullcontext(Session()), settings, lambda: 0, lambda *_: None)
 
     def tasks(url: str) -> Any:
         return export_tasks(context(fhir_export_url=url))

@@ -1,9 +1,10 @@
-"""Parameters of a search result: its order, totals, and included resources."""
+"""The order of a search result, in pages of any size, while new resources arrive."""
 
 from __future__ import annotations
 
 import base64
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,67 +20,35 @@ from sqlalchemy import Engine
 from sqlmodel import Session, SQLModel
 from starlette.testclient import TestClient
 
-from apps.ecg.cloud.fhir import include, paging
+from apps.ecg.cloud.fhir import paging
 from apps.ecg.cloud.projection import EcgCloud
 from cloud_backend.store.engine import open_store, sqlite_url
 from common.app.cloud import ReceivedEvent
-from tests.apps.ecg.cloud.fhir.test_api import fhir, ids, issue, make_api, sqlite
+from tests.apps.ecg.cloud.fhir.clients import ids, issue, make_api, sqlite
+from tests.apps.ecg.cloud.fhir.results import (
+    NO_BEATS,
+    ORDERS,
+    PATIENTS,
+    event_of,
+    is_sorted,
+    names,
+    of_all_kinds,
+    of_mode,
+    pages,
+    walk,
+)
 from tests.apps.ecg.conftest import Project
-from tests.apps.ecg.received import ANN, BOB, a_day, at, hrv, intervals, rates, received, rhythm, strip
-
-__all__ = ["fhir"]
-PATIENTS = ("p", "p-a", "P-b", "p0")
-"""As ids sort otherwise than patients do, and in a language otherwise than in bytes."""
-SORTS = {
-    "Patient": ("", "_id", "-_id"),
-    "Device": ("", "_id", "-_id"),
-    "Observation": ("", "_id", "-_id", "date", "-date"),
-    "DiagnosticReport": ("", "_id", "-_id", "date", "-date"),
-    "Provenance": ("", "_id", "-_id"),
-}
-ORDERS = [(type_, sort) for type_, sorts in SORTS.items() for sort in sorts]
-NO_BEATS = {"N": 0}
-
-
-def pages(fhir: TestClient, path: str) -> Iterator[dict[str, Any]]:
-    """Bundles of a search, by the links from one to the next."""
-    for _ in range(1000):
-        bundle = fhir.get(path).raise_for_status().json()
-        yield bundle
-        links = {link["relation"]: link["url"] for link in bundle["link"]}
-        if "next" not in links:
-            return
-        path = "{0.path}?{0.query}".format(urlsplit(links["next"]))
-    raise AssertionError("the pages do not end")
-
-
-def of_mode(bundle: dict[str, Any], mode: str) -> list[dict[str, Any]]:
-    return [each["resource"] for each in bundle.get("entry", []) if each["search"]["mode"] == mode]
-
-
-def walk(fhir: TestClient, path: str) -> list[dict[str, Any]]:
-    return [resource for bundle in pages(fhir, path) for resource in of_mode(bundle, "match")]
-
-
-def names(resources: Sequence[dict[str, Any]]) -> list[str]:
-    return [f"{each['resourceType']}/{each['id']}" for each in resources]
-
-
-def sort_key(resource: dict[str, Any], sort: str) -> Any:
-    return resource["id"] if sort.endswith("_id") else resource["effectivePeriod"]["start"]
-
-
-def is_sorted(resources: Sequence[dict[str, Any]], sort: str) -> bool:
-    keys = [sort_key(each, sort) for each in resources]
-    return keys == sorted(keys, reverse=sort.startswith("-"))
+from tests.apps.ecg.received import ANN, BOB, a_day, at, intervals, rates, received, rhythm
 
 
 @contextmanager
-def a_cloud() -> Iterator[tuple[TestClient, Project]]:
-    """A cloud of its own, for what is tried many times in a test."""
+def a_cloud(migrated: Path) -> Iterator[tuple[TestClient, Project]]:
+    """A cloud of its own for each example of a test: a copy of the ``migrated`` store."""
     cloud = EcgCloud()
     with tempfile.TemporaryDirectory() as folder:
-        engine = open_store(sqlite_url(Path(folder) / "store.sqlite"))
+        path = Path(folder) / "store.sqlite"
+        shutil.copyfile(migrated, path)
+        engine = open_store(sqlite_url(path))
         SQLModel.metadata.create_all(
             engine, tables=[SQLModel.metadata.tables[str(table.__tablename__)] for table in cloud.tables()]
         )
@@ -92,36 +61,6 @@ def a_cloud() -> Iterator[tuple[TestClient, Project]]:
         with TestClient(make_api(engine), headers={"Authorization": "Bearer right"}) as client:
             yield client, project
         engine.dispose()
-
-
-def event_of(kind: str, patient: str, half_hour: int) -> ReceivedEvent:
-    began = 1800.0 * half_hour
-    more: dict[str, Any] = {
-        "patient": patient,
-        "node": f"bed-{half_hour % 4}",
-        "version": f"v{half_hour % 3}",
-    }
-    made = {
-        "rates": lambda: rates(began, **more),
-        "silent rates": lambda: rates(began, None, beats=NO_BEATS, good=0.0, **more),
-        "hrv": lambda: hrv(began, **more),
-        "intervals": lambda: intervals(began, **more),
-        "no intervals": lambda: intervals(began, None, beats=0, **more),
-        "AF": lambda: rhythm(began, began + 5000, **more),
-        "VT": lambda: rhythm(began, began + 60, "VT", **more),
-        "sinus": lambda: rhythm(began, None, "sinus", **more),
-        "strip": lambda: strip(began, **more),
-    }
-    return made[kind]()
-
-
-def of_all_kinds() -> list[ReceivedEvent]:
-    kinds = ("rates", "silent rates", "hrv", "intervals", "AF", "VT", "strip")
-    return [
-        event_of(kind, patient, 5 * number + index)
-        for index, patient in enumerate(PATIENTS)
-        for number, kind in enumerate(kinds * 2)
-    ]
 
 
 EVENTS = st.lists(
@@ -137,9 +76,7 @@ EVENTS = st.lists(
 )
 
 
-# ------------------------------------------------------------------------------------------- order
-
-
+@pytest.mark.slow
 @given(
     before=EVENTS,
     later=EVENTS,
@@ -148,10 +85,14 @@ EVENTS = st.lists(
 )
 @settings(max_examples=40, phases=[Phase.reuse, Phase.generate])  # to shrink takes minutes
 def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
-    before: list[ReceivedEvent], later: list[ReceivedEvent], order: tuple[str, str], count: int
+    migrated_sqlite: Path,
+    before: list[ReceivedEvent],
+    later: list[ReceivedEvent],
+    order: tuple[str, str],
+    count: int,
 ) -> None:
     type_, sort = order
-    with a_cloud() as (fhir, project):
+    with a_cloud(migrated_sqlite) as (fhir, project):
         project(before)
         there = {each["id"] for each in walk(fhir, f"/fhir/{type_}?_count=200")}
         found: list[dict[str, Any]] = []
@@ -168,6 +109,7 @@ def test_pages_in_any_order_hold_each_resource_once_while_new_ones_arrive(
         assert not sort or is_sorted(found, sort)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("type_", "sort"), ORDERS)
 def test_every_order_is_the_same_in_pages_of_any_size(
     fhir: TestClient, project: Project, type_: str, sort: str
@@ -185,7 +127,8 @@ def test_every_order_is_the_same_in_pages_of_any_size(
     assert names(of_ids) == names(whole[:90]) or not sort
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("migrated_store", ["postgresql"], indirect=True)
 def test_a_database_that_sorts_as_a_language_does_keeps_the_order(
     fhir: TestClient, project: Project, engine: Engine, cloud_app: EcgCloud
 ) -> None:
@@ -216,8 +159,8 @@ def test_by_date_the_patients_are_mixed(fhir: TestClient, project: Project) -> N
 def test_hours_without_a_rate_do_not_hide_those_before(fhir: TestClient, project: Project) -> None:
     silent = [rates(3600.0 * hour, None, beats=NO_BEATS, good=0.0) for hour in range(2, 60)]
     project([rates(10), rates(3610), intervals(20), *silent])
-    for type_, code, least in (("Observation", "8867-4", 2), ("Observation", "8625-6", 1)):
-        assert len(walk(fhir, f"/fhir/{type_}?code={code}&_count=1")) == least
+    for type_, code, expected in (("Observation", "8867-4", 2), ("Observation", "8625-6", 1)):
+        assert len(walk(fhir, f"/fhir/{type_}?code={code}&_count=1")) == expected
     hours = [each for each in walk(fhir, "/fhir/Provenance?_count=1") if ".made-hour." in each["id"]]
     assert len(hours) == 2
 
@@ -303,164 +246,6 @@ def test_a_page_that_never_was_breaks_nothing(
     there_might_be = len(key) == 3 and -1 <= key[1] < 2**62
     answer = fhir.get(f"/fhir/Observation?_page={page}&{sort}")
     assert answer.status_code == (200 if there_might_be else 400)
-
-
-# ------------------------------------------------------------------------------------------ totals
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "Patient?",
-        "Device?",
-        "Observation?",
-        "DiagnosticReport?",
-        "Provenance?",
-        "Observation?date=2026-11-16",
-        "Observation?date=gt2026-11-16T00:30:00Z",
-        "Observation?date=lt2026-11-16T01:00:00Z",
-        "Observation?code=8884-9,8867-4",
-        "Observation?code=nothing",
-        f"Observation?patient={ANN}",
-        "Observation?patient=p-nobody",
-        f"DiagnosticReport?patient={ANN}&date=ge2026-11-17",
-        f"Observation?_id={ANN}.hr.{at(0)},{ANN}.hr.{at(3600)},{ANN}.hr.5",
-        f"Provenance?target=Observation/{ANN}.hr.{at(0)},DiagnosticReport/{ANN}.day.{at(0)}",
-    ],
-)
-def test_a_total_is_how_many_match_on_all_pages(fhir: TestClient, project: Project, query: str) -> None:
-    project([*a_day(), *a_day(BOB), rhythm(5000, label="VT"), rates(200_000, None, beats=NO_BEATS, good=0.0)])
-    whole = len(walk(fhir, f"/fhir/{query}&_count=200"))
-    for total in ("accurate", "estimate"):
-        for bundle in pages(fhir, f"/fhir/{query}&_total={total}&_count=30"):
-            assert bundle["total"] == whole
-    assert "total" not in fhir.get(f"/fhir/{query}&_total=none").json()
-    for counted in ("_summary=count", "_count=0", "_summary=count&_total=none"):
-        bundle = fhir.get(f"/fhir/{query}&{counted}").json()
-        assert (bundle["type"], bundle["total"], bundle.get("entry")) == ("searchset", whole, None)
-        assert [link["relation"] for link in bundle["link"]] == ["self"]
-
-
-@sqlite
-def test_a_total_is_included_by_default_where_it_costs_nothing(fhir: TestClient, project: Project) -> None:
-    project([*a_day(), *a_day(BOB)])
-    assert fhir.get("/fhir/Patient?_count=1").json()["total"] == 2
-    assert fhir.get("/fhir/Device?_count=1").json()["total"] == 2
-    assert fhir.get(f"/fhir/Observation?_id={ANN}.hr.{at(0)}").json()["total"] == 1
-    assert "total" not in fhir.get("/fhir/Observation").json()
-    summary = fhir.get("/fhir/Patient?_summary=text").json()
-    assert "_summary" in of_mode(summary, "outcome")[0]["issue"][0]["diagnostics"]
-    assert len(ids(fhir.get("/fhir/Patient?_summary=false").json())) == 2
-
-
-@sqlite
-def test_what_is_too_much_to_count_is_not_counted(
-    fhir: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(paging, "TOTAL_DAYS_SUMMED", 3)
-    project([*a_day(), rates(20 * 86400)])
-    bundle = fhir.get("/fhir/Observation?_total=accurate&_count=3").json()
-    assert "total" not in bundle
-    assert len(of_mode(bundle, "match")) == 3
-    assert of_mode(bundle, "outcome")[0]["issue"][0]["code"] == "too-costly"
-    refused = fhir.get("/fhir/Observation?_summary=count")
-    assert refused.status_code == 400
-    assert "restrict patients or dates" in issue(refused)[1]
-    assert fhir.get("/fhir/Observation?_summary=count&date=2026-11-16").json()["total"] == 39
-    assert fhir.get("/fhir/DiagnosticReport?_summary=count").json()["total"] == 2
-
-
-# -------------------------------------------------------------------------------- what comes along
-
-
-def test_what_is_referred_to_comes_along_once_a_page(fhir: TestClient, project: Project) -> None:
-    project([*a_day(), *a_day(BOB)])
-    for bundle in pages(
-        fhir, "/fhir/Observation?_include=Observation:subject&_include=Observation:device&_count=5"
-    ):
-        matches, brought = of_mode(bundle, "match"), names(of_mode(bundle, "include"))
-        referred = {each[name]["reference"] for each in matches for name in ("subject", "device")}
-        assert len(matches) <= 5
-        assert sorted(brought) == sorted(referred)
-    report = fhir.get(
-        f"/fhir/DiagnosticReport?patient={ANN}&_include=DiagnosticReport:result&_total=accurate"
-    ).json()
-    (match,) = of_mode(report, "match")
-    assert report["total"] == 1
-    results = [each["reference"] for each in match["result"]]
-    assert sorted(names(of_mode(report, "include"))) == sorted(results)
-    assert len(results) > 30
-    of_mode_and_place = {each["fullUrl"].partition("/fhir/")[2]: each for each in report["entry"]}
-    assert set(of_mode_and_place) == {*results, f"DiagnosticReport/{match['id']}"}
-
-
-@sqlite
-def test_included_resources_are_those_that_are_read(fhir: TestClient, project: Project) -> None:
-    project(a_day())
-    bundle = fhir.get("/fhir/Provenance?_include=*").json()
-    brought = of_mode(bundle, "include")
-    assert {each["resourceType"] for each in brought} == {"Observation", "DiagnosticReport", "Device"}
-    for each in brought:
-        assert fhir.get(f"/fhir/{each['resourceType']}/{each['id']}").json() == each
-    some = fhir.get("/fhir/Provenance?_include=Provenance:target:DiagnosticReport").json()
-    assert names(of_mode(some, "include")) == [f"DiagnosticReport/{ANN}.day.{at(0)}"]
-
-
-@sqlite
-def test_provenances_come_along_with_what_they_are_about(
-    fhir: TestClient, client: TestClient, project: Project
-) -> None:
-    project([*a_day(), rhythm(4000, label="VT")])
-    client.post(f"/strips/{ANN}.{at(635)}/review", json={"verdict": "confirmed"})
-
-    def makers(query: str) -> set[str]:
-        bundle = fhir.get(f"/fhir/{query}&_revinclude=Provenance:target").json()
-        found = names(of_mode(bundle, "include"))
-        assert len(found) == len(set(found))
-        return {each.removeprefix(f"Provenance/{ANN}.") for each in found}
-
-    assert makers("Observation?code=131328") == {f"made-hour.{at(0)}", f"review.{at(635)}"}
-    assert makers("Observation?code=8867-4") == {f"made-hour.{at(0)}", f"made-hour.{at(3600)}"}
-    assert makers("DiagnosticReport?") == {f"made-day.{at(0)}"}
-    going_on = f"{ANN}.rhy-VT.{at(4000)}"
-    assert makers(f"Observation?_id={going_on}") == set()
-    assert ids(fhir.get(f"/fhir/Provenance?target=Observation/{going_on}").json()) == []
-
-
-@sqlite
-def test_a_page_ends_early_for_what_comes_along(
-    fhir: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(include, "INCLUDED_A_PAGE", 40)
-    project([rates(3600 * hour + 10) for hour in range(24 * 5)])
-    found = []
-    for bundle in pages(fhir, "/fhir/DiagnosticReport?_include=DiagnosticReport:result&_sort=date"):
-        (match,) = of_mode(bundle, "match")
-        assert len(of_mode(bundle, "include")) == len(match["result"]) == 49
-        found.append(match["id"])
-    assert found == [f"{ANN}.day.{at(86400 * day)}" for day in range(5)]
-
-
-@sqlite
-def test_all_that_the_server_states_is_answered(fhir: TestClient, project: Project) -> None:
-    project(a_day())
-    rest = fhir.get("/fhir/metadata").json()["rest"][0]
-    assert {each["name"] for each in rest["searchParam"]} == {"_count", "_total", "_sort", "_summary"}
-    stated = {each["type"]: each for each in rest["resource"]}
-    assert stated["Observation"]["searchInclude"] == [
-        "Observation:subject",
-        "Observation:patient",
-        "Observation:device",
-    ]
-    assert stated["DiagnosticReport"]["searchRevInclude"] == ["Provenance:target"]
-    for type_, each in stated.items():
-        for name, parameter in (("searchInclude", "_include"), ("searchRevInclude", "_revinclude")):
-            for value in each.get(name, []):
-                bundle = fhir.get(f"/fhir/{type_}?{parameter}={value}").raise_for_status().json()
-                assert of_mode(bundle, "include"), value
-        for sort in SORTS[type_][1:]:
-            assert sort in each["documentation"]
-            assert fhir.get(f"/fhir/{type_}?_sort={sort}").status_code == 200
 
 
 @sqlite

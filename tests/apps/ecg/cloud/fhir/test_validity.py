@@ -16,12 +16,11 @@ from starlette.testclient import TestClient
 from apps.ecg.cloud.fhir import bundles
 from apps.ecg.cloud.fhir.api import error
 from apps.ecg.cloud.fhir.transactions import bundles_of, contents_of
-from tests.apps.ecg.cloud.fhir.test_api import fhir, sqlite
+from tests.apps.ecg.cloud.fhir.clients import sqlite
 from tests.apps.ecg.conftest import Project
 from tests.apps.ecg.received import ANN, a_day, at, hrv, received, rhythm, strip
 from tests.waiting import PATIENCE_S
 
-__all__ = ["fhir"]
 PACKAGE = "fhir@4.12.0"
 SCRIPT = """
 const { Fhir } = require("fhir");

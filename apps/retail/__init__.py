@@ -1,0 +1,1 @@
+"""The retail app: visitors counted by cameras."""

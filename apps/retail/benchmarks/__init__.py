@@ -1,0 +1,1 @@
+"""The figures of the retail app's README."""

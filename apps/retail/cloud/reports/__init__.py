@@ -1,0 +1,1 @@
+"""Reports of a store or of the chain: rows, files, mail, and their schedule."""

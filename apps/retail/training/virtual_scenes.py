@@ -1,0 +1,127 @@
+"""Virtual scenes with exact truth: for judging the counting, and frames to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.retail.domain import CameraLayout
+from apps.retail.training.counting import Counter, TrueCrossing
+from apps.retail.training.judged import Judged
+from apps.retail.virtual.cameras import SCENES, layout_of
+from common.app.edge import Reading
+from common.training.detector.evaluation import Truth
+from hardware.virtual_camera.source import VirtualCamera, read_options
+from hardware.virtual_camera.world import WorldFrame
+
+FRAMES_PER_S = 10
+MIN_VISIBILITY = 0.3
+"""Share of a person that must be seen for a box to be learnt or judged."""
+WORLD_BEGIN_NS = 1_750_000_000 * 10**9
+LIGHTS = ("day", "fog", "night")
+SIZE, SMALL_SIZE = "640x480", "416x312"
+"""Size of the pictures, and where time is short that of the network's input."""
+Picture = tuple[NDArray[np.uint8], Truth]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualScene:
+    """A scene to judge by: its name, and the parameters of its virtual camera."""
+
+    name: str
+    scene: str
+    parameters: tuple[tuple[str, str], ...]
+
+    def open(self) -> VirtualCamera:
+        """The camera; a new one begins at frame 0."""
+        return VirtualCamera(read_options(self.scene, dict(self.parameters) | {"fps": str(FRAMES_PER_S)}))
+
+
+JUDGED = (
+    ("sparse", "doorway", "sparse", 9000),
+    ("busy", "doorway", "busy", 9001),
+    ("crowded", "doorway", "crowded", 9002),
+    ("busy_oblique", "entrance", "busy", 9001),
+)
+"""Name, scene, people and seed of the judged scenes."""
+
+
+def judged_scenes(duration_s: int, size: str = SIZE) -> tuple[VirtualScene, ...]:
+    """Entrances seen by a camera that is hung for counting, from sparse to crowded, and a busy one by one
+    that looks along the floor; each a third of the time in each of `LIGHTS`."""
+    third = duration_s // 3
+    light = f"fog:{third}-{2 * third},night:{2 * third}-{3 * third}"
+    return tuple(
+        VirtualScene(name, scene, (("seed", str(seed)), ("people", people), ("light", light), ("size", size)))
+        for name, scene, people, seed in JUDGED
+    )
+
+
+def layout_of_scene(camera: VirtualCamera) -> CameraLayout:
+    """Lines and zones of the camera's scene."""
+    return layout_of(camera.scene, camera.camera)
+
+
+def readings_of(camera: VirtualCamera, frames: int, truth: list[TrueCrossing]) -> Iterator[Reading]:
+    """The first frames of a virtual camera as readings; the crossings since the first are added to
+    ``truth``."""
+    step_ns = 10**9 // FRAMES_PER_S
+    for frame in range(frames):
+        shot = camera.shot(frame)
+        if frame:
+            truth += [each for each in crossings_in(shot.world) if each.time_s > 0]
+        if shot.image.size:
+            yield Reading("camera", WORLD_BEGIN_NS + frame * step_ns, frame, shot.image)
+
+
+def judge_scene(counter: Counter, scene: VirtualScene, duration_s: float) -> Judged:
+    """Counting on the first ``duration_s`` of a scene."""
+    camera, truth = scene.open(), list[TrueCrossing]()
+    counted = counter(readings_of(camera, round(duration_s * FRAMES_PER_S), truth), layout_of_scene(camera))
+    return Judged(scene.name, duration_s, counted, truth, virtual=True)
+
+
+def crossings_in(world: WorldFrame) -> list[TrueCrossing]:
+    """The crossings that a frame completes, at the time between the two frames of the pass."""
+    return [
+        TrueCrossing(each.line, each.direction, (each.frame - 0.5) / FRAMES_PER_S) for each in world.crossings
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFrames:
+    """``frames`` of each scene and light, ``step`` apart; the same for the same values."""
+
+    seed: int
+    frames: int
+    step: int
+    scenes: tuple[str, ...] = SCENES
+    lights: tuple[str, ...] = LIGHTS
+
+    def __iter__(self) -> Iterator[Picture]:
+        for scene in self.scenes:
+            for light in self.lights:
+                lit = lit_scene(self.seed + SCENES.index(scene), scene, light)
+                yield from labelled_frames(lit, self.frames, self.step)
+
+
+def lit_scene(seed: int, scene: str, light: str, size: str = SIZE) -> VirtualScene:
+    """A scene with many people in one light."""
+    people = "normal" if scene == "crowd" else "busy"
+    parameters = (("seed", str(seed)), ("people", people), ("light", light), ("size", size))
+    return VirtualScene(f"{scene} {light}", scene, parameters)
+
+
+def labelled_frames(scene: VirtualScene, frames: int, step: int) -> Iterator[Picture]:
+    """``frames`` of a scene, ``step`` apart, with the boxes of those who are seen enough."""
+    camera = scene.open()
+    for index in range(frames):
+        shot = camera.shot(index * step)
+        seen = shot.visible.visibility >= MIN_VISIBILITY
+        boxes = shot.visible.full_boxes_px[seen].astype(np.float32)
+        height, width = shot.image.shape[:2]
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+        yield shot.image, Truth(boxes, shot.visible.classes[seen].astype(np.int16))
