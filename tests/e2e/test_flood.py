@@ -75,6 +75,10 @@ def test_a_victim_keeps_its_rate_while_another_floods(make_cloud, make_node, kin
     assert beside > 0.9 * alone
     assert grown < 1024 * 1024 * 1024
     with cloud.client() as client:
-        kinds = {problem["kind"] for problem in client.get("/v1/nodes/flooder")["problems"]}
+        wait_until(
+            lambda: {problem["kind"] for problem in client.get("/v1/nodes/flooder")["problems"]}
+            & {"limited", "unprojected", "refused"},
+            what="a problem of the flooder, which is stored now and then",
+            timeout_s=PATIENCE_S,
+        )
         assert client.get("/v1/nodes/victim")["problems"] == []
-    assert kinds & {"limited", "unprojected", "refused"}
