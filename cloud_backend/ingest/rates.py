@@ -59,7 +59,8 @@ class ReadingTime:
 
     All batches come by one thread, in the order of the broker: where one node's take all of its time, what
     others send waits behind them. It is time of the clock, not of the processor: on a busy machine the thread
-    gets a part of a processor, and a share of all of it would be more than there is. A node alone may take all.
+    gets a part of a processor, and a share of all of it would be more than there is. A node alone may take
+    all.
     """
 
     def __init__(self) -> None:

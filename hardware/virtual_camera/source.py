@@ -23,6 +23,10 @@ from hardware.virtual_camera.scenes import SCENES, load_scene
 from hardware.virtual_camera.timetable import ALWAYS, Timetable, parse_timetable, read_injected
 from hardware.virtual_camera.world import World, WorldFrame
 
+MIN_VISIBILITY = 0.3
+"""Share of a body that must be seen for an observer to mark it."""
+MIN_CONTRAST = 0.05
+"""Share of its contrast that fog must leave: the threshold of the meteorological optical range."""
 DENSITIES = MappingProxyType({"none": 0.0, "sparse": 0.35, "normal": 1.0, "busy": 2.0, "crowded": 4.0})
 PARAMETERS = MappingProxyType(
     {
@@ -70,8 +74,15 @@ class Shot:
     world: WorldFrame
     visible: Visible
     camera: PinholeCamera
-    light: str
+    light: Light
     fault: str | None
+
+    @property
+    def recognizable(self) -> NDArray[np.bool_]:
+        """``(n,)``: of `visible`, those whom an observer would mark: at least `MIN_VISIBILITY` of the body is
+        seen, and fog leaves `MIN_CONTRAST` of its contrast."""
+        clear = np.exp(-self.light.fog_per_m * self.visible.depths_m)
+        return (self.visible.visibility >= MIN_VISIBILITY) & (clear >= MIN_CONTRAST)
 
 
 class VirtualCamera:
@@ -107,7 +118,7 @@ class VirtualCamera:
             image = spoil(picture.image, name, frame) if name else picture.image
         if name == "gone":
             image = np.zeros((0, 0, 3), np.uint8)
-        return Shot(frame, image, world, picture.visible, camera, light.name, name)
+        return Shot(frame, image, world, picture.visible, camera, light, name)
 
     def _first_frame(self, start_s: float) -> int:
         return int(np.ceil(start_s * self.options.frames_per_s - 1e-9))

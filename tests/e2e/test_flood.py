@@ -76,8 +76,10 @@ def test_a_victim_keeps_its_rate_while_another_floods(make_cloud, make_node, kin
     assert grown < 1024 * 1024 * 1024
     with cloud.client() as client:
         wait_until(
-            lambda: {problem["kind"] for problem in client.get("/v1/nodes/flooder")["problems"]}
-            & {"limited", "unprojected", "refused"},
+            lambda: (
+                {problem["kind"] for problem in client.get("/v1/nodes/flooder")["problems"]}
+                & {"limited", "unprojected", "refused"}
+            ),
             what="a problem of the flooder, which is stored now and then",
             timeout_s=PATIENCE_S,
         )

@@ -9,7 +9,8 @@ pictures. Figures ``..._of_<rule>`` are those of trivial rules: no counting, the
 evenly spaced, the best constant number of people, the true boxes of the picture before.
 
 `judge` is what the gate compares two models by, much shorter: counting on the clips and on one scene by
-light, and detection; each is also a slice that is guarded. Without a data folder the two are the same.
+light, and detection; each is also a slice that is guarded. Without a data folder it is detection alone: of
+one short scene, one crossing decides too much.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ from common.vision.detector import Detector
 
 EVALUATION_SEED, SET_SEED = 2_000, 3_000
 SLICED_SCENES = ("entrance", "aisle")
-JUDGED_FRAMES, FRAME_STEP = 6, 37
+JUDGED_FRAMES, FRAME_STEP = 24, 37
 """Rendered frames of each scene and light in a slice, and frames between two of them."""
 SET_FRAMES = 67
 """The same in the rendered set: 1,005 frames of five scenes in three lights."""
@@ -67,8 +68,6 @@ LONG_S, GATE_S, SHORT_S = 600, 180, 18
 """Length of a virtual scene in an evaluation with a data folder, in the gate's, and without."""
 MIN_CROSSINGS = 5
 """True crossings from which a source is a slice of the gate."""
-MIN_QUALITY_CROSSINGS = 50
-"""True crossings of all sources from which they are half of the quality: of fewer, one decides too much."""
 RENDERED = "rendered"
 PERSON_AP50 = "person AP50"
 SETS = ("detect/val", "persons", RENDERED)
@@ -99,15 +98,20 @@ Part = Judged | SetScore | list[ZoneScore]
 
 def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
     """Counting, zones and detection. ``quality`` is the mean of the F1 of single crossings on the virtual
-    scenes and of the mean person AP50 over the slices.
+    scenes and of the mean person AP50 over the slices; without a data folder, the latter.
 
     Raises `DatasetError` for a data folder without the sets or with other clips than the judged ones.
     """
-    if data_path is None:
-        return judge(bundle, samples, None)
     slices, field = _judge_slices(_preferred(bundle), samples)
     counted: list[Judged] = []
     figures: Figures = {}
+    if data_path is None:
+        model = load_model(bundle, find_profile())
+        counted.append(judge_scene(partial(count, model), judged_scenes(SHORT_S, SMALL_SIZE)[1], SHORT_S))
+        for light, parts in _by_light(counted).items():
+            _add_counting(figures, parts, f" {light}")
+        _add_counting(figures, counted, "")
+        return _metrics(figures, slices, field, None, "")
     for part in _timed(_tasks(bundle.path, data_path)):
         if isinstance(part, Judged):
             counted.append(part)
@@ -127,28 +131,24 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
 
 def judge(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | None) -> Metrics:
     """The gate's evaluation. ``quality`` is the mean of two numbers: the F1 of single crossings over all
-    sources, and the mean accuracy over the slices of detection; without a data folder, where the one short
-    scene has fewer than `MIN_QUALITY_CROSSINGS`, the second alone. Raises as `evaluate`."""
+    sources, and the mean accuracy over the slices of detection; without a data folder, the latter. Raises as
+    `evaluate`."""
     model = load_model(bundle, find_profile())
     detect = partial(Detector(model).detect, min_score=MIN_SCORE)
     slices, field = _judge_slices(detect, samples)
     figures: Figures = {}
     if data_path is None:
-        counted = [judge_scene(partial(count, model), judged_scenes(SHORT_S, SMALL_SIZE)[1], SHORT_S)]
-        for light, parts in _by_light(counted).items():
-            _add_counting(figures, parts, f" {light}")
-        data, guarded = "", dict[str, Sequence[Judged]]()
-    else:
-        counted = [judge_scene(partial(count, model), judged_scenes(GATE_S, SMALL_SIZE)[1], GATE_S)]
-        guarded = dict(_by_light(counted))
-        clips = [judge_clip(partial(count, model), truth, data_path) for truth in read_truths()]
-        guarded |= {each.source: [each] for each in clips}
-        counted += clips
-        splits = load_splits(data_path)
-        for name, images in (("detect/val", splits.val), ("persons", splits.judged_persons)):
-            accuracy = evaluate_detector(detect, with_truth(images)).accuracy()
-            slices[f"detection {name}"] = Figure(accuracy.map50_95, count=len(images), unit="mAP50-95")
-        data = f"detect/val, persons, real clips, and a virtual scene of {GATE_S} s"
+        return _metrics(figures, slices, field, None, "")
+    counted = [judge_scene(partial(count, model), judged_scenes(GATE_S, SMALL_SIZE)[1], GATE_S)]
+    guarded: dict[str, Sequence[Judged]] = dict(_by_light(counted))
+    clips = [judge_clip(partial(count, model), truth, data_path) for truth in read_truths()]
+    guarded |= {each.source: [each] for each in clips}
+    counted += clips
+    splits = load_splits(data_path)
+    for name, images in (("detect/val", splits.val), ("persons", splits.judged_persons)):
+        accuracy = evaluate_detector(detect, with_truth(images)).accuracy()
+        slices[f"detection {name}"] = Figure(accuracy.map50_95, count=len(images), unit="mAP50-95")
+    data = f"detect/val, persons, real clips, and a virtual scene of {GATE_S} s"
     _add_counting(figures, counted, "")
     metrics = _metrics(figures, dict(slices), field, total_of(counted), data)
     for name, parts in guarded.items():
@@ -158,12 +158,12 @@ def judge(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | N
     return replace(metrics, slices=slices)
 
 
-def _metrics(figures: Figures, slices: Figures, field: int, total: Score, data: str) -> Metrics:
+def _metrics(figures: Figures, slices: Figures, field: int, total: Score | None, data: str) -> Metrics:
     people = [figure.value for figure in slices.values() if figure.unit == PERSON_AP50]
     accuracy = float(np.mean([figure.value for figure in slices.values()]))
     virtual = not field and not data
     figures["person_ap50"] = Figure(float(np.mean(people)), unit="mean over slices", virtual=virtual)
-    quality = (total.f1 + accuracy) / 2 if total.true >= MIN_QUALITY_CROSSINGS else accuracy
+    quality = accuracy if total is None else (total.f1 + accuracy) / 2
     figures["quality"] = Figure(quality, virtual=virtual)
     return Metrics(figures, slices, data=data, evidence={"pictures": field})
 
@@ -249,15 +249,19 @@ def judged_sets(data_path: Path) -> dict[str, Iterable[Picture]]:
     }
 
 
+@cache  # Of a job, which judges two models and ends: 60 MB.
+def _slice_pictures(scene: str, light: str) -> tuple[Picture, ...]:
+    lit = lit_scene(EVALUATION_SEED + SLICED_SCENES.index(scene), scene, light, SMALL_SIZE)
+    return tuple(labelled_frames(lit, JUDGED_FRAMES, FRAME_STEP))
+
+
 def _judge_slices(detect: Detect, samples: Sequence[LabelledSample]) -> tuple[Figures, int]:
     """Person AP50 on rendered frames by scene and light, and on the labelled pictures of the field; the
     number of these."""
     slices: Figures = {}
-    for number, scene in enumerate(SLICED_SCENES):
+    for scene in SLICED_SCENES:
         for light in LIGHTS:
-            lit = lit_scene(EVALUATION_SEED + number, scene, light, SMALL_SIZE)
-            pictures = labelled_frames(lit, JUDGED_FRAMES, FRAME_STEP)
-            accuracy = evaluate_detector(detect, pictures).accuracy()
+            accuracy = evaluate_detector(detect, _slice_pictures(scene, light)).accuracy()
             slices[f"{scene} {light}"] = Figure(accuracy.ap50(PERSON), unit=PERSON_AP50, virtual=True)
     field = list(labelled_pictures(samples, []))
     if field:

@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 
 from apps.retail.training.evaluation import evaluate, judge
 from apps.retail.training.samples import labelled_pictures
-from apps.retail.training.virtual_scenes import LIGHTS, Picture, RenderedFrames, lit_scene
+from apps.retail.training.virtual_scenes import (
+    LIGHTS,
+    SIZE,
+    SMALL_SIZE,
+    Picture,
+    RenderedFrames,
+    lit_scene,
+)
 from apps.retail.virtual.cameras import SCENES
 from common.app.training import GateRule, TrainContext
 from common.bundle import Bundle
@@ -74,7 +81,7 @@ def _train_last_layers(context: TrainContext) -> Bundle:
     parent = context.parent
     if parent is None:
         raise TrainingError("last_layers goes on from a model: train the first one with recipe=full")
-    rendered = _rendered(context, LIGHTS)
+    rendered = _rendered(context, LIGHTS, SMALL_SIZE)
     data = {"rendered": _digest(rendered)}
     replayed = []
     if context.data_path is not None:
@@ -147,13 +154,14 @@ def _whole(context: TrainContext, name: str, default: int, least: int) -> int:
     return value
 
 
-def _rendered(context: TrainContext, lights: tuple[str, ...]) -> RenderedFrames:
+def _rendered(context: TrainContext, lights: tuple[str, ...], size: str = SIZE) -> RenderedFrames:
     return RenderedFrames(
         TRAINING_SEED + context.seed,
         _whole(context, "frames", FRAMES, 1),
         FRAME_STEP,
         _only(context, "scene", SCENES, SCENES),
         _only(context, "light", LIGHTS, lights),
+        size,
     )
 
 

@@ -18,8 +18,6 @@ from hardware.virtual_camera.source import VirtualCamera, read_options
 from hardware.virtual_camera.world import WorldFrame
 
 FRAMES_PER_S = 10
-MIN_VISIBILITY = 0.3
-"""Share of a person that must be seen for a box to be learnt or judged."""
 WORLD_BEGIN_NS = 1_750_000_000 * 10**9
 LIGHTS = ("day", "fog", "night")
 SIZE, SMALL_SIZE = "640x480", "416x312"
@@ -100,11 +98,12 @@ class RenderedFrames:
     step: int
     scenes: tuple[str, ...] = SCENES
     lights: tuple[str, ...] = LIGHTS
+    size: str = SIZE
 
     def __iter__(self) -> Iterator[Picture]:
         for scene in self.scenes:
             for light in self.lights:
-                lit = lit_scene(self.seed + SCENES.index(scene), scene, light)
+                lit = lit_scene(self.seed + SCENES.index(scene), scene, light, self.size)
                 yield from labelled_frames(lit, self.frames, self.step)
 
 
@@ -116,11 +115,11 @@ def lit_scene(seed: int, scene: str, light: str, size: str = SIZE) -> VirtualSce
 
 
 def labelled_frames(scene: VirtualScene, frames: int, step: int) -> Iterator[Picture]:
-    """``frames`` of a scene, ``step`` apart, with the boxes of those who are seen enough."""
+    """``frames`` of a scene, ``step`` apart, with the boxes of those who are recognizable."""
     camera = scene.open()
     for index in range(frames):
         shot = camera.shot(index * step)
-        seen = shot.visible.visibility >= MIN_VISIBILITY
+        seen = shot.recognizable
         boxes = shot.visible.full_boxes_px[seen].astype(np.float32)
         height, width = shot.image.shape[:2]
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,8 @@ from common.training.detector.last_layers import (
 from common.training.detector.summary import MIN_PICTURES, fit_novelty, write_novelty
 
 Frames = Iterable[tuple[NDArray[np.uint8], Truth]]
-FEW_FRAMES = Fit(ridge=0.1)
+FEW_FRAMES = Fit(ridge=0.02)
 """About a hundred new frames move the parent less than its own training did."""
-NEW_WEIGHT = 3.0
-"""How often a new frame counts, beside a replayed one."""
 
 
 def refit_bundle(
@@ -44,7 +43,6 @@ def refit_bundle(
     version: str,
     lineage: Lineage,
     settings: Fit = FEW_FRAMES,
-    new_weight: float = NEW_WEIGHT,
     progress: Callable[[float, str], None] = lambda _fraction, _message: None,
 ) -> Bundle:
     """The ``parent`` fitted to ``new`` frames with their true boxes, in the folder ``output``.
@@ -57,17 +55,13 @@ def refit_bundle(
     reader = FeatureReader(parent.model_path())
     examples: list[Example] = []
     pooled: list[NDArray[np.float32]] = []
-    weights: list[float] = []
-    for frames, weight in ((replayed, 1.0), (new, new_weight)):
-        for frame, truth in frames:
-            examples.append(reader.example(frame, truth))
-            pooled.append(examples[-1].pooled)
-            weights.append(weight)
+    for frame, truth in chain(replayed, new):
+        examples.append(reader.example(frame, truth))
+        pooled.append(examples[-1].pooled)
     branch = fit_class_branch(
         examples,
         read_class_branch(parent.model_path()),
         settings,
-        weights=weights,
         progress=lambda fraction, message: progress(0.5 + 0.4 * fraction, message),
     )
     novelty = fit_novelty(np.stack(pooled)) if len(pooled) >= MIN_PICTURES else None

@@ -12,7 +12,7 @@ pytest.importorskip("cv2")
 from hardware.virtual_camera.effects import PLAIN
 from hardware.virtual_camera.pinhole import PinholeCamera
 from hardware.virtual_camera.scenes import SCENES
-from hardware.virtual_camera.source import Shot, VirtualCamera, read_options
+from hardware.virtual_camera.source import MIN_CONTRAST, MIN_VISIBILITY, Shot, VirtualCamera, read_options
 
 SMALL = {"size": "320x240", "fps": "5", "seed": "3", "people": "busy"}
 
@@ -92,6 +92,14 @@ def test_who_stands_behind_is_hidden() -> None:
     assert (shares < 0.5).any()
 
 
+def test_who_is_hidden_or_in_the_fog_is_not_recognizable() -> None:
+    clear, foggy = (camera("aisle", light=light).shot(100) for light in ("day", "dense_fog"))
+    assert (clear.recognizable == (clear.visible.visibility >= MIN_VISIBILITY)).all()
+    far = foggy.visible.depths_m > -np.log(MIN_CONTRAST) / foggy.light.fog_per_m
+    assert (far & ~foggy.recognizable).any()
+    assert (foggy.recognizable == (clear.recognizable & ~far)).all()
+
+
 def kept_detail(shot: Shot) -> float:
     grey = shot.image.astype(float).mean(-1)
     return float(np.abs(np.diff(grey, axis=1)).mean())
@@ -109,17 +117,18 @@ def test_each_light_gives_a_picture_of_its_kind(scene: str) -> None:
 
 def test_light_changes_at_its_time() -> None:
     view = camera(light="day,fog:2-4,night:4-6")
-    assert [view.shot(frame).light for frame in (9, 10, 19, 20, 30)] == ["day", "fog", "fog", "night", "day"]
+    found = [view.shot(frame).light.name for frame in (9, 10, 19, 20, 30)]
+    assert found == ["day", "fog", "fog", "night", "day"]
 
 
 def test_light_is_injected_while_the_camera_runs(tmp_path: Path) -> None:
     file = tmp_path / "inject.txt"
     view = camera(light="night:4-6", inject=str(file))
-    assert view.shot(0).light == "day"
+    assert view.shot(0).light.name == "day"
     file.write_text("2 dense_fog\nsoon day\n3 dusk\n")
-    assert [view.shot(frame).light for frame in (9, 10, 20)] == ["day", "dense_fog", "dense_fog"]
+    assert [view.shot(frame).light.name for frame in (9, 10, 20)] == ["day", "dense_fog", "dense_fog"]
     file.write_text("2 dense_fog\n5.2 dark\n")
-    assert [view.shot(frame).light for frame in (25, 26, 30)] == ["dense_fog", "dark", "dark"]
+    assert [view.shot(frame).light.name for frame in (25, 26, 30)] == ["dense_fog", "dark", "dark"]
 
 
 def test_black_is_black_and_blinded_is_saturated() -> None:

@@ -61,7 +61,7 @@ class Acts:
         return [
             self.opening_and_count.opening(
                 "A cloud and three virtual cameras",
-                "An entrance and an aisle of a store in the north, an entrance in the south. Each camera "
+                "Two entrances of a store in the north, an aisle of one in the south. Each camera "
                 "has a node of its own.",
             ),
             self.edge.chapter(),

@@ -19,14 +19,14 @@ from apps.demo.world.processes import ShowError
 from apps.demo.world.stage import Stage
 from apps.demo.world.world import EdgeNode
 
-MIN_CROSSINGS = 30
+MIN_CROSSINGS = 20
 """True crossings of all cameras in the round by which counts are judged."""
 MAX_BLIND_RECALL = 0.6
 """A model that finds more of the crossings in a light has little to learn about it."""
 MIN_RECALL_GAIN = 0.1
 MIN_PICTURES = 40
 """Pictures of all cameras in the round that are labelled."""
-JOB = {"frames": 5, "data_sets": False}
+JOB = {"frames": 12, "data_sets": False}
 """Few replayed frames of each scene and light: the training is short. Enough for a new drift output."""
 DRIFT = "edgeloop.drift"
 

@@ -24,8 +24,6 @@ LEAD_S = 1.0
 """Time between an injection and its beginning: a running camera must read it in time."""
 WITHIN_S = 1.0
 """Time within which a counted crossing is a true one."""
-MIN_VISIBILITY = 0.3
-"""Share of a person that must be seen for a reviewer to draw a box."""
 DAY = "day"
 WARM_UP_S = 2.0
 """Time from a beginning that is not scored: a track is sure of itself after some pictures."""
@@ -157,13 +155,13 @@ class StoreFleet:
         return self._crossings[node.name].until(ended_s + CLEARING_S)
 
     def true_boxes(self, node: EdgeNode, captured_ns: int) -> NDArray[np.float32]:
-        """``(n, 4)``: boxes of the people in a picture who can be seen."""
+        """``(n, 4)``: boxes of the people in a picture who are recognizable."""
         if node.name not in self._cameras:
             self._cameras[node.name] = self._new_camera(node)
         camera = self._cameras[node.name]
-        visible = camera.shot(round(self.seconds(captured_ns) * self._rate_hz(node))).visible
+        shot = camera.shot(round(self.seconds(captured_ns) * self._rate_hz(node)))
         width, height = camera.camera.size_px
-        boxes = visible.full_boxes_px[visible.visibility >= MIN_VISIBILITY]
+        boxes = shot.visible.full_boxes_px[shot.recognizable]
         return np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
 
     def samples(self, node: EdgeNode, began_s: float) -> list[dict[str, Any]]:
