@@ -33,8 +33,8 @@ LIGHTS = {
         Light("day", noise=2.5),
         Light("fog", lamps=0.85, daylight=0.9, fog_per_m=0.17, noise=2.0),
         Light("night", lamps=0.62, daylight=0.1, tint=(1.02, 0.92, 0.84), noise=5.0),
-        Light("dense_fog", lamps=0.85, daylight=0.9, fog_per_m=0.4, noise=2.0),
-        Light("dark", lamps=0.15, daylight=0.02, tint=(1.02, 0.92, 0.84), noise=5.0),
+        Light("dense_fog", lamps=0.85, daylight=0.9, fog_per_m=0.43, noise=2.0),
+        Light("dark", lamps=0.14, daylight=0.02, tint=(1.02, 0.92, 0.84), noise=5.0),
     )
 }
 

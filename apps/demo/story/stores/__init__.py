@@ -1,1 +1,1 @@
-"""The show of the retail app: three virtual cameras of two stores, dense fog, then darkness."""
+"""The show of the retail app: three virtual cameras of two stores, and dense fog."""

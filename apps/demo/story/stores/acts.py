@@ -1,7 +1,7 @@
 """Story of the stores.
 
-The edge counts by day; two learning rounds with two lights that the model does not know, dense fog in one
-store and darkness in both; the final count.
+The edge counts by day; a learning round with dense fog in one store, a light that the model does not know;
+the final count. Darkness in both stores is a light of the manual actions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Acts:
 
     def story(self, *, keep_running: bool) -> list[Chapter]:
         """The whole story; with ``keep_running`` it ends with running nodes."""
-        first, second = self.rounds.values()
+        fog, *_ = self.rounds.values()
         return [
             self.opening_and_count.opening(
                 "A cloud and three virtual cameras",
@@ -65,14 +65,13 @@ class Acts:
                 "has a node of its own.",
             ),
             self.edge.chapter(),
-            *first.chapters("first round"),
-            *second.chapters("second round"),
+            *fog.chapters(),
             self.opening_and_count.count_chapter(keep_running=keep_running),
         ]
 
 
 def lights_of(stage: Stage) -> tuple[Light, Light]:
-    """The lights of the two rounds."""
+    """The lights that the model does not know; the first is the story's."""
     show = stage.show
     north = tuple(name for name in stage.subjects if name not in show.sites)
     return (
@@ -87,7 +86,7 @@ def lights_of(stage: Stage) -> tuple[Light, Light]:
         Light(
             "dark",
             "Darkness in both stores",
-            "Now most lamps are out, in both stores. The model has learnt fog, but no darkness like this.",
+            "Most lamps are out, in both stores. The detector was never trained on such darkness.",
             "the lamps go out",
             stage.subjects,
         ),

@@ -1,7 +1,7 @@
 """One round of the loop with the stores: other light, drift, pictures, labels, training, rollout.
 
-The show plays two rounds, with dense fog and with darkness. Each public method is the act of one step of the
-story: it returns its evidence or raises `ShowError`. Acts can run in any order: each performs quick
+The story plays a round with dense fog; a presenter may play one in darkness. Each public method is the act of
+one step: it returns its evidence or raises `ShowError`. Acts can run in any order: each performs quick
 prerequisites itself and names those that are missing.
 """
 
@@ -20,13 +20,15 @@ from apps.demo.world.stage import Stage
 from apps.demo.world.world import EdgeNode
 
 MIN_CROSSINGS = 20
-"""True crossings of all cameras in the round by which counts are judged."""
+"""True crossings of all cameras in the round by which counts are shown."""
+MIN_COMPARED = 40
+"""True crossings from which the counts of the new model are compared with those of the old one."""
 MAX_BLIND_RECALL = 0.6
 """A model that finds more of the crossings in a light has little to learn about it."""
 MIN_RECALL_GAIN = 0.1
 MIN_PICTURES = 40
 """Pictures of all cameras in the round that are labelled."""
-JOB = {"frames": 12, "data_sets": False}
+JOB = {"frames": 16, "data_sets": False}
 """Few replayed frames of each scene and light: the training is short. Enough for a new drift output."""
 DRIFT = "edgeloop.drift"
 
@@ -53,7 +55,7 @@ class LearningRound:
     began_s: dict[str, float] = field(default_factory=dict)
     """Beginning of the light, by node."""
     before: CountScore = field(default_factory=CountScore)
-    """Counts of the model in production in this light."""
+    """Counts of the model in production in this light, up to the end of the training."""
     drifts_before: dict[str, int] = field(default_factory=dict)
     """Drift events of each node before the light."""
     update: ModelUpdate = field(init=False)
@@ -63,13 +65,13 @@ class LearningRound:
         self.update = ModelUpdate(self.stage)
         self.reviewer = Reviewer(self.stage, self.stores)
 
-    def chapters(self, ordinal: str) -> list[Chapter]:
-        """The chapters of this round; ``ordinal`` distinguishes their titles."""
+    def chapters(self) -> list[Chapter]:
+        """The chapters of this round."""
         review = f"/ui/apps/{self.stage.app}/review"
         store = f"/ui/apps/{self.stage.app}/stores/{self.stage.show.site}"
         return [
             Chapter(
-                f"{self.light.title} ({ordinal})",
+                self.light.title,
                 self.light.text,
                 [
                     Step(self.light.step, self.begin, ("sense",), store),
@@ -87,13 +89,13 @@ class LearningRound:
                 ],
             ),
             self.update.training_chapter(
-                f" ({ordinal})",
+                "",
                 "A job fits the last layers of the production model to the labelled pictures and to replayed "
                 "ones. The gate evaluates it on pictures that both have not seen, and guards every light.",
                 self.train,
             ),
             self.update.rollout_chapter(
-                f" ({ordinal})", Step("the counts are right again", self.compare, ("aggregate",), store)
+                "", Step("fewer people are missed", self.compare, ("aggregate",), store)
             ),
         ]
 
@@ -180,6 +182,7 @@ class LearningRound:
             self.collect()
             self.label()
         evidence = self.update.train(JOB)
+        self.before = sum(self.stores.scores_since(self.began_s).values(), CountScore())
         self.stores.learnt[self.update.version] = self.light.name
         return evidence
 
@@ -189,7 +192,7 @@ class LearningRound:
         if not self.before.true or not self.update.version:
             raise ShowError("the counts in this light before are not known: start learning first")
         began_s = {node.name: self.stores.position_s(node) for node in self.nodes}
-        scores = self.stores.wait_for_scores(began_s, MIN_CROSSINGS)
+        scores = self.stores.wait_for_scores(began_s, MIN_COMPARED)
         after = sum(scores.values(), CountScore())
         evidence = f"before: {self.before}\nafter: {after}\n{_score_lines(scores)}"
         if after.recall < self.before.recall + MIN_RECALL_GAIN:

@@ -53,19 +53,19 @@ class ManualActions:
             step = Step("it is day again", self._daylight, ("sense",), f"/ui/apps/{self._acts.stage.app}")
             return Chapter("Change the light to day", "All cameras are by day.", [step])
         self._round = self._acts.rounds[light]
-        begin, count, drift, *_ = self._round.chapters("manual")[0].steps
+        begin, count, drift, *_ = self._round.chapters()[0].steps
         return Chapter(f"Change the light to {light}", self._round.light.text, [begin, count, drift])
 
     def label(self, _choice: str = "") -> Chapter:
-        *_, collect, label = self._round.chapters("manual")[0].steps
+        *_, collect, label = self._round.chapters()[0].steps
         return Chapter("Label pictures", "Uploaded pictures in the newest light.", [collect, label])
 
     def learn(self, _choice: str = "") -> Chapter:
-        learning = self._round.chapters("manual")[1]
+        learning = self._round.chapters()[1]
         return Chapter("Start learning", learning.text, learning.steps)
 
     def roll_out(self, _choice: str = "") -> Chapter:
-        *waves, _compare = self._round.chapters("manual")[2].steps
+        *waves, _compare = self._round.chapters()[2].steps
         return Chapter("Roll out", "The newest approved model, in two waves.", waves)
 
     def _daylight(self) -> str:

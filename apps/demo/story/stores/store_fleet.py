@@ -182,19 +182,25 @@ class StoreFleet:
     def wait_for_scores(self, began_s: Mapping[str, float], min_crossings: int) -> dict[str, CountScore]:
         """Scores of some nodes from a time on, once they have so many true crossings together."""
         nodes = [self.stage.find_node(name) for name in began_s]
-        first_s = {name: at_s + WARM_UP_S for name, at_s in began_s.items()}
 
         def enough() -> bool:
             found = 0
             for node in nodes:
                 until_s = self.position_s(node) - SETTLING_S
                 known = self.true_crossings(node, until_s)
-                found += sum(first_s[node.name] <= each.time_s < until_s for each in known)
+                found += sum(began_s[node.name] + WARM_UP_S <= each.time_s < until_s for each in known)
             return found >= min_crossings
 
         self.stage.wait(enough, f"{min_crossings} true crossings")
+        return self.scores_since(began_s)
+
+    def scores_since(self, began_s: Mapping[str, float]) -> dict[str, CountScore]:
+        """Scores of some nodes from a time on, once the cloud has what they have counted up to now."""
+        nodes = [self.stage.find_node(name) for name in began_s]
         ended_s = self.settle(nodes)
-        return {node.name: self.score(node, first_s[node.name], ended_s[node.name]) for node in nodes}
+        return {
+            node.name: self.score(node, began_s[node.name] + WARM_UP_S, ended_s[node.name]) for node in nodes
+        }
 
     def settle(self, nodes: Sequence[EdgeNode]) -> dict[str, float]:
         """Wait until the cloud has all crossings so far; returns the time up to which it has, by node."""
