@@ -225,8 +225,10 @@ def _freeze(folder: Path, staging: Path) -> None:
 
 def _link_all(source: Path, target: Path) -> None:
     target.mkdir(mode=0o700, parents=True)
+    # `os.walk` goes on past a folder that was removed meanwhile, which `Path.rglob` does not.
+    paths = (Path(folder, name) for folder, _, names in os.walk(source) for name in names)
     # Referring files come first: what they refer to then still exists, or exists already.
-    for path in sorted(source.rglob("*"), key=lambda path: (path.name != "timestamp.json", path)):
+    for path in sorted(paths, key=lambda path: (path.name != "timestamp.json", path)):
         inside = path.relative_to(source)
         hidden = any(part.startswith(".") for part in inside.parts)
         if hidden or (source.name == "samples" and inside.parts[0] == "partial") or not path.is_file():

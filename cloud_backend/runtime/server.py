@@ -49,13 +49,16 @@ def run_cloud(settings: CloudSettings) -> int:
     set_up_logging(Layout.LOGFMT, libraries=logging.WARNING)
     stop = _StopSignals()
     with ExitStack() as stack:
-        folder = Path(settings.data).resolve()
-        close_folder(folder, DATA_ENTRIES)
-        stack.enter_context(sole_use(folder))
-        (folder / CLOUD_FILE).unlink(missing_ok=True)
         try:
+            stop.listen()
+            folder = Path(settings.data).resolve()
+            close_folder(folder, DATA_ENTRIES)
+            stack.enter_context(sole_use(folder))
+            (folder / CLOUD_FILE).unlink(missing_ok=True)
             cloud, listener = build(settings, folder, stack)
-            _serve(cloud, listener, stack)
+            server = _prepare(cloud, stack)
+            server.should_exit = stop.requested
+            server.run(sockets=[listener])
         except _Stopped:
             pass  # while starting; or uvicorn raises again, at its end, the signal that ended it
         stop.ignore()
@@ -64,8 +67,8 @@ def run_cloud(settings: CloudSettings) -> int:
     return 0
 
 
-def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
-    """Run the API and the background work until a signal ends them."""
+def _prepare(cloud: Cloud, stack: ExitStack) -> _Server:
+    """The server of the API, which runs the background work too until a signal ends it."""
     from cloud_backend.api.application import create_api
     from cloud_backend.dashboard import mount
     from cloud_backend.runtime.background import cloud_workers
@@ -132,7 +135,7 @@ def _serve(cloud: Cloud, listener: socket.socket, stack: ExitStack) -> None:
     )
     gc.collect()
     gc.freeze()  # objects of the start stay: no collection needs to visit them
-    _Server(config, ready).run(sockets=[listener])
+    return _Server(config, ready)
 
 
 def changed_settings(settings: msgspec.Struct, defaults: msgspec.Struct) -> dict[str, Any]:
@@ -169,9 +172,14 @@ class _StopSignals:
     """SIGTERM and SIGINT outside uvicorn's own handling: they end a start, and do not interrupt a drain."""
 
     def __init__(self) -> None:
+        self.requested = False
+        """Whether one came: where it came in a finalizer, Python drops what the handler raises."""
+        self._ignoring = False
+
+    def listen(self) -> None:
+        """Raise `_Stopped` at a signal from here on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._ignoring = False
 
     def ignore(self) -> None:
         """Ignore signals from here on: the process is ending."""
@@ -179,4 +187,5 @@ class _StopSignals:
 
     def _stop(self, _number: int, _frame: object) -> None:
         if not self._ignoring:
+            self.requested = True
             raise _Stopped

@@ -9,7 +9,8 @@ other, through the segment. Rules:
   two sides no observation is needed. A track that ends before has crossed if its last observation lies beyond
   the band.
 - The last change of sides on the way must lie between the ends of the segment; past an end, the side changes
-  and nothing is counted.
+  and nothing is counted. The left end (of a vertical line, the upper) belongs to the segment, so a walk
+  through the common end of two lines in a row crosses one of them.
 - The side of a track that begins is unknown until it is beyond the band.
 
 `LineCounter` takes ids as they are: give it those of `common.vision.linking`, as `common.vision.scene` does.
@@ -132,8 +133,11 @@ class LineCounter:
             at_x, at_y = path.x + share * (x - path.x), path.y + share * (y - path.y)
             (start_x, start_y), (end_x, end_y) = self.line.start, self.line.end
             along_x, along_y = end_x - start_x, end_y - start_y
-            place = (at_x - start_x) * along_x + (at_y - start_y) * along_y
-            path.through = 0.0 <= place <= along_x**2 + along_y**2
+            place, length = (at_x - start_x) * along_x + (at_y - start_y) * along_y, along_x**2 + along_y**2
+            # Of two lines with a common end, one has it: that on its right, or below it.
+            path.through = 0.0 < place < length or place == (
+                0.0 if self.line.start < self.line.end else length
+            )
             path.change = (path.seen_ns + round(share * max(0, now_ns - path.seen_ns)), at_x, at_y)
         path.x, path.y, path.distance, path.seen_ns = x, y, float(distance), now_ns
 

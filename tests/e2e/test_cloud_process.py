@@ -127,4 +127,4 @@ def test_a_database_that_is_not_there_is_named(up: Callable[..., CloudProcess], 
 def test_a_signal_while_it_starts_ends_it_cleanly(up: Callable[..., CloudProcess]) -> None:
     cloud = up()
     assert eventually(lambda: (cloud.folder / "lock").exists())
-    assert cloud.end() == 0
+    assert cloud.end() == 0, cloud.errors()

@@ -110,6 +110,17 @@ def test_a_crossing_outside_of_the_segment_is_none(x: float) -> None:
     assert not walk(LineCounter(DOOR), [(x, y) for y in range(150, 260, 10)])
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+def test_a_walk_through_the_common_end_of_two_lines_in_a_row_crosses_one(turned: bool, other: bool) -> None:
+    ends = ((100.0, 200.0), (200.0, 200.0)), ((200.0, 200.0), (300.0, 200.0))
+    lines = [
+        Line(name="door", start=a, end=b) if not swap else Line(name="door", start=b, end=a)
+        for (a, b), swap in zip(ends, (turned, other), strict=True)
+    ]
+    assert sum(len(walk(LineCounter(line), [(200, y) for y in range(150, 260, 20)])) for line in lines) == 1
+
+
 def test_a_person_who_walks_around_an_end_and_back_through_the_segment_crosses_once() -> None:
     around = [(350, y) for y in range(150, 260, 10)]
     back = [(x, 250) for x in range(350, 200, -20)] + [(200, y) for y in range(250, 140, -10)]
