@@ -184,7 +184,7 @@ class TrackerMachine(RuleBasedStateMachine):
         assert all(each > 0 for each in ids)
         given_boxes = {tuple(box) for box in before.tolist()}
         assert all(tuple(box) in given_boxes for box in found.boxes_xyxy_px.tolist())
-        for each in ids:
+        for each in sorted(ids):  # New ones of a frame are in the order of its detections.
             if each not in self.last_seen:
                 assert each > self.highest, "an id is used twice"
                 self.highest = each
