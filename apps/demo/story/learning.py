@@ -30,8 +30,8 @@ class ModelUpdate:
         """Discard the job, its model and the rollout."""
         self.job = self.version = self.rollout_id = ""
 
-    def training_chapter(self, ordinal: str, text: str, train: Callable[[], str]) -> Chapter:
-        """``train`` is the act of the training step, and calls `train`."""
+    def training_chapter(self, text: str, train: Callable[[], str], ordinal: str = "") -> Chapter:
+        """``train`` is the act of the training step, and calls `train`; ``ordinal`` ends the title."""
         return Chapter(
             f"The cloud learns{ordinal}",
             text,
@@ -41,7 +41,7 @@ class ModelUpdate:
             ],
         )
 
-    def rollout_chapter(self, ordinal: str, compare: Step) -> Chapter:
+    def rollout_chapter(self, compare: Step, ordinal: str = "") -> Chapter:
         """Ends with ``compare``, the step that compares both models."""
         return Chapter(
             f"Rollout in two waves{ordinal}",

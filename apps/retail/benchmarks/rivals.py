@@ -34,7 +34,7 @@ import typer
 
 from apps.retail.app import SPEC
 from apps.retail.domain import CameraLayout, CountingLine
-from apps.retail.training.counting import Counter, TrueCrossing, count
+from apps.retail.training.counting import Counter, count
 from apps.retail.training.evaluation import LONG_S, UNITS, evaluate_all, judged_sets
 from apps.retail.training.judged import Judged, intervals
 from apps.retail.training.sources import MakeCounter, app_counter, counting_tasks, run_all
@@ -46,6 +46,7 @@ from common.training.detector.evaluation import MIN_SCORE, Detect
 from common.training.detector.pipeline import find_sources
 from common.training.detector.teachers import PicoDet, yolox_manifest, yolox_teacher
 from common.training.detector.ultralytics_graph import write_ultralytics_graph
+from common.vision.crossing_matches import TimedCrossing
 from common.vision.geometry import signed_distances
 
 Facts = dict[str, Any]
@@ -63,7 +64,7 @@ def object_counter(weights: Path) -> Counter:
     with redirect_stdout(sys.stderr):  # Its log goes where standard output was at its import.
         from ultralytics import solutions  # pyright: ignore[reportMissingImports]: extra train-vision
 
-    def crossings(readings: Iterable[Reading], layout: CameraLayout) -> list[TrueCrossing]:
+    def crossings(readings: Iterable[Reading], layout: CameraLayout) -> list[TimedCrossing]:
         counters: dict[str, Any] = {
             line.name: solutions.ObjectCounter(
                 model=str(weights), region=[line.start, line.end], classes=[0], show=False, verbose=False
@@ -72,7 +73,7 @@ def object_counter(weights: Path) -> Counter:
         }
         directions = {line.name: _directions(line) for line in layout.lines}
         totals = dict.fromkeys(counters, (0, 0))
-        found: list[TrueCrossing] = []
+        found: list[TimedCrossing] = []
         begin_ns: int | None = None
         for reading in readings:
             begin_ns = reading.captured_ns if begin_ns is None else begin_ns
@@ -81,7 +82,7 @@ def object_counter(weights: Path) -> Counter:
                 counter(reading.values.copy())
                 now = (counter.in_count, counter.out_count)
                 for direction, before, after in zip(directions[name], totals[name], now, strict=True):
-                    found += [TrueCrossing(name, direction, time_s)] * (after - before)
+                    found += [TimedCrossing(name, direction, time_s)] * (after - before)
                 totals[name] = now
         return found
 

@@ -7,8 +7,8 @@ again, so late data find their place and projecting again changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from fastapi import APIRouter
 from sqlmodel import Session, SQLModel, col, select
@@ -61,6 +61,7 @@ REPORTS_S = 30.0
 """Interval at which reports that are due are sent."""
 FORECASTS_S = 5.0
 """Interval at which a forecast is begun or collected."""
+Minute = TypeVar("Minute", LineMinute, ZoneMinute)
 SUMS = ("people_s", "visits", "dwell_s", "queue_s", "waited", "wait_s", "observed_s")
 TABLES = (
     CameraStatus,
@@ -233,15 +234,7 @@ def _project_lines(session: Session, decoded: Sequence[tuple[ReceivedEvent, Even
         return
     connection = session.connection()
     connection.execute(insert_into(session, LineMinute).on_conflict_do_nothing(), rows)
-    for site, camera, line, quarter_ns in sorted(_quarters(rows, "line")):
-        found = session.exec(
-            select(LineMinute).where(
-                col(LineMinute.site) == site,
-                col(LineMinute.camera) == camera,
-                col(LineMinute.line) == line,
-                *_within(LineMinute.minute_ns, quarter_ns),
-            )
-        ).all()
+    for key, found in _quarters(session, LineMinute, "line", rows):
         newest = max(found, key=lambda row: (row.minute_ns, row.epoch, row.seq))
         values = {
             "entrance": newest.entrance,
@@ -249,11 +242,8 @@ def _project_lines(session: Session, decoded: Sequence[tuple[ReceivedEvent, Even
             "left": sum(row.left for row in found),
             "returned": sum(row.returned for row in found),
             "groups": sum_known(row.groups for row in found),
-            "minutes": len({row.minute_ns for row in found}),
-            "complete": len({row.minute_ns for row in found if row.complete}),
         }
-        key = {"site": site, "camera": camera, "line": line, "quarter_ns": quarter_ns}
-        put(session, LineQuarter, key, values)
+        put(session, LineQuarter, key, values | _known_minutes(found))
 
 
 def _project_zones(session: Session, decoded: Sequence[tuple[ReceivedEvent, EventData]]) -> None:
@@ -266,21 +256,11 @@ def _project_zones(session: Session, decoded: Sequence[tuple[ReceivedEvent, Even
     if not rows:
         return
     session.connection().execute(insert_into(session, ZoneMinute).on_conflict_do_nothing(), rows)
-    for site, camera, zone, quarter_ns in sorted(_quarters(rows, "zone")):
-        found = session.exec(
-            select(ZoneMinute).where(
-                col(ZoneMinute.site) == site,
-                col(ZoneMinute.camera) == camera,
-                col(ZoneMinute.zone) == zone,
-                *_within(ZoneMinute.minute_ns, quarter_ns),
-            )
-        ).all()
+    for key, found in _quarters(session, ZoneMinute, "zone", rows):
         values: Row = {name: sum(getattr(row, name) for row in found) for name in SUMS}
         values |= {name: max(getattr(row, name) for row in found) for name in GREATEST}
         values["dwell_classes"] = add_classes([row.dwell_classes for row in found])
-        values["minutes"] = len({row.minute_ns for row in found})
-        values["complete"] = len({row.minute_ns for row in found if row.complete})
-        key = {"site": site, "camera": camera, "zone": zone, "quarter_ns": quarter_ns}
+        values |= _known_minutes(found)
         put(
             session,
             ZoneQuarter,
@@ -309,11 +289,26 @@ def _minute_ns(event: ReceivedEvent) -> int:
     return (event.time_ns + MINUTE_NS // 2) // MINUTE_NS * MINUTE_NS
 
 
-def _quarters(rows: Sequence[Row], part: str) -> set[tuple[str, str, str, int]]:
+def _quarters(
+    session: Session, table: type[Minute], part: str, rows: Sequence[Row]
+) -> Iterator[tuple[Row, Sequence[Minute]]]:
+    """Of each quarter of an hour that ``rows`` change, its key and all of its minutes."""
+    names = ("site", "camera", part)
+    keys = {(*(row[name] for name in names), row["minute_ns"] // QUARTER_NS * QUARTER_NS) for row in rows}
+    for *place, quarter_ns in sorted(keys):
+        key = dict(zip(names, place, strict=True))
+        found = session.exec(
+            select(table).where(
+                *(col(getattr(table, name)) == value for name, value in key.items()),
+                col(table.minute_ns) >= quarter_ns,
+                col(table.minute_ns) < quarter_ns + QUARTER_NS,
+            )
+        ).all()
+        yield key | {"quarter_ns": quarter_ns}, found
+
+
+def _known_minutes(found: Sequence[LineMinute] | Sequence[ZoneMinute]) -> Row:
     return {
-        (row["site"], row["camera"], row[part], row["minute_ns"] // QUARTER_NS * QUARTER_NS) for row in rows
+        "minutes": len({row.minute_ns for row in found}),
+        "complete": len({row.minute_ns for row in found if row.complete}),
     }
-
-
-def _within(column: Any, quarter_ns: int) -> tuple[Any, Any]:
-    return col(column) >= quarter_ns, col(column) < quarter_ns + QUARTER_NS

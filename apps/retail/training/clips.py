@@ -15,10 +15,11 @@ from typing import Literal
 import msgspec
 
 from apps.retail.domain import CameraLayout, CountingLine, CountingZone
-from apps.retail.training.counting import WITHIN_S, Counter, TrueCrossing
+from apps.retail.training.counting import Counter
 from apps.retail.training.judged import Judged
 from common.app.edge import Reading
 from common.errors import DatasetError
+from common.vision.crossing_matches import WITHIN_S, TimedCrossing
 from common.vision.lines import Point
 
 TRUTH = Path(__file__).parents[3] / "tests" / "apps" / "retail" / "clips"
@@ -134,11 +135,11 @@ def _timed(readings: Iterator[Reading], times_ns: list[int]) -> Iterator[Reading
         yield reading
 
 
-def _required(truth: ClipTruth, times_ns: list[int], counted: list[TrueCrossing]) -> list[TrueCrossing]:
-    found: list[TrueCrossing] = []
+def _required(truth: ClipTruth, times_ns: list[int], counted: list[TimedCrossing]) -> list[TimedCrossing]:
+    found: list[TimedCrossing] = []
     for line in truth.lines:
         for each in line.crossings:
-            crossing = TrueCrossing(line.name, each.direction, (times_ns[each.frame] - times_ns[0]) / 1e9)
+            crossing = TimedCrossing(line.name, each.direction, (times_ns[each.frame] - times_ns[0]) / 1e9)
             if not each.doubtful or any(
                 (other.line, other.direction) == (crossing.line, crossing.direction)
                 and abs(other.time_s - crossing.time_s) <= WITHIN_S

@@ -1,7 +1,6 @@
 """Counting judged by single crossings: the app's own edge on a source whose crossings are known.
 
-A counted crossing is right if a true one of the same line and direction lies within `WITHIN_S` of it; each
-true crossing is matched once, nearest pairs first. ``count_error_percent`` is the sum over lines and
+Which are right, `common.vision.crossing_matches` says. ``count_error_percent`` is the sum over lines and
 directions of the absolute difference between counted and true crossings, by the number of true ones.
 """
 
@@ -17,20 +16,9 @@ from apps.retail.edge.app import RetailEdge
 from apps.retail.events import Crossed
 from common.app.edge import EdgeContext, Model, Reading
 from common.messages import Event
+from common.vision.crossing_matches import TimedCrossing, match_crossings
 
-WITHIN_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrueCrossing:
-    """One crossing of a line at a time since the first frame."""
-
-    line: str
-    direction: str
-    time_s: float
-
-
-Counter = Callable[[Iterable[Reading], CameraLayout], list[TrueCrossing]]
+Counter = Callable[[Iterable[Reading], CameraLayout], list[TimedCrossing]]
 """Counts the crossings in the frames of one camera."""
 
 
@@ -76,28 +64,11 @@ class Score:
         )
 
 
-def matches(counted: Sequence[TrueCrossing], truth: Sequence[TrueCrossing]) -> dict[int, int]:
-    """For each right one of ``counted`` the true one that it is, by their places."""
-    pairs = sorted(
-        (abs(each.time_s - right.time_s), first, second)
-        for first, each in enumerate(counted)
-        for second, right in enumerate(truth)
-        if (each.line, each.direction) == (right.line, right.direction)
-        and abs(each.time_s - right.time_s) <= WITHIN_S
-    )
-    found, taken = dict[int, int](), set[int]()
-    for _, first, second in pairs:
-        if first not in found and second not in taken:
-            found[first] = second
-            taken.add(second)
-    return found
-
-
-def score(counted: Sequence[TrueCrossing], truth: Sequence[TrueCrossing]) -> Score:
+def score(counted: Sequence[TimedCrossing], truth: Sequence[TimedCrossing]) -> Score:
     """Compare counted crossings with the true ones."""
     counts, true = (Tally((each.line, each.direction) for each in rows) for rows in (counted, truth))
     difference = sum(abs(counts[key] - true[key]) for key in counts | true)
-    return Score(len(truth), len(counted), len(matches(counted, truth)), difference)
+    return Score(len(truth), len(counted), len(match_crossings(counted, truth)), difference)
 
 
 def count(
@@ -105,9 +76,9 @@ def count(
     readings: Iterable[Reading],
     layout: CameraLayout,
     progress: Callable[[float], None] = lambda _time_s: None,
-) -> list[TrueCrossing]:
+) -> list[TimedCrossing]:
     """The crossings that the app counts in the frames of one camera."""
-    counted: list[TrueCrossing] = []
+    counted: list[TimedCrossing] = []
     edge: RetailEdge | None = None
     begin_ns = 0
     for reading in readings:
@@ -119,5 +90,5 @@ def count(
             if isinstance(result, Event) and isinstance(result.data, Crossed):
                 data = result.data
                 time_s = (result.time_ns - begin_ns) / 1e9
-                counted.append(TrueCrossing(data.line, data.direction, time_s))
+                counted.append(TimedCrossing(data.line, data.direction, time_s))
     return counted

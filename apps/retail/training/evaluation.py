@@ -43,7 +43,7 @@ from apps.retail.training.zone_visits import ZoneScore, judge_zones
 from common.app.training import Figure, LabelledSample, Metrics
 from common.bundle import Bundle, open_bundle
 from common.errors import BundleIncompatible
-from common.model.inference import load_model, load_variant
+from common.model.inference import OnnxModel, load_model, load_variant
 from common.model.profile import Profile, find_profile
 from common.training.detector.dataset import load_splits, with_truth
 from common.training.detector.evaluation import (
@@ -102,14 +102,13 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
 
     Raises `DatasetError` for a data folder without the sets or with other clips than the judged ones.
     """
-    slices, field = _judge_slices(_preferred(bundle), samples)
+    model = load_model(bundle, find_profile())
+    slices, field = _judge_slices(_detect_with(model), samples)
     counted: list[Judged] = []
     figures: Figures = {}
     if data_path is None:
-        model = load_model(bundle, find_profile())
         counted.append(judge_scene(partial(count, model), judged_scenes(SHORT_S, SMALL_SIZE)[1], SHORT_S))
-        for light, parts in _by_light(counted).items():
-            _add_counting(figures, parts, f" {light}")
+        _add_counting_by_light(figures, counted)
         _add_counting(figures, counted, "")
         return _metrics(figures, slices, field, None, "")
     for part in _timed(_tasks(bundle.path, data_path)):
@@ -122,8 +121,7 @@ def evaluate(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path 
     scenes = [each for each in counted if each.virtual]
     for each in sorted(counted, key=lambda each: each.source):
         _add_counting(figures, [each], f" {each.source}")
-    for light, parts in _by_light(scenes).items():
-        _add_counting(figures, parts, f" {light}")
+    _add_counting_by_light(figures, scenes)
     _add_counting(figures, counted, "")
     data = f"detect/val, persons, real clips, and virtual scenes of {LONG_S} s"
     return _metrics(dict(sorted(figures.items())), slices, field, total_of(scenes), data)
@@ -134,7 +132,7 @@ def judge(bundle: Bundle, samples: Sequence[LabelledSample], data_path: Path | N
     sources, and the mean accuracy over the slices of detection; without a data folder, the latter. Raises as
     `evaluate`."""
     model = load_model(bundle, find_profile())
-    detect = partial(Detector(model).detect, min_score=MIN_SCORE)
+    detect = _detect_with(model)
     slices, field = _judge_slices(detect, samples)
     figures: Figures = {}
     if data_path is None:
@@ -168,8 +166,8 @@ def _metrics(figures: Figures, slices: Figures, field: int, total: Score | None,
     return Metrics(figures, slices, data=data, evidence={"pictures": field})
 
 
-def _preferred(bundle: Bundle) -> Detect:
-    return partial(Detector(load_model(bundle, find_profile())).detect, min_score=MIN_SCORE)
+def _detect_with(model: OnnxModel) -> Detect:
+    return partial(Detector(model).detect, min_score=MIN_SCORE)
 
 
 def _tasks(bundle_path: Path, data_path: Path) -> list[Callable[[], Part]]:
@@ -224,7 +222,7 @@ def detectors_of(bundle: Bundle, profile: Profile) -> dict[str, Detect]:
             model = load_variant(bundle, variant, profile)
         except BundleIncompatible:
             continue  # Its runtime is not installed here.
-        found[variant.file] = partial(Detector(model).detect, min_score=MIN_SCORE)
+        found[variant.file] = _detect_with(model)
     return found
 
 
@@ -269,6 +267,11 @@ def _judge_slices(detect: Detect, samples: Sequence[LabelledSample]) -> tuple[Fi
         slices["field"] = Figure(accuracy.ap50(PERSON), count=len(field), unit=PERSON_AP50)
     known = {name: figure for name, figure in slices.items() if np.isfinite(figure.value)}
     return known, len(field)
+
+
+def _add_counting_by_light(figures: Figures, scenes: Sequence[Judged]) -> None:
+    for light, parts in _by_light(scenes).items():
+        _add_counting(figures, parts, f" {light}")
 
 
 def _add_counting(figures: Figures, sources: Sequence[Judged], name: str) -> None:

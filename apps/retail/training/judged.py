@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.retail.training.counting import Score, TrueCrossing, matches, score
+from apps.retail.training.counting import Score, score
+from common.vision.crossing_matches import TimedCrossing, match_crossings
 
 BLOCK_S = 15.0
 RESAMPLES = 1000
@@ -27,8 +28,8 @@ class Judged:
 
     source: str
     duration_s: float
-    counted: Sequence[TrueCrossing]
-    truth: Sequence[TrueCrossing]
+    counted: Sequence[TimedCrossing]
+    truth: Sequence[TimedCrossing]
     virtual: bool = False
 
     @property
@@ -49,7 +50,7 @@ class Judged:
         """The same source counted by the trivial rule."""
         totals = Tally((each.line, each.direction) for each in self.truth)
         spaced = [
-            TrueCrossing(line, direction, (number + 0.5) * self.duration_s / count)
+            TimedCrossing(line, direction, (number + 0.5) * self.duration_s / count)
             for (line, direction), count in totals.items()
             for number in range(count)
         ]
@@ -85,7 +86,7 @@ def _resampled(judged: Judged, drawn: np.random.Generator) -> NDArray[np.float64
     counted, true = (
         _by_block(rows, keys, blocks, judged.duration_s) for rows in (judged.counted, judged.truth)
     )
-    right = [judged.truth[place] for place in matches(judged.counted, judged.truth).values()]
+    right = [judged.truth[place] for place in match_crossings(judged.counted, judged.truth).values()]
     matched = _by_block(right, keys, blocks, judged.duration_s)
     times = drawn.multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLES)
     difference = np.abs(times @ (counted - true)).sum(axis=1)
@@ -94,7 +95,7 @@ def _resampled(judged: Judged, drawn: np.random.Generator) -> NDArray[np.float64
 
 
 def _by_block(
-    rows: Sequence[TrueCrossing], keys: Sequence[tuple[str, str]], blocks: int, duration_s: float
+    rows: Sequence[TimedCrossing], keys: Sequence[tuple[str, str]], blocks: int, duration_s: float
 ) -> NDArray[np.int64]:
     """(blocks, keys): crossings by block of time."""
     found = np.zeros((blocks, len(keys)), np.int64)
@@ -104,9 +105,9 @@ def _by_block(
     return found
 
 
-def _between(crossings: Sequence[TrueCrossing], begin_s: float, end_s: float) -> list[TrueCrossing]:
+def _between(crossings: Sequence[TimedCrossing], begin_s: float, end_s: float) -> list[TimedCrossing]:
     return [
-        TrueCrossing(each.line, each.direction, each.time_s - begin_s)
+        TimedCrossing(each.line, each.direction, each.time_s - begin_s)
         for each in crossings
         if begin_s <= each.time_s < end_s
     ]

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.retail.domain import CameraLayout
-from apps.retail.training.counting import Counter, TrueCrossing
+from apps.retail.training.counting import Counter
 from apps.retail.training.judged import Judged
 from apps.retail.virtual.cameras import SCENES, layout_of
 from common.app.edge import Reading
 from common.training.detector.evaluation import Truth
+from common.vision.crossing_matches import TimedCrossing
 from hardware.virtual_camera.source import VirtualCamera, read_options
 from hardware.virtual_camera.world import WorldFrame
 
@@ -63,7 +64,7 @@ def layout_of_scene(camera: VirtualCamera) -> CameraLayout:
     return layout_of(camera.scene, camera.camera)
 
 
-def readings_of(camera: VirtualCamera, frames: int, truth: list[TrueCrossing]) -> Iterator[Reading]:
+def readings_of(camera: VirtualCamera, frames: int, truth: list[TimedCrossing]) -> Iterator[Reading]:
     """The first frames of a virtual camera as readings; the crossings since the first are added to
     ``truth``."""
     step_ns = 10**9 // FRAMES_PER_S
@@ -77,15 +78,16 @@ def readings_of(camera: VirtualCamera, frames: int, truth: list[TrueCrossing]) -
 
 def judge_scene(counter: Counter, scene: VirtualScene, duration_s: float) -> Judged:
     """Counting on the first ``duration_s`` of a scene."""
-    camera, truth = scene.open(), list[TrueCrossing]()
+    camera, truth = scene.open(), list[TimedCrossing]()
     counted = counter(readings_of(camera, round(duration_s * FRAMES_PER_S), truth), layout_of_scene(camera))
     return Judged(scene.name, duration_s, counted, truth, virtual=True)
 
 
-def crossings_in(world: WorldFrame) -> list[TrueCrossing]:
+def crossings_in(world: WorldFrame) -> list[TimedCrossing]:
     """The crossings that a frame completes, at the time between the two frames of the pass."""
     return [
-        TrueCrossing(each.line, each.direction, (each.frame - 0.5) / FRAMES_PER_S) for each in world.crossings
+        TimedCrossing(each.line, each.direction, (each.frame - 0.5) / FRAMES_PER_S)
+        for each in world.crossings
     ]
 
 

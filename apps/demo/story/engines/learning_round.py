@@ -64,12 +64,12 @@ class LearningRound:
                 ],
             ),
             self.update.training_chapter(
-                f" ({ordinal})",
                 "A job trains from the production model, the samples and the work orders; then the gate.",
                 self.train,
+                f" ({ordinal})",
             ),
             self.update.rollout_chapter(
-                f" ({ordinal})", Step("the error, before and after", self.compare, ("aggregate",), machine)
+                Step("the error, before and after", self.compare, ("aggregate",), machine), f" ({ordinal})"
             ),
         ]
 

@@ -177,13 +177,12 @@ class LearningRound:
         return [
             self.clinician.chapter(),
             self.update.training_chapter(
-                "",
                 "A job corrects the production model with the clinician's labels and known patients; the "
                 "gate evaluates it on unseen patients, and guards each of them.",
                 self.train,
             ),
             self.update.rollout_chapter(
-                "", Step("the same signal, before and after", self.compare, ("infer",), app)
+                Step("the same signal, before and after", self.compare, ("infer",), app)
             ),
         ]
 

@@ -89,14 +89,11 @@ class LearningRound:
                 ],
             ),
             self.update.training_chapter(
-                "",
                 "A job fits the last layers of the production model to the labelled pictures and to replayed "
                 "ones. The gate evaluates it on pictures that both have not seen, and guards every light.",
                 self.train,
             ),
-            self.update.rollout_chapter(
-                "", Step("fewer people are missed", self.compare, ("aggregate",), store)
-            ),
+            self.update.rollout_chapter(Step("fewer people are missed", self.compare, ("aggregate",), store)),
         ]
 
     @property

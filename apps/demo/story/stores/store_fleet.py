@@ -18,12 +18,11 @@ from apps.demo.world.snapshot import metrics
 from apps.demo.world.stage import Stage
 from apps.demo.world.world import EdgeNode
 from common import durable
+from common.vision.crossing_matches import WITHIN_S, TimedCrossing, match_crossings
 from hardware.virtual_camera.source import VirtualCamera, read_options
 
 LEAD_S = 1.0
 """Time between an injection and its beginning: a running camera must read it in time."""
-WITHIN_S = 1.0
-"""Time within which a counted crossing is a true one."""
 DAY = "day"
 WARM_UP_S = 2.0
 """Time from a beginning that is not scored: a track is sure of itself after some pictures."""
@@ -33,15 +32,6 @@ SETTLING_S = 1.5
 """Time before the newest picture of which crossings may come late."""
 HEALTH_LAG_NS = 500_000_000
 """Time by which a health event must be newer than a crossing for both to be in the cloud."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """One person crosses a line, at a time of the recording."""
-
-    line: str
-    direction: str
-    time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +54,13 @@ class CountScore:
 
 
 def score_counts(
-    counted: Iterable[Crossing], true: Iterable[Crossing], began_s: float, ended_s: float
+    counted: Iterable[TimedCrossing], true: Iterable[TimedCrossing], began_s: float, ended_s: float
 ) -> CountScore:
     """Match each true crossing of a time with one counted one at most, nearest pairs first."""
     truth = [each for each in true if began_s <= each.time_s < ended_s]
     found = [each for each in counted if began_s - WITHIN_S <= each.time_s < ended_s + WITHIN_S]
-    pairs = sorted(
-        (abs(a.time_s - b.time_s), i, j)
-        for i, a in enumerate(found)
-        for j, b in enumerate(truth)
-        if (a.line, a.direction) == (b.line, b.direction) and abs(a.time_s - b.time_s) <= WITHIN_S
-    )
-    taken, matched = set[int](), set[int]()
-    for _, i, j in pairs:
-        if i not in taken and j not in matched:
-            taken.add(i)
-            matched.add(j)
     inside = sum(began_s <= each.time_s < ended_s for each in found)
-    return CountScore(len(truth), inside, len(matched))
+    return CountScore(len(truth), inside, len(match_crossings(found, truth)))
 
 
 class TrueCrossings:
@@ -91,13 +70,13 @@ class TrueCrossings:
         self._camera = camera
         self._rate_hz = camera.options.frames_per_s
         self._frame = 0
-        self._found: list[Crossing] = []
+        self._found: list[TimedCrossing] = []
 
-    def until(self, time_s: float) -> list[Crossing]:
+    def until(self, time_s: float) -> list[TimedCrossing]:
         """All crossings that are complete at a time, and perhaps later ones."""
         for frame in range(self._frame + 1, round(time_s * self._rate_hz) + 1):
             self._found += [
-                Crossing(each.line, each.direction, (each.frame - 0.5) / self._rate_hz)
+                TimedCrossing(each.line, each.direction, (each.frame - 0.5) / self._rate_hz)
                 for each in self._camera.world(frame).crossings
             ]
             self._frame = frame
@@ -143,12 +122,12 @@ class StoreFleet:
         """The counts of a node in the cloud, against the truth."""
         events = self.stage.events(node.name, type="retail.crossed")
         counted = [
-            Crossing(event["data"]["line"], event["data"]["direction"], self.seconds(event["time_ns"]))
+            TimedCrossing(event["data"]["line"], event["data"]["direction"], self.seconds(event["time_ns"]))
             for event in events
         ]
         return score_counts(counted, self.true_crossings(node, ended_s), began_s, ended_s)
 
-    def true_crossings(self, node: EdgeNode, ended_s: float) -> list[Crossing]:
+    def true_crossings(self, node: EdgeNode, ended_s: float) -> list[TimedCrossing]:
         """The true crossings of all lines of a camera up to a time, and perhaps later ones."""
         if node.name not in self._crossings:
             self._crossings[node.name] = TrueCrossings(self._new_camera(node))

@@ -8,22 +8,31 @@ import pytest
 pytest.importorskip("cv2", reason="the virtual camera needs OpenCV: extra vision")
 
 from apps.demo.story.stores.reviewer import kept_boxes
-from apps.demo.story.stores.store_fleet import Crossing, TrueCrossings, score_counts
+from apps.demo.story.stores.store_fleet import TrueCrossings, score_counts
+from common.vision.crossing_matches import TimedCrossing
 from hardware.virtual_camera.source import VirtualCamera, read_options
 
 BUSY = {"seed": "1", "fps": "5", "people": "busy"}
 
 
 def test_a_true_crossing_is_found_once_by_the_nearest_count_of_its_line_and_direction() -> None:
-    true = [Crossing("door", "in", 10.0), Crossing("door", "out", 10.0), Crossing("door", "in", 20.0)]
-    counted = [Crossing("door", "in", 9.2), Crossing("door", "in", 10.1), Crossing("door", "in", 21.1)]
+    true = [
+        TimedCrossing("door", "in", 10.0),
+        TimedCrossing("door", "out", 10.0),
+        TimedCrossing("door", "in", 20.0),
+    ]
+    counted = [
+        TimedCrossing("door", "in", 9.2),
+        TimedCrossing("door", "in", 10.1),
+        TimedCrossing("door", "in", 21.1),
+    ]
     score = score_counts(counted, true, 5.0, 30.0)
     assert (score.true, score.counted, score.right) == (3, 3, 1)
     assert score_counts([], [], 0.0, 10.0).recall == 0
 
 
 def test_a_count_just_outside_of_the_time_is_right_but_not_counted_in_it() -> None:
-    score = score_counts([Crossing("door", "in", 9.8)], [Crossing("door", "in", 10.2)], 10.0, 20.0)
+    score = score_counts([TimedCrossing("door", "in", 9.8)], [TimedCrossing("door", "in", 10.2)], 10.0, 20.0)
     assert (score.true, score.counted, score.right) == (1, 0, 1)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from apps.retail.training.counting import Score, TrueCrossing, score
+from apps.retail.training.counting import Score, score
+from common.vision.crossing_matches import TimedCrossing
 
 
-def at(time_s: float, direction: str = "in", line: str = "door") -> TrueCrossing:
-    return TrueCrossing(line, direction, time_s)
+def at(time_s: float, direction: str = "in", line: str = "door") -> TimedCrossing:
+    return TimedCrossing(line, direction, time_s)
 
 
 def test_each_true_crossing_is_matched_once() -> None:

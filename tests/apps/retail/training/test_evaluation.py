@@ -12,7 +12,6 @@ import pytest
 
 from apps.retail.training import evaluation
 from apps.retail.training.clips import ClipMoment, ClipVisit, ClipZone
-from apps.retail.training.counting import TrueCrossing
 from apps.retail.training.evaluation import RENDERED, SetScore
 from apps.retail.training.judged import Judged
 from apps.retail.training.zone_visits import score_zone
@@ -20,14 +19,15 @@ from common.app.training import Figure, Metrics
 from common.bundle import Bundle
 from common.training.detector.dataset import Splits
 from common.training.detector.evaluation import Truth, match_detections
+from common.vision.crossing_matches import TimedCrossing
 from common.vision.detections import Detections
 
 BOXES = np.array([[0, 0, 20, 40], [50, 0, 70, 40]], np.float32)
 TRUTHS = [Truth(BOXES[at : at + 1], np.zeros(1, np.int16)) for at in (0, 1, 0)]
 
 
-def crossings(*times_s: float) -> list[TrueCrossing]:
-    return [TrueCrossing("door", "in", time_s) for time_s in times_s]
+def crossings(*times_s: float) -> list[TimedCrossing]:
+    return [TimedCrossing("door", "in", time_s) for time_s in times_s]
 
 
 def parts(*_: object) -> Iterator[evaluation.Part]:
@@ -47,7 +47,8 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
     """The parts above as a whole evaluation."""
     slices = {"entrance day": Figure(0.8, unit="person AP50", virtual=True)}
     monkeypatch.setattr(evaluation, "_timed", parts)
-    monkeypatch.setattr(evaluation, "_preferred", lambda _bundle: None)
+    monkeypatch.setattr(evaluation, "load_model", lambda *_: None)
+    monkeypatch.setattr(evaluation, "_detect_with", lambda _model: None)
     monkeypatch.setattr(evaluation, "_judge_slices", lambda _detect, _samples: (dict(slices), 0))
     bundle: Any = Bundle(Path("nowhere"), None)  # pyright: ignore[reportArgumentType]: no manifest is read
     return evaluation.evaluate(bundle, (), Path("data"))

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from apps.retail.training.clips import ClipMoment, ClipVisit, ClipZone
-from apps.retail.training.counting import TrueCrossing
 from apps.retail.training.judged import Judged, intervals, total_of
 from apps.retail.training.zone_visits import score_zone
+from common.vision.crossing_matches import TimedCrossing
 
 SECOND_NS = 10**9
 
 
-def crossings(*times_s: float, direction: str = "in") -> list[TrueCrossing]:
-    return [TrueCrossing("door", direction, time_s) for time_s in times_s]
+def crossings(*times_s: float, direction: str = "in") -> list[TimedCrossing]:
+    return [TimedCrossing("door", direction, time_s) for time_s in times_s]
 
 
-def judged(counted: list[TrueCrossing], truth: list[TrueCrossing], duration_s: float = 300.0) -> Judged:
+def judged(counted: list[TimedCrossing], truth: list[TimedCrossing], duration_s: float = 300.0) -> Judged:
     return Judged("door", duration_s, counted, truth)
 
 

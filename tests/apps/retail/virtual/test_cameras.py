@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("cv2")
 
 from apps.retail.app import SPEC
-from apps.retail.training.counting import TrueCrossing, score
+from apps.retail.training.counting import score
 from apps.retail.training.virtual_scenes import FRAMES_PER_S, VirtualScene, crossings_in, layout_of_scene
 from apps.retail.virtual.cameras import SCENES, open_source
 from common.errors import ConfigError, SourceError
+from common.vision.crossing_matches import TimedCrossing
 from common.vision.detections import Detections
 from common.vision.scene import Scene
 from common.vision.tracker import Tracker
@@ -27,8 +28,8 @@ def test_true_boxes_give_the_true_crossings(kind: str) -> None:
     camera = scene.open()
     layout = layout_of_scene(camera)
     tracker, counting = Tracker(frame_height_px=480), Scene(layout.lines, layout.zones, 640, 480)
-    counted: list[TrueCrossing] = []
-    truth: list[TrueCrossing] = []
+    counted: list[TimedCrossing] = []
+    truth: list[TimedCrossing] = []
     for frame in range(frames):
         shot = camera.shot(frame)
         truth += [each for each in crossings_in(shot.world) if each.time_s > 0]
@@ -38,7 +39,7 @@ def test_true_boxes_give_the_true_crossings(kind: str) -> None:
         time_ns = frame * 10**9 // FRAMES_PER_S
         tracks = tracker.update(Detections.of(boxes), time_ns)
         for crossing in counting.update(tracks, time_ns).crossings:
-            counted.append(TrueCrossing(crossing.line, crossing.direction, crossing.time_ns / 1e9))
+            counted.append(TimedCrossing(crossing.line, crossing.direction, crossing.time_ns / 1e9))
     result = score(counted, truth)
     assert truth
     assert result.precision >= 0.85, (result, counted, truth)
