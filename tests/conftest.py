@@ -27,16 +27,24 @@ if (
     os.environ["TMPDIR"] = str(IN_MEMORY)
     tempfile.tempdir = None
 
+APP_CONTRACT = "tests/apps/test_contract.py"
+
 # Examples count, not seconds: a busy machine is no failure.
 settings.register_profile("edgeloop", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("edgeloop")
 
 
-class ModulesOfRealProcesses(LoadScopeScheduling):
-    """Tests go one by one to the next free worker, those of real processes by module: they share a cloud."""
+class TestsThatShare(LoadScopeScheduling):
+    """Tests go one by one to the next free worker, but together those of real processes of a module, which
+    share a cloud, and those of the contract of an app, which share its readings and results."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("::")[0] if _has_real_processes(nodeid) else nodeid
+        module, _, test = nodeid.partition("::")
+        if _has_real_processes(nodeid):
+            return module
+        if module == APP_CONTRACT:
+            return f"{module} {test.partition('[')[2].partition('-')[0].rstrip(']')}"
+        return nodeid
 
 
 def _has_real_processes(nodeid: str) -> bool:
@@ -45,8 +53,10 @@ def _has_real_processes(nodeid: str) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long tests first, so that no worker ends with one."""
-    items.sort(key=lambda item: not _has_real_processes(item.nodeid))
+    items.sort(
+        key=lambda item: (not _has_real_processes(item.nodeid), not item.nodeid.startswith(APP_CONTRACT))
+    )
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesOfRealProcesses:
-    return ModulesOfRealProcesses(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TestsThatShare:
+    return TestsThatShare(config, log)
