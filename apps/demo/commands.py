@@ -40,7 +40,7 @@ def demo(
     ] = 0.0,
     apps: Annotated[
         str, typer.Option(help="Apps to show in sequence, separated by commas.")
-    ] = "industrial,ecg",
+    ] = "industrial,ecg,retail",
     data: Annotated[
         Path | None,
         typer.Option(help="Folder for the data and logs of the show, kept at the end; must be new or empty."),

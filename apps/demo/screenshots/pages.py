@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apps.demo.screenshots.browser import DESKTOP, PHONE, settle
-from apps.demo.world.shows import ENGINES, PATIENTS
+from apps.demo.world.shows import ENGINES, PATIENTS, STORES
 from common.cloud_client import CloudClient
 
 if TYPE_CHECKING:
@@ -45,6 +45,22 @@ def patient_pages(client: CloudClient) -> dict[str, str]:
         "patient": f"apps/{app}/patients/{strip['patient']}",
         "review": f"apps/{app}/review",
         "strip": f"apps/{app}/strips/{strip['id']}",
+    }
+
+
+def store_pages() -> dict[str, str]:
+    """Pages of the stores, as in `FRAME`."""
+    app, camera = f"apps/{STORES.app}", STORES.subjects[0]
+    return {
+        "stores": app,
+        "store": f"{app}/stores/{STORES.site}",
+        "queues": f"{app}/queues/{STORES.site}",
+        "cameras": f"{app}/cameras",
+        "live": f"{app}/live/{STORES.site}?camera={camera}",
+        "layout": f"{app}/layouts/{camera}/{camera}",
+        "pictures-review": f"{app}/review",
+        "pictures-sent": f"{app}/pictures",
+        "reports": f"{app}/reports",
     }
 
 

@@ -1,7 +1,7 @@
 """Screenshots of the shows and of every page for ``docs``: ``make screenshots``.
 
 Starts a show, presses its buttons in a headless Chromium, and takes a picture at each moment of the
-presenter's guide (``docs/demo.md``): first of the engines, then of the patients. Takes about eight minutes.
+presenter's guide (``docs/demo.md``): of the engines, the patients and the stores. Takes about twelve minutes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apps.demo.screenshots.browser import DESKTOP, PHONE, open_browser, settle
-from apps.demo.screenshots.pages import engine_pages, patient_pages, take_pages
+from apps.demo.screenshots.pages import engine_pages, patient_pages, store_pages, take_pages
 from apps.demo.world.processes import Child, Children, ShowError, edgeloop, wait_until
-from apps.demo.world.shows import PATIENTS
+from apps.demo.world.shows import PATIENTS, STORES
 from common.cloud_client import CloudClient
 from common.cloud_file import CLOUD_FILE, read_cloud_file
 
@@ -114,6 +114,26 @@ def take_patients(camera: Camera, take_pages_now: Callable[[], None]) -> None:
     camera.take("patients-after")
 
 
+def take_stores(camera: Camera, take_pages_now: Callable[[], None]) -> None:
+    """Screenshots of the stores; of their pages while pictures await a review."""
+    camera.run_action(STORES.title)
+    camera.wait_for("pictures per second")
+    camera.wait_until_idle()
+    camera.play(2)
+    camera.wait_until_idle()
+    camera.take("stores")
+    camera.play(3)
+    camera.wait_for("pictures, ")
+    take_pages_now()
+    camera.wait_until_idle()
+    camera.take("stores-fog")
+    camera.play(4)
+    camera.wait_until_idle()
+    camera.play(5)
+    camera.wait_until_idle()
+    camera.take("stores-after")
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -130,11 +150,16 @@ def main(folder: Path) -> None:
         with _client(Path(work)) as client:
             take_pages(browser, client, engine_pages(client), folder)
 
-        def take_pages_now() -> None:
+        def take_patient_pages() -> None:
             with _client(Path(work)) as client:
                 take_pages(browser, client, patient_pages(client), folder)
 
-        take_patients(Camera(page, folder), take_pages_now)
+        def take_store_pages() -> None:
+            with _client(Path(work)) as client:
+                take_pages(browser, client, store_pages(), folder)
+
+        take_patients(Camera(page, folder), take_patient_pages)
+        take_stores(Camera(page, folder), take_store_pages)
         show.stop(30)
 
 
