@@ -89,21 +89,35 @@ async def show_queues(view: View, site: str, day: str) -> None:
     if not first["zones"]:
         empty("No zone was observed on this day.", "Zones are drawn on the page of a camera's layout.")
         return
-    shown: dict[tuple[str, str], tuple[Chart, Text]] = {}
+    queues: dict[str, tuple[ui.element, Chart, Text]] = {}
     for zone in first["zones"]:
-        with card(f"{zone['camera']}: {zone['zone']}", "By quarter of an hour, local time.", wide=True):
+        with card(name_of(zone), "By quarter of an hour, local time.", wide=True) as block:
             chart = Chart(f"Queue in {zone['zone']} of {zone['camera']}", {"series": []})
-            shown[zone["camera"], zone["zone"]] = chart, Text("p", "").classes("hint")
+            queues[name_of(zone)] = block, chart, Text("p", "").classes("hint")
+    without = Text("p", "").classes("hint")
 
     async def refresh() -> None:
         answer = await view.api.get(path, **parameters)
         for zone in answer["zones"]:
-            if (zone["camera"], zone["zone"]) in shown:
-                chart, text = shown[zone["camera"], zone["zone"]]
+            if name_of(zone) in queues:
+                block, chart, text = queues[name_of(zone)]
+                block.set_visibility(has_queue(zone))
                 chart.show(trend_charts.queues(zone["quarters"]))
                 text.text = queue_text(zone)
+        empty_zones = [name_of(zone) for zone in answer["zones"] if not has_queue(zone)]
+        without.text = f"No queue on this day in {', '.join(empty_zones)}." if empty_zones else ""
 
     await view.live(refresh, REFRESH_S)
+
+
+def name_of(zone: Mapping[str, Any]) -> str:
+    """A zone with its camera."""
+    return f"{zone['camera']}: {zone['zone']}"
+
+
+def has_queue(zone: Mapping[str, Any]) -> bool:
+    """Whether anybody queued in a zone on its day."""
+    return any(each["max_queue"] for each in zone["quarters"])
 
 
 def queue_text(zone: Mapping[str, Any]) -> str:

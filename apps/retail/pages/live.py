@@ -45,9 +45,9 @@ LINE_COLUMNS = (
 ZONE_COLUMNS = (
     Column("mark", "Mark", kind="code"),
     Column("name", "Zone"),
-    Column("people", "People", kind="number", hint="Mean of its last minute"),
+    Column("people", "People, mean", kind="number"),
     Column("most", "most", kind="number"),
-    Column("queue", "Queue", kind="number", hint="Mean of its last minute"),
+    Column("queue", "Queue, mean", kind="number"),
     Column("wait", "Longest wait", kind="number"),
     Column("minute", "Minute", kind="ago"),
 )
@@ -114,11 +114,10 @@ class LivePage:
                 self._picture = ui.interactive_image(plain_drawing(SIZE_PX)).style("width: 100%")
                 describe(self._picture, "Picture of the camera with lines, zones and their counts")
                 self._note = Text("p", "").classes("hint")
-            with ui.element("div").classes("stack"):
-                with card("Lines", "In is the way that the arrow points."):
-                    self._lines = Table("Lines", LINE_COLUMNS, empty_text="This camera has no line.")
-                with card("Zones"):
-                    self._zones = Table("Zones", ZONE_COLUMNS, empty_text="This camera has no zone.")
+            with card("Lines", "In is the way that the arrow points."):
+                self._lines = Table("Lines", LINE_COLUMNS, empty_text="This camera has no line.")
+        with card("Zones", "In the last minute of each.", wide=True):
+            self._zones = Table("Zones", ZONE_COLUMNS, empty_text="This camera has no zone.")
 
     async def show_picture(self) -> None:
         """Show the newest still."""

@@ -37,6 +37,7 @@ EVENTS = [
     zone_minute(4, AT_NS, queue_s=30.0, max_queue=2),
     heat(5, AT_NS, AT_NS + 2, {0: 15, 4: 20}),
     health(6, AT_NS + 3, "moved"),
+    zone_minute(7, AT_NS, zone="yard"),
 ]
 
 
@@ -100,6 +101,7 @@ def test_the_pages_show_what_was_counted(tmp_path: Path) -> None:
         assert [each.text for each in client.elements.values() if isinstance(each, Text)].count(
             "Longest queue 2 people, longest wait 0 s."
         ) == 1
+        assert "No queue on this day in door: yard." in texts(client)
         with Client(ui.page("/live")) as client:
             page = LivePage(visit(api), "berlin", await api.get(LIVE, camera="door"))
             page.build()
