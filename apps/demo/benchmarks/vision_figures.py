@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from apps.demo.benchmarks.vision import (
+    COMMIT_INTERVAL_S,
     LiveRun,
     Rate,
     bare_rate,
@@ -98,13 +99,15 @@ def _at_full_speed(show: Printer, options: Options, clip: Path, folder: Path) ->
 
 
 def _live(show: Printer, options: Options, clip: Path, folder: Path) -> None:
-    one = run_live(clip, 1, options.frames_per_s, options.live_s, folder / "one")
+    one = run_live(clip, 1, options.frames_per_s, options.live_s, folder / "one", 0.0)
     for share in (50, 99):
         show.figure(f"vision_latency_p{share}_ms", float(np.percentile(one.latencies_ms, share)), "ms")
     _memory(show, one, options.live_s)
     if not options.cameras:
         return
-    several = run_live(clip, options.cameras, options.frames_per_s, options.live_s, folder / "several")
+    several = run_live(
+        clip, options.cameras, options.frames_per_s, options.live_s, folder / "several", COMMIT_INTERVAL_S
+    )
     offered = options.frames_per_s * options.cameras
     show.figure("vision_live_fps", several.fps, "frames/s", "offered", offered, cameras=str(options.cameras))
     for camera, frames in several.offered.items():
