@@ -157,7 +157,9 @@ def run_live(
 ) -> LiveRun:
     """Cameras in real time on one node; with a commit interval of 0 each frame is committed by itself."""
     sources = [f"virtual:clip?path={clip}&fps={frames_per_s:g}&name=camera-{n}" for n in range(cameras)]
-    node = _MeasuredNode(_settings(folder, sources, speed=1.0, commit_interval_s=commit_interval_s), None, clip_spec())
+    node = _MeasuredNode(
+        _settings(folder, sources, speed=1.0, commit_interval_s=commit_interval_s), None, clip_spec()
+    )
     node.start()
     rss: list[tuple[float, float]] = []
     try:

@@ -222,10 +222,9 @@ def fit_class_branch(
     parent: ClassBranch,
     settings: Fit = Fit(),
     *,
-    weights: Sequence[float] | None = None,
     progress: Callable[[float, str], None] = lambda _fraction, _message: None,
 ) -> ClassBranch:
-    """The parent's class branch fitted to ``examples``, each counted ``weights`` times (by default once).
+    """The parent's class branch fitted to ``examples``.
 
     Raises `TrainingError` without any class of at least `MIN_TRUE_BOXES` true boxes.
     """
@@ -233,14 +232,11 @@ def fit_class_branch(
     fitted = np.flatnonzero(np.atleast_1d(true_boxes) >= MIN_TRUE_BOXES)
     if not len(fitted):
         raise TrainingError(f"the images have fewer than {MIN_TRUE_BOXES} true boxes of every class")
-    counts = np.ones(len(examples)) if weights is None else np.asarray(weights, np.float64)
     results: list[tuple[Floats, Floats]] = []
     for at in range(len(STRIDES)):
         rows = np.concatenate([example.features[at] for example in examples])
         targets = np.concatenate([example.targets[at] for example in examples])
-        each = np.concatenate(
-            [count * example.counts[at] for count, example in zip(counts, examples, strict=True)]
-        )
+        each = np.concatenate([example.counts[at] for example in examples]).astype(np.float64)
         new_weights, new_bias = parent.weights[at].copy(), parent.biases[at].copy()
         for place, column in enumerate(fitted):
             start = np.append(parent.weights[at][column], parent.biases[at][column]).astype(np.float64)

@@ -89,17 +89,6 @@ def test_a_strong_ridge_keeps_the_parent(parent: Path) -> None:
     assert np.abs(far.weights[0] - before.weights[0]).max() > 0.1
 
 
-def test_an_example_of_weight_three_counts_as_three(parent: Path) -> None:
-    clear, foggy = read_examples(FeatureReader(parent), [*red_squares(1, 1), *red_squares(2, 1, fog=FOG)])
-    before = read_class_branch(parent)
-    settings = Fit(ridge=1e-2, iterations=40, tolerance=1e-12)
-    many = fit_class_branch([clear] * 4 + [foggy] * 12, before, settings)
-    weighted = fit_class_branch([clear] * 4 + [foggy] * 4, before, settings, weights=[1.0] * 4 + [3.0] * 4)
-    once = fit_class_branch([clear] * 4 + [foggy] * 4, before, settings)
-    apart = np.abs(weighted.weights[0] - many.weights[0]).max()
-    assert apart < 0.1 * np.abs(once.weights[0] - many.weights[0]).max()
-
-
 def test_images_without_people_are_refused(parent: Path) -> None:
     empty = [
         (frame, Truth(np.empty((0, 4), np.float32), np.empty(0, np.int16))) for frame, _ in red_squares(1, 3)
