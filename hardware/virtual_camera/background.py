@@ -7,6 +7,7 @@ result is lit per pixel with soft darkness around furniture and along walls.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from hardware.virtual_camera.textures import draw_texture
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 _OVERSAMPLING = 2
+_BACKGROUNDS_LIMIT = 16
+"""Backgrounds that are kept: 2 MB each at 640x480."""
 _BAND_PX = 32
 _SKY_DEPTH_M = 1000.0
 _SKY, _DARK = (235, 215, 200), (190, 196, 200)
@@ -27,12 +30,16 @@ _SKY, _DARK = (235, 215, 200), (190, 196, 200)
 
 @dataclass(frozen=True)
 class Background:
-    """``picture`` ``(height, width, 3)`` BGR; ``depth_m`` of what may hide people, infinite elsewhere."""
+    """``picture`` ``(height, width, 3)`` BGR; ``depth_m`` of what may hide people, infinite elsewhere.
+
+    Both cannot be written to.
+    """
 
     picture: Image
     depth_m: Floats
 
 
+@lru_cache(maxsize=_BACKGROUNDS_LIMIT)
 def draw_background(scene: Scene, camera: PinholeCamera, light: Light) -> Background:
     """The empty scene under ``light``."""
     panels = [*scene.panels, *(panel for box in scene.boxes for panel in box.panels())]
@@ -48,6 +55,7 @@ def draw_background(scene: Scene, camera: PinholeCamera, light: Light) -> Backgr
         size = (camera.width_px, rows.stop - rows.start)
         picture[rows] = np.rint(cv2.resize(np.clip(band, 0, 255), size, interpolation=cv2.INTER_AREA))
         hiding[rows] = depth[::_OVERSAMPLING, ::_OVERSAMPLING]
+    picture.flags.writeable = hiding.flags.writeable = False
     return Background(picture, hiding)
 
 

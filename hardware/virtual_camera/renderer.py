@@ -22,7 +22,6 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 _NEAREST_M = 0.6
 _CLASSES = np.array([2, 4, 5], np.int16)  # of the kinds of vehicles
-_MAX_BACKGROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class Renderer:
     def __init__(self, scene: Scene, effects: Effects = Effects(), seed: int = 0) -> None:
         self.scene = scene
         self.effects = effects
-        self._backgrounds: dict[tuple[PinholeCamera, str], Background] = {}
         self._painter = FigurePainter(scene, effects)
         self._sensor = ImageSensor(effects, seed)
 
@@ -77,7 +75,7 @@ class Renderer:
     ) -> Picture:
         """The picture of ``world`` under ``light``, from ``camera`` (the scene's where None)."""
         camera = camera or self.scene.camera
-        background = self._background(camera, light)
+        background = draw_background(self.scene, camera, light)
         image = background.picture.copy()
         near = _in_view(world, camera)
         if self.effects.shadows:
@@ -100,14 +98,6 @@ class Renderer:
         )
         visible = _measure(objects, figures, owners, camera)
         return Picture(self._sensor.expose(image, world.frame, light.noise), visible)
-
-    def _background(self, camera: PinholeCamera, light: Light) -> Background:
-        key = (camera, light.name)
-        if key not in self._backgrounds:
-            if len(self._backgrounds) >= _MAX_BACKGROUNDS:
-                self._backgrounds.pop(next(iter(self._backgrounds)))
-            self._backgrounds[key] = draw_background(self.scene, camera, light)
-        return self._backgrounds[key]
 
     def _cast_shadows(
         self,
