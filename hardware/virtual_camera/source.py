@@ -14,6 +14,7 @@ from common.app.edge import Reading
 from common.app.virtual import PacedSource, ReadingAt, check_parameters, whole_number
 from common.errors import ConfigError, MessageError
 from common.messages import parse_time
+from common.vision.crossing_matches import TimedCrossing
 from hardware.virtual_camera.effects import PLAIN, Effects
 from hardware.virtual_camera.faults import FAULTS, moved, spoil
 from hardware.virtual_camera.light import LIGHTS, Light, find_light
@@ -100,6 +101,13 @@ class VirtualCamera:
     def world(self, frame: int) -> WorldFrame:
         """The truth without a picture."""
         return self._world.frame(frame)
+
+    def crossings_in(self, world: WorldFrame) -> list[TimedCrossing]:
+        """The crossings that a frame completes, at the time between the two frames of the pass."""
+        rate_hz = self.options.frames_per_s
+        return [
+            TimedCrossing(each.line, each.direction, (each.frame - 0.5) / rate_hz) for each in world.crossings
+        ]
 
     def shot(self, frame: int) -> Shot:
         """Picture and truth of a frame."""

@@ -16,7 +16,6 @@ from common.app.edge import Reading
 from common.training.detector.evaluation import Truth
 from common.vision.crossing_matches import TimedCrossing
 from hardware.virtual_camera.source import VirtualCamera, read_options
-from hardware.virtual_camera.world import WorldFrame
 
 FRAMES_PER_S = 10
 WORLD_BEGIN_NS = 1_750_000_000 * 10**9
@@ -71,7 +70,7 @@ def readings_of(camera: VirtualCamera, frames: int, truth: list[TimedCrossing]) 
     for frame in range(frames):
         shot = camera.shot(frame)
         if frame:
-            truth += [each for each in crossings_in(shot.world) if each.time_s > 0]
+            truth += [each for each in camera.crossings_in(shot.world) if each.time_s > 0]
         if shot.image.size:
             yield Reading("camera", WORLD_BEGIN_NS + frame * step_ns, frame, shot.image)
 
@@ -81,14 +80,6 @@ def judge_scene(counter: Counter, scene: VirtualScene, duration_s: float) -> Jud
     camera, truth = scene.open(), list[TimedCrossing]()
     counted = counter(readings_of(camera, round(duration_s * FRAMES_PER_S), truth), layout_of_scene(camera))
     return Judged(scene.name, duration_s, counted, truth, virtual=True)
-
-
-def crossings_in(world: WorldFrame) -> list[TimedCrossing]:
-    """The crossings that a frame completes, at the time between the two frames of the pass."""
-    return [
-        TimedCrossing(each.line, each.direction, (each.frame - 0.5) / FRAMES_PER_S)
-        for each in world.crossings
-    ]
 
 
 @dataclass(frozen=True, slots=True)

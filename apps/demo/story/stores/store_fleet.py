@@ -75,10 +75,7 @@ class TrueCrossings:
     def until(self, time_s: float) -> list[TimedCrossing]:
         """All crossings that are complete at a time, and perhaps later ones."""
         for frame in range(self._frame + 1, round(time_s * self._rate_hz) + 1):
-            self._found += [
-                TimedCrossing(each.line, each.direction, (each.frame - 0.5) / self._rate_hz)
-                for each in self._camera.world(frame).crossings
-            ]
+            self._found += self._camera.crossings_in(self._camera.world(frame))
             self._frame = frame
         return self._found
 

@@ -11,7 +11,7 @@ pytest.importorskip("cv2")
 
 from apps.retail.app import SPEC
 from apps.retail.training.counting import score
-from apps.retail.training.virtual_scenes import FRAMES_PER_S, VirtualScene, crossings_in, layout_of_scene
+from apps.retail.training.virtual_scenes import FRAMES_PER_S, VirtualScene, layout_of_scene
 from apps.retail.virtual.cameras import SCENES, open_source
 from common.errors import ConfigError, SourceError
 from common.vision.crossing_matches import TimedCrossing
@@ -32,7 +32,7 @@ def test_true_boxes_give_the_true_crossings(kind: str) -> None:
     truth: list[TimedCrossing] = []
     for frame in range(frames):
         shot = camera.shot(frame)
-        truth += [each for each in crossings_in(shot.world) if each.time_s > 0]
+        truth += [each for each in camera.crossings_in(shot.world) if each.time_s > 0]
         visible = shot.visible
         seen = (visible.visibility > 0.2) & (visible.classes == 0)
         boxes = np.clip(visible.full_boxes_px[seen], 0, (640, 480, 640, 480))
