@@ -40,7 +40,6 @@ TENSORS = 16
 KEPT_FRAMES = 100
 """Frames of a live clip, which is repeated."""
 POLL_S = 0.002
-COMMIT_INTERVAL_S = 15.0
 LAYOUT = {
     "lines": [
         {"name": "across", "start": [760, 300], "end": [10, 300]},
@@ -153,13 +152,16 @@ def object_counter_rate(python: Path, weights: Path, clip: Path, frames: int) ->
 
 
 def run_live(
-    clip: Path, cameras: int, frames_per_s: float, seconds: float, folder: Path, commit_interval_s: float
+    clip: Path,
+    cameras: int,
+    frames_per_s: float,
+    seconds: float,
+    folder: Path,
+    outbox: OutboxSettings = OutboxSettings(),
 ) -> LiveRun:
     """Cameras in real time on one node; with a commit interval of 0 each frame is committed by itself."""
     sources = [f"virtual:clip?path={clip}&fps={frames_per_s:g}&name=camera-{n}" for n in range(cameras)]
-    node = _MeasuredNode(
-        _settings(folder, sources, speed=1.0, commit_interval_s=commit_interval_s), None, clip_spec()
-    )
+    node = _MeasuredNode(_settings(folder, sources, speed=1.0, outbox=outbox), None, clip_spec())
     node.start()
     rss: list[tuple[float, float]] = []
     try:
@@ -255,7 +257,7 @@ def use_cores(count: int) -> int:
 
 
 def _settings(
-    folder: Path, sources: Sequence[str], speed: float, commit_interval_s: float = COMMIT_INTERVAL_S
+    folder: Path, sources: Sequence[str], speed: float, outbox: OutboxSettings = OutboxSettings()
 ) -> NodeSettings:
     clip_name = Path(sources[0].partition(":")[2]).stem
     return NodeSettings(
@@ -264,7 +266,7 @@ def _settings(
         data=str(folder),
         speed=speed,
         settings={"cameras": {clip_name: LAYOUT}},
-        outbox=OutboxSettings(commit_interval_s=commit_interval_s),
+        outbox=outbox,
         telemetry=TelemetrySettings(health_interval_s=3600.0),
     )
 

@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from apps.demo.benchmarks.vision import (
-    COMMIT_INTERVAL_S,
     LiveRun,
     Rate,
     bare_rate,
@@ -22,6 +21,7 @@ from apps.demo.benchmarks.vision import (
     use_cores,
     write_weights,
 )
+from common.config.node import OutboxSettings
 from common.errors import DatasetError
 
 MEMORY_S = 60.0
@@ -99,15 +99,14 @@ def _at_full_speed(show: Printer, options: Options, clip: Path, folder: Path) ->
 
 
 def _live(show: Printer, options: Options, clip: Path, folder: Path) -> None:
-    one = run_live(clip, 1, options.frames_per_s, options.live_s, folder / "one", 0.0)
+    each_frame = OutboxSettings(commit_interval_s=0.0)
+    one = run_live(clip, 1, options.frames_per_s, options.live_s, folder / "one", each_frame)
     for share in (50, 99):
         show.figure(f"vision_latency_p{share}_ms", float(np.percentile(one.latencies_ms, share)), "ms")
     _memory(show, one, options.live_s)
     if not options.cameras:
         return
-    several = run_live(
-        clip, options.cameras, options.frames_per_s, options.live_s, folder / "several", COMMIT_INTERVAL_S
-    )
+    several = run_live(clip, options.cameras, options.frames_per_s, options.live_s, folder / "several")
     offered = options.frames_per_s * options.cameras
     show.figure("vision_live_fps", several.fps, "frames/s", "offered", offered, cameras=str(options.cameras))
     for camera, frames in several.offered.items():
