@@ -89,23 +89,23 @@ async def show_queues(view: View, site: str, day: str) -> None:
     if not first["zones"]:
         empty("No zone was observed on this day.", "Zones are drawn on the page of a camera's layout.")
         return
-    queues: dict[str, tuple[ui.element, Chart, Text]] = {}
+    queues: dict[tuple[str, str], tuple[ui.element, Chart, Text]] = {}
     for zone in first["zones"]:
         with card(name_of(zone), "By quarter of an hour, local time.", wide=True) as block:
             chart = Chart(f"Queue in {zone['zone']} of {zone['camera']}", {"series": []})
-            queues[name_of(zone)] = block, chart, Text("p", "").classes("hint")
+            queues[zone["camera"], zone["zone"]] = block, chart, Text("p", "").classes("hint")
     without = Text("p", "").classes("hint")
 
     async def refresh() -> None:
         answer = await view.api.get(path, **parameters)
         for zone in answer["zones"]:
-            if name_of(zone) in queues:
-                block, chart, text = queues[name_of(zone)]
+            if (zone["camera"], zone["zone"]) in queues:
+                block, chart, text = queues[zone["camera"], zone["zone"]]
                 block.set_visibility(has_queue(zone))
                 chart.show(trend_charts.queues(zone["quarters"]))
                 text.text = queue_text(zone)
-        empty_zones = [name_of(zone) for zone in answer["zones"] if not has_queue(zone)]
-        without.text = f"No queue on this day in {', '.join(empty_zones)}." if empty_zones else ""
+        names = ", ".join(name_of(zone) for zone in answer["zones"] if not has_queue(zone))
+        without.text = f"No queue on this day in {names}." if names else ""
 
     await view.live(refresh, REFRESH_S)
 

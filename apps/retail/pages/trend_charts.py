@@ -93,13 +93,8 @@ def queues(quarters: Sequence[Json]) -> dict[str, Any]:
             {"type": "value", "minInterval": 1},
             {"type": "value", "name": "s", "min": 0, "splitLine": {"show": False}},
         ],
-        "grid": {
-            "left": 8,
-            "right": 16,
-            "top": 64,
-            "bottom": 8,
-            "containLabel": True,
-        },  # Two lines of legend.
+        # On a phone the legend has two lines.
+        "grid": {"left": 8, "right": 16, "top": 64, "bottom": 8, "containLabel": True},
         "series": [
             {
                 "type": "bar",
