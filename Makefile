@@ -72,7 +72,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/edgeloop bench loop $(ARGS)
 
 screenshots: $(VENV)/.dev
-	@echo "==> screenshots of the shows and of every page (about twelve minutes)"
+	@echo "==> screenshots of the shows and of every page"
 	@$(BIN)/python -m apps.demo.screenshots.show
 
 upgrade: $(VENV)/.uv

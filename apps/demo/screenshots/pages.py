@@ -48,7 +48,7 @@ def patient_pages(client: CloudClient) -> dict[str, str]:
     }
 
 
-def store_pages() -> dict[str, str]:
+def store_pages(_client: CloudClient) -> dict[str, str]:
     """Pages of the stores, as in `FRAME`."""
     app, camera = f"apps/{STORES.app}", STORES.subjects[0]
     return {

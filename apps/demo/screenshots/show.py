@@ -1,7 +1,7 @@
 """Screenshots of the shows and of every page for ``docs``: ``make screenshots``.
 
 Starts a show, presses its buttons in a headless Chromium, and takes a picture at each moment of the
-presenter's guide (``docs/demo.md``): of the engines, the patients and the stores. Takes about twelve minutes.
+presenter's guide (``docs/demo.md``): of the engines, the patients and the stores.
 """
 
 from __future__ import annotations
@@ -147,19 +147,14 @@ def main(folder: Path) -> None:
         page.goto(_address(show))
         take_engines(Camera(page, folder))
         _take_other(context.new_page, page.url, folder)
-        with _client(Path(work)) as client:
-            take_pages(browser, client, engine_pages(client), folder)
 
-        def take_patient_pages() -> None:
+        def take_pages_of(pages: Callable[[CloudClient], dict[str, str]]) -> None:
             with _client(Path(work)) as client:
-                take_pages(browser, client, patient_pages(client), folder)
+                take_pages(browser, client, pages(client), folder)
 
-        def take_store_pages() -> None:
-            with _client(Path(work)) as client:
-                take_pages(browser, client, store_pages(), folder)
-
-        take_patients(Camera(page, folder), take_patient_pages)
-        take_stores(Camera(page, folder), take_store_pages)
+        take_pages_of(engine_pages)
+        take_patients(Camera(page, folder), lambda: take_pages_of(patient_pages))
+        take_stores(Camera(page, folder), lambda: take_pages_of(store_pages))
         show.stop(30)
 
 
