@@ -34,7 +34,7 @@ settings.register_profile("edgeloop", deadline=None, suppress_health_check=list(
 settings.load_profile("edgeloop")
 
 
-class TestsThatShare(LoadScopeScheduling):
+class SharedResourceScheduling(LoadScopeScheduling):
     """Tests go one by one to the next free worker, but together those of real processes of a module, which
     share a cloud, and those of the contract of an app, which share its readings and results."""
 
@@ -58,5 +58,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TestsThatShare:
-    return TestsThatShare(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedResourceScheduling:
+    return SharedResourceScheduling(config, log)
