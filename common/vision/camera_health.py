@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -202,8 +203,9 @@ def _small_grey(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     step = max(1, frame.shape[1] // SMALL_WIDTH)
     height, width = frame.shape[0] // step * step, frame.shape[1] // step * step
     green = frame[:height, :width, 1].astype(np.uint32)
-    rows = sum(green[row::step] for row in range(1, step)) + green[::step]  # Eight times as fast as `mean`.
-    blocks = sum(rows[:, column::step] for column in range(1, step)) + rows[:, ::step]
+    # Sums of whole rows and columns: 0.3 ms where `mean` over both axes takes 2.2 (768 x 576).
+    rows = reduce(np.add, (green[row::step] for row in range(step)))
+    blocks = reduce(np.add, (rows[:, column::step] for column in range(step)))
     return blocks.astype(np.float32) / np.float32(step * step)
 
 
