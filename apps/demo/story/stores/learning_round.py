@@ -21,11 +21,11 @@ from apps.demo.world.world import EdgeNode
 
 MIN_CROSSINGS = 20
 """True crossings of all cameras in the round by which counts are shown."""
-MIN_COMPARED = 50
+MIN_COMPARED = 70
 """True crossings from which the counts of the new model are compared with those of the old one."""
 MAX_BLIND_RECALL = 0.6
 """A model that finds more of the crossings in a light has little to learn about it."""
-MIN_RECALL_GAIN = 0.05
+MIN_RECALL_GAIN = 0.1
 MIN_PICTURES = 40
 """Pictures of all cameras in the round that are labelled."""
 JOB = {"frames": 16, "data_sets": False}
