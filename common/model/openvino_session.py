@@ -11,7 +11,9 @@ OpenVINO reads the same ``.onnx`` files; it runs quantized ones (QDQ) in INT8. I
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +71,7 @@ class OpenvinoSession:
 def open_openvino_session(path: Path, threads: int) -> OpenvinoSession:
     """A session of a model file on the CPU with that many threads. Raises `BundleIncompatible`."""
     try:
-        import openvino
+        openvino: Any = importlib.import_module("openvino")
     except ImportError as error:
         raise BundleIncompatible(
             f"{path} is for OpenVINO, which is not installed ({error}): pip install 'edgeloop[openvino]', or "
@@ -85,9 +87,20 @@ def open_openvino_session(path: Path, threads: int) -> OpenvinoSession:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        return OpenvinoSession(openvino.Core().compile_model(str(path), "CPU", options))
+        return OpenvinoSession(_core(openvino).compile_model(str(path), "CPU", options))
     except Exception as error:  # OpenVINO's classes share no base below Exception.
         raise BundleIncompatible(f"{path} cannot be loaded in OpenVINO: {error}") from error
+
+
+@lru_cache(1)
+def _core(openvino: Any) -> Any:
+    """The one core of this process, which is never released.
+
+    A core's CPU plugin replaces the alternate signal stack of the thread that first uses it, and unmaps its
+    own when the core is released, by whatever thread (2026.4). The first thread would then end the process
+    with SIGSEGV at its next signal.
+    """
+    return openvino.Core()
 
 
 def _node(port: Any) -> Node:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,34 @@ def test_outputs_of_openvino_stay_as_they_are_after_the_next_run(tmp_path: Path)
     before = first.copy()
     model.run({"x": np.zeros((1, 4), np.float32)})
     np.testing.assert_array_equal(first, before)
+
+
+SWITCH_AND_SIGNAL = """
+import os, signal, sys, threading
+from pathlib import Path
+from common.model.openvino_session import open_openvino_session
+
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+sessions = [open_openvino_session(Path(sys.argv[1]), 1)]
+
+def switch():
+    sessions.append(open_openvino_session(Path(sys.argv[1]), 1))
+    del sessions[0]
+
+thread = threading.Thread(target=switch)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@needs_openvino
+def test_a_signal_is_handled_after_another_thread_has_released_a_model(tmp_path: Path) -> None:
+    file = str(with_variant(tmp_path / "b", runtime=OPENVINO).model_path())
+    signalled = subprocess.run(
+        [sys.executable, "-c", SWITCH_AND_SIGNAL, file], capture_output=True, text=True, check=False
+    )
+    assert (signalled.returncode, signalled.stdout) == (0, "handled\n"), signalled.stderr
 
 
 @needs_openvino
