@@ -6,6 +6,7 @@ result is lit per pixel with soft darkness around furniture and along walls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -42,8 +43,7 @@ class Background:
 @lru_cache(maxsize=_BACKGROUNDS_LIMIT)
 def draw_background(scene: Scene, camera: PinholeCamera, light: Light) -> Background:
     """The empty scene under ``light``."""
-    panels = [*scene.panels, *(panel for box in scene.boxes for panel in box.panels())]
-    layers = [layer for panel in panels if (layer := _layer(panel, camera)) is not None]
+    layers = _layers(scene, camera)
     darkness = _contact_darkness(scene)
     picture = np.empty((camera.height_px, camera.width_px, 3), np.uint8)
     hiding = np.empty((camera.height_px, camera.width_px), np.float32)
@@ -63,7 +63,7 @@ def _draw_band(
     scene: Scene,
     camera: PinholeCamera,
     light: Light,
-    layers: list[_Layer],
+    layers: Sequence[_Layer],
     darkness: Floats,
     rays: Floats,
     top: int,
@@ -133,6 +133,13 @@ class _Layer:
     """Texture pixels that one pixel covers, for each metre of depth."""
     rows: slice
     columns: slice
+
+
+@lru_cache(maxsize=1)  # For the next light of the same scene.
+def _layers(scene: Scene, camera: PinholeCamera) -> Sequence[_Layer]:
+    """What stands still in the picture of ``camera``."""
+    panels = [*scene.panels, *(panel for box in scene.boxes for panel in box.panels())]
+    return [layer for panel in panels if (layer := _layer(panel, camera)) is not None]
 
 
 def _layer(panel: Panel, camera: PinholeCamera) -> _Layer | None:

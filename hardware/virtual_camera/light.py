@@ -58,12 +58,17 @@ def light_at(scene: Scene, light: Light, points_m: Floats, normals: Floats) -> F
     total += (0.75 * outside * sky * near)[..., None]
     for lamp in scene.lamps:
         way = np.array(lamp.at_m, np.float32) - points_m
-        square = (way * way).sum(-1)
-        facing = np.maximum((way * normals).sum(-1) / np.sqrt(square), 0)
+        square = _dot(way, way)
+        facing = np.maximum(_dot(way, normals) / np.sqrt(square), 0)
         total += (light.lamps * lamp.strength * 2.1 * facing / (2.0 + square))[..., None] * np.array(
             lamp.colour, np.float32
         )
     return total * np.array(light.tint, np.float32)
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    """Products of the vectors in the last axis, without a sum over an axis of three, which is slow."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
 def illumination_of_people(scene: Scene, light: Light, positions_m: NDArray[np.float64]) -> Floats:

@@ -109,8 +109,8 @@ class VirtualCamera:
             TimedCrossing(each.line, each.direction, (each.frame - 0.5) / rate_hz) for each in world.crossings
         ]
 
-    def shot(self, frame: int) -> Shot:
-        """Picture and truth of a frame."""
+    def shot(self, frame: int, light_name: str | None = None) -> Shot:
+        """Picture and truth of a frame, in the light of its time or in the one that is named."""
         time_s = frame / self.options.frames_per_s
         fault = self.options.fault.at(time_s)
         name = fault.name if fault else None
@@ -120,7 +120,7 @@ class VirtualCamera:
             image = None
         world = self._world.frame(frame)
         camera = moved(self.camera) if name == "moved" else self.camera
-        light = self._light(time_s)
+        light = find_light(self.scene, light_name) if light_name else self._light(time_s)
         picture = self._renderer.draw(world, light, camera)
         if image is None:
             image = spoil(picture.image, name, frame) if name else picture.image

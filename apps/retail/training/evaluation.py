@@ -34,10 +34,10 @@ from apps.retail.training.virtual_scenes import (
     SMALL_SIZE,
     Picture,
     RenderedFrames,
+    busy_scene,
     judge_scene,
     judged_scenes,
     labelled_frames,
-    lit_scene,
 )
 from apps.retail.training.zone_visits import ZoneScore, judge_zones
 from common.app.training import Figure, LabelledSample, Metrics
@@ -248,9 +248,13 @@ def judged_sets(data_path: Path) -> dict[str, Iterable[Picture]]:
 
 
 @cache  # Of a job, which judges two models and ends: 60 MB.
-def _slice_pictures(scene: str, light: str) -> tuple[Picture, ...]:
-    lit = lit_scene(EVALUATION_SEED + SLICED_SCENES.index(scene), scene, light, SMALL_SIZE)
-    return tuple(labelled_frames(lit, JUDGED_FRAMES, FRAME_STEP))
+def _slice_pictures(scene: str) -> Mapping[str, Sequence[Picture]]:
+    """The pictures of the slices of a scene, by light."""
+    busy = busy_scene(EVALUATION_SEED + SLICED_SCENES.index(scene), scene, SMALL_SIZE)
+    found: dict[str, list[Picture]] = {light: [] for light in LIGHTS}
+    for light, picture in labelled_frames(busy, LIGHTS, JUDGED_FRAMES, FRAME_STEP):
+        found[light].append(picture)
+    return found
 
 
 def _judge_slices(detect: Detect, samples: Sequence[LabelledSample]) -> tuple[Figures, int]:
@@ -258,8 +262,8 @@ def _judge_slices(detect: Detect, samples: Sequence[LabelledSample]) -> tuple[Fi
     number of these."""
     slices: Figures = {}
     for scene in SLICED_SCENES:
-        for light in LIGHTS:
-            accuracy = evaluate_detector(detect, _slice_pictures(scene, light)).accuracy()
+        for light, pictures in _slice_pictures(scene).items():
+            accuracy = evaluate_detector(detect, pictures).accuracy()
             slices[f"{scene} {light}"] = Figure(accuracy.ap50(PERSON), unit=PERSON_AP50, virtual=True)
     field = list(labelled_pictures(samples, []))
     if field:

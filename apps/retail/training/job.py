@@ -33,7 +33,7 @@ from apps.retail.training.virtual_scenes import (
     SMALL_SIZE,
     Picture,
     RenderedFrames,
-    lit_scene,
+    busy_scene,
 )
 from apps.retail.virtual.cameras import SCENES
 from common.app.training import GateRule, TrainContext
@@ -143,8 +143,10 @@ def _package_yolox(context: TrainContext) -> Bundle:
 
 def golden_frames() -> list[NDArray[np.uint8]]:
     """Rendered frames of the golden cases."""
-    scenes = [lit_scene(GOLDEN_SEED, scene, light) for scene, light in GOLDEN_SCENES]
-    return [scene.open().shot(GOLDEN_FRAME).image for scene in scenes]
+    return [
+        busy_scene(GOLDEN_SEED, scene).open().shot(GOLDEN_FRAME, light).image
+        for scene, light in GOLDEN_SCENES
+    ]
 
 
 def _whole(context: TrainContext, name: str, default: int, least: int) -> int:

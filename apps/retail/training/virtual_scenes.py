@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,25 +95,28 @@ class RenderedFrames:
 
     def __iter__(self) -> Iterator[Picture]:
         for scene in self.scenes:
-            for light in self.lights:
-                lit = lit_scene(self.seed + SCENES.index(scene), scene, light, self.size)
-                yield from labelled_frames(lit, self.frames, self.step)
+            busy = busy_scene(self.seed + SCENES.index(scene), scene, self.size)
+            for _, picture in labelled_frames(busy, self.lights, self.frames, self.step):
+                yield picture
 
 
-def lit_scene(seed: int, scene: str, light: str, size: str = SIZE) -> VirtualScene:
-    """A scene with many people in one light."""
+def busy_scene(seed: int, scene: str, size: str = SIZE) -> VirtualScene:
+    """A scene with many people, by day."""
     people = "normal" if scene == "crowd" else "busy"
-    parameters = (("seed", str(seed)), ("people", people), ("light", light), ("size", size))
-    return VirtualScene(f"{scene} {light}", scene, parameters)
+    return VirtualScene(scene, scene, (("seed", str(seed)), ("people", people), ("size", size)))
 
 
-def labelled_frames(scene: VirtualScene, frames: int, step: int) -> Iterator[Picture]:
-    """``frames`` of a scene, ``step`` apart, with the boxes of those who are recognizable."""
+def labelled_frames(
+    scene: VirtualScene, lights: Sequence[str], frames: int, step: int
+) -> Iterator[tuple[str, Picture]]:
+    """``frames`` of a scene, ``step`` apart, each in every one of ``lights``: the light, and the frame with
+    the boxes of those who are recognizable in it."""
     camera = scene.open()
     for index in range(frames):
-        shot = camera.shot(index * step)
-        seen = shot.recognizable
-        boxes = shot.visible.full_boxes_px[seen].astype(np.float32)
-        height, width = shot.image.shape[:2]
-        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-        yield shot.image, Truth(boxes, shot.visible.classes[seen].astype(np.int16))
+        for light in lights:
+            shot = camera.shot(index * step, light)
+            seen = shot.recognizable
+            boxes = shot.visible.full_boxes_px[seen].astype(np.float32)
+            height, width = shot.image.shape[:2]
+            boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+            yield light, (shot.image, Truth(boxes, shot.visible.classes[seen].astype(np.int16)))

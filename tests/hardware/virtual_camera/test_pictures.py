@@ -131,6 +131,14 @@ def test_light_is_injected_while_the_camera_runs(tmp_path: Path) -> None:
     assert [view.shot(frame).light.name for frame in (25, 26, 30)] == ["dense_fog", "dark", "dark"]
 
 
+def test_a_frame_can_be_had_in_any_light() -> None:
+    by_day = camera()
+    for light in ("night", "day", "fog"):
+        found, expected = by_day.shot(20, light), camera(light=light).shot(20)
+        np.testing.assert_array_equal(found.image, expected.image)
+        assert found.light == expected.light
+
+
 def test_black_is_black_and_blinded_is_saturated() -> None:
     view = camera(fault="black:0-1,blinded:1-2")
     assert view.shot(0).image.max() < 8
