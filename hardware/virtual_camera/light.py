@@ -68,7 +68,8 @@ def light_at(scene: Scene, light: Light, points_m: Floats, normals: Floats) -> F
 
 def _dot(a: Floats, b: Floats) -> Floats:
     """Products of the vectors in the last axis, without a sum over an axis of three, which is slow."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+    products = a * b
+    return np.asarray(products[..., 0] + products[..., 1] + products[..., 2], np.float32)
 
 
 def illumination_of_people(scene: Scene, light: Light, positions_m: NDArray[np.float64]) -> Floats:

@@ -251,10 +251,7 @@ def judged_sets(data_path: Path) -> dict[str, Iterable[Picture]]:
 def _slice_pictures(scene: str) -> Mapping[str, Sequence[Picture]]:
     """The pictures of the slices of a scene, by light."""
     busy = busy_scene(EVALUATION_SEED + SLICED_SCENES.index(scene), scene, SMALL_SIZE)
-    found: dict[str, list[Picture]] = {light: [] for light in LIGHTS}
-    for light, picture in labelled_frames(busy, LIGHTS, JUDGED_FRAMES, FRAME_STEP):
-        found[light].append(picture)
-    return found
+    return labelled_frames(busy, LIGHTS, JUDGED_FRAMES, FRAME_STEP)
 
 
 def _judge_slices(detect: Detect, samples: Sequence[LabelledSample]) -> tuple[Figures, int]:

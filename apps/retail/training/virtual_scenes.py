@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,8 @@ def judge_scene(counter: Counter, scene: VirtualScene, duration_s: float) -> Jud
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrames:
-    """``frames`` of each scene and light, ``step`` apart; the same for the same values."""
+    """``frames`` of each scene and light, ``step`` apart; the same for the same values. Those of one scene
+    are held together: 185 MB for 67 frames of 640x480 in three lights."""
 
     seed: int
     frames: int
@@ -96,8 +97,8 @@ class RenderedFrames:
     def __iter__(self) -> Iterator[Picture]:
         for scene in self.scenes:
             busy = busy_scene(self.seed + SCENES.index(scene), scene, self.size)
-            for _, picture in labelled_frames(busy, self.lights, self.frames, self.step):
-                yield picture
+            for pictures in labelled_frames(busy, self.lights, self.frames, self.step).values():
+                yield from pictures
 
 
 def busy_scene(seed: int, scene: str, size: str = SIZE) -> VirtualScene:
@@ -108,15 +109,17 @@ def busy_scene(seed: int, scene: str, size: str = SIZE) -> VirtualScene:
 
 def labelled_frames(
     scene: VirtualScene, lights: Sequence[str], frames: int, step: int
-) -> Iterator[tuple[str, Picture]]:
-    """``frames`` of a scene, ``step`` apart, each in every one of ``lights``: the light, and the frame with
-    the boxes of those who are recognizable in it."""
+) -> Mapping[str, Sequence[Picture]]:
+    """``frames`` of a scene, ``step`` apart, in each of ``lights``, with the boxes of those who are
+    recognizable in it: pictures by light."""
     camera = scene.open()
+    found: dict[str, list[Picture]] = {light: [] for light in lights}
     for index in range(frames):
-        for light in lights:
+        for light, pictures in found.items():
             shot = camera.shot(index * step, light)
             seen = shot.recognizable
             boxes = shot.visible.full_boxes_px[seen].astype(np.float32)
             height, width = shot.image.shape[:2]
             boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-            yield light, (shot.image, Truth(boxes, shot.visible.classes[seen].astype(np.int16)))
+            pictures.append((shot.image, Truth(boxes, shot.visible.classes[seen].astype(np.int16))))
+    return found
