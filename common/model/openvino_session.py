@@ -12,6 +12,7 @@ OpenVINO reads the same ``.onnx`` files; it runs quantized ones (QDQ) in INT8. I
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +34,10 @@ _TYPES = {
     "i64": "int64",
     "boolean": "bool",
 }
+
+
+_ONE_CORE = threading.Lock()
+"""Held while `_core` is called: two threads at once would make a core each, and one would be released."""
 
 
 class Node(NamedTuple):
@@ -87,7 +92,9 @@ def open_openvino_session(path: Path, threads: int) -> OpenvinoSession:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        return OpenvinoSession(_core(openvino).compile_model(str(path), "CPU", options))
+        with _ONE_CORE:
+            core = _core(openvino)
+        return OpenvinoSession(core.compile_model(str(path), "CPU", options))
     except Exception as error:  # OpenVINO's classes share no base below Exception.
         raise BundleIncompatible(f"{path} cannot be loaded in OpenVINO: {error}") from error
 

@@ -85,6 +85,13 @@ class Shot:
         clear = np.exp(-self.light.fog_per_m * self.visible.depths_m)
         return (self.visible.visibility >= MIN_VISIBILITY) & (clear >= MIN_CONTRAST)
 
+    @property
+    def recognizable_boxes_px(self) -> NDArray[np.float32]:
+        """``(m, 4)``: the whole bodies of `recognizable`, as far as they are in the picture."""
+        width, height = self.camera.size_px
+        boxes = self.visible.full_boxes_px[self.recognizable]
+        return np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
+
 
 class VirtualCamera:
     """Frames by index. Going forward costs a frame each; elsewhere, see `world.World.frame`."""

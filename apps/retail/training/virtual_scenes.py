@@ -117,9 +117,6 @@ def labelled_frames(
     for index in range(frames):
         for light, pictures in found.items():
             shot = camera.shot(index * step, light)
-            seen = shot.recognizable
-            boxes = shot.visible.full_boxes_px[seen].astype(np.float32)
-            height, width = shot.image.shape[:2]
-            boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-            pictures.append((shot.image, Truth(boxes, shot.visible.classes[seen].astype(np.int16))))
+            classes = shot.visible.classes[shot.recognizable].astype(np.int16)
+            pictures.append((shot.image, Truth(shot.recognizable_boxes_px, classes)))
     return found

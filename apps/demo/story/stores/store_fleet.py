@@ -135,10 +135,7 @@ class StoreFleet:
         if node.name not in self._cameras:
             self._cameras[node.name] = self._new_camera(node)
         camera = self._cameras[node.name]
-        shot = camera.shot(round(self.seconds(captured_ns) * self._rate_hz(node)))
-        width, height = camera.camera.size_px
-        boxes = shot.visible.full_boxes_px[shot.recognizable]
-        return np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
+        return camera.shot(round(self.seconds(captured_ns) * self._rate_hz(node))).recognizable_boxes_px
 
     def samples(self, node: EdgeNode, began_s: float) -> list[dict[str, Any]]:
         """Pictures that a node has uploaded, from a time on, oldest first."""
